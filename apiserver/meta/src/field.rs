@@ -1,0 +1,218 @@
+//! Field errors in upstream's words (`k8s.io/apimachinery/pkg/util/validation/field`).
+//!
+//! Does not validate anything; it only says what was wrong and where.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+/// The kind of a field error. `reason` is what a `Status` cause carries; `title` opens its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    NotFound,
+    Required,
+    Duplicate,
+    Invalid,
+    NotSupported,
+    Forbidden,
+    TooLong,
+    TooMany,
+    Internal,
+    TypeInvalid,
+    TooShort,
+    TooFew,
+}
+
+impl Problem {
+    /// The machine-readable reason of a Status cause.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NotFound => "FieldValueNotFound",
+            Self::Required => "FieldValueRequired",
+            Self::Duplicate => "FieldValueDuplicate",
+            Self::Invalid | Self::TooShort | Self::TooFew => "FieldValueInvalid",
+            Self::NotSupported => "FieldValueNotSupported",
+            Self::Forbidden => "FieldValueForbidden",
+            Self::TooLong => "FieldValueTooLong",
+            Self::TooMany => "FieldValueTooMany",
+            Self::Internal => "InternalError",
+            Self::TypeInvalid => "FieldValueTypeInvalid",
+        }
+    }
+
+    /// The words that open the message, as `ErrorType.String()` spells them.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::NotFound => "Not found",
+            Self::Required => "Required value",
+            Self::Duplicate => "Duplicate value",
+            Self::Invalid | Self::TypeInvalid | Self::TooShort | Self::TooFew => "Invalid value",
+            Self::NotSupported => "Unsupported value",
+            Self::Forbidden => "Forbidden",
+            Self::TooLong => "Too long",
+            Self::TooMany => "Too many",
+            Self::Internal => "Internal error",
+        }
+    }
+}
+
+/// One thing wrong with one field. Displays as `spec.ports[0].port: Invalid value: 0: must be …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    pub problem: Problem,
+    /// Path as upstream prints it: `spec.ports[0].nodePort`, `metadata.labels`, `data[key]`.
+    pub field: String,
+    /// The value as Go's error would print it (already quoted); empty where upstream prints none.
+    pub value: String,
+    pub detail: String,
+}
+
+impl FieldError {
+    pub fn required(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { problem: Problem::Required, field: field.into(), value: String::new(), detail: detail.into() }
+    }
+
+    pub fn invalid(field: impl Into<String>, value: &Value, detail: impl Into<String>) -> Self {
+        Self { problem: Problem::Invalid, field: field.into(), value: go_value(value), detail: detail.into() }
+    }
+
+    pub fn duplicate(field: impl Into<String>, value: &Value) -> Self {
+        Self {
+            problem: Problem::Duplicate,
+            field: field.into(),
+            value: go_value(value),
+            detail: String::new(),
+        }
+    }
+
+    pub fn not_found(field: impl Into<String>, value: &Value) -> Self {
+        Self {
+            problem: Problem::NotFound,
+            field: field.into(),
+            value: go_value(value),
+            detail: String::new(),
+        }
+    }
+
+    pub fn forbidden(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { problem: Problem::Forbidden, field: field.into(), value: String::new(), detail: detail.into() }
+    }
+
+    /// `supported` in the order upstream prints it (it sorts; so does this).
+    pub fn not_supported(field: impl Into<String>, value: &Value, supported: &[&str]) -> Self {
+        let mut names: Vec<String> = supported.iter().map(|name| format!("{name:?}")).collect();
+        names.sort();
+        let detail =
+            if names.is_empty() { String::new() } else { format!("supported values: {}", names.join(", ")) };
+        Self { problem: Problem::NotSupported, field: field.into(), value: go_value(value), detail }
+    }
+
+    /// Too long: upstream prints no value, and the unit follows the kind of value.
+    pub fn too_long(field: impl Into<String>, max: usize) -> Self {
+        Self {
+            problem: Problem::TooLong,
+            field: field.into(),
+            value: String::new(),
+            detail: format!("may not be more than {max} bytes"),
+        }
+    }
+
+    pub fn too_many(field: impl Into<String>, actual: usize, max: usize) -> Self {
+        Self {
+            problem: Problem::TooMany,
+            field: field.into(),
+            value: actual.to_string(),
+            detail: format!("must have at most {max} items"),
+        }
+    }
+
+    /// The message without the field, as a Status cause carries it.
+    pub fn message(&self) -> String {
+        let mut text = self.problem.title().to_owned();
+        if !self.value.is_empty() {
+            text.push_str(": ");
+            text.push_str(&self.value);
+        }
+        if !self.detail.is_empty() {
+            text.push_str(": ");
+            text.push_str(&self.detail);
+        }
+        text
+    }
+
+    /// The cause of a `Status`, as JSON.
+    pub fn cause(&self) -> Value {
+        json!({"reason": self.problem.reason(), "message": self.message(), "field": self.field})
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message())
+    }
+}
+
+/// Prints a JSON value as Go's field errors do: strings quoted, objects and lists as compact JSON.
+pub fn go_value(value: &Value) -> String {
+    match value {
+        Value::String(text) => go_quote(text),
+        Value::Null => "null".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Quotes as Go's `%q` does for text that people write: escapes quotes, backslashes and control characters.
+pub fn go_quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// The sentence of several field errors: one alone, more in brackets, as `utilerrors.Aggregate` prints them.
+pub fn aggregate(errors: &[FieldError]) -> String {
+    let mut seen: Vec<String> = Vec::new();
+    for error in errors {
+        let text = error.to_string();
+        if !seen.contains(&text) {
+            seen.push(text);
+        }
+    }
+    match seen.as_slice() {
+        [] => String::new(),
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_read_as_upstream_prints_them() {
+        let error =
+            FieldError::invalid("spec.ports[0].port", &json!(0), "must be between 1 and 65535, inclusive");
+        assert_eq!(
+            error.to_string(),
+            "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive"
+        );
+        let error = FieldError::not_supported("spec.type", &json!("X"), &["NodePort", "ClusterIP"]);
+        assert_eq!(
+            error.to_string(),
+            r#"spec.type: Unsupported value: "X": supported values: "ClusterIP", "NodePort""#
+        );
+        assert_eq!(FieldError::required("metadata.name", "").to_string(), "metadata.name: Required value");
+    }
+}
