@@ -1,5 +1,12 @@
-//! The words of the Kubernetes API: field errors, Status, names, selectors, quantities, times.
+//! The words of the Kubernetes API: Status, field errors, names, selectors, resource identities.
 //!
 //! A pure crate: plain values in, plain values out. It knows no storage, no HTTP and no clock.
 
 pub mod field;
+pub mod gvk;
+pub mod names;
+pub mod selector;
+pub mod status;
+
+pub use gvk::{GroupResource, GroupVersion, GroupVersionKind};
+pub use status::Status;

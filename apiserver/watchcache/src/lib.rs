@@ -1,1 +1,308 @@
-//! Placeholder.
+//! Current state and event window of every resource; every read and watch is served from here.
+//!
+//! The store's writer publishes each batch under one lock before it answers, so a reader sees a write it was
+//! told of, and the revision of a snapshot is exact for all resources. Snapshots are persistent maps: taking one
+//! costs nothing and holds nobody up. Watchers hold a position, not a buffer: a slow one costs no memory and
+//! learns that it fell out of the window. Nothing here touches the disk or knows what an object means.
+
+mod object;
+mod watcher;
+
+pub use object::Object;
+pub use watcher::{Batch, Watcher};
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use apiserver_storage::{Event, EventKind, Key, Publish, Revision};
+use imbl::OrdMap;
+use tokio::sync::watch;
+
+/// Every bound of the cache, and why.
+pub mod limits {
+    use std::time::Duration;
+
+    /// Events kept a resource; upstream's upper bound.
+    pub const WINDOW_EVENTS_MAX: usize = 100_000;
+    /// Superseded bytes the windows of a resource may keep alive.
+    pub const WINDOW_BYTES_MAX: usize = 24 << 20;
+    /// Events always kept, so that a client which just listed can start its watch.
+    pub const WINDOW_EVENTS_MIN: usize = 1_000;
+    /// Snapshots remembered for lists read page by page while writes go on.
+    pub const PAGED_SNAPSHOTS_MAX: usize = 32;
+    /// How long a read waits for a revision it has heard of elsewhere; upstream waits as long.
+    pub const FUTURE_WAIT: Duration = Duration::from_secs(3);
+}
+
+/// The state of one resource at one revision. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub revision: Revision,
+    pub objects: OrdMap<Key, Arc<Object>>,
+}
+
+impl Snapshot {
+    /// The objects whose key starts with `prefix`, in key order.
+    pub fn scope<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Arc<Object>> {
+        self.from(prefix, prefix)
+    }
+
+    /// As [`Snapshot::scope`], from key `start` on.
+    pub fn from<'a>(&'a self, prefix: &'a str, start: &str) -> impl Iterator<Item = &'a Arc<Object>> {
+        let start: Key = start.into();
+        self.objects
+            .range(start..)
+            .take_while(move |(key, _)| key.starts_with(prefix))
+            .map(|(_, object)| object)
+    }
+}
+
+/// One change of one object, shared by every watcher.
+#[derive(Debug)]
+pub struct Change {
+    pub revision: Revision,
+    pub kind: EventKind,
+    /// The object after the change; its last state for a deletion.
+    pub object: Arc<Object>,
+    pub previous: Option<Arc<Object>>,
+}
+
+/// Why a read at some revision was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("revision {asked} has left the window; the oldest is {oldest}")]
+    Expired { asked: Revision, oldest: Revision },
+    #[error("revision {asked} is not reached; the current one is {current}")]
+    Future { asked: Revision, current: Revision },
+}
+
+/// The cache of all resources.
+#[derive(Debug)]
+pub struct Cache {
+    state: RwLock<State>,
+    revision: watch::Sender<Revision>,
+    paged: Mutex<VecDeque<(String, Snapshot)>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    revision: Revision,
+    resources: HashMap<String, Resource>,
+}
+
+#[derive(Debug)]
+struct Resource {
+    objects: OrdMap<Key, Arc<Object>>,
+    window: VecDeque<Arc<Change>>,
+    window_bytes: usize,
+    floor: Revision,
+    tick: watch::Sender<Revision>,
+}
+
+impl Resource {
+    fn new(floor: Revision) -> Self {
+        Self {
+            objects: OrdMap::new(),
+            window: VecDeque::new(),
+            window_bytes: 0,
+            floor,
+            tick: watch::Sender::new(floor),
+        }
+    }
+
+    fn apply(&mut self, event: &Event) {
+        let object = Arc::new(Object::new(event.key.clone(), event.revision, event.value.clone()));
+        let previous = match event.kind {
+            EventKind::Deleted => self.objects.remove(&event.key),
+            EventKind::Created | EventKind::Updated => self.objects.insert(event.key.clone(), object.clone()),
+        };
+        let change = Arc::new(Change { revision: event.revision, kind: event.kind, object, previous });
+        self.window_bytes += cost(&change);
+        self.window.push_back(change);
+        while self.window.len() > limits::WINDOW_EVENTS_MIN
+            && (self.window.len() > limits::WINDOW_EVENTS_MAX || self.window_bytes > limits::WINDOW_BYTES_MAX)
+        {
+            let Some(oldest) = self.window.pop_front() else { break };
+            self.window_bytes -= cost(&oldest);
+            self.floor = oldest.revision;
+        }
+    }
+
+    fn since(&self, after: Revision) -> Result<impl Iterator<Item = &Arc<Change>>, Error> {
+        if after < self.floor {
+            return Err(Error::Expired { asked: after, oldest: self.floor });
+        }
+        let start = self.window.partition_point(|change| change.revision <= after);
+        Ok(self.window.range(start..))
+    }
+}
+
+fn cost(change: &Change) -> usize {
+    change.previous.as_ref().map_or(0, |previous| previous.bytes().len()) + 256
+}
+
+/// The part of a key that names its resource: `/registry/<group>/<resource>/`.
+fn resource_of(key: &str) -> &str {
+    let end = key.match_indices('/').nth(3).map_or(key.len(), |(at, _)| at + 1);
+    &key[..end]
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { state: RwLock::default(), revision: watch::Sender::new(0), paged: Mutex::default() }
+    }
+}
+
+impl Cache {
+    /// The revision every snapshot taken now would have.
+    pub fn revision(&self) -> Revision {
+        self.read().revision
+    }
+
+    /// Starts counting at `revision` where the store's history is longer than what it published.
+    pub fn advance_to(&self, revision: Revision) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.revision = state.revision.max(revision);
+        self.revision.send_replace(state.revision);
+    }
+
+    /// Forgets that events up to `floor` can be watched: the store compacted them before this process began.
+    pub fn raise_floor(&self, floor: Revision) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for resource in state.resources.values_mut() {
+            while resource.window.front().is_some_and(|change| change.revision <= floor) {
+                if let Some(oldest) = resource.window.pop_front() {
+                    resource.window_bytes -= cost(&oldest);
+                }
+            }
+            resource.floor = resource.floor.max(floor);
+        }
+    }
+
+    /// One object by key.
+    pub fn get(&self, key: &str) -> Option<Arc<Object>> {
+        self.read().resources.get(resource_of(key))?.objects.get(key).cloned()
+    }
+
+    /// The current state of a resource; `resource` is its key prefix.
+    pub fn snapshot(&self, resource: &str) -> Snapshot {
+        let state = self.read();
+        let objects = state.resources.get(resource).map(|found| found.objects.clone()).unwrap_or_default();
+        Snapshot { revision: state.revision, objects }
+    }
+
+    /// The state of a resource as it was at `at`.
+    ///
+    /// # Errors
+    /// [`Error::Expired`] when the changes since then have left the window, [`Error::Future`] when `at` is ahead.
+    pub fn snapshot_at(&self, resource: &str, at: Revision) -> Result<Snapshot, Error> {
+        {
+            let paged = self.paged.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, snapshot)) =
+                paged.iter().find(|(name, old)| name == resource && old.revision == at)
+            {
+                return Ok(snapshot.clone());
+            }
+        }
+        let state = self.read();
+        if at > state.revision {
+            return Err(Error::Future { asked: at, current: state.revision });
+        }
+        let Some(found) = state.resources.get(resource) else {
+            return Ok(Snapshot { revision: at, objects: OrdMap::new() });
+        };
+        let mut objects = found.objects.clone();
+        let mut changes: Vec<&Arc<Change>> = found.since(at)?.collect();
+        changes.reverse();
+        for change in changes {
+            match &change.previous {
+                Some(previous) => objects.insert(previous.key().clone(), previous.clone()),
+                None => objects.remove(change.object.key()),
+            };
+        }
+        Ok(Snapshot { revision: at, objects })
+    }
+
+    /// Remembers a snapshot whose later pages will be asked for.
+    pub fn keep_for_pages(&self, resource: &str, snapshot: &Snapshot) {
+        let mut paged = self.paged.lock().unwrap_or_else(PoisonError::into_inner);
+        if paged.iter().any(|(name, old)| name == resource && old.revision == snapshot.revision) {
+            return;
+        }
+        if paged.len() >= limits::PAGED_SNAPSHOTS_MAX {
+            paged.pop_front();
+        }
+        paged.push_back((resource.to_owned(), snapshot.clone()));
+    }
+
+    /// Waits until the cache has reached `at`.
+    ///
+    /// # Errors
+    /// [`Error::Future`] when it did not within [`limits::FUTURE_WAIT`].
+    pub async fn wait_for(&self, at: Revision) -> Result<(), Error> {
+        self.wait_for_within(at, limits::FUTURE_WAIT).await
+    }
+
+    async fn wait_for_within(&self, at: Revision, patience: Duration) -> Result<(), Error> {
+        let mut revision = self.revision.subscribe();
+        let reached = tokio::time::timeout(patience, revision.wait_for(|now| *now >= at)).await;
+        match reached {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::Future { asked: at, current: self.revision() }),
+        }
+    }
+
+    /// Watches the changes of keys that start with `scope`, after revision `after`.
+    ///
+    /// # Errors
+    /// [`Error::Expired`] when some have left the window already.
+    pub fn watch(self: &Arc<Self>, scope: &str, after: Revision) -> Result<Watcher, Error> {
+        let resource = resource_of(scope).to_owned();
+        let tick = {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            let found = state.resources.entry(resource.clone()).or_insert_with(|| Resource::new(0));
+            if after < found.floor {
+                return Err(Error::Expired { asked: after, oldest: found.floor });
+            }
+            found.tick.subscribe()
+        };
+        Ok(Watcher::new(self.clone(), resource, scope.to_owned(), after, tick))
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Publish for Cache {
+    fn publish(&self, events: &[Arc<Event>]) {
+        let Some(last) = events.last() else { return };
+        let mut touched: Vec<watch::Sender<Revision>> = Vec::new();
+        {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            let mut previous: &str = "";
+            for event in events {
+                let name = resource_of(&event.key);
+                if !state.resources.contains_key(name) {
+                    state.resources.insert(name.to_owned(), Resource::new(0));
+                }
+                if let Some(resource) = state.resources.get_mut(name) {
+                    resource.apply(event);
+                    if name != previous {
+                        touched.push(resource.tick.clone());
+                        previous = name;
+                    }
+                }
+            }
+            state.revision = last.revision;
+        }
+        for tick in touched {
+            tick.send_replace(last.revision);
+        }
+        self.revision.send_replace(last.revision);
+    }
+}
+
+#[cfg(test)]
+mod tests;

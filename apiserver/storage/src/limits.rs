@@ -1,0 +1,19 @@
+//! Every bound of the store, and why.
+
+/// Writes taken into one batch: large enough to share a sync among all clients, small enough to answer soon.
+pub const BATCH_WRITES_MAX: usize = 512;
+
+/// Requests that may wait for the writer before callers are held back.
+pub const QUEUE_MAX: usize = 4096;
+
+/// Events kept for watchers that resume. Upstream's watch cache holds up to 102,400 a resource.
+pub const WINDOW_EVENTS_MAX: usize = 100_000;
+
+/// Bytes of superseded values the window may keep alive.
+pub const WINDOW_BYTES_MAX: usize = 24 << 20;
+
+/// Events always kept, whatever their size: a client that just listed can always start its watch.
+pub const WINDOW_EVENTS_MIN: usize = 1_000;
+
+/// Log records removed in one step of a compaction, so that writers wait only milliseconds.
+pub const COMPACT_STEP: usize = 256;

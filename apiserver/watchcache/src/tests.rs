@@ -1,0 +1,126 @@
+//! What readers and watchers are promised, over a real store.
+
+use std::sync::Arc;
+
+use apiserver_storage::{Document, Durability, EventKind, Local, MemoryEngine, Op, Storage, Write};
+use proptest::prelude::*;
+
+use crate::{Cache, Error};
+
+const PODS: &str = "/registry/core/pods/";
+
+fn start() -> (Local, Arc<Cache>) {
+    let cache = Arc::new(Cache::default());
+    let store = Local::open(MemoryEngine, Durability::Commit, cache.clone()).unwrap();
+    (store, cache)
+}
+
+fn document(label: &str) -> Document {
+    Document {
+        bytes: format!("{{\"metadata\":{{\"labels\":{{\"v\":\"{label}\"}}}}}}").into(),
+        splice: Some(13),
+    }
+}
+
+async fn create(store: &Local, name: &str) -> u64 {
+    let write = Write { key: format!("{PODS}default/{name}").into(), op: Op::Create(document(name)) };
+    store.commit(vec![write]).await.unwrap()[0].revision
+}
+
+#[tokio::test]
+async fn a_read_after_a_write_sees_it() {
+    let (store, cache) = start();
+    let revision = create(&store, "a").await;
+    assert_eq!(cache.revision(), revision);
+    assert_eq!(cache.snapshot(PODS).objects.len(), 1);
+    let object = cache.get("/registry/core/pods/default/a").unwrap();
+    assert_eq!(object.label("v"), Some("a"));
+    assert_eq!(object.label("w"), None);
+}
+
+#[tokio::test]
+async fn a_snapshot_at_an_old_revision_undoes_later_changes() {
+    let (store, cache) = start();
+    let first = create(&store, "a").await;
+    let second = create(&store, "b").await;
+    store
+        .commit(vec![Write { key: format!("{PODS}default/a").into(), op: Op::Delete { expect: first } }])
+        .await
+        .unwrap();
+    let names = |at| -> Vec<String> {
+        cache
+            .snapshot_at(PODS, at)
+            .unwrap()
+            .objects
+            .keys()
+            .map(|key| key.rsplit('/').next().unwrap().into())
+            .collect()
+    };
+    assert_eq!(names(first), ["a"]);
+    assert_eq!(names(second), ["a", "b"]);
+    assert_eq!(names(second + 1), ["b"]);
+    assert!(matches!(cache.snapshot_at(PODS, 99), Err(Error::Future { .. })));
+}
+
+#[tokio::test]
+async fn a_watcher_sees_only_its_scope_and_learns_the_revision() {
+    let (store, cache) = start();
+    let mut watcher = cache.watch("/registry/core/pods/other/", 0).unwrap();
+    let revision = create(&store, "a").await;
+    watcher.changed().await;
+    let batch = watcher.now().unwrap();
+    assert!(batch.changes.is_empty());
+    assert_eq!(batch.revision, revision);
+}
+
+#[tokio::test]
+async fn a_watcher_that_fell_behind_is_told() {
+    let (store, cache) = start();
+    for i in 0..3 {
+        create(&store, &i.to_string()).await;
+    }
+    let mut slow = cache.watch(PODS, 1).unwrap();
+    cache.raise_floor(2);
+    assert!(matches!(slow.now(), Err(Error::Expired { asked: 1, oldest: 2 })));
+    assert!(matches!(cache.watch(PODS, 0), Err(Error::Expired { .. })));
+    assert_eq!(cache.watch(PODS, 2).unwrap().now().unwrap().changes.len(), 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is written, a watcher from any revision sees each later event once, in order, and replaying them
+    /// over the snapshot of that revision gives the current state.
+    #[test]
+    fn replay_gives_the_current_state(ops in prop::collection::vec((0u8..6, any::<bool>()), 1..60), from in 0usize..60) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (store, cache) = start();
+            for (name, remove) in &ops {
+                let key: Arc<str> = format!("{PODS}default/{name}").into();
+                let op = match (cache.get(&key), remove) {
+                    (None, _) => Op::Create(document("x")),
+                    (Some(found), true) => Op::Delete { expect: found.revision() },
+                    (Some(found), false) => Op::Update { expect: found.revision(), document: document("y") },
+                };
+                store.commit(vec![Write { key, op }]).await.unwrap();
+            }
+            let from = (from as u64).min(cache.revision());
+            let mut state = cache.snapshot_at(PODS, from).unwrap().objects;
+            let mut last = from;
+            for change in cache.watch(PODS, from).unwrap().now().unwrap().changes {
+                assert_eq!(change.revision, last + 1);
+                last = change.revision;
+                match change.kind {
+                    EventKind::Deleted => state.remove(change.object.key()),
+                    _ => state.insert(change.object.key().clone(), change.object.clone()),
+                };
+            }
+            let now = cache.snapshot(PODS).objects;
+            assert_eq!(state.len(), now.len());
+            for (a, b) in state.values().zip(now.values()) {
+                assert_eq!((a.key(), a.revision(), a.bytes()), (b.key(), b.revision(), b.bytes()));
+            }
+        });
+    }
+}
