@@ -107,6 +107,13 @@ impl FieldError {
         Self { problem: Problem::NotSupported, field: field.into(), value: go_value(value), detail }
     }
 
+    /// As [`FieldError::not_supported`] where upstream lists the values in an order of its own.
+    pub fn not_supported_in_order(field: impl Into<String>, value: &Value, supported: &[&str]) -> Self {
+        let names: Vec<String> = supported.iter().map(|name| format!("{name:?}")).collect();
+        let detail = format!("supported values: {}", names.join(", "));
+        Self { problem: Problem::NotSupported, field: field.into(), value: go_value(value), detail }
+    }
+
     /// Too long: upstream prints no value, and the unit follows the kind of value.
     pub fn too_long(field: impl Into<String>, max: usize) -> Self {
         Self {

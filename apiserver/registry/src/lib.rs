@@ -1,1 +1,31 @@
-//! Placeholder.
+//! The table of kinds and what happens to an object on its way in: defaults, rules, allocation, ownership.
+//!
+//! A verb is written once, here, for every kind; what differs is data in the [`Catalogue`] or functions in a
+//! [`strategy::Strategy`]. HTTP, users and permissions are the server's business.
+
+mod allocate;
+mod catalogue;
+pub mod columns;
+mod convert;
+mod create;
+pub mod custom;
+mod decode;
+mod delete;
+mod encode;
+mod fields;
+mod list;
+pub mod object;
+mod registry;
+pub mod strategy;
+mod update;
+
+pub use allocate::ServiceRanges;
+pub use catalogue::{Catalogue, Column, Group, Resource, Subresource, compare_versions, default_columns};
+pub use convert::{from_stored, to_stored};
+pub use decode::{FieldValidation, decode};
+pub use delete::{DeleteOptions, Deleted, Propagation};
+pub use encode::document;
+pub use fields::{check as check_field_selector, of as selectable_fields};
+pub use list::{Listing, Page, Selectors};
+pub use registry::{Call, Registry, Written, now, random_suffix};
+pub use update::{Changed, Preconditions};

@@ -1,0 +1,87 @@
+//! Quantities (`k8s.io/apimachinery/pkg/api/resource`), compared in thousandths.
+
+use serde_json::Value;
+
+/// The amount of a quantity in thousandths, rounded up; `None` where the text is none.
+pub fn parse(value: &Value) -> Option<i128> {
+    match value {
+        Value::Number(number) => parse_text(&number.to_string()),
+        Value::String(text) => parse_text(text),
+        _ => None,
+    }
+}
+
+/// As [`parse`], from text such as `100m`, `1.5Gi`, `2e3`.
+pub fn parse_text(text: &str) -> Option<i128> {
+    let (negative, unsigned) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+    let (number, suffix) = unsigned.split_at(end);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if (whole.is_empty() && fraction.is_empty()) || whole.len() > 24 || fraction.len() > 9 || fraction.contains('.') {
+        return None;
+    }
+    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let scale = 10i128.pow(fraction.len() as u32);
+    let (multiplier, divisor) = multiplier(suffix)?;
+    let scaled = digits.checked_mul(multiplier)?.checked_mul(1000)?;
+    let divisor = scale.checked_mul(divisor)?;
+    let amount = scaled.div_euclid(divisor) + i128::from(scaled.rem_euclid(divisor) != 0);
+    Some(if negative { -amount } else { amount })
+}
+
+fn multiplier(suffix: &str) -> Option<(i128, i128)> {
+    let binary = |power: u32| Some((1024i128.pow(power), 1));
+    let decimal = |power: u32| Some((10i128.pow(power), 1));
+    match suffix {
+        "" => Some((1, 1)),
+        "n" => Some((1, 1_000_000_000)),
+        "u" => Some((1, 1_000_000)),
+        "m" => Some((1, 1000)),
+        "k" => decimal(3),
+        "M" => decimal(6),
+        "G" => decimal(9),
+        "T" => decimal(12),
+        "P" => decimal(15),
+        "E" => decimal(18),
+        "Ki" => binary(1),
+        "Mi" => binary(2),
+        "Gi" => binary(3),
+        "Ti" => binary(4),
+        "Pi" => binary(5),
+        "Ei" => binary(6),
+        exponent => {
+            let power: i32 = exponent.strip_prefix(['e', 'E'])?.parse().ok()?;
+            match power {
+                0..=18 => Some((10i128.pow(power as u32), 1)),
+                -9..0 => Some((1, 10i128.pow(power.unsigned_abs()))),
+                _ => None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities() {
+        for (text, want) in [
+            ("1", Some(1000)),
+            ("100m", Some(100)),
+            ("1.5", Some(1500)),
+            ("1Ki", Some(1_024_000)),
+            ("2e3", Some(2_000_000)),
+            ("-1", Some(-1000)),
+            ("1n", Some(1)),
+            ("", None),
+            ("x", None),
+            ("1.1.1", None),
+        ] {
+            assert_eq!(parse_text(text), want, "{text}");
+        }
+    }
+}

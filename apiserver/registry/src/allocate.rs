@@ -1,0 +1,330 @@
+//! Cluster IPs and node ports: given out once, taken back with their Service. No races: one lock, and a claim that
+//! is undone unless the write it belongs to succeeded.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use apiserver_meta::Status;
+use apiserver_meta::field::{FieldError, Problem};
+use rand::RngExt;
+use serde_json::{Map, Value, json};
+
+use crate::object;
+use crate::registry::{Call, Registry};
+use crate::strategy::service::needs_node_ports;
+
+/// Where cluster IPs and node ports come from.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceRanges {
+    pub network: Ipv4Addr,
+    pub prefix_len: u8,
+    /// First and last node port.
+    pub node_ports: (u16, u16),
+}
+
+impl Default for ServiceRanges {
+    fn default() -> Self {
+        Self { network: Ipv4Addr::new(10, 96, 0, 0), prefix_len: 16, node_ports: (30000, 32767) }
+    }
+}
+
+impl ServiceRanges {
+    fn contains(&self, ip: Ipv4Addr) -> bool {
+        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_len)).unwrap_or(0);
+        u32::from(ip) & mask == u32::from(self.network) & mask
+    }
+
+    /// Addresses that can be given out: all but the network's own and the broadcast address.
+    fn size(&self) -> u32 {
+        (1u32 << (32 - u32::from(self.prefix_len.min(31)))).saturating_sub(2)
+    }
+
+    pub fn cidr(&self) -> String {
+        format!("{}/{}", self.network, self.prefix_len)
+    }
+}
+
+type Owner = Arc<str>;
+
+/// What is given out, and to whom.
+#[derive(Debug)]
+pub(crate) struct Allocator {
+    ranges: ServiceRanges,
+    ips: HashMap<Ipv4Addr, Owner>,
+    /// A port may be shared by the protocols of one Service.
+    ports: HashMap<u16, Owner>,
+}
+
+/// Allocations of one write; given back unless kept.
+#[must_use]
+pub(crate) struct Claim {
+    registry: Option<Registry>,
+    ips: Vec<Ipv4Addr>,
+    ports: Vec<u16>,
+    /// What the write lets go of, once it succeeded.
+    freed: (Vec<Ipv4Addr>, Vec<u16>),
+}
+
+impl Claim {
+    pub(crate) fn nothing() -> Self {
+        Self { registry: None, ips: Vec::new(), ports: Vec::new(), freed: (Vec::new(), Vec::new()) }
+    }
+
+    /// The write succeeded.
+    pub(crate) fn keep(mut self) {
+        if let Some(registry) = self.registry.take() {
+            let mut allocator = registry.allocator();
+            for ip in &self.freed.0 {
+                allocator.ips.remove(ip);
+            }
+            for port in &self.freed.1 {
+                allocator.ports.remove(port);
+            }
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(registry) = self.registry.take() {
+            let mut allocator = registry.allocator();
+            for ip in &self.ips {
+                allocator.ips.remove(ip);
+            }
+            for port in &self.ports {
+                allocator.ports.remove(port);
+            }
+        }
+    }
+}
+
+impl Allocator {
+    pub(crate) fn new(ranges: ServiceRanges) -> Self {
+        Self { ranges, ips: HashMap::new(), ports: HashMap::new() }
+    }
+
+    /// Takes over what a stored Service holds.
+    pub(crate) fn adopt(&mut self, owner: &Owner, service: &Value) {
+        for ip in cluster_ips(service) {
+            self.ips.insert(ip, owner.clone());
+        }
+        for port in node_ports(service) {
+            self.ports.insert(port, owner.clone());
+        }
+    }
+
+    fn free_ip(&self) -> Option<Ipv4Addr> {
+        let size = self.ranges.size();
+        // Dynamic addresses come from the upper part, so that fixed ones below rarely collide (KEP-3070).
+        let reserved = size.checked_div(16).unwrap_or(0).clamp(16, 256).min(size);
+        let start = rand::rng().random_range(0..size.max(1));
+        let at = |offset: u32| Ipv4Addr::from(u32::from(self.ranges.network) + 1 + offset);
+        (0..size)
+            .map(|i| (start + i) % size)
+            .find(|offset| *offset >= reserved && !self.ips.contains_key(&at(*offset)))
+            .or_else(|| (0..reserved).find(|offset| !self.ips.contains_key(&at(*offset))))
+            .map(at)
+    }
+
+    fn free_port(&self, taken: &[u16]) -> Option<u16> {
+        let (first, last) = self.ranges.node_ports;
+        let size = u32::from(last - first) + 1;
+        // The lower part is for ports people choose (KEP-3668).
+        let reserved = size.checked_div(32).unwrap_or(0).clamp(16, 128).min(size);
+        let start = rand::rng().random_range(0..size);
+        let at = |offset: u32| first + offset as u16;
+        let free = |offset: &u32| !self.ports.contains_key(&at(*offset)) && !taken.contains(&at(*offset));
+        (0..size)
+            .map(|i| (start + i) % size)
+            .find(|offset| *offset >= reserved && free(offset))
+            .or_else(|| (0..reserved).find(free))
+            .map(at)
+    }
+}
+
+fn cluster_ips(service: &Value) -> Vec<Ipv4Addr> {
+    let list = service.pointer("/spec/clusterIPs").and_then(Value::as_array).into_iter().flatten();
+    let single = service.pointer("/spec/clusterIP").into_iter();
+    let mut ips: Vec<Ipv4Addr> = list.chain(single).filter_map(Value::as_str).filter_map(|ip| ip.parse().ok()).collect();
+    ips.dedup();
+    ips
+}
+
+fn node_ports(service: &Value) -> Vec<u16> {
+    let ports = service.pointer("/spec/ports").and_then(Value::as_array).into_iter().flatten();
+    let health = service.pointer("/spec/healthCheckNodePort").into_iter();
+    let mut numbers: Vec<u16> = ports
+        .filter_map(|port| port.get("nodePort"))
+        .chain(health)
+        .filter_map(Value::as_u64)
+        .filter_map(|number| u16::try_from(number).ok())
+        .filter(|number| *number != 0)
+        .collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
+
+impl Registry {
+    /// Gives a Service what it needs, and writes it into the Service.
+    ///
+    /// # Errors
+    /// 422 where what it asks for is taken or out of range, 500 where nothing is left.
+    pub(crate) fn claim_for_service(&self, call: &Call, key: &Owner, service: &mut Value, old: Option<&Value>) -> Result<Claim, Status> {
+        if call.resource.kind != "Service" || !call.resource.group.is_empty() {
+            return Ok(Claim::nothing());
+        }
+        let mut claim = Claim { registry: Some(self.clone()), ..Claim::nothing() };
+        let outcome = {
+            let mut allocator = self.allocator();
+            claim_ips(&mut allocator, &mut claim, key, service, old)
+                .and_then(|()| claim_ports(&mut allocator, &mut claim, key, service, old))
+        };
+        outcome.map_err(|error| Status::invalid(&call.resource.gvk(), object::name(service), &[error]))?;
+        if let Some(old) = old {
+            let (ips, ports) = (cluster_ips(service), node_ports(service));
+            claim.freed.0 = cluster_ips(old).into_iter().filter(|ip| !ips.contains(ip)).collect();
+            claim.freed.1 = node_ports(old).into_iter().filter(|port| !ports.contains(port)).collect();
+        }
+        if call.dry_run {
+            claim.freed = (Vec::new(), Vec::new());
+        }
+        Ok(claim)
+    }
+
+    /// Takes back what a deleted Service held.
+    pub(crate) fn release_service(&self, call: &Call, key: &Owner) {
+        if call.resource.kind == "Service" && call.resource.group.is_empty() {
+            let mut allocator = self.allocator();
+            allocator.ips.retain(|_, owner| owner != key);
+            allocator.ports.retain(|_, owner| owner != key);
+        }
+    }
+}
+
+fn claim_ips(allocator: &mut Allocator, claim: &mut Claim, key: &Owner, service: &mut Value, old: Option<&Value>) -> Result<(), FieldError> {
+    let spec = object::member_mut(service, "spec");
+    if spec.get("type").and_then(Value::as_str) == Some("ExternalName") {
+        return Ok(());
+    }
+    let wanted = spec.get("clusterIP").and_then(Value::as_str).filter(|ip| !ip.is_empty());
+    let wanted = wanted.or_else(|| spec.get("clusterIPs")?.get(0)?.as_str()).map(str::to_owned);
+    let families = |spec: &mut Map<String, Value>| {
+        spec.entry("ipFamilyPolicy").or_insert_with(|| "SingleStack".into());
+        spec.entry("ipFamilies").or_insert_with(|| json!(["IPv4"]));
+    };
+    match wanted.as_deref() {
+        Some("None") => {
+            let selects = spec.get("selector").and_then(Value::as_object).is_some_and(|selector| !selector.is_empty());
+            spec.insert("clusterIP".into(), "None".into());
+            spec.insert("clusterIPs".into(), json!(["None"]));
+            if !selects && old.is_none() && !spec.contains_key("ipFamilyPolicy") {
+                spec.insert("ipFamilyPolicy".into(), "RequireDualStack".into());
+                spec.insert("ipFamilies".into(), json!(["IPv4", "IPv6"]));
+            }
+            families(spec);
+        }
+        Some(text) => {
+            let given: Vec<Value> = spec.get("clusterIPs").and_then(Value::as_array).filter(|ips| !ips.is_empty()).cloned().unwrap_or_else(|| vec![text.into()]);
+            // Unparsable addresses were refused before.
+            let Ok(ip) = text.parse::<Ipv4Addr>() else { return Ok(()) };
+            let refuse = |why: String| FieldError::invalid("spec.clusterIPs", &json!(given), why);
+            match allocator.ips.get(&ip) {
+                Some(owner) if owner == key => {}
+                Some(_) => return Err(refuse(format!("failed to allocate IP {ip}: provided IP is already allocated"))),
+                None if allocator.ranges.contains(ip) => {
+                    allocator.ips.insert(ip, key.clone());
+                    claim.ips.push(ip);
+                }
+                None => return Err(refuse(format!("failed to allocate IP {ip}: the provided network does not match the current range"))),
+            }
+            spec.insert("clusterIP".into(), text.into());
+            spec.insert("clusterIPs".into(), json!(given));
+            families(spec);
+        }
+        None => {
+            let ip = allocator.free_ip().ok_or_else(|| FieldError {
+                problem: Problem::Internal,
+                field: "spec.clusterIPs".into(),
+                value: String::new(),
+                detail: "failed to allocate a serviceIP: range is full".into(),
+            })?;
+            allocator.ips.insert(ip, key.clone());
+            claim.ips.push(ip);
+            spec.insert("clusterIP".into(), ip.to_string().into());
+            spec.insert("clusterIPs".into(), json!([ip.to_string()]));
+            families(spec);
+        }
+    }
+    Ok(())
+}
+
+fn claim_ports(allocator: &mut Allocator, claim: &mut Claim, key: &Owner, service: &mut Value, old: Option<&Value>) -> Result<(), FieldError> {
+    let kind = service.pointer("/spec/type").and_then(Value::as_str).unwrap_or("").to_owned();
+    let allocates = service.pointer("/spec/allocateLoadBalancerNodePorts").and_then(Value::as_bool) != Some(false);
+    let held = old.map(node_ports).unwrap_or_default();
+    let mut taken: Vec<u16> = node_ports(service);
+    // A port number given to the first protocol serves the same service port's other protocols too.
+    let mut by_port: HashMap<i64, u16> = HashMap::new();
+    let Some(ports) = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut) else { return Ok(()) };
+    for (i, port) in ports.iter_mut().enumerate() {
+        let number = port.get("port").and_then(Value::as_i64).unwrap_or(0);
+        let given = port.get("nodePort").and_then(Value::as_u64).and_then(|given| u16::try_from(given).ok()).filter(|given| *given != 0);
+        let node_port = match given {
+            Some(given) => {
+                let shared = claim.ports.contains(&given) || held.contains(&given);
+                claim_port(allocator, claim, key, given, shared).map_err(|why| FieldError::invalid(format!("spec.ports[{i}].nodePort"), &given.into(), why))?;
+                given
+            }
+            None if needs_node_ports(&kind) && (kind == "NodePort" || allocates) => {
+                let next = match by_port.get(&number) {
+                    Some(shared) => *shared,
+                    None => allocator.free_port(&taken).ok_or_else(|| FieldError {
+                        problem: Problem::Internal,
+                        field: format!("spec.ports[{i}].nodePort"),
+                        value: String::new(),
+                        detail: "failed to allocate a nodePort: range is full".into(),
+                    })?,
+                };
+                allocator.ports.insert(next, key.clone());
+                claim.ports.push(next);
+                port["nodePort"] = next.into();
+                taken.push(next);
+                next
+            }
+            None => continue,
+        };
+        by_port.insert(number, node_port);
+    }
+    let spec = object::member_mut(service, "spec");
+    let local = spec.get("externalTrafficPolicy").and_then(Value::as_str) == Some("Local");
+    if kind == "LoadBalancer" && local {
+        match spec.get("healthCheckNodePort").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0) {
+            Some(port) => claim_port(allocator, claim, key, port, held.contains(&port))
+                .map_err(|why| FieldError::invalid("spec.healthCheckNodePort", &port.into(), why))?,
+            None => {
+                if let Some(port) = allocator.free_port(&taken) {
+                    allocator.ports.insert(port, key.clone());
+                    claim.ports.push(port);
+                    spec.insert("healthCheckNodePort".into(), port.into());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn claim_port(allocator: &mut Allocator, claim: &mut Claim, key: &Owner, port: u16, ours: bool) -> Result<(), String> {
+    let (first, last) = allocator.ranges.node_ports;
+    match allocator.ports.get(&port) {
+        Some(owner) if owner == key && ours => Ok(()),
+        Some(_) => Err("provided port is already allocated".to_owned()),
+        None if (first..=last).contains(&port) => {
+            allocator.ports.insert(port, key.clone());
+            claim.ports.push(port);
+            Ok(())
+        }
+        None => Err(format!("provided port is not in the valid range. The range of valid ports is {first}-{last}")),
+    }
+}

@@ -1,0 +1,107 @@
+//! Between the version a client speaks and the version an object is stored in.
+//!
+//! Only kinds that several groups or versions serve need more than a change of `apiVersion`.
+
+use serde_json::{Value, json};
+
+use crate::catalogue::Resource;
+
+/// The object as it is stored.
+pub fn to_stored(resource: &Resource, mut object: Value) -> Value {
+    let served = resource.api_version();
+    if served == resource.stored_api_version {
+        return object;
+    }
+    match (served.as_str(), resource.kind.as_str()) {
+        ("events.k8s.io/v1", "Event") => event_to_core(&mut object),
+        ("autoscaling/v1", "HorizontalPodAutoscaler") => autoscaler_to_v2(&mut object),
+        _ => {}
+    }
+    set_api_version(&mut object, &resource.stored_api_version);
+    object
+}
+
+/// The object as a client of `resource`'s version sees it.
+pub fn from_stored(resource: &Resource, mut object: Value) -> Value {
+    let served = resource.api_version();
+    if object.get("apiVersion").and_then(Value::as_str) == Some(served.as_str()) {
+        return object;
+    }
+    match (served.as_str(), resource.kind.as_str()) {
+        ("events.k8s.io/v1", "Event") => event_from_core(&mut object),
+        ("autoscaling/v1", "HorizontalPodAutoscaler") => autoscaler_from_v2(&mut object),
+        _ => {}
+    }
+    set_api_version(&mut object, &served);
+    object
+}
+
+fn set_api_version(object: &mut Value, api_version: &str) {
+    if let Some(map) = object.as_object_mut() {
+        map.insert("apiVersion".into(), api_version.into());
+    }
+}
+
+/// Members of an Event under their core name and their events.k8s.io name.
+const EVENT_NAMES: &[(&str, &str)] = &[
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+    ("reportingComponent", "reportingController"),
+];
+
+fn event_to_core(object: &mut Value) {
+    rename(object, EVENT_NAMES.iter().map(|(core, new)| (*new, *core)));
+    if let Some(map) = object.as_object_mut() {
+        for (member, empty) in [("source", json!({})), ("firstTimestamp", Value::Null), ("lastTimestamp", Value::Null)] {
+            map.entry(member).or_insert(empty);
+        }
+    }
+}
+
+fn event_from_core(object: &mut Value) {
+    rename(object, EVENT_NAMES.iter().copied());
+}
+
+fn rename<'a>(object: &mut Value, names: impl Iterator<Item = (&'a str, &'a str)>) {
+    let Some(map) = object.as_object_mut() else { return };
+    for (from, to) in names {
+        if let Some(value) = map.remove(from) {
+            map.insert(to.to_owned(), value);
+        }
+    }
+}
+
+fn autoscaler_to_v2(object: &mut Value) {
+    let target = object.pointer_mut("/spec").and_then(Value::as_object_mut).and_then(|spec| spec.remove("targetCPUUtilizationPercentage"));
+    if let (Some(target), Some(spec)) = (target, object.get_mut("spec").and_then(Value::as_object_mut)) {
+        spec.insert(
+            "metrics".into(),
+            json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": target}}}]),
+        );
+    }
+    let current = object.pointer_mut("/status").and_then(Value::as_object_mut).and_then(|status| status.remove("currentCPUUtilizationPercentage"));
+    if let (Some(current), Some(status)) = (current, object.get_mut("status").and_then(Value::as_object_mut)) {
+        status.insert(
+            "currentMetrics".into(),
+            json!([{"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": current}}}]),
+        );
+    }
+}
+
+fn autoscaler_from_v2(object: &mut Value) {
+    for (place, list, member, pointer) in [
+        ("/spec", "metrics", "targetCPUUtilizationPercentage", "/resource/target/averageUtilization"),
+        ("/status", "currentMetrics", "currentCPUUtilizationPercentage", "/resource/current/averageUtilization"),
+    ] {
+        let Some(map) = object.pointer_mut(place).and_then(Value::as_object_mut) else { continue };
+        let Some(metrics) = map.remove(list) else { continue };
+        let cpu = metrics.as_array().into_iter().flatten().find(|metric| metric.pointer("/resource/name") == Some(&json!("cpu")));
+        if let Some(value) = cpu.and_then(|metric| metric.pointer(pointer)) {
+            map.insert(member.into(), value.clone());
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Create: fill in metadata, apply the kind's rules, allocate, record ownership, store.
+
+use apiserver_meta::Status;
+use apiserver_schema::{Manager, Operation};
+use apiserver_storage::{Op, Write};
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::object;
+use crate::registry::{Call, Registry, Written, now, random_suffix};
+use crate::{convert, custom, encode};
+
+/// Tries to find a free generated name; upstream tries as often.
+const GENERATE_TRIES: usize = 8;
+
+/// Who recorded the owners of fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ownership {
+    /// The registry does, as an Update.
+    Update,
+    /// An apply did already.
+    Applied,
+}
+
+impl Registry {
+    /// Creates a decoded object.
+    ///
+    /// # Errors
+    /// What upstream answers: 404 or 403 of the namespace, 409, 422, 400, 500.
+    pub async fn create(&self, call: &Call<'_>, value: Value) -> Result<Written, Status> {
+        self.create_owned(call, value, Ownership::Update).await
+    }
+
+    pub(crate) async fn create_owned(&self, call: &Call<'_>, value: Value, ownership: Ownership) -> Result<Written, Status> {
+        if !object::text(&value, "resourceVersion").is_empty() {
+            return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
+        }
+        self.check_namespace(call, &value)?;
+        let generated = object::name(&value).is_empty();
+        let mut last = None;
+        for _ in 0..if generated { GENERATE_TRIES } else { 1 } {
+            match self.create_once(call, value.clone(), ownership).await {
+                Err(status) if generated && status.reason == "AlreadyExists" => last = Some(status),
+                outcome => return outcome,
+            }
+        }
+        let name = last.as_ref().and_then(|status| status.details.as_ref()?.get("name")?.as_str().map(str::to_owned));
+        Err(Status::generate_name_conflict(&call.resource.group_resource(), &name.unwrap_or_default()))
+    }
+
+    async fn create_once(&self, call: &Call<'_>, mut value: Value, ownership: Ownership) -> Result<Written, Status> {
+        let resource = call.resource;
+        let strategy = resource.strategy;
+        let time = now();
+        if resource.namespaced && object::namespace(&value).is_empty() {
+            object::metadata_mut(&mut value).insert("namespace".into(), call.namespace.unwrap_or("").into());
+        }
+        let uid = uuid::Uuid::new_v4().to_string();
+        object::fill_for_create(resource, &mut value, &uid, &time, &random_suffix());
+        if strategy.status || resource.custom.as_ref().is_some_and(|custom| custom.has_status) {
+            if let Some(map) = value.as_object_mut() {
+                map.remove("status");
+            }
+        }
+        (strategy.prepare_create)(&mut value);
+        custom::prepare_create(resource, &mut value, &time);
+        (strategy.default)(&mut value);
+        object::tidy(&mut value);
+
+        let mut errors = object::validate_create(resource, &value);
+        errors.extend((strategy.validate_create)(&value));
+        errors.extend(custom::validate(resource, &value, None));
+        let name = object::name(&value).to_owned();
+        if !errors.is_empty() {
+            return Err(Status::invalid(&resource.gvk(), &name, &errors));
+        }
+        let key = resource.key(call.namespace, &name);
+        if self.cache().get(&key).is_some() {
+            return Err(Status::already_exists(&resource.group_resource(), &name));
+        }
+        let claim = self.claim_for_service(call, &key, &mut value, None)?;
+        if ownership == Ownership::Update
+            && let Some(schema) = resource.schema()
+        {
+            let api_version = resource.api_version();
+            let manager = Manager {
+                name: call.manager,
+                operation: Operation::Update,
+                api_version: &api_version,
+                subresource: call.subresource,
+                time: &time,
+            };
+            apiserver_schema::update(&schema, None, &mut value, &manager, crate::update::reset_fields(resource, ""));
+        }
+        let warnings = (strategy.warnings)(&value);
+        let stored = convert::to_stored(resource, value);
+        let document = encode::document(&stored);
+        if call.dry_run {
+            return Ok(Written { bytes: Bytes::from(document.bytes), warnings });
+        }
+        let entry = self.commit(call, &name, vec![Write { key, op: Op::Create(document) }]).await?;
+        let Some(entry) = entry else {
+            return Err(Status::already_exists(&resource.group_resource(), &name));
+        };
+        claim.keep();
+        self.after_write(call);
+        Ok(Written { bytes: entry.value.bytes, warnings })
+    }
+
+    /// What else changes with an object of some kinds.
+    pub(crate) fn after_write(&self, call: &Call) {
+        if call.resource.kind == "CustomResourceDefinition" && call.resource.group == "apiextensions.k8s.io" {
+            self.reload_custom();
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! From a request body's JSON to an object of a kind: the right kind, known fields, right types.
+
+use apiserver_meta::{GroupVersionKind, Status};
+use apiserver_schema::Schema;
+use serde_json::Value;
+
+use crate::catalogue::Resource;
+
+/// The `fieldValidation` query parameter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    Ignore,
+    /// Unknown fields become `Warning` headers.
+    #[default]
+    Warn,
+    /// Unknown fields are refused.
+    Strict,
+}
+
+/// Decodes a body as the resource's kind. `duplicates` are duplicate fields found in the raw text.
+/// Gives the object and the texts of its warnings.
+///
+/// # Errors
+/// 400 in Go's words.
+pub fn decode(
+    resource: &Resource,
+    mut value: Value,
+    validation: FieldValidation,
+    duplicates: &[String],
+) -> Result<(Value, Vec<String>), Status> {
+    let gvk = resource.gvk();
+    let mut strict: Vec<String> = duplicates.iter().map(|field| format!("duplicate field {field:?}")).collect();
+    check_kind(resource, &gvk, &value)?;
+    if value.is_null() {
+        value = Value::Object(serde_json::Map::new());
+    }
+    if let Some(map) = value.as_object_mut() {
+        map.insert("apiVersion".into(), gvk.api_version().into());
+        map.insert("kind".into(), gvk.kind.clone().into());
+    }
+    let schema = resource.schema();
+    if resource.is_custom() {
+        decode_custom(schema.as_deref(), &mut value, &mut strict);
+    } else if let Some(schema) = schema {
+        let unknown = apiserver_schema::decode(&schema, &mut value).map_err(|error| cannot_handle(&gvk, &error.to_string()))?;
+        strict.extend(unknown.iter().map(|path| format!("unknown field {path:?}")));
+    }
+    match validation {
+        FieldValidation::Strict if !strict.is_empty() => Err(if resource.is_custom() {
+            Status::bad_request(format!("strict decoding error: {}", strict.join(", ")))
+        } else {
+            cannot_handle(&gvk, &format!("strict decoding error: {}", strict.join(", ")))
+        }),
+        FieldValidation::Ignore => Ok((value, Vec::new())),
+        FieldValidation::Warn | FieldValidation::Strict => Ok((value, strict)),
+    }
+}
+
+fn decode_custom(schema: Option<&Schema>, value: &mut Value, strict: &mut Vec<String>) {
+    let Some(schema) = schema else { return };
+    let unknown = apiserver_schema::prune(schema, value);
+    strict.extend(unknown.iter().map(|path| format!("unknown field {path:?}")));
+    apiserver_schema::apply_defaults(schema, value);
+}
+
+/// What a decoder says that met something it does not understand.
+pub(crate) fn cannot_handle(gvk: &GroupVersionKind, why: &str) -> Status {
+    let version = gvk.api_version();
+    Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", gvk.kind, last(&version), gvk.kind))
+}
+
+fn last(api_version: &str) -> &str {
+    api_version.rsplit('/').next().unwrap_or(api_version)
+}
+
+fn check_kind(resource: &Resource, gvk: &GroupVersionKind, value: &Value) -> Result<(), Status> {
+    if !value.is_object() && !value.is_null() {
+        let found = match value {
+            Value::Array(_) => "array",
+            Value::String(_) => "string",
+            Value::Number(_) => "number",
+            _ => "bool",
+        };
+        return Err(Status::bad_request(format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+        )));
+    }
+    let text = |member: &str| value.get(member).and_then(Value::as_str).unwrap_or("");
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    if resource.is_custom() {
+        if kind.is_empty() {
+            return Err(Status::bad_request(format!("Object 'Kind' is missing in '{value}'")));
+        }
+        if api_version.is_empty() {
+            return Err(Status::bad_request("the object provided is unrecognized (must be of type ".to_owned() + &gvk.kind + "): Object 'apiVersion' is missing"));
+        }
+    }
+    let api_version_matches = api_version.is_empty() || api_version == gvk.api_version();
+    let kind_matches = kind.is_empty() || kind == gvk.kind;
+    if api_version_matches && kind_matches {
+        return Ok(());
+    }
+    let sent = GroupVersionKind {
+        kind: if kind.is_empty() { gvk.kind.clone() } else { kind.to_owned() },
+        ..{
+            let gv = apiserver_meta::GroupVersion::parse(if api_version.is_empty() { &resource.stored_api_version } else { api_version });
+            GroupVersionKind::new(gv.group, gv.version, "")
+        }
+    };
+    if api_version_matches {
+        return Err(Status::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: no kind {:?} is registered for version {:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+            sent.kind, gvk.version, gvk.kind, sent.kind, gvk.api_version()
+        )));
+    }
+    Err(Status::bad_request(format!(
+        "the API version in the data ({}) does not match the expected API version ({})",
+        sent.api_version(),
+        gvk.api_version()
+    )))
+}

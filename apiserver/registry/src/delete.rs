@@ -1,0 +1,270 @@
+//! Delete: preconditions, finalizers, grace, and the collection.
+
+use apiserver_meta::Status;
+use apiserver_storage::{Op, Write};
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use crate::list::Selectors;
+use crate::object;
+use crate::registry::{Call, Registry, now};
+use crate::update::with_revision;
+use crate::{convert, encode};
+
+/// What becomes of the objects a deleted one owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    Background,
+    Foreground,
+    Orphan,
+}
+
+/// `metav1.DeleteOptions`, read.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteOptions {
+    pub grace_period_seconds: Option<i64>,
+    pub propagation: Option<Propagation>,
+    pub uid: Option<String>,
+    pub resource_version: Option<String>,
+}
+
+/// The object as its deletion left it.
+#[derive(Clone, Debug)]
+pub struct Deleted {
+    pub bytes: Bytes,
+    /// Gone from the store; otherwise it waits for finalizers or a grace period.
+    pub gone: bool,
+}
+
+enum Step {
+    Remove,
+    Wait(Value),
+    AsItIs,
+}
+
+/// Seconds a Pod gets where nobody says otherwise.
+const POD_GRACE_SECONDS: i64 = 30;
+
+impl Registry {
+    /// Deletes one object, or marks it for deletion.
+    ///
+    /// # Errors
+    /// 404, 409 of a precondition, 403 of a namespace that must stay.
+    pub async fn delete(&self, call: &Call<'_>, name: &str, options: &DeleteOptions) -> Result<Deleted, Status> {
+        let gr = call.resource.group_resource();
+        let key = call.resource.key(call.namespace, name);
+        loop {
+            let current = self.cache().get(&key).ok_or_else(|| Status::not_found(&gr, name))?;
+            let old = current.parse();
+            check_preconditions(call, name, &old, options)?;
+            let op = match next_step(call, &old, options) {
+                Step::AsItIs => return Ok(Deleted { bytes: current.bytes().clone(), gone: false }),
+                Step::Remove => {
+                    if call.dry_run {
+                        return Ok(Deleted { bytes: current.bytes().clone(), gone: true });
+                    }
+                    Op::Delete { expect: current.revision() }
+                }
+                Step::Wait(next) => {
+                    if call.dry_run {
+                        return Ok(Deleted { bytes: with_revision(&next, current.revision()), gone: false });
+                    }
+                    let next = convert::to_stored(call.resource, encode::without_revision(next));
+                    Op::Update { expect: current.revision(), document: encode::document(&next) }
+                }
+            };
+            let removes = matches!(op, Op::Delete { .. });
+            let Some(entry) = self.commit(call, name, vec![Write { key: key.clone(), op }]).await? else {
+                continue;
+            };
+            self.after_write(call);
+            if removes {
+                self.release_service(call, &key);
+                return Ok(Deleted { bytes: current.bytes().clone(), gone: true });
+            }
+            return Ok(Deleted { bytes: entry.value.bytes, gone: false });
+        }
+    }
+
+    /// Deletes every object of a scope that the selectors choose; answers them as they were left.
+    ///
+    /// # Errors
+    /// The first refusal; what was deleted before it stays deleted.
+    pub async fn delete_collection(
+        &self,
+        call: &Call<'_>,
+        selectors: &Selectors,
+        options: &DeleteOptions,
+    ) -> Result<(u64, Vec<Bytes>), Status> {
+        let snapshot = self.cache().snapshot(&call.resource.prefix);
+        let scope = call.resource.scope(call.namespace);
+        let mut left = Vec::new();
+        let chosen: Vec<_> = snapshot.scope(&scope).filter(|object| selectors.select(call.resource, object)).cloned().collect();
+        // Many at once: they share the store's syncs.
+        for batch in chosen.chunks(256) {
+            let deletions = batch.iter().map(|found| async {
+                let (namespace, name) = crate::list::identity(call.resource, found.key());
+                let one = Call { namespace: namespace.or(call.namespace), ..*call };
+                match self.delete(&one, name, options).await {
+                    Err(status) if status.code == 404 => Ok(None),
+                    outcome => outcome.map(|_| Some(found.bytes().clone())),
+                }
+            });
+            for outcome in futures::future::join_all(deletions).await {
+                left.extend(outcome?);
+            }
+        }
+        Ok((self.cache().revision(), left))
+    }
+}
+
+fn check_preconditions(call: &Call, name: &str, old: &Value, options: &DeleteOptions) -> Result<(), Status> {
+    let gr = call.resource.group_resource();
+    if let Some(uid) = &options.uid
+        && uid != object::uid(old)
+    {
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            crate::update::upstream_key(call, name),
+            object::uid(old)
+        );
+        return Err(Status::conflict(&gr, name, &why));
+    }
+    if let Some(version) = &options.resource_version
+        && version != object::text(old, "resourceVersion")
+    {
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
+            crate::update::upstream_key(call, name),
+            object::text(old, "resourceVersion")
+        );
+        return Err(Status::conflict(&gr, name, &why));
+    }
+    let protected = ["default", "kube-system", "kube-public"];
+    if call.resource.kind == "Namespace" && call.resource.group.is_empty() && protected.contains(&name) {
+        return Err(Status::forbidden(&gr, name, "this namespace may not be deleted"));
+    }
+    Ok(())
+}
+
+fn next_step(call: &Call, old: &Value, options: &DeleteOptions) -> Step {
+    let mut next = old.clone();
+    let already = object::is_deleting(old);
+    let finalizers = finalizers_after(call, old, options);
+    let metadata = object::metadata_mut(&mut next);
+    if finalizers.is_empty() {
+        metadata.remove("finalizers");
+    } else {
+        metadata.insert("finalizers".into(), json!(finalizers));
+    }
+    let keeps = !finalizers.is_empty() || !namespace_finalizers(call, old).is_empty();
+    let grace = grace_seconds(call, old, options);
+    if grace > 0 {
+        let before = object::metadata(old).get("deletionGracePeriodSeconds").and_then(Value::as_i64);
+        if already && before.is_some_and(|before| before <= grace) {
+            return if next == *old { Step::AsItIs } else { Step::Wait(next) };
+        }
+        mark(&mut next, old, grace);
+        return Step::Wait(next);
+    }
+    if keeps {
+        let before = object::metadata(old).get("deletionGracePeriodSeconds").and_then(Value::as_i64);
+        if already && before == Some(0) && next == *old {
+            return Step::AsItIs;
+        }
+        mark(&mut next, old, 0);
+        if call.resource.kind == "Namespace" {
+            next["status"]["phase"] = "Terminating".into();
+        }
+        return Step::Wait(next);
+    }
+    Step::Remove
+}
+
+fn mark(next: &mut Value, old: &Value, grace: i64) {
+    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(grace);
+    let already = object::is_deleting(old);
+    let metadata = object::metadata_mut(next);
+    if !already || grace > 0 {
+        metadata.insert("deletionTimestamp".into(), at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into());
+    }
+    if !already && let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
+        metadata.insert("generation".into(), (generation + 1).into());
+    }
+    metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
+    if !metadata.contains_key("deletionTimestamp") {
+        metadata.insert("deletionTimestamp".into(), now().into());
+    }
+}
+
+fn namespace_finalizers(call: &Call, old: &Value) -> Vec<Value> {
+    if call.resource.kind != "Namespace" || !call.resource.group.is_empty() {
+        return Vec::new();
+    }
+    old.pointer("/spec/finalizers").and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+/// The finalizers an object has once its deletion is asked for in this way.
+fn finalizers_after(call: &Call, old: &Value, options: &DeleteOptions) -> Vec<String> {
+    let mut finalizers: Vec<String> = object::finalizers(old)
+        .into_iter()
+        .filter(|finalizer| !["orphan", "foregroundDeletion"].contains(finalizer) || options.propagation.is_none())
+        .map(str::to_owned)
+        .collect();
+    match options.propagation {
+        Some(Propagation::Orphan) => finalizers.push("orphan".into()),
+        Some(Propagation::Foreground) => finalizers.push("foregroundDeletion".into()),
+        Some(Propagation::Background) => {}
+        None => {
+            let orphans = call.resource.group == "batch" && call.resource.kind == "Job";
+            if orphans && !finalizers.iter().any(|name| name == "orphan" || name == "foregroundDeletion") {
+                finalizers.push("orphan".into());
+            }
+        }
+    }
+    if call.resource.kind == "CustomResourceDefinition" {
+        let cleanup = "customresourcecleanup.apiextensions.k8s.io";
+        if !object::is_deleting(old) && !finalizers.iter().any(|name| name == cleanup) {
+            finalizers.push(cleanup.into());
+        }
+    }
+    finalizers
+}
+
+/// Seconds an object lives on: only Pods that run somewhere get any.
+fn grace_seconds(call: &Call, old: &Value, options: &DeleteOptions) -> i64 {
+    if call.resource.kind != "Pod" || !call.resource.group.is_empty() {
+        return 0;
+    }
+    let from_spec = old.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64);
+    let mut grace = options.grace_period_seconds.or(from_spec).unwrap_or(POD_GRACE_SECONDS);
+    if grace < 0 {
+        grace = 1;
+    }
+    let assigned = old.pointer("/spec/nodeName").and_then(Value::as_str).is_some_and(|node| !node.is_empty());
+    let phase = old.pointer("/status/phase").and_then(Value::as_str).unwrap_or("");
+    if !assigned || matches!(phase, "Succeeded" | "Failed") { 0 } else { grace }
+}
+
+/// The Status a deletion answers with where it does not answer with the object.
+pub(crate) fn success_status(call: &Call, object: &Value) -> Value {
+    let mut details = Map::new();
+    details.insert("name".into(), object::name(object).into());
+    if !call.resource.group.is_empty() {
+        details.insert("group".into(), call.resource.group.clone().into());
+    }
+    details.insert("kind".into(), call.resource.name.clone().into());
+    details.insert("uid".into(), object::uid(object).into());
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}
+
+impl Deleted {
+    /// What DELETE answers: the object where it waits or the kind says so, else a Status.
+    pub fn answer(&self, call: &Call) -> Bytes {
+        if !self.gone || call.resource.strategy.delete_returns_object {
+            return self.bytes.clone();
+        }
+        let object: Value = serde_json::from_slice(&self.bytes).unwrap_or_default();
+        Bytes::from(success_status(call, &object).to_string())
+    }
+}

@@ -1,0 +1,134 @@
+//! Lists: selectors, pages, and the revision they are true at. Served from a snapshot, never from disk.
+
+use std::sync::Arc;
+
+use apiserver_meta::Status;
+use apiserver_meta::selector::{FieldSelector, LabelSelector};
+use apiserver_watchcache::{Error as CacheError, Object};
+
+use crate::catalogue::Resource;
+use crate::fields;
+use crate::registry::{Call, Registry};
+
+/// Which objects a list or watch is about.
+#[derive(Clone, Debug, Default)]
+pub struct Selectors {
+    pub labels: LabelSelector,
+    pub fields: FieldSelector,
+}
+
+impl Selectors {
+    pub fn is_everything(&self) -> bool {
+        self.labels.is_everything() && self.fields.is_everything()
+    }
+
+    /// Does the object match?
+    pub fn select(&self, resource: &Resource, object: &Object) -> bool {
+        (self.labels.is_everything() || self.labels.matches(|key| object.label(key)))
+            && (self.fields.is_everything()
+                || self.fields.matches(|path| match path {
+                    "metadata.name" => Some(identity(resource, object.key()).1),
+                    "metadata.namespace" => identity(resource, object.key()).0,
+                    path => object.field(path, |value| fields::extract(resource, value)),
+                }))
+    }
+}
+
+/// Namespace and name in a key.
+pub fn identity<'a>(resource: &Resource, key: &'a str) -> (Option<&'a str>, &'a str) {
+    let rest = key.get(resource.prefix.len()..).unwrap_or("");
+    match rest.split_once('/') {
+        Some((namespace, name)) if resource.namespaced => (Some(namespace), name),
+        _ => (None, rest),
+    }
+}
+
+/// Which page of which state.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// 0 for everything.
+    pub limit: usize,
+    /// Key to start at, and the revision of the first page.
+    pub from: Option<(String, u64)>,
+    /// The state at exactly this revision.
+    pub exact: Option<u64>,
+    /// A state not older than this.
+    pub at_least: Option<u64>,
+}
+
+/// A page of objects.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    pub revision: u64,
+    pub objects: Vec<Arc<Object>>,
+    /// Key of the next page's first object.
+    pub next: Option<String>,
+    /// How many follow, where nothing was selected.
+    pub remaining: Option<usize>,
+}
+
+impl Registry {
+    /// Lists a scope.
+    ///
+    /// # Errors
+    /// 410 where the revision has left the window, 504 where it is ahead of every known one.
+    pub async fn list(&self, call: &Call<'_>, selectors: &Selectors, page: &Page) -> Result<Listing, Status> {
+        let resource = call.resource;
+        let wanted = page.from.as_ref().map(|(_, revision)| *revision).or(page.exact);
+        if let Some(at_least) = page.at_least.or(wanted) {
+            self.cache().wait_for(at_least).await.map_err(|error| cache_error(&error))?;
+        }
+        let snapshot = match wanted {
+            Some(revision) => self.cache().snapshot_at(&resource.prefix, revision).map_err(|error| {
+                if page.from.is_some() && matches!(error, CacheError::Expired { .. }) {
+                    return Status::expired(
+                        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+                    );
+                }
+                cache_error(&error)
+            })?,
+            None => self.cache().snapshot(&resource.prefix),
+        };
+        let scope = resource.scope(call.namespace);
+        let start = page.from.as_ref().map_or(scope.as_str(), |(key, _)| key.as_str());
+        if let (Some(name), true) = (selectors.fields.exact("metadata.name"), page.from.is_none())
+            && (call.namespace.is_some() || !resource.namespaced)
+        {
+            let found = snapshot.objects.get(&resource.key(call.namespace, name));
+            let objects = found.filter(|object| selectors.select(resource, object)).cloned().into_iter().collect();
+            return Ok(Listing { revision: snapshot.revision, objects, next: None, remaining: None });
+        }
+        let mut objects = Vec::new();
+        let mut rest = snapshot.from(&scope, start).filter(|object| selectors.select(resource, object));
+        let mut next = None;
+        let mut remaining = None;
+        if page.limit == 0 {
+            objects.extend(rest.cloned());
+        } else {
+            objects.extend(rest.by_ref().take(page.limit).cloned());
+            next = rest.next().map(|object| object.key().to_string());
+            if next.is_some() && selectors.is_everything() {
+                remaining = Some(1 + rest.count());
+            }
+        }
+        if next.is_some() {
+            self.cache().keep_for_pages(&resource.prefix, &snapshot);
+        }
+        Ok(Listing { revision: snapshot.revision, objects, next, remaining })
+    }
+}
+
+/// What a client gets for a revision the cache can't serve.
+pub(crate) fn cache_error(error: &CacheError) -> Status {
+    match error {
+        CacheError::Expired { asked, oldest } => Status::too_old(*asked, *oldest),
+        CacheError::Future { asked, current } => {
+            let mut status = Status::timeout(format!("Timeout: Too large resource version: {asked}, current: {current}"), 1);
+            status.details = Some(serde_json::json!({
+                "retryAfterSeconds": 1,
+                "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+            }));
+            status
+        }
+    }
+}

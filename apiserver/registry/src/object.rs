@@ -1,0 +1,303 @@
+//! Object metadata: what the server fills in, what may not change, and what is wrong with it.
+//!
+//! Rules are those of `k8s.io/apimachinery/pkg/api/validation/objectmeta.go` and `registry/rest`.
+
+use apiserver_meta::field::FieldError;
+use apiserver_meta::names;
+use serde_json::{Map, Value, json};
+
+use crate::catalogue::Resource;
+
+/// Total size of annotations, in bytes.
+const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
+/// Length up to which a generated name keeps its prefix: 63 less five random characters.
+const GENERATED_PREFIX_MAX: usize = 58;
+
+/// The metadata object; an empty one where there is none.
+pub fn metadata(object: &Value) -> &Map<String, Value> {
+    static EMPTY: std::sync::OnceLock<Map<String, Value>> = std::sync::OnceLock::new();
+    object.get("metadata").and_then(Value::as_object).unwrap_or_else(|| EMPTY.get_or_init(Map::new))
+}
+
+/// The metadata object, made where it is missing.
+pub fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
+    member_mut(object, "metadata")
+}
+
+/// A member that is an object, made where it is missing or something else.
+pub fn member_mut<'a>(object: &'a mut Value, name: &str) -> &'a mut Map<String, Value> {
+    if !object.is_object() {
+        *object = json!({});
+    }
+    let Value::Object(map) = object else { unreachable!("made an object above") };
+    let member = map.entry(name).or_insert_with(|| json!({}));
+    if !member.is_object() {
+        *member = json!({});
+    }
+    match member {
+        Value::Object(map) => map,
+        _ => unreachable!("made an object above"),
+    }
+}
+
+/// A string of the metadata; empty where it is missing.
+pub fn text<'a>(object: &'a Value, member: &str) -> &'a str {
+    metadata(object).get(member).and_then(Value::as_str).unwrap_or("")
+}
+
+pub fn name(object: &Value) -> &str {
+    text(object, "name")
+}
+
+pub fn namespace(object: &Value) -> &str {
+    text(object, "namespace")
+}
+
+pub fn uid(object: &Value) -> &str {
+    text(object, "uid")
+}
+
+/// Finalizers, in order.
+pub fn finalizers(object: &Value) -> Vec<&str> {
+    metadata(object).get("finalizers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+pub fn is_deleting(object: &Value) -> bool {
+    metadata(object).contains_key("deletionTimestamp")
+}
+
+/// What a new object gets: uid, times, a generated name, a first generation. `random` gives five characters.
+pub fn fill_for_create(resource: &Resource, object: &mut Value, uid: &str, now: &str, random: &str) {
+    let has_generation = resource.strategy.generation || resource.is_custom();
+    let metadata = metadata_mut(object);
+    let named = metadata.get("name").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
+    if !named && let Some(prefix) = metadata.get("generateName").and_then(Value::as_str).filter(|text| !text.is_empty()) {
+        let mut end = prefix.len().min(GENERATED_PREFIX_MAX);
+        while !prefix.is_char_boundary(end) {
+            end -= 1;
+        }
+        let generated = format!("{}{random}", &prefix[..end]);
+        metadata.insert("name".into(), generated.into());
+    }
+    for member in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
+        metadata.remove(member);
+    }
+    metadata.insert("uid".into(), uid.into());
+    metadata.insert("creationTimestamp".into(), now.into());
+    if has_generation {
+        metadata.insert("generation".into(), 1.into());
+    } else {
+        metadata.remove("generation");
+    }
+}
+
+/// What an update may not change is taken from the object as it is.
+pub fn keep_for_update(object: &mut Value, old: &Value) {
+    let old = metadata(old).clone();
+    let metadata = metadata_mut(object);
+    for member in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"] {
+        // A client may leave these out; it may not change them.
+        match old.get(member) {
+            Some(value) if member != "generateName" || !metadata.contains_key(member) => {
+                metadata.insert(member.into(), value.clone());
+            }
+            Some(_) => {}
+            None => {
+                if member != "generateName" {
+                    metadata.remove(member);
+                }
+            }
+        }
+    }
+    for member in ["uid", "name", "namespace"] {
+        if metadata.get(member).and_then(Value::as_str).is_none_or(str::is_empty)
+            && let Some(value) = old.get(member)
+        {
+            metadata.insert(member.into(), value.clone());
+        }
+    }
+    metadata.remove("selfLink");
+    metadata.remove("resourceVersion");
+}
+
+/// Removes what Go would not print: empty labels, annotations, owner references, finalizers.
+pub fn tidy(object: &mut Value) {
+    let metadata = metadata_mut(object);
+    metadata.retain(|key, value| match value {
+        Value::Null => false,
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        Value::String(text) => !text.is_empty() || key == "creationTimestamp",
+        Value::Number(number) => key != "generation" || number.as_i64() != Some(0),
+        Value::Bool(_) => true,
+    });
+}
+
+/// Errors of the metadata of a new object.
+pub fn validate_create(resource: &Resource, object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let generate_name = text(object, "generateName");
+    let rule = resource.strategy.name_rule;
+    if !generate_name.is_empty() {
+        // A trailing hyphen is fine in a prefix: the random part follows.
+        let masked = match generate_name.strip_suffix('-') {
+            Some(stem) => format!("{stem}a"),
+            None => generate_name.to_owned(),
+        };
+        for problem in rule(&masked) {
+            errors.push(FieldError::invalid("metadata.generateName", &generate_name.into(), problem));
+        }
+    }
+    let name = name(object);
+    if name.is_empty() {
+        errors.push(FieldError::required("metadata.name", "name or generateName is required"));
+    } else {
+        for problem in rule(name) {
+            errors.push(FieldError::invalid("metadata.name", &name.into(), problem));
+        }
+    }
+    if resource.namespaced {
+        let namespace = namespace(object);
+        if namespace.is_empty() {
+            errors.push(FieldError::required("metadata.namespace", ""));
+        } else {
+            for problem in names::dns1123_label(namespace) {
+                errors.push(FieldError::invalid("metadata.namespace", &namespace.into(), problem));
+            }
+        }
+    } else if !namespace(object).is_empty() {
+        errors.push(FieldError::forbidden("metadata.namespace", "not allowed on this type"));
+    }
+    validate_common(object, &mut errors);
+    errors
+}
+
+/// Errors of the metadata of an updated object.
+pub fn validate_update(object: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for member in ["name", "namespace", "uid"] {
+        if text(object, member) != text(old, member) {
+            let value = text(object, member).into();
+            errors.push(FieldError::invalid(format!("metadata.{member}"), &value, "field is immutable"));
+        }
+    }
+    if is_deleting(old) {
+        let before = finalizers(old);
+        let added: Vec<String> = finalizers(object)
+            .into_iter()
+            .filter(|finalizer| !before.contains(finalizer))
+            .map(|finalizer| format!("{finalizer:?}"))
+            .collect();
+        if !added.is_empty() {
+            errors.push(FieldError::forbidden(
+                "metadata.finalizers",
+                format!(
+                    "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                    added.join(", ")
+                ),
+            ));
+        }
+    }
+    validate_common(object, &mut errors);
+    errors
+}
+
+fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
+    let metadata = metadata(object);
+    validate_labels(metadata.get("labels"), "metadata.labels", errors);
+    validate_annotations(metadata.get("annotations"), errors);
+    for (i, owner) in metadata.get("ownerReferences").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        validate_owner(owner, &format!("metadata.ownerReferences[{i}]"), errors);
+    }
+    let owners = metadata.get("ownerReferences").and_then(Value::as_array).into_iter().flatten();
+    let controllers: Vec<&str> = owners
+        .filter(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))
+        .map(|owner| owner.get("name").and_then(Value::as_str).unwrap_or(""))
+        .collect();
+    if let [first, .., last] = controllers.as_slice() {
+        errors.push(FieldError::invalid(
+            "metadata.ownerReferences",
+            metadata.get("ownerReferences").unwrap_or(&Value::Null),
+            format!(
+                "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {last}"
+            ),
+        ));
+    }
+    for finalizer in finalizers(object) {
+        for problem in names::qualified_name(finalizer) {
+            errors.push(FieldError::invalid("metadata.finalizers", &finalizer.into(), problem));
+        }
+        if !finalizer.contains('/') && !["foregroundDeletion", "orphan", "kubernetes"].contains(&finalizer) {
+            errors.push(FieldError::invalid(
+                "metadata.finalizers",
+                &finalizer.into(),
+                "name is neither a standard finalizer name nor is it fully qualified",
+            ));
+        }
+    }
+}
+
+/// Errors of a label map at `path`.
+pub fn validate_labels(labels: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
+    for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
+        for problem in names::qualified_name(key) {
+            errors.push(FieldError::invalid(path, &key.clone().into(), problem));
+        }
+        for problem in names::label_value(value.as_str().unwrap_or("")) {
+            errors.push(FieldError::invalid(path, value, problem));
+        }
+    }
+}
+
+fn validate_annotations(annotations: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let mut size = 0;
+    for (key, value) in annotations.and_then(Value::as_object).into_iter().flatten() {
+        for problem in names::qualified_name(&key.to_lowercase()) {
+            errors.push(FieldError::invalid("metadata.annotations", &key.clone().into(), problem));
+        }
+        size += key.len() + value.as_str().map_or(0, str::len);
+    }
+    if size > ANNOTATIONS_BYTES_MAX {
+        errors.push(FieldError::too_long("metadata.annotations", ANNOTATIONS_BYTES_MAX));
+    }
+}
+
+fn validate_owner(owner: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let text = |member: &str| owner.get(member).and_then(Value::as_str).unwrap_or("");
+    if text("apiVersion").is_empty() {
+        errors.push(FieldError::invalid(format!("{path}.apiVersion"), &"".into(), "version must not be empty"));
+    }
+    for (member, problem) in
+        [("kind", "must not be empty"), ("name", "must not be empty"), ("uid", "must not be empty")]
+    {
+        if text(member).is_empty() {
+            errors.push(FieldError::invalid(format!("{path}.{member}"), &"".into(), problem));
+        }
+    }
+    if text("apiVersion") == "v1" && text("kind") == "Event" {
+        errors.push(FieldError::invalid(path, &"v1, Kind=Event".into(), "is disallowed from being an owner"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_keeps_what_it_may_not_change() {
+        let old = json!({"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "generation": 3}});
+        let mut new = json!({"metadata": {"generation": 9, "resourceVersion": "5", "deletionTimestamp": "x"}});
+        keep_for_update(&mut new, &old);
+        assert_eq!(new, old);
+    }
+
+    #[test]
+    fn new_finalizers_are_refused_while_deleting() {
+        let old = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "finalizers": ["e.com/f"]}});
+        let new = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "finalizers": ["e.com/f", "e.com/g"]}});
+        assert_eq!(
+            validate_update(&new, &old)[0].to_string(),
+            "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"e.com/g\"}"
+        );
+    }
+}

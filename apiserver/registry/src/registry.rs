@@ -1,0 +1,178 @@
+//! The registry: store, cache, catalogue and allocator together, and what every verb needs of them.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use apiserver_meta::Status;
+use apiserver_storage::{Entry, Error as StoreError, Local, Op, Storage, Write};
+use apiserver_watchcache::{Cache, Object};
+use bytes::Bytes;
+use rand::RngExt;
+use serde_json::Value;
+
+use crate::allocate::{Allocator, ServiceRanges};
+use crate::catalogue::{Catalogue, Resource};
+
+/// Everything a verb works with.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<Local>,
+    cache: Arc<Cache>,
+    catalogue: RwLock<Arc<Catalogue>>,
+    allocator: Mutex<Allocator>,
+}
+
+/// One call of a verb.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    pub resource: &'a Arc<Resource>,
+    pub namespace: Option<&'a str>,
+    /// Empty for the resource itself.
+    pub subresource: &'a str,
+    /// Field manager of the change.
+    pub manager: &'a str,
+    pub dry_run: bool,
+}
+
+/// What a write left behind.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The object in its stored version, with its resourceVersion.
+    pub bytes: Bytes,
+    pub warnings: Vec<String>,
+}
+
+/// The time as the API prints it: RFC 3339, whole seconds.
+pub fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Characters of a generated name's suffix: no vowels, so no words.
+const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// Five random characters.
+pub fn random_suffix() -> String {
+    let mut rng = rand::rng();
+    (0..5).map(|_| char::from(SUFFIX_ALPHABET[rng.random_range(0..SUFFIX_ALPHABET.len())])).collect()
+}
+
+impl Registry {
+    /// A registry over a store whose events feed `cache`.
+    pub fn new(store: Arc<Local>, cache: Arc<Cache>, ranges: ServiceRanges) -> Self {
+        let mut allocator = Allocator::new(ranges);
+        let catalogue = Catalogue::builtin();
+        if let Some(services) = catalogue.get("", "v1", "services") {
+            for object in cache.snapshot(&services.prefix).objects.values() {
+                allocator.adopt(object.key(), &object.parse());
+            }
+        }
+        let registry = Self {
+            inner: Arc::new(Inner {
+                store,
+                cache,
+                catalogue: RwLock::new(Arc::new(catalogue)),
+                allocator: Mutex::new(allocator),
+            }),
+        };
+        registry.reload_custom();
+        registry
+    }
+
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.inner.cache
+    }
+
+    pub fn store(&self) -> &Arc<Local> {
+        &self.inner.store
+    }
+
+    /// The kinds served now.
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        self.inner.catalogue.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn allocator(&self) -> std::sync::MutexGuard<'_, Allocator> {
+        self.inner.allocator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves what the established custom resource definitions say, and nothing else.
+    pub fn reload_custom(&self) {
+        let catalogue = self.catalogue();
+        let Some(definitions) = catalogue.get("apiextensions.k8s.io", "v1", "customresourcedefinitions") else {
+            return;
+        };
+        let mut rows = Vec::new();
+        for object in self.inner.cache.snapshot(&definitions.prefix).objects.values() {
+            rows.extend(crate::custom::rows(&object.parse()));
+        }
+        let next = Arc::new(catalogue.with_custom(rows));
+        *self.inner.catalogue.write().unwrap_or_else(PoisonError::into_inner) = next;
+    }
+
+    /// One object.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn get(&self, call: &Call, name: &str) -> Result<Arc<Object>, Status> {
+        let key = call.resource.key(call.namespace, name);
+        self.inner.cache.get(&key).ok_or_else(|| Status::not_found(&call.resource.group_resource(), name))
+    }
+
+    /// Commits and turns a store error into what the client gets; `None` means a lost race, to be tried again.
+    pub(crate) async fn commit(&self, call: &Call<'_>, name: &str, writes: Vec<Write>) -> Result<Option<Entry>, Status> {
+        let creates = matches!(writes.first().map(|write| &write.op), Some(Op::Create(_)));
+        match self.inner.store.commit(writes).await {
+            Ok(entries) => Ok(entries.into_iter().next()),
+            Err(StoreError::Exists { .. }) if creates => {
+                Err(Status::already_exists(&call.resource.group_resource(), name))
+            }
+            Err(StoreError::Exists { .. } | StoreError::Conflict { .. }) => Ok(None),
+            Err(error @ (StoreError::Engine(_) | StoreError::Closed | StoreError::Compacted { .. } | StoreError::Future { .. })) => {
+                tracing::error!(error = %error, "a write failed");
+                Err(Status::internal(error))
+            }
+        }
+    }
+
+    /// The state of the namespace of a call: upstream's NamespaceLifecycle admission.
+    ///
+    /// # Errors
+    /// 404 where it does not exist, 403 where it is being deleted.
+    pub(crate) fn check_namespace(&self, call: &Call, object: &Value) -> Result<(), Status> {
+        let (true, Some(namespace)) = (call.resource.namespaced, call.namespace) else { return Ok(()) };
+        let gr = apiserver_meta::GroupResource::new("", "namespaces");
+        let found = self
+            .inner
+            .cache
+            .get(&format!("/registry/core/namespaces/{namespace}"))
+            .ok_or_else(|| Status::not_found(&gr, namespace))?;
+        // A cheap look before a parse: almost no namespace is being deleted.
+        if !contains(found.bytes(), b"\"deletionTimestamp\"") {
+            return Ok(());
+        }
+        if !crate::object::is_deleting(&found.parse()) {
+            return Ok(());
+        }
+        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let name = crate::object::name(object);
+        let mut status = Status::forbidden(&call.resource.group_resource(), name, &why);
+        if let Some(Value::Object(details)) = &mut status.details {
+            details.insert(
+                "causes".into(),
+                serde_json::json!([{
+                    "reason": "NamespaceTerminating",
+                    "message": format!("namespace {namespace} is being terminated"),
+                    "field": "metadata.namespace",
+                }]),
+            );
+        }
+        Err(status)
+    }
+}
+
+pub(crate) fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}

@@ -1,0 +1,326 @@
+//! ConfigMap, Secret, Namespace, ServiceAccount, Endpoints, Event, volumes.
+
+use apiserver_meta::field::FieldError;
+use apiserver_meta::names;
+use serde_json::{Value, json};
+
+use super::shared::{at, at_mut, check_ip, check_one_of, check_port, default_text, items, items_mut, keep_status, text};
+use super::{PLAIN, Strategy};
+
+/// Bytes of data a ConfigMap or Secret may hold.
+const DATA_BYTES_MAX: usize = 1 << 20;
+
+pub(super) static CONFIG_MAP: Strategy =
+    Strategy { validate_create: validate_config_map, validate_update: update_config_map, ..PLAIN };
+
+fn validate_config_map(map: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut size = 0;
+    let binary = map.get("binaryData").and_then(Value::as_object);
+    for (key, value) in map.get("data").and_then(Value::as_object).into_iter().flatten() {
+        for problem in names::config_map_key(key) {
+            errors.push(FieldError::invalid(format!("data[{key}]"), &key.clone().into(), problem));
+        }
+        if binary.is_some_and(|binary| binary.contains_key(key)) {
+            errors.push(FieldError::invalid(
+                format!("data[{key}]"),
+                &key.clone().into(),
+                "duplicate of key present in binaryData",
+            ));
+        }
+        size += value.as_str().map_or(0, str::len);
+    }
+    for (key, value) in binary.into_iter().flatten() {
+        for problem in names::config_map_key(key) {
+            errors.push(FieldError::invalid(format!("binaryData[{key}]"), &key.clone().into(), problem));
+        }
+        size += value.as_str().map_or(0, |text| text.len() / 4 * 3);
+    }
+    if size > DATA_BYTES_MAX {
+        errors.push(FieldError::too_long("[]", DATA_BYTES_MAX));
+    }
+    errors
+}
+
+fn update_config_map(map: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = validate_config_map(map);
+    immutable_data(map, old, &["data", "binaryData"], &mut errors);
+    errors
+}
+
+fn immutable_data(new: &Value, old: &Value, members: &[&str], errors: &mut Vec<FieldError>) {
+    if old.get("immutable").and_then(Value::as_bool) != Some(true) {
+        return;
+    }
+    if new.get("immutable").and_then(Value::as_bool) != Some(true) {
+        errors.push(FieldError::forbidden("immutable", "field is immutable when `immutable` is set"));
+    }
+    for member in members {
+        if new.get(*member) != old.get(*member) {
+            errors.push(FieldError::forbidden(*member, "field is immutable when `immutable` is set"));
+        }
+    }
+}
+
+pub(super) static SECRET: Strategy = Strategy {
+    default: |secret| {
+        // stringData is written into data and never stored.
+        let Some(object) = secret.as_object_mut() else { return };
+        if let Some(Value::Object(strings)) = object.remove("stringData") {
+            let data = object.entry("data").or_insert_with(|| json!({}));
+            if let Some(data) = data.as_object_mut() {
+                for (key, value) in strings {
+                    data.insert(key, base64(value.as_str().unwrap_or("").as_bytes()).into());
+                }
+            }
+        }
+        default_text(object, "type", "Opaque");
+    },
+    validate_create: validate_secret,
+    validate_update: |secret, old| {
+        let mut errors = validate_secret(secret);
+        if text(secret, "type") != text(old, "type") {
+            errors.push(FieldError::invalid("type", &text(secret, "type").into(), "field is immutable"));
+        }
+        immutable_data(secret, old, &["data"], &mut errors);
+        errors
+    },
+    ..PLAIN
+};
+
+fn validate_secret(secret: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut size = 0;
+    let data = secret.get("data").and_then(Value::as_object);
+    for (key, value) in data.into_iter().flatten() {
+        for problem in names::config_map_key(key) {
+            errors.push(FieldError::invalid(format!("data[{key}]"), &key.clone().into(), problem));
+        }
+        size += value.as_str().map_or(0, |text| text.len() / 4 * 3);
+    }
+    if size > DATA_BYTES_MAX {
+        errors.push(FieldError::too_long("data", DATA_BYTES_MAX));
+    }
+    let required: &[&str] = match text(secret, "type") {
+        "kubernetes.io/dockercfg" => &[".dockercfg"],
+        "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
+        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        "kubernetes.io/tls" => &["tls.crt", "tls.key"],
+        _ => &[],
+    };
+    for key in required {
+        if !data.is_some_and(|data| data.contains_key(*key)) {
+            errors.push(FieldError::required(format!("data[{key}]"), ""));
+        }
+    }
+    if text(secret, "type") == "kubernetes.io/basic-auth"
+        && !data.is_some_and(|data| data.contains_key("username") || data.contains_key("password"))
+    {
+        errors.push(FieldError::required("data[username]", ""));
+        errors.push(FieldError::required("data[password]", ""));
+    }
+    errors
+}
+
+/// Standard base64 with padding, as Go prints byte slices.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let block = chunk.iter().enumerate().fold(0u32, |block, (i, byte)| block | u32::from(*byte) << (16 - 8 * i));
+        for i in 0..4 {
+            if i <= chunk.len() {
+                out.push(char::from(ALPHABET[(block >> (18 - 6 * i) & 63) as usize]));
+            } else {
+                out.push('=');
+            }
+        }
+    }
+    out
+}
+
+pub(super) static NAMESPACE: Strategy = Strategy {
+    default: |namespace| {
+        let name = crate::object::name(namespace).to_owned();
+        if !name.is_empty() {
+            let labels = crate::object::metadata_mut(namespace).entry("labels").or_insert_with(|| json!({}));
+            if let Some(labels) = labels.as_object_mut() {
+                labels.insert("kubernetes.io/metadata.name".into(), name.into());
+            }
+        }
+    },
+    prepare_create: |namespace| {
+        let extra: Vec<Value> = items(at(namespace, &["spec"]), "finalizers").to_vec();
+        let mut finalizers = extra;
+        if !finalizers.contains(&json!("kubernetes")) {
+            finalizers.push("kubernetes".into());
+        }
+        namespace["spec"] = json!({"finalizers": finalizers});
+        namespace["status"] = json!({"phase": "Active"});
+    },
+    prepare_update: |new, old| {
+        keep_status(new, old);
+        if let Some(object) = new.as_object_mut() {
+            match old.get("spec") {
+                Some(spec) => object.insert("spec".into(), spec.clone()),
+                None => object.remove("spec"),
+            };
+        }
+    },
+    validate_create: |namespace| {
+        let mut errors = Vec::new();
+        let labels = crate::object::metadata(namespace).get("labels").and_then(Value::as_object);
+        for (key, value) in labels.into_iter().flatten() {
+            let is_level = ["enforce", "audit", "warn"].iter().any(|mode| *key == format!("pod-security.kubernetes.io/{mode}"));
+            if is_level && !["privileged", "baseline", "restricted"].contains(&value.as_str().unwrap_or("")) {
+                errors.push(FieldError::invalid(
+                    format!("metadata.labels[{key}]"),
+                    value,
+                    "must be one of privileged, baseline, restricted",
+                ));
+            }
+        }
+        errors
+    },
+    name_rule: names::dns1123_label,
+    status: true,
+    ..PLAIN
+};
+
+pub(super) static SERVICE_ACCOUNT: Strategy = Strategy { delete_returns_object: true, ..PLAIN };
+
+pub(super) static ENDPOINTS: Strategy = Strategy {
+    default: |endpoints| {
+        for subset in items_mut(endpoints, "subsets") {
+            for port in items_mut(subset, "ports") {
+                if let Some(port) = port.as_object_mut() {
+                    default_text(port, "protocol", "TCP");
+                }
+            }
+        }
+    },
+    validate_create: validate_endpoints,
+    validate_update: |endpoints, _| validate_endpoints(endpoints),
+    warnings: |_| vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()],
+    create_on_update: true,
+    ..PLAIN
+};
+
+fn validate_endpoints(endpoints: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (i, subset) in items(endpoints, "subsets").iter().enumerate() {
+        let path = format!("subsets[{i}]");
+        if items(subset, "addresses").is_empty() && items(subset, "notReadyAddresses").is_empty() {
+            errors.push(FieldError::required(&path, "must specify `addresses` or `notReadyAddresses`"));
+        }
+        for list in ["addresses", "notReadyAddresses"] {
+            for (j, address) in items(subset, list).iter().enumerate() {
+                validate_address(address, &format!("{path}.{list}[{j}]"), &mut errors);
+            }
+        }
+        let ports = items(subset, "ports");
+        for (j, port) in ports.iter().enumerate() {
+            let path = format!("{path}.ports[{j}]");
+            let name = text(port, "name");
+            if name.is_empty() && ports.len() > 1 {
+                errors.push(FieldError::required(format!("{path}.name"), ""));
+            } else if !name.is_empty() {
+                errors.extend(names::dns1123_label(name).into_iter().map(|problem| FieldError::invalid(format!("{path}.name"), &name.into(), problem)));
+            }
+            check_port(port.get("port").unwrap_or(&json!(0)), format!("{path}.port"), &mut errors);
+            check_one_of(port, "protocol", &format!("{path}.protocol"), &["SCTP", "TCP", "UDP"], &mut errors);
+        }
+    }
+    errors
+}
+
+fn validate_address(address: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let ip = text(address, "ip");
+    let before = errors.len();
+    check_ip(ip, format!("{path}.ip"), errors);
+    if errors.len() > before {
+        // Upstream checks twice: the value, then the special ranges of what it could not parse.
+        errors.push(FieldError::invalid(format!("{path}.ip"), &ip.into(), "must be a valid IP address"));
+        return;
+    }
+    errors.extend(special_ip_error(ip).map(|problem| FieldError::invalid(format!("{path}.ip"), &ip.into(), problem)));
+    let hostname = text(address, "hostname");
+    if !hostname.is_empty() {
+        errors.extend(names::dns1123_label(hostname).into_iter().map(|problem| FieldError::invalid(format!("{path}.hostname"), &hostname.into(), problem)));
+    }
+}
+
+/// Why an address may not be an endpoint's.
+pub(super) fn special_ip_error(ip: &str) -> Option<&'static str> {
+    let ip: std::net::IpAddr = ip.parse().ok()?;
+    if ip.is_unspecified() {
+        return Some("may not be unspecified (0.0.0.0 or ::)");
+    }
+    if ip.is_loopback() {
+        return Some("may not be in the loopback range (127.0.0.0/8, ::1/128)");
+    }
+    match ip {
+        std::net::IpAddr::V4(v4) if v4.is_link_local() => Some("may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        std::net::IpAddr::V4(v4) if v4.octets()[..3] == [224, 0, 0] => {
+            Some("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
+        }
+        std::net::IpAddr::V6(v6) if v6.segments()[0] & 0xffc0 == 0xfe80 => {
+            Some("may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+        }
+        _ => None,
+    }
+}
+
+pub(super) static EVENT: Strategy = Strategy {
+    validate_create: |event| {
+        let mut errors = Vec::new();
+        let involved = event.get("involvedObject").or_else(|| event.get("regarding")).unwrap_or(&Value::Null);
+        let (about, namespace) = (text(involved, "namespace"), crate::object::namespace(event));
+        let mismatch = if about.is_empty() { namespace != "default" && !namespace.is_empty() } else { about != namespace };
+        if mismatch {
+            errors.push(FieldError::invalid(
+                "involvedObject.namespace",
+                &about.into(),
+                "does not match event.namespace",
+            ));
+        }
+        errors
+    },
+    create_on_update: true,
+    ..PLAIN
+};
+
+pub(super) static PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
+    default: |claim| {
+        if let Some(spec) = at_mut(claim, &["spec"]) {
+            default_text(spec, "volumeMode", "Filesystem");
+        }
+    },
+    prepare_create: |claim| claim["status"] = json!({"phase": "Pending"}),
+    prepare_update: keep_status,
+    status: true,
+    ..PLAIN
+};
+
+pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
+    default: |volume| {
+        if let Some(spec) = at_mut(volume, &["spec"]) {
+            default_text(spec, "volumeMode", "Filesystem");
+            default_text(spec, "persistentVolumeReclaimPolicy", "Retain");
+        }
+    },
+    prepare_create: |volume| volume["status"] = json!({"phase": "Pending"}),
+    prepare_update: keep_status,
+    status: true,
+    ..PLAIN
+};
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn base64_pads() {
+        for (plain, encoded) in [("", ""), ("a", "YQ=="), ("ab", "YWI="), ("abc", "YWJj"), ("\u{ff}?", "w78/")] {
+            assert_eq!(super::base64(plain.as_bytes()), encoded);
+        }
+    }
+}

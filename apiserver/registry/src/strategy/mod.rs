@@ -1,0 +1,132 @@
+//! The rules of each kind, as a table: what is defaulted, checked, kept, and what a status split means.
+//!
+//! A strategy holds functions over plain JSON; the verbs that call them are the same for every kind.
+
+use apiserver_meta::field::FieldError;
+use apiserver_meta::names;
+use serde_json::Value;
+
+mod apps;
+mod batch;
+mod core;
+mod networking;
+mod node;
+pub(crate) mod pod;
+mod rbac;
+mod resources;
+pub(crate) mod service;
+mod shared;
+
+/// The rules of one kind.
+#[derive(Debug)]
+pub struct Strategy {
+    /// Fills in defaults after decoding, on create and update alike.
+    pub default: fn(&mut Value),
+    /// Adjusts a new object after defaults: what the server decides.
+    pub prepare_create: fn(&mut Value),
+    /// Adjusts an updated object: what an update may not touch.
+    pub prepare_update: fn(&mut Value, &Value),
+    pub validate_create: fn(&Value) -> Vec<FieldError>,
+    pub validate_update: fn(&Value, &Value) -> Vec<FieldError>,
+    pub validate_status: fn(&Value, &Value) -> Vec<FieldError>,
+    pub name_rule: fn(&str) -> Vec<String>,
+    /// Texts for `Warning` headers.
+    pub warnings: fn(&Value) -> Vec<String>,
+    /// `status` is written through the status subresource only.
+    pub status: bool,
+    /// `metadata.generation` counts changes of everything but metadata and status.
+    pub generation: bool,
+    /// PUT to a missing name creates it.
+    pub create_on_update: bool,
+    /// An update without a resourceVersion is taken.
+    pub unconditional_update: bool,
+    /// DELETE answers with the object, not with a Status.
+    pub delete_returns_object: bool,
+}
+
+fn no_change(_: &mut Value) {}
+
+fn no_change_on_update(_: &mut Value, _: &Value) {}
+
+fn no_errors(_: &Value) -> Vec<FieldError> {
+    Vec::new()
+}
+
+fn no_errors_on_update(_: &Value, _: &Value) -> Vec<FieldError> {
+    Vec::new()
+}
+
+fn no_warnings(_: &Value) -> Vec<String> {
+    Vec::new()
+}
+
+/// What a kind without rules of its own does.
+pub const PLAIN: Strategy = Strategy {
+    default: no_change,
+    prepare_create: no_change,
+    prepare_update: no_change_on_update,
+    validate_create: no_errors,
+    validate_update: no_errors_on_update,
+    validate_status: no_errors_on_update,
+    name_rule: names::dns1123_subdomain,
+    warnings: no_warnings,
+    status: false,
+    generation: false,
+    create_on_update: false,
+    unconditional_update: true,
+    delete_returns_object: false,
+};
+
+/// The strategy of custom resources; their schema checks come from the definition.
+pub static CUSTOM: Strategy = Strategy { unconditional_update: false, generation: true, ..PLAIN };
+
+static PLAIN_KIND: Strategy = PLAIN;
+static WITH_STATUS: Strategy = Strategy { status: true, ..PLAIN };
+static WITH_STATUS_AND_GENERATION: Strategy = Strategy { status: true, generation: true, ..PLAIN };
+static WITH_GENERATION: Strategy = Strategy { generation: true, ..PLAIN };
+
+/// The strategy of a built-in kind.
+pub fn of(group: &str, kind: &str) -> &'static Strategy {
+    match (group, kind) {
+        ("", "Pod") => &pod::POD,
+        ("", "PodTemplate") => &WITH_GENERATION,
+        ("", "Service") => &service::SERVICE,
+        ("", "Endpoints") => &core::ENDPOINTS,
+        ("", "ConfigMap") => &core::CONFIG_MAP,
+        ("", "Secret") => &core::SECRET,
+        ("", "Namespace") => &core::NAMESPACE,
+        ("", "ServiceAccount") => &core::SERVICE_ACCOUNT,
+        ("", "Event") => &core::EVENT,
+        ("events.k8s.io", "Event") => &core::EVENT,
+        ("", "Node") => &node::NODE,
+        ("", "ReplicationController") => &apps::REPLICATION_CONTROLLER,
+        ("", "PersistentVolumeClaim") => &core::PERSISTENT_VOLUME_CLAIM,
+        ("", "PersistentVolume") => &core::PERSISTENT_VOLUME,
+        ("", "ResourceQuota") => &WITH_STATUS,
+        ("apps", "Deployment") => &apps::DEPLOYMENT,
+        ("apps", "ReplicaSet") => &apps::REPLICA_SET,
+        ("apps", "StatefulSet") => &apps::STATEFUL_SET,
+        ("apps", "DaemonSet") => &apps::DAEMON_SET,
+        ("batch", "Job") => &batch::JOB,
+        ("batch", "CronJob") => &batch::CRON_JOB,
+        ("networking.k8s.io", "Ingress") => &networking::INGRESS,
+        ("networking.k8s.io", "IngressClass") => &networking::INGRESS_CLASS,
+        ("networking.k8s.io", "NetworkPolicy") => &networking::NETWORK_POLICY,
+        ("discovery.k8s.io", "EndpointSlice") => &networking::ENDPOINT_SLICE,
+        ("coordination.k8s.io", "Lease") => &networking::LEASE,
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &rbac::ROLE,
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &rbac::BINDING,
+        ("autoscaling", "HorizontalPodAutoscaler")
+        | ("certificates.k8s.io", "CertificateSigningRequest")
+        | ("networking.k8s.io", "ServiceCIDR")
+        | ("storage.k8s.io", "VolumeAttachment")
+        | ("resource.k8s.io", "ResourceClaim")
+        | ("apiregistration.k8s.io", "APIService") => &WITH_STATUS,
+        ("policy", "PodDisruptionBudget")
+        | ("flowcontrol.apiserver.k8s.io", _)
+        | ("apiextensions.k8s.io", "CustomResourceDefinition")
+        | ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &WITH_STATUS_AND_GENERATION,
+        ("admissionregistration.k8s.io", _) => &WITH_GENERATION,
+        _ => &PLAIN_KIND,
+    }
+}

@@ -1,0 +1,329 @@
+//! Ingresses, their classes, network policies, EndpointSlices and Leases.
+
+use apiserver_meta::field::FieldError;
+use apiserver_meta::names;
+use serde_json::{Value, json};
+
+use super::shared::{at, at_mut, check_ip, check_one_of, check_port, default_text, is_empty, items, items_mut, keep_status, text};
+use super::{PLAIN, Strategy};
+
+pub(super) static INGRESS: Strategy = Strategy {
+    default: |_| {},
+    prepare_create: |ingress| ingress["status"] = json!({"loadBalancer": {}}),
+    prepare_update: keep_status,
+    validate_create: validate_ingress,
+    validate_update: |ingress, _| validate_ingress(ingress),
+    validate_status: |ingress, _| load_balancer_errors(at(ingress, &["status", "loadBalancer"]), "status.loadBalancer", false),
+    warnings: |ingress| {
+        let annotated = crate::object::metadata(ingress).get("annotations").is_some_and(|all| all.get("kubernetes.io/ingress.class").is_some());
+        if annotated {
+            vec!["annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead".to_owned()]
+        } else {
+            Vec::new()
+        }
+    },
+    status: true,
+    generation: true,
+    ..PLAIN
+};
+
+fn validate_ingress(ingress: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let spec = at(ingress, &["spec"]);
+    if items(spec, "rules").is_empty() && at(spec, &["defaultBackend"]).is_null() {
+        errors.push(FieldError::invalid("spec", &Value::Null, "either `defaultBackend` or `rules` must be specified"));
+    }
+    if let Some(backend) = spec.get("defaultBackend") {
+        validate_backend(backend, "spec.defaultBackend", &mut errors);
+    }
+    for (i, rule) in items(spec, "rules").iter().enumerate() {
+        let path = format!("spec.rules[{i}]");
+        let host = text(rule, "host");
+        if !host.is_empty() {
+            validate_host(host, &format!("{path}.host"), &mut errors);
+        }
+        if let Some(http) = rule.get("http") {
+            let paths = items(http, "paths");
+            if paths.is_empty() {
+                errors.push(FieldError::required(format!("{path}.http.paths"), ""));
+            }
+            for (j, http_path) in paths.iter().enumerate() {
+                validate_path(http_path, &format!("{path}.http.paths[{j}]"), &mut errors);
+            }
+        }
+    }
+    for (i, tls) in items(spec, "tls").iter().enumerate() {
+        for (j, host) in items(tls, "hosts").iter().enumerate() {
+            validate_tls_host(host.as_str().unwrap_or(""), &format!("spec.tls[{i}].hosts[{j}]"), &mut errors);
+        }
+    }
+    let class = text(spec, "ingressClassName");
+    if !class.is_empty() {
+        errors.extend(names::dns1123_subdomain(class).into_iter().map(|problem| FieldError::invalid("spec.ingressClassName", &class.into(), problem)));
+    }
+    errors
+}
+
+const WILDCARD: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+
+fn host_problems(host: &str) -> Vec<String> {
+    if host.contains('*') {
+        match host.strip_prefix("*.") {
+            Some(rest) if names::dns1123_subdomain(rest).is_empty() => Vec::new(),
+            _ => vec![WILDCARD.to_owned()],
+        }
+    } else {
+        names::dns1123_subdomain(host)
+    }
+}
+
+fn validate_host(host: &str, path: &str, errors: &mut Vec<FieldError>) {
+    if host.parse::<std::net::IpAddr>().is_ok() {
+        errors.push(FieldError::invalid(path, &host.into(), "must be a DNS name, not an IP address"));
+        return;
+    }
+    errors.extend(host_problems(host).into_iter().map(|problem| FieldError::invalid(path, &host.into(), problem)));
+}
+
+fn validate_tls_host(host: &str, path: &str, errors: &mut Vec<FieldError>) {
+    errors.extend(host_problems(host).into_iter().map(|problem| FieldError::invalid(path, &host.into(), problem)));
+}
+
+fn validate_path(http_path: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let place = format!("{path}.path");
+    let value = text(http_path, "path");
+    let absolute = value.starts_with('/');
+    match text(http_path, "pathType") {
+        "" => errors.push(FieldError::required(format!("{path}.pathType"), "pathType must be specified")),
+        "Exact" | "Prefix" => {
+            if absolute {
+                for bad in ["//", "/./", "/../", "%2f", "%2F"] {
+                    if value.contains(bad) {
+                        errors.push(FieldError::invalid(&place, &value.into(), format!("must not contain '{bad}'")));
+                    }
+                }
+                for bad in ["/..", "/."] {
+                    if value.ends_with(bad) {
+                        errors.push(FieldError::invalid(&place, &value.into(), format!("cannot end with '{bad}'")));
+                    }
+                }
+            } else {
+                errors.push(FieldError::invalid(&place, &value.into(), "must be an absolute path"));
+            }
+        }
+        "ImplementationSpecific" => {
+            if !value.is_empty() && !absolute {
+                errors.push(FieldError::invalid(&place, &value.into(), "must be an absolute path"));
+            }
+        }
+        other => errors.push(FieldError::not_supported(
+            format!("{path}.pathType"),
+            &other.into(),
+            &["Exact", "ImplementationSpecific", "Prefix"],
+        )),
+    }
+    validate_backend(http_path.get("backend").unwrap_or(&Value::Null), &format!("{path}.backend"), errors);
+}
+
+fn validate_backend(backend: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let (service, resource) = (backend.get("service"), backend.get("resource"));
+    match (service, resource) {
+        (Some(_), Some(_)) => {
+            errors.push(FieldError::invalid(path, &"".into(), "cannot set both resource and service backends"));
+        }
+        (None, None) => {
+            errors.push(FieldError::invalid(path, &"".into(), "resource or service backend is required"));
+        }
+        (None, Some(resource)) => {
+            for member in ["kind", "name"] {
+                if text(resource, member).is_empty() {
+                    errors.push(FieldError::required(format!("{path}.resource.{member}"), ""));
+                }
+            }
+        }
+        (Some(service), None) => validate_service_backend(service, path, errors),
+    }
+}
+
+fn validate_service_backend(service: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let name = text(service, "name");
+    if name.is_empty() {
+        errors.push(FieldError::required(format!("{path}.service.name"), ""));
+    } else {
+        errors.extend(names::dns1123_label(name).into_iter().map(|problem| FieldError::invalid(format!("{path}.service.name"), &name.into(), problem)));
+    }
+    let port_name = text(at(service, &["port"]), "name");
+    let number = at(service, &["port", "number"]);
+    match (port_name.is_empty(), number.as_i64().unwrap_or(0) == 0) {
+        (false, false) => errors.push(FieldError::invalid(path, &"".into(), "cannot set both port name & port number")),
+        (true, true) => errors.push(FieldError::required(path, "port name or number is required")),
+        (false, true) => {
+            errors.extend(names::port_name(port_name).into_iter().map(|problem| FieldError::invalid(format!("{path}.service.port.name"), &port_name.into(), problem)));
+        }
+        (true, false) => check_port(number, format!("{path}.service.port.number"), errors),
+    }
+}
+
+/// Errors of a `LoadBalancerStatus`; `has_ip_mode` where it is a Service's.
+pub(super) fn load_balancer_errors(status: &Value, path: &str, has_ip_mode: bool) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (i, ingress) in items(status, "ingress").iter().enumerate() {
+        let path = format!("{path}.ingress[{i}]");
+        let ip = text(ingress, "ip");
+        if !ip.is_empty() {
+            check_ip(ip, format!("{path}.ip"), &mut errors);
+        }
+        let mode = text(ingress, "ipMode");
+        if has_ip_mode && !mode.is_empty() {
+            if ip.is_empty() {
+                errors.push(FieldError::forbidden(format!("{path}.ipMode"), "may not be specified when `ip` is not set"));
+            } else {
+                check_one_of(ingress, "ipMode", &format!("{path}.ipMode"), &["VIP", "Proxy"], &mut errors);
+            }
+        }
+        let hostname = text(ingress, "hostname");
+        if !hostname.is_empty() {
+            errors.extend(names::dns1123_subdomain(hostname).into_iter().map(|problem| FieldError::invalid(format!("{path}.hostname"), &hostname.into(), problem)));
+            if hostname.parse::<std::net::IpAddr>().is_ok() {
+                errors.push(FieldError::invalid(format!("{path}.hostname"), &hostname.into(), "must be a DNS name, not an IP address"));
+            }
+        }
+    }
+    errors
+}
+
+pub(super) static INGRESS_CLASS: Strategy = Strategy {
+    default: |class| {
+        if let Some(parameters) = at_mut(class, &["spec", "parameters"]) {
+            default_text(parameters, "scope", "Cluster");
+        }
+    },
+    validate_update: |class, old| {
+        let (new, before) = (text(at(class, &["spec"]), "controller"), text(at(old, &["spec"]), "controller"));
+        if new != before && !before.is_empty() {
+            return vec![FieldError::invalid("spec.controller", &new.into(), "field is immutable")];
+        }
+        Vec::new()
+    },
+    generation: true,
+    ..PLAIN
+};
+
+pub(super) static NETWORK_POLICY: Strategy = Strategy {
+    default: |policy| {
+        for (list, _) in [("ingress", ()), ("egress", ())] {
+            for rule in items_mut(policy.get_mut("spec").unwrap_or(&mut Value::Null), list) {
+                for port in items_mut(rule, "ports") {
+                    if let Some(port) = port.as_object_mut() {
+                        default_text(port, "protocol", "TCP");
+                    }
+                }
+            }
+        }
+        let has_egress = !items(at(policy, &["spec"]), "egress").is_empty();
+        if let Some(spec) = at_mut(policy, &["spec"])
+            && !spec.contains_key("policyTypes")
+        {
+            spec.insert("policyTypes".into(), if has_egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) });
+        }
+    },
+    generation: true,
+    ..PLAIN
+};
+
+pub(super) static ENDPOINT_SLICE: Strategy = Strategy {
+    default: |slice| {
+        for port in items_mut(slice, "ports") {
+            if let Some(port) = port.as_object_mut() {
+                default_text(port, "protocol", "TCP");
+                super::shared::default(port, "name", "");
+            }
+        }
+    },
+    validate_create: validate_slice,
+    validate_update: |slice, old| {
+        let mut errors = validate_slice(slice);
+        if slice.get("addressType") != old.get("addressType") {
+            errors.push(FieldError::invalid("addressType", &text(slice, "addressType").into(), "field is immutable"));
+        }
+        errors
+    },
+    generation: true,
+    ..PLAIN
+};
+
+fn validate_slice(slice: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let family = text(slice, "addressType");
+    if family.is_empty() {
+        errors.push(FieldError::required("addressType", ""));
+    } else {
+        check_one_of(slice, "addressType", "addressType", &["FQDN", "IPv4", "IPv6"], &mut errors);
+    }
+    for (i, endpoint) in items(slice, "endpoints").iter().enumerate() {
+        let path = format!("endpoints[{i}].addresses");
+        let addresses = items(endpoint, "addresses");
+        if addresses.is_empty() {
+            errors.push(FieldError::required(&path, "must contain at least 1 address"));
+        }
+        for (j, address) in addresses.iter().enumerate() {
+            validate_endpoint_address(address.as_str().unwrap_or(""), family, &path, j, &mut errors);
+        }
+    }
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, port) in items(slice, "ports").iter().enumerate() {
+        let path = format!("ports[{i}]");
+        let name = text(port, "name");
+        if seen.contains(&name) {
+            errors.push(FieldError::duplicate(format!("{path}.name"), &name.into()));
+        }
+        seen.push(name);
+        if !name.is_empty() {
+            errors.extend(names::dns1123_label(name).into_iter().map(|problem| FieldError::invalid(format!("{path}.name"), &name.into(), problem)));
+        }
+        if text(port, "protocol").is_empty() {
+            errors.push(FieldError::required(format!("{path}.protocol"), ""));
+        } else {
+            check_one_of(port, "protocol", &format!("{path}.protocol"), &["SCTP", "TCP", "UDP"], &mut errors);
+        }
+    }
+    errors
+}
+
+fn validate_endpoint_address(address: &str, family: &str, path: &str, index: usize, errors: &mut Vec<FieldError>) {
+    if family != "IPv4" && family != "IPv6" {
+        return;
+    }
+    let place = format!("{path}[{index}]");
+    let Ok(ip) = address.parse::<std::net::IpAddr>() else {
+        errors.push(FieldError::invalid(place, &address.into(), super::shared::NOT_AN_IP));
+        return;
+    };
+    if ip.is_ipv4() != (family == "IPv4") {
+        errors.push(FieldError::invalid(path, &address.into(), format!("must be an {family} address")));
+        return;
+    }
+    errors.extend(super::core::special_ip_error(address).map(|problem| FieldError::invalid(place, &address.into(), problem)));
+}
+
+pub(super) static LEASE: Strategy = Strategy {
+    validate_create: validate_lease,
+    validate_update: |lease, _| validate_lease(lease),
+    create_on_update: true,
+    ..PLAIN
+};
+
+fn validate_lease(lease: &Value) -> Vec<FieldError> {
+    let spec = at(lease, &["spec"]);
+    let mut errors = Vec::new();
+    if is_empty(spec) {
+        return errors;
+    }
+    if let Some(seconds) = spec.get("leaseDurationSeconds").and_then(Value::as_i64)
+        && seconds <= 0
+    {
+        errors.push(FieldError::invalid("spec.leaseDurationSeconds", &seconds.into(), "must be greater than 0"));
+    }
+    super::shared::check_not_negative(spec, "leaseTransitions", "spec.leaseTransitions", &mut errors);
+    errors
+}

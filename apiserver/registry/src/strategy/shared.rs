@@ -1,0 +1,173 @@
+//! Helpers that defaulting and validation of many kinds share.
+
+use apiserver_meta::field::FieldError;
+use apiserver_meta::{names, selector};
+use serde_json::{Map, Value, json};
+
+/// Sets a member where it is missing.
+pub(crate) fn default(object: &mut Map<String, Value>, member: &str, value: impl Into<Value>) {
+    if !object.contains_key(member) {
+        object.insert(member.to_owned(), value.into());
+    }
+}
+
+/// Sets a string member where it is missing or empty.
+pub(crate) fn default_text(object: &mut Map<String, Value>, member: &str, value: &str) {
+    if object.get(member).and_then(Value::as_str).is_none_or(str::is_empty) {
+        object.insert(member.to_owned(), value.into());
+    }
+}
+
+/// The object at a path of members, where there is one.
+pub(crate) fn at_mut<'a>(object: &'a mut Value, path: &[&str]) -> Option<&'a mut Map<String, Value>> {
+    let mut place = object;
+    for member in path {
+        place = place.get_mut(member)?;
+    }
+    place.as_object_mut()
+}
+
+/// The value at a path of members; null where there is none.
+pub(crate) fn at<'a>(object: &'a Value, path: &[&str]) -> &'a Value {
+    let mut place = object;
+    for member in path {
+        match place.get(member) {
+            Some(next) => place = next,
+            None => return &Value::Null,
+        }
+    }
+    place
+}
+
+pub(crate) fn text<'a>(object: &'a Value, member: &str) -> &'a str {
+    object.get(member).and_then(Value::as_str).unwrap_or("")
+}
+
+pub(crate) fn items<'a>(object: &'a Value, member: &str) -> &'a [Value] {
+    object.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+pub(crate) fn items_mut<'a>(object: &'a mut Value, member: &str) -> impl Iterator<Item = &'a mut Value> {
+    object.get_mut(member).and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+pub(crate) fn number(object: &Value, member: &str) -> Option<i64> {
+    object.get(member).and_then(Value::as_i64)
+}
+
+/// Is every member of the object empty or missing?
+pub(crate) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    }
+}
+
+pub(crate) const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
+pub(crate) const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
+pub(crate) const NOT_AN_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+
+/// Errors of a port number.
+pub(crate) fn check_port(value: &Value, path: String, errors: &mut Vec<FieldError>) {
+    let number = value.as_i64().unwrap_or(0);
+    if !(1..=65535).contains(&number) {
+        errors.push(FieldError::invalid(path, &number.into(), PORT_RANGE));
+    }
+}
+
+/// Errors of a port that is a number or a name.
+pub(crate) fn check_port_or_name(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    match value {
+        Value::String(name) => {
+            for problem in names::port_name(name) {
+                errors.push(FieldError::invalid(path, value, problem));
+            }
+        }
+        other => check_port(other, path.to_owned(), errors),
+    }
+}
+
+pub(crate) fn check_not_negative(object: &Value, member: &str, path: &str, errors: &mut Vec<FieldError>) {
+    if let Some(number) = number(object, member)
+        && number < 0
+    {
+        errors.push(FieldError::invalid(path, &number.into(), NOT_NEGATIVE));
+    }
+}
+
+/// Errors of a member that must be one of `allowed`, printed sorted. A missing one is fine.
+pub(crate) fn check_one_of(object: &Value, member: &str, path: &str, allowed: &[&str], errors: &mut Vec<FieldError>) {
+    let value = text(object, member);
+    if !value.is_empty() && !allowed.contains(&value) {
+        errors.push(FieldError::not_supported(path, &value.into(), allowed));
+    }
+}
+
+/// Errors of a `metav1.LabelSelector`.
+pub(crate) fn check_label_selector(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    for (key, label) in value.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
+        for problem in names::qualified_name(key) {
+            errors.push(FieldError::invalid(format!("{path}.matchLabels"), &key.clone().into(), problem));
+        }
+        for problem in names::label_value(label.as_str().unwrap_or("")) {
+            errors.push(FieldError::invalid(format!("{path}.matchLabels"), label, problem));
+        }
+    }
+    for (i, expression) in items(value, "matchExpressions").iter().enumerate() {
+        let path = format!("{path}.matchExpressions[{i}]");
+        let values = items(expression, "values");
+        match text(expression, "operator") {
+            "In" | "NotIn" if values.is_empty() => errors.push(FieldError::required(
+                format!("{path}.values"),
+                "must be specified when `operator` is 'In' or 'NotIn'",
+            )),
+            "Exists" | "DoesNotExist" if !values.is_empty() => errors.push(FieldError::forbidden(
+                format!("{path}.values"),
+                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+            )),
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => errors.push(FieldError::invalid(
+                format!("{path}.operator"),
+                &other.into(),
+                "not a valid selector operator",
+            )),
+        }
+        for problem in names::qualified_name(text(expression, "key")) {
+            errors.push(FieldError::invalid(format!("{path}.key"), &text(expression, "key").into(), problem));
+        }
+    }
+}
+
+/// Does a `metav1.LabelSelector` select a template's labels?
+pub(crate) fn selector_matches_template(spec: &Value) -> bool {
+    let Some(selector) = spec.get("selector").and_then(selector::LabelSelector::from_json) else { return false };
+    let labels = at(spec, &["template", "metadata", "labels"]);
+    selector.matches(|key| labels.get(key).and_then(Value::as_str))
+}
+
+/// The status member of an update is the old one's: only the status subresource writes it.
+pub(crate) fn keep_status(new: &mut Value, old: &Value) {
+    if let Some(object) = new.as_object_mut() {
+        match old.get("status") {
+            Some(status) => object.insert("status".into(), status.clone()),
+            None => object.remove("status"),
+        };
+    }
+}
+
+/// Adds one error where a field changed that may not.
+pub(crate) fn check_immutable(new: &Value, old: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if new != old {
+        errors.push(FieldError::invalid(path, new, "field is immutable"));
+    }
+}
+
+/// The errors of an IP address.
+pub(crate) fn check_ip(value: &str, path: String, errors: &mut Vec<FieldError>) {
+    if value.parse::<std::net::IpAddr>().is_err() {
+        errors.push(FieldError::invalid(path, &json!(value), NOT_AN_IP));
+    }
+}

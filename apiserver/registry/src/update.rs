@@ -1,0 +1,318 @@
+//! Update: what PUT, PATCH, apply and the subresources have in common.
+//!
+//! The change is a function of the current object; it is tried again when somebody else was faster and the
+//! client did not insist on a resourceVersion.
+
+use std::sync::OnceLock;
+
+use apiserver_meta::Status;
+use apiserver_meta::field::FieldError;
+use apiserver_schema::{FieldSet, Manager, Operation};
+use apiserver_storage::{Op, Write};
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::catalogue::Resource;
+use crate::create::Ownership;
+use crate::object;
+use crate::registry::{Call, Registry, Written, now};
+use crate::{convert, custom, encode};
+
+/// Tries before a busy object is given up; upstream gives up never, a client's timeout does.
+const TRIES: usize = 64;
+
+/// What must hold of the current object beside its resourceVersion.
+#[derive(Clone, Debug, Default)]
+pub struct Preconditions {
+    pub uid: Option<String>,
+    pub resource_version: Option<String>,
+}
+
+/// What a change function gives back.
+#[derive(Clone, Debug)]
+pub enum Changed {
+    /// The object as it should be; its owners are recorded as an Update.
+    Object(Value),
+    /// The object with its owners recorded by an apply.
+    Applied(Value),
+}
+
+impl Registry {
+    /// Updates an object through `change`; `change` gets `None` where the kind may be created by an update.
+    /// Answers whether the object was created.
+    ///
+    /// # Errors
+    /// What upstream answers: 404, 409, 422, 400, 500, and whatever `change` refuses with.
+    pub async fn update(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        may_create: bool,
+        mut change: impl FnMut(Option<&Value>) -> Result<Changed, Status>,
+    ) -> Result<(Written, bool), Status> {
+        let gr = call.resource.group_resource();
+        let key = call.resource.key(call.namespace, name);
+        for _ in 0..TRIES {
+            let Some(current) = self.cache().get(&key) else {
+                if !may_create {
+                    return Err(Status::not_found(&gr, name));
+                }
+                let (value, ownership) = match change(None)? {
+                    Changed::Object(value) => (value, Ownership::Update),
+                    Changed::Applied(value) => (value, Ownership::Applied),
+                };
+                return Ok((self.create_owned(call, value, ownership).await?, true));
+            };
+            let old = convert::from_stored(call.resource, current.parse());
+            let (mut new, ownership) = match change(Some(&old))? {
+                Changed::Object(value) => (value, Ownership::Update),
+                Changed::Applied(value) => (value, Ownership::Applied),
+            };
+            let insisted = self.check_version(call, name, &old, &new, current.revision())?;
+            let (warnings, claim) = self.prepare(call, name, &old, &mut new, ownership)?;
+            let stored = convert::to_stored(call.resource, encode::without_revision(new));
+            if stored == encode::without_revision(current.parse()) {
+                return Ok((Written { bytes: current.bytes().clone(), warnings }, false));
+            }
+            let document = encode::document(&stored);
+            if call.dry_run {
+                return Ok((Written { bytes: with_revision(&stored, current.revision()), warnings }, false));
+            }
+            let op = if is_finished(&stored) {
+                Op::Delete { expect: current.revision() }
+            } else {
+                Op::Update { expect: current.revision(), document }
+            };
+            let finished = matches!(op, Op::Delete { .. });
+            if let Some(entry) = self.commit(call, name, vec![Write { key: key.clone(), op }]).await? {
+                claim.keep();
+                self.after_write(call);
+                if finished {
+                    self.release_service(call, &key);
+                    return Ok((Written { bytes: with_revision(&stored, entry.revision), warnings }, false));
+                }
+                return Ok((Written { bytes: entry.value.bytes, warnings }, false));
+            }
+            if insisted {
+                return Err(Status::modified(&gr, name));
+            }
+        }
+        Err(Status::modified(&gr, name))
+    }
+
+    /// Checks the resourceVersion the client sent; says whether it sent one.
+    fn check_version(&self, call: &Call, name: &str, old: &Value, new: &Value, current: u64) -> Result<bool, Status> {
+        let gr = call.resource.group_resource();
+        let uid = object::uid(new);
+        if !uid.is_empty() && uid != object::uid(old) && object::text(new, "resourceVersion").is_empty() {
+            let why = format!(
+                "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                upstream_key(call, name),
+                object::uid(old)
+            );
+            return Err(Status::conflict(&gr, name, &why));
+        }
+        match object::text(new, "resourceVersion") {
+            "" | "0" => {
+                if call.resource.strategy.unconditional_update {
+                    Ok(false)
+                } else {
+                    let error = FieldError::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
+                    Err(Status::invalid(&call.resource.gvk(), name, &[error]))
+                }
+            }
+            version => match version.parse::<u64>() {
+                Ok(version) if version == current => Ok(true),
+                Ok(_) => Err(Status::modified(&gr, name)),
+                Err(_) => {
+                    let error = FieldError::invalid(
+                        "metadata.resourceVersion",
+                        &version.into(),
+                        format!("strconv.ParseUint: parsing {version:?}: invalid syntax"),
+                    );
+                    Err(Status::invalid(&call.resource.gvk(), name, &[error]))
+                }
+            },
+        }
+    }
+
+    /// Applies the kind's rules to an updated object.
+    fn prepare(
+        &self,
+        call: &Call,
+        name: &str,
+        old: &Value,
+        new: &mut Value,
+        ownership: Ownership,
+    ) -> Result<(Vec<String>, crate::allocate::Claim), Status> {
+        let resource = call.resource;
+        let strategy = resource.strategy;
+        let time = now();
+        object::keep_for_update(new, old);
+        match call.subresource {
+            "" => {
+                (strategy.default)(new);
+                if resource.custom.as_ref().is_some_and(|custom| custom.has_status) {
+                    keep_member(new, old, "status");
+                }
+                (strategy.prepare_update)(new, old);
+                custom::prepare_update(resource, new, old, &time);
+                (strategy.default)(new);
+            }
+            "status" => {
+                keep_all_but_status(resource, new, old);
+                (strategy.default)(new);
+            }
+            _ => {}
+        }
+        object::tidy(new);
+        if generation_moves(call, new, old) {
+            let generation = object::metadata(old).get("generation").and_then(Value::as_i64).unwrap_or(0) + 1;
+            object::metadata_mut(new).insert("generation".into(), generation.into());
+        }
+        let mut errors = object::validate_update(new, old);
+        match call.subresource {
+            "" => {
+                errors.extend((strategy.validate_update)(new, old));
+                errors.extend(custom::validate(resource, new, Some(old)));
+            }
+            "status" => {
+                errors.extend((strategy.validate_status)(new, old));
+                errors.extend(custom::validate(resource, new, Some(old)));
+            }
+            _ => {}
+        }
+        if !errors.is_empty() {
+            return Err(Status::invalid(&resource.gvk(), name, &errors));
+        }
+        let key = resource.key(call.namespace, name);
+        let claim = if call.subresource.is_empty() {
+            self.claim_for_service(call, &key, new, Some(old))?
+        } else {
+            crate::allocate::Claim::nothing()
+        };
+        if ownership == Ownership::Update
+            && let Some(schema) = resource.schema()
+        {
+            let api_version = resource.api_version();
+            let manager = Manager {
+                name: call.manager,
+                operation: Operation::Update,
+                api_version: &api_version,
+                subresource: call.subresource,
+                time: &time,
+            };
+            let reset = reset_fields(resource, call.subresource);
+            apiserver_schema::update(&schema, Some(old), new, &manager, reset);
+        }
+        Ok(((strategy.warnings)(new), claim))
+    }
+}
+
+/// An object that is being deleted and whose last finalizer went.
+fn is_finished(object: &Value) -> bool {
+    let metadata = object::metadata(object);
+    metadata.contains_key("deletionTimestamp")
+        && object::finalizers(object).is_empty()
+        && metadata.get("deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0) == 0
+        && object.pointer("/spec/finalizers").and_then(Value::as_array).is_none_or(Vec::is_empty)
+}
+
+pub(crate) fn with_revision(object: &Value, revision: u64) -> Bytes {
+    let mut object = object.clone();
+    object::metadata_mut(&mut object).insert("resourceVersion".into(), revision.to_string().into());
+    Bytes::from(object.to_string())
+}
+
+fn keep_member(new: &mut Value, old: &Value, member: &str) {
+    if let Some(map) = new.as_object_mut() {
+        match old.get(member) {
+            Some(value) => map.insert(member.into(), value.clone()),
+            None => map.remove(member),
+        };
+    }
+}
+
+/// A status update changes the status, and of the metadata only what upstream's status strategies let through.
+fn keep_all_but_status(resource: &Resource, new: &mut Value, old: &Value) {
+    let status = new.get("status").cloned();
+    let mut metadata = object::metadata(new).clone();
+    let old_metadata = object::metadata(old);
+    let kept: &[&str] = if resource.is_custom() {
+        &["labels", "annotations", "ownerReferences", "finalizers", "generateName"]
+    } else if resource.group == "apps" && resource.kind == "Deployment" {
+        &["labels"]
+    } else if resource.kind == "Pod" {
+        &["ownerReferences"]
+    } else {
+        &[]
+    };
+    for member in kept {
+        match old_metadata.get(*member) {
+            Some(value) => metadata.insert((*member).to_owned(), value.clone()),
+            None => metadata.remove(*member),
+        };
+    }
+    let mut next = old.clone();
+    if let Some(map) = next.as_object_mut() {
+        map.insert("metadata".into(), Value::Object(metadata));
+        match status {
+            Some(status) => map.insert("status".into(), status),
+            None => map.remove("status"),
+        };
+    }
+    *new = next;
+}
+
+/// Does this change count as a new generation?
+fn generation_moves(call: &Call, new: &Value, old: &Value) -> bool {
+    if !matches!(call.subresource, "" | "scale" | "resize" | "ephemeralcontainers") {
+        return false;
+    }
+    let resource = call.resource;
+    if !(resource.strategy.generation || resource.is_custom()) {
+        return false;
+    }
+    let has_status = resource.strategy.status || resource.custom.as_ref().is_some_and(|custom| custom.has_status);
+    let counts = |key: &str| key != "metadata" && key != "apiVersion" && key != "kind" && !(has_status && key == "status");
+    let empty = serde_json::Map::new();
+    let (new, old) = (new.as_object().unwrap_or(&empty), old.as_object().unwrap_or(&empty));
+    new.iter().any(|(key, value)| counts(key) && old.get(key) != Some(value))
+        || old.keys().any(|key| counts(key) && !new.contains_key(key))
+}
+
+/// Fields a verb sets back, so that nobody comes to own them through it.
+pub(crate) fn reset_fields(resource: &Resource, subresource: &str) -> &'static FieldSet {
+    static NONE: OnceLock<FieldSet> = OnceLock::new();
+    static STATUS: OnceLock<FieldSet> = OnceLock::new();
+    static SPEC: OnceLock<FieldSet> = OnceLock::new();
+    static STATUS_OF_CUSTOM: OnceLock<FieldSet> = OnceLock::new();
+    let has_status = resource.strategy.status || resource.custom.as_ref().is_some_and(|custom| custom.has_status);
+    match (subresource, has_status) {
+        ("", true) => STATUS.get_or_init(|| FieldSet::from_paths(&[&["status"]])),
+        ("status", _) if resource.is_custom() => {
+            STATUS_OF_CUSTOM.get_or_init(|| FieldSet::from_paths(&[&["spec"], &["metadata", "labels"], &["metadata", "annotations"], &["metadata", "finalizers"], &["metadata", "ownerReferences"]]))
+        }
+        ("status", _) => SPEC.get_or_init(|| FieldSet::from_paths(&[&["spec"]])),
+        _ => NONE.get_or_init(FieldSet::default),
+    }
+}
+
+/// The key upstream's storage would print.
+pub(crate) fn upstream_key(call: &Call, name: &str) -> String {
+    let directory = if call.resource.is_custom() {
+        format!("/registry/{}/{}", call.resource.group, call.resource.name)
+    } else {
+        match call.resource.name.as_str() {
+            "services" => "/registry/services/specs".to_owned(),
+            "endpoints" => "/registry/services/endpoints".to_owned(),
+            "nodes" => "/registry/minions".to_owned(),
+            "ingresses" => "/registry/ingress".to_owned(),
+            other => format!("/registry/{other}"),
+        }
+    };
+    match call.namespace {
+        Some(namespace) if call.resource.namespaced => format!("{directory}/{namespace}/{name}"),
+        _ => format!("{directory}/{name}"),
+    }
+}
