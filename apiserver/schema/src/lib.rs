@@ -1,1 +1,24 @@
-//! Placeholder.
+//! Structural schemas: decoding, pruning, defaulting, patches, apply and field ownership.
+//!
+//! A pure crate: plain values in, plain values out. It knows how values of a kind are shaped and how they merge;
+//! what a kind means (its defaults, its validation, its status) is the registry's business.
+
+mod decode;
+mod golang;
+mod node;
+mod ownership;
+mod patch;
+mod quantity;
+mod strict;
+mod time;
+mod types;
+
+pub use decode::{Decode, DecodeError, Unknown, decode, zero};
+pub use golang::display as go_display;
+pub use node::{Field, List, ListKind, Object, Patch, Rules, Schema, Shape, Slot};
+pub use ownership::{ApplyError, Conflict, FieldSet, Manager, Operation, apply, print_path, update};
+pub use patch::{MAX_OPERATIONS, PatchError, json_patch, merge_patch, strategic_merge, unknown_patch_fields};
+pub use quantity::normalise_quantity;
+pub use strict::{duplicate_fields, strict_errors};
+pub use time::{normalise_micro_time, normalise_time};
+pub use types::{builtin, definition_of, kinds};

@@ -1,0 +1,354 @@
+//! Who owns what after a write: `update` for creates, updates and patches, `apply` for server-side apply.
+//!
+//! All versions of a kind are compared along the schema at hand; there is no conversion between versions here.
+
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value};
+
+use super::conflict::{ApplyError, Conflict};
+use super::entries::{self, Entries, Identity, Operation, Owned};
+use super::merge;
+use super::set::{FieldSet, print_path};
+use super::walk::{self, Comparison, compare, field_set};
+use crate::decode::zero;
+use crate::golang::equal;
+use crate::node::Schema;
+
+/// More than this many Update managers are merged into one.
+const MAX_UPDATE_MANAGERS: usize = 10;
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Who writes, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Manager<'a> {
+    pub name: &'a str,
+    pub operation: Operation,
+    pub api_version: &'a str,
+    /// Empty for the resource itself.
+    pub subresource: &'a str,
+    /// RFC 3339 in UTC with whole seconds.
+    pub time: &'a str,
+}
+
+impl Manager<'_> {
+    fn identity(&self, operation: Operation) -> Identity {
+        Identity {
+            manager: if self.name.is_empty() { "unknown" } else { self.name }.to_owned(),
+            operation,
+            api_version: match operation {
+                Operation::Apply => String::new(),
+                Operation::Update => self.api_version.to_owned(),
+            },
+            subresource: self.subresource.to_owned(),
+        }
+    }
+}
+
+/// Writes the owners into `new` after a create (`live` is `None`), update or patch. Fields in `reset` are the other
+/// endpoint's (`status` of the main resource) and never owned through this one. An update that changes nothing
+/// leaves the entries as they are.
+pub fn update(
+    schema: &Schema,
+    live: Option<&Value>,
+    new: &mut Value,
+    manager: &Manager<'_>,
+    reset: &FieldSet,
+) {
+    let of_live = live.and_then(entries::raw);
+    let theirs = entries::raw(new);
+    let unchanged = theirs.is_none() || theirs == of_live || !manager.subresource.is_empty();
+    let empty;
+    let before = match live {
+        Some(live) => live,
+        None => {
+            empty = empty_object(schema);
+            &empty
+        }
+    };
+    let changes = compare(schema, before, new);
+    if unchanged && live.is_some() && changes.is_same() && !entries::is_reset(new) {
+        let kept = of_live.cloned();
+        entries::set_raw(new, kept);
+        return;
+    }
+    let mut owners = current_owners(live, new, manager);
+    let is_create = live.and_then(|l| l.get("metadata")?.get("uid")?.as_str()).is_none_or(str::is_empty);
+    if !owners.is_empty() || is_create {
+        record(&mut owners, changes, manager, reset);
+        cap(&mut owners);
+    }
+    entries::write(new, &owners);
+}
+
+/// The entries a write starts from: what the request says if it is readable, else what the live object has.
+fn current_owners(live: Option<&Value>, new: &Value, manager: &Manager<'_>) -> Entries {
+    let of_live = || live.and_then(|live| entries::read(live).ok()).unwrap_or_default();
+    if !manager.subresource.is_empty() {
+        return of_live();
+    }
+    if entries::is_reset(new) {
+        return Entries::new();
+    }
+    match entries::read(new) {
+        Ok(owners) if !owners.is_empty() => owners,
+        _ => of_live(),
+    }
+}
+
+/// The empty object of a kind, which a create is compared with.
+fn empty_object(schema: &Schema) -> Value {
+    match zero(schema) {
+        Value::Null => Value::Object(Map::new()),
+        object => object,
+    }
+}
+
+/// Takes what changed from its owners and gives what is new to the manager.
+fn record(owners: &mut Entries, changes: Comparison, manager: &Manager<'_>, reset: &FieldSet) {
+    let removed = without(changes.removed, reset);
+    let taken = without(changes.added.union(&changes.modified), reset);
+    release(owners, &taken, &removed, None);
+    let own = taken.difference(never_owned());
+    if own.is_empty() {
+        return;
+    }
+    let identity = manager.identity(Operation::Update);
+    let previous = owners.remove(&identity).map(|owned| owned.set).unwrap_or_default();
+    let owned = Owned {
+        set: previous.union(&own),
+        api_version: manager.api_version.to_owned(),
+        time: Some(manager.time.to_owned()),
+    };
+    owners.insert(identity, owned);
+}
+
+fn without(set: FieldSet, reset: &FieldSet) -> FieldSet {
+    if reset.is_empty() { set } else { set.recursive_difference(reset) }
+}
+
+/// Takes fields from all owners but one; who owns nothing any more is dropped.
+fn release(owners: &mut Entries, taken: &FieldSet, removed: &FieldSet, except: Option<&Identity>) {
+    for (identity, owned) in owners.iter_mut() {
+        if Some(identity) == except {
+            continue;
+        }
+        if owned.set.touches(taken) {
+            owned.set = owned.set.difference(taken);
+        }
+        if owned.set.touches(removed) {
+            owned.set = owned.set.difference(removed);
+        }
+    }
+    owners.retain(|_, owned| !owned.set.is_empty());
+}
+
+/// What no manager ever owns.
+fn never_owned() -> &'static FieldSet {
+    static SET: OnceLock<FieldSet> = OnceLock::new();
+    SET.get_or_init(|| {
+        FieldSet::of(&[
+            &["apiVersion"],
+            &["kind"],
+            &["metadata"],
+            &["metadata", "name"],
+            &["metadata", "namespace"],
+            &["metadata", "creationTimestamp"],
+            &["metadata", "selfLink"],
+            &["metadata", "uid"],
+            &["metadata", "clusterName"],
+            &["metadata", "generation"],
+            &["metadata", "managedFields"],
+            &["metadata", "resourceVersion"],
+        ])
+    })
+}
+
+/// Merges the oldest Update entries of a version into one bucket until few enough are left.
+fn cap(owners: &mut Entries) {
+    let mut updaters: Vec<(i64, Identity)> = owners
+        .iter()
+        .filter(|(identity, _)| identity.operation == Operation::Update)
+        .map(|(identity, owned)| {
+            (owned.time.as_deref().and_then(crate::time::unix_seconds).unwrap_or(0), identity.clone())
+        })
+        .collect();
+    let mut length = updaters.len();
+    updaters.sort();
+    let mut first_of_version: Vec<(String, Identity)> = Vec::new();
+    for (_, identity) in updaters {
+        if length <= MAX_UPDATE_MANAGERS {
+            return;
+        }
+        let version = identity.api_version.clone();
+        let Some((_, first)) = first_of_version.iter().find(|(v, _)| *v == version).cloned() else {
+            first_of_version.push((version, identity));
+            continue;
+        };
+        let bucket = Identity {
+            manager: "ancient-changes".to_owned(),
+            operation: Operation::Update,
+            api_version: version,
+            subresource: String::new(),
+        };
+        if !owners.contains_key(&bucket)
+            && let Some(owned) = owners.remove(&first)
+        {
+            owners.insert(bucket.clone(), owned);
+        }
+        if let (Some(old), Some(owned)) = (owners.remove(&identity), owners.get_mut(&bucket)) {
+            owned.set = std::mem::take(&mut owned.set).union(&old.set);
+            owned.time = old.time;
+        }
+        length -= 1;
+    }
+}
+
+/// Merges `applied` into `live` and returns the result with its owners. For a create, `live` is an object with
+/// nothing but its names. The caller decodes and defaults the result as any other object.
+pub fn apply(
+    schema: &Schema,
+    live: &Value,
+    applied: &Value,
+    manager: &Manager<'_>,
+    force: bool,
+    reset: &FieldSet,
+) -> Result<Value, ApplyError> {
+    if entries::raw(applied).is_some() {
+        return Err(ApplyError::BadRequest("metadata.managedFields must be nil".to_owned()));
+    }
+    let mut owners = entries::read(live)
+        .map_err(|message| ApplyError::Failed(format!("failed to decode managed fields: {message}")))?;
+    if owners.is_empty() {
+        let before = Manager { name: "before-first-apply", ..*manager };
+        record(&mut owners, compare(schema, &empty_object(schema), live), &before, reset);
+    }
+    let attempt = attempt(schema, live, applied, owners.clone(), (manager, force, reset));
+    match attempt {
+        Err(ApplyError::Conflicts(conflicts)) if manager.name == "kubectl" && !force => {
+            let Some(allowed) = client_side_fields(schema, live, manager) else {
+                return Err(ApplyError::Conflicts(conflicts));
+            };
+            let mut allowed_paths = std::collections::HashSet::new();
+            allowed.each(&mut |path| drop(allowed_paths.insert(print_path(path))));
+            let left: Vec<_> = conflicts.into_iter().filter(|c| !allowed_paths.contains(&c.field)).collect();
+            if left.is_empty() {
+                return self::attempt(schema, live, applied, owners, (manager, true, reset));
+            }
+            Err(ApplyError::Conflicts(left))
+        }
+        done => done,
+    }
+}
+
+type Terms<'a> = (&'a Manager<'a>, bool, &'a FieldSet);
+
+fn attempt(
+    schema: &Schema,
+    live: &Value,
+    applied: &Value,
+    mut owners: Entries,
+    (manager, force, reset): Terms<'_>,
+) -> Result<Value, ApplyError> {
+    let errors = merge::check(schema, applied);
+    if !errors.is_empty() {
+        return Err(ApplyError::Failed(format!(
+            "failed to create typed patch object ({}): {}",
+            describe(applied),
+            merge::join(&errors)
+        )));
+    }
+    let merged = merge::merge(schema, live, applied)
+        .map_err(|message| ApplyError::Failed(format!("failed to merge config: {message}")))?;
+    let identity = manager.identity(Operation::Apply);
+    let last = owners.remove(&identity);
+    let owned = Owned {
+        set: without(field_set(schema, applied), reset),
+        api_version: manager.api_version.to_owned(),
+        time: last.as_ref().and_then(|last| last.time.clone()),
+    };
+    owners.insert(identity.clone(), owned);
+    let mut result = prune(schema, merged, &owners, last.as_ref());
+
+    let changes = compare(schema, live, &result);
+    let removed = without(changes.removed, reset);
+    let taken = without(changes.added.union(&changes.modified), reset);
+    if !force {
+        let conflicts = conflicts(&owners, &taken, &identity);
+        if !conflicts.is_empty() {
+            return Err(ApplyError::Conflicts(conflicts));
+        }
+    }
+    release(&mut owners, &taken, &removed, Some(&identity));
+    entries::set_raw(&mut result, None);
+    let noop = same_object(live, &result);
+    if let Some(owned) = owners.get_mut(&identity) {
+        owned.set = owned.set.difference(never_owned());
+        if !noop {
+            owned.time = Some(manager.time.to_owned());
+        }
+    }
+    owners.retain(|_, owned| !owned.set.is_empty());
+    entries::write(&mut result, &owners);
+    Ok(result)
+}
+
+/// Whether the objects are equal apart from their managed fields.
+fn same_object(live: &Value, result: &Value) -> bool {
+    if entries::raw(live).is_none() {
+        return equal(live, result);
+    }
+    let mut live = live.clone();
+    entries::set_raw(&mut live, None);
+    equal(&live, result)
+}
+
+fn conflicts(owners: &Entries, taken: &FieldSet, except: &Identity) -> Vec<Conflict> {
+    let mut out = Vec::new();
+    for (identity, owned) in owners.iter().filter(|(identity, _)| *identity != except) {
+        owned.set.intersection(taken).each(&mut |path| out.push(Conflict::new(identity, print_path(path))));
+    }
+    out
+}
+
+/// Removes what the applier set last time, does not set now, and nobody else owns.
+fn prune(schema: &Schema, merged: Value, owners: &Entries, last: Option<&Owned>) -> Value {
+    let Some(last) = last.filter(|last| !last.set.is_empty()) else { return merged };
+    let named = |set: &FieldSet| set.with_named_parents(Some(schema));
+    let last = named(&last.set);
+    let pruned = merge::remove(schema, &merged, &last);
+    let merged_set = named(&field_set(schema, &merged));
+    let managed = owners.values().fold(FieldSet::new(), |all, owned| all.union(&owned.set));
+    let kept = named(&field_set(schema, &pruned)).union(&named(&managed));
+    let pruned = merge::remove(schema, &merged, &merged_set.difference(&kept));
+    let pruned_set = named(&field_set(schema, &pruned));
+    merge::remove(schema, &merged, &merged_set.difference(&pruned_set).intersection(&last))
+}
+
+/// The fields that client-side apply set and that still have the values it set: kubectl may take them over.
+fn client_side_fields(schema: &Schema, live: &Value, manager: &Manager<'_>) -> Option<FieldSet> {
+    let text = live.get("metadata")?.get("annotations")?.get(LAST_APPLIED)?.as_str()?;
+    let applied: Value = serde_json::from_str(text).ok()?;
+    if applied.get("apiVersion")?.as_str()? != manager.api_version {
+        return None;
+    }
+    let changes = walk::compare(schema, &applied, live);
+    let set = field_set(schema, &applied);
+    Some(set.difference(&changes.modified).difference(&changes.added).difference(&changes.removed))
+}
+
+/// `namespace/name; group/version, Kind=Kind` of an object, as upstream prints it.
+fn describe(object: &Value) -> String {
+    let metadata = object.get("metadata");
+    let text = |value: Option<&Value>, name: &str| {
+        value.and_then(|v| v.get(name)).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let api_version = text(Some(object), "apiVersion");
+    let group_version = if api_version.contains('/') { api_version } else { format!("/{api_version}") };
+    format!(
+        "{}/{}; {group_version}, Kind={}",
+        text(metadata, "namespace"),
+        text(metadata, "name"),
+        text(Some(object), "kind")
+    )
+}

@@ -1,0 +1,19 @@
+//! Field ownership: server-side apply, and who owns what after any other write.
+//!
+//! The semantics are those of structured-merge-diff, the bookkeeping that of upstream's field manager. An object's
+//! entries are read from and written to `metadata.managedFields`; nothing else remembers anything.
+
+mod conflict;
+mod entries;
+mod manager;
+mod merge;
+mod set;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+pub use conflict::{ApplyError, Conflict};
+pub use entries::Operation;
+pub use manager::{Manager, apply, update};
+pub use set::{FieldSet, print_path};

@@ -1,0 +1,317 @@
+//! A set of field paths as a sorted tree, and its FieldsV1 form.
+//!
+//! Steps are kept in their encoded form (`f:spec`, `k:{"name":"c"}`, `v:"x"`), so reading and writing FieldsV1 is
+//! a walk without parsing. The set knows nothing of schemas except in `with_named_parents`.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use serde_json::{Map, Value};
+
+use crate::node::{Schema, Shape};
+
+/// A set of field paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldSet {
+    nodes: BTreeMap<String, Node>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Node {
+    /// The path that ends here is in the set.
+    member: bool,
+    below: FieldSet,
+}
+
+impl FieldSet {
+    /// The empty set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A set of paths of plain field names: `&[&["status"], &["metadata", "labels"]]`.
+    pub fn of(paths: &[&[&str]]) -> Self {
+        let mut set = Self::new();
+        for path in paths {
+            let steps: Vec<String> = path.iter().map(|name| format!("f:{name}")).collect();
+            set.insert(&steps);
+        }
+        set
+    }
+
+    /// Whether nothing is in the set.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.values().all(|node| !node.member && node.below.is_empty())
+    }
+
+    /// Adds a path of encoded steps.
+    pub fn insert<S: AsRef<str>>(&mut self, path: &[S]) {
+        let Some((first, rest)) = path.split_first() else { return };
+        let node = match self.nodes.get_mut(first.as_ref()) {
+            Some(node) => node,
+            None => self.nodes.entry(first.as_ref().to_owned()).or_default(),
+        };
+        match rest {
+            [] => node.member = true,
+            rest => node.below.insert(rest),
+        }
+    }
+
+    pub(crate) fn has_step(&self, step: &str) -> bool {
+        self.nodes.get(step).is_some_and(|node| node.member)
+    }
+
+    pub(crate) fn below(&self, step: &str) -> Option<&FieldSet> {
+        self.nodes.get(step).map(|node| &node.below).filter(|set| !set.is_empty())
+    }
+
+    fn put(&mut self, step: &str, member: bool, below: FieldSet) {
+        if member || !below.nodes.is_empty() {
+            self.nodes.insert(step.to_owned(), Node { member, below });
+        }
+    }
+
+    /// Everything in either set.
+    pub fn union(mut self, other: &Self) -> Self {
+        for (step, node) in &other.nodes {
+            match self.nodes.entry(step.clone()) {
+                Entry::Vacant(slot) => {
+                    slot.insert(node.clone());
+                }
+                Entry::Occupied(mut slot) => {
+                    let own = slot.get_mut();
+                    own.member |= node.member;
+                    own.below = std::mem::take(&mut own.below).union(&node.below);
+                }
+            }
+        }
+        self
+    }
+
+    /// Everything in both sets.
+    pub fn intersection(&self, other: &Self) -> Self {
+        let mut out = Self::new();
+        let (small, large) =
+            if self.nodes.len() <= other.nodes.len() { (self, other) } else { (other, self) };
+        for (step, a) in &small.nodes {
+            if let Some(b) = large.nodes.get(step) {
+                out.put(step, a.member && b.member, a.below.intersection(&b.below));
+            }
+        }
+        out
+    }
+
+    /// Everything in this set that is not in the other; a parent in the other set leaves children here alone.
+    pub fn difference(&self, other: &Self) -> Self {
+        let mut out = Self::new();
+        for (step, a) in &self.nodes {
+            match other.nodes.get(step) {
+                None => out.put(step, a.member, a.below.clone()),
+                Some(b) => out.put(step, a.member && !b.member, a.below.difference(&b.below)),
+            }
+        }
+        out
+    }
+
+    /// Like `difference`, but a path in the other set takes everything below it along.
+    pub fn recursive_difference(&self, other: &Self) -> Self {
+        let mut out = Self::new();
+        for (step, a) in &self.nodes {
+            match other.nodes.get(step) {
+                None => out.put(step, a.member, a.below.clone()),
+                Some(b) if b.member => {}
+                Some(b) => out.put(step, a.member, a.below.recursive_difference(&b.below)),
+            }
+        }
+        out
+    }
+
+    /// Whether both sets share a path.
+    pub(crate) fn touches(&self, other: &Self) -> bool {
+        let (small, large) =
+            if self.nodes.len() <= other.nodes.len() { (self, other) } else { (other, self) };
+        small.nodes.iter().any(|(step, a)| {
+            large.nodes.get(step).is_some_and(|b| (a.member && b.member) || a.below.touches(&b.below))
+        })
+    }
+
+    /// The set plus the named fields on the way to its members: `a.b` also owns `a` if `a` is a declared field.
+    pub(crate) fn with_named_parents(&self, schema: Option<&Schema>) -> Self {
+        let mut out = Self::new();
+        for (step, node) in &self.nodes {
+            let (declared, below) = descend(schema, step);
+            let has_below = !node.below.nodes.is_empty();
+            out.put(step, node.member || (has_below && declared), node.below.with_named_parents(below));
+        }
+        out
+    }
+
+    /// Calls `visit` with every path of the set, the members of a level before those below it.
+    pub fn each(&self, visit: &mut dyn FnMut(&[&str])) {
+        self.each_from(&mut Vec::new(), visit);
+    }
+
+    fn each_from<'a>(&'a self, path: &mut Vec<&'a str>, visit: &mut dyn FnMut(&[&str])) {
+        for (step, _) in self.nodes.iter().filter(|(_, node)| node.member) {
+            path.push(step);
+            visit(path);
+            path.pop();
+        }
+        for (step, node) in &self.nodes {
+            path.push(step);
+            node.below.each_from(path, visit);
+            path.pop();
+        }
+    }
+
+    /// Calls `visit` with each step of the top level: step, whether it is a member, and what is below.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = (&str, bool, &FieldSet)> {
+        self.nodes.iter().map(|(step, node)| (step.as_str(), node.member, &node.below))
+    }
+
+    /// The FieldsV1 form.
+    pub fn to_fields_v1(&self) -> Value {
+        let mut map = Map::new();
+        for (step, node) in &self.nodes {
+            let mut below = match node.below.to_fields_v1() {
+                Value::Object(below) => below,
+                _ => Map::new(),
+            };
+            if node.member && !below.is_empty() {
+                below.insert(".".to_owned(), Value::Object(Map::new()));
+            }
+            map.insert(step.clone(), Value::Object(below));
+        }
+        Value::Object(map)
+    }
+
+    /// Reads FieldsV1. Steps of unknown kinds are dropped, malformed ones make the whole unreadable.
+    pub fn from_fields_v1(value: &Value) -> Option<Self> {
+        match value {
+            Value::Null => Some(Self::new()),
+            Value::Object(map) => Self::read(map),
+            _ => None,
+        }
+    }
+
+    fn read(map: &Map<String, Value>) -> Option<Self> {
+        let mut out = Self::new();
+        for (step, value) in map {
+            if step == "." {
+                continue;
+            }
+            let Some((kind, rest)) = step.split_once(':') else { return None };
+            match kind {
+                "f" => {}
+                "v" => drop(serde_json::from_str::<Value>(rest).ok()?),
+                "k" => drop(serde_json::from_str::<Map<String, Value>>(rest).ok()?),
+                "i" => drop(rest.parse::<i64>().ok()?),
+                _ => continue,
+            }
+            let below = match value {
+                Value::Object(below) => below,
+                _ => return None,
+            };
+            let set = Self::read(below)?;
+            let member = below.contains_key(".") || set.nodes.is_empty();
+            out.put(step, member, set);
+        }
+        Some(out)
+    }
+}
+
+/// Whether a step names a declared field of the node, and the node below it.
+pub(crate) fn descend<'a>(schema: Option<&'a Schema>, step: &str) -> (bool, Option<&'a Schema>) {
+    let Some(schema) = schema else { return (false, None) };
+    match (step.strip_prefix("f:"), &schema.shape) {
+        (Some(name), Shape::Object(object)) => match object.fields.get(name) {
+            Some(field) => (true, Some(field.schema.get())),
+            None => (false, object.additional.as_ref().map(|slot| &**slot.get())),
+        },
+        (None, Shape::List(list)) => (false, Some(list.items.get())),
+        (Some(_), Shape::Any { deduced: true }) => (false, Some(schema)),
+        _ => (false, None),
+    }
+}
+
+/// A path as upstream prints it: `.spec.ports[port=80,protocol="TCP"].name`.
+pub fn print_path(path: &[&str]) -> String {
+    let mut out = String::new();
+    for step in path {
+        match step.split_once(':') {
+            Some(("f", name)) => {
+                out.push('.');
+                out.push_str(name);
+            }
+            Some(("v", value)) => out.push_str(&format!("[={value}]")),
+            Some(("k", keys)) => {
+                let keys: Map<String, Value> = serde_json::from_str(keys).unwrap_or_default();
+                let keys: Vec<_> = keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                out.push_str(&format!("[{}]", keys.join(",")));
+            }
+            Some((_, index)) => out.push_str(&format!("[{index}]")),
+            None => out.push_str(step),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn set(value: Value) -> FieldSet {
+        FieldSet::from_fields_v1(&value).unwrap()
+    }
+
+    #[test]
+    fn fields_v1_round_trips() {
+        let value = json!({"f:spec": {"f:ports": {".": {}, "k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {},
+            "f:port": {}}}, "f:type": {}}, "f:metadata": {"f:finalizers": {"v:\"a/b\"": {}}}});
+        assert_eq!(set(value.clone()).to_fields_v1(), value);
+        let mut paths = Vec::new();
+        set(value).each(&mut |path| paths.push(print_path(path)));
+        assert_eq!(
+            paths,
+            [
+                ".metadata.finalizers[=\"a/b\"]",
+                ".spec.ports",
+                ".spec.type",
+                ".spec.ports[port=80,protocol=\"TCP\"]",
+                ".spec.ports[port=80,protocol=\"TCP\"].port"
+            ]
+            .iter()
+            .map(|s| (*s).to_owned())
+            .collect::<Vec<_>>()
+            .tap_sorted_like(&paths)
+        );
+        assert!(FieldSet::from_fields_v1(&json!({"x": {}})).is_none());
+        assert!(FieldSet::from_fields_v1(&json!({"k:{": {}})).is_none());
+        assert!(FieldSet::from_fields_v1(&json!({"z:9": {}})).unwrap().is_empty());
+    }
+
+    trait TapSorted {
+        fn tap_sorted_like(self, other: &[String]) -> Self;
+    }
+
+    impl TapSorted for Vec<String> {
+        /// Members of one level stand together; which level comes first is what `each` promises.
+        fn tap_sorted_like(mut self, other: &[String]) -> Self {
+            self.sort_by_key(|path| other.iter().position(|o| o == path));
+            self
+        }
+    }
+
+    #[test]
+    fn algebra() {
+        let a = set(json!({"f:a": {".": {}, "f:b": {}}, "f:c": {}}));
+        let b = set(json!({"f:a": {}}));
+        assert_eq!(a.difference(&b), set(json!({"f:a": {"f:b": {}}, "f:c": {}})));
+        assert_eq!(a.recursive_difference(&b), set(json!({"f:c": {}})));
+        assert_eq!(a.intersection(&b), b);
+        assert_eq!(b.clone().union(&a), a);
+        assert!(a.touches(&b) && !b.touches(&set(json!({"f:c": {}}))));
+    }
+}

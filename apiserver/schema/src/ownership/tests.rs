@@ -1,0 +1,209 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::decode::{Decode, decode};
+use crate::node::Schema;
+use crate::types::builtin;
+
+fn manager<'a>(name: &'a str, api_version: &'a str) -> Manager<'a> {
+    Manager { name, operation: Operation::Apply, api_version, subresource: "", time: "2024-01-01T00:00:00Z" }
+}
+
+fn applied(
+    schema: &Schema,
+    live: &Value,
+    name: &str,
+    config: Value,
+    force: bool,
+) -> Result<Value, ApplyError> {
+    let version = config["apiVersion"].as_str().unwrap_or_default().to_owned();
+    let mut out = apply(schema, live, &config, &manager(name, &version), force, &FieldSet::new())?;
+    decode(schema, &mut out, Decode::Json).unwrap();
+    Ok(out)
+}
+
+fn fields(object: &Value, name: &str) -> Value {
+    let list = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    list.iter().find(|e| e["manager"] == name).map_or(Value::Null, |e| e["fieldsV1"].clone())
+}
+
+fn config_map(data: Value) -> Value {
+    let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});
+    if !data.is_null() {
+        object["data"] = data;
+    }
+    object
+}
+
+#[test]
+fn fields_left_out_are_removed() {
+    let schema = builtin("", "v1", "ConfigMap").unwrap();
+    let start = config_map(json!(null));
+    let one = applied(&schema, &start, "alpha", config_map(json!({"x": "1", "y": "2"})), false).unwrap();
+    let two = applied(&schema, &one, "alpha", config_map(json!({"x": "3"})), false).unwrap();
+    assert_eq!(two["data"], json!({"x": "3"}));
+    assert_eq!(fields(&two, "alpha"), json!({"f:data": {"f:x": {}}}));
+}
+
+#[test]
+fn conflicts_name_the_owner() {
+    let schema = builtin("", "v1", "ConfigMap").unwrap();
+    let one =
+        applied(&schema, &config_map(json!(null)), "alpha", config_map(json!({"k": "v"})), false).unwrap();
+    let error = applied(&schema, &one, "beta", config_map(json!({"k": "w"})), false).unwrap_err();
+    assert_eq!(error.to_string(), r#"Apply failed with 1 conflict: conflict with "alpha": .data.k"#);
+    let same = applied(&schema, &one, "beta", config_map(json!({"k": "v"})), false).unwrap();
+    assert_eq!(fields(&same, "beta"), json!({"f:data": {"f:k": {}}}));
+    let entries = same["metadata"]["managedFields"].as_array().unwrap();
+    assert_eq!(entries.iter().filter(|e| e.get("time").is_none()).count(), 1, "a no-op apply has no time");
+    let forced = applied(&schema, &one, "beta", config_map(json!({"k": "w"})), true).unwrap();
+    assert_eq!(fields(&forced, "alpha"), Value::Null);
+    assert_eq!(forced["data"], json!({"k": "w"}));
+}
+
+#[test]
+fn several_conflicts_are_listed() {
+    let schema = builtin("", "v1", "Service").unwrap();
+    let service = |spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": spec});
+    let start = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}});
+    let first = service(json!({"selector": {"app": "web"}, "ports": [{"name": "a", "port": 80}],
+        "sessionAffinity": "None"}));
+    let mut one = applied(&schema, &start, "alpha", first, false).unwrap();
+    one["spec"]["ports"][0]["protocol"] = json!("TCP");
+    let second = service(json!({"selector": {"app": "x"}, "ports": [{"name": "b", "port": 80}],
+        "sessionAffinity": "ClientIP"}));
+    let error = applied(&schema, &one, "beta", second, false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Apply failed with 3 conflicts: conflicts with \"alpha\":\n- .spec.selector\n- .spec.sessionAffinity\n\
+         - .spec.ports[port=80,protocol=\"TCP\"].name"
+    );
+}
+
+#[test]
+fn list_map_items_have_owners() {
+    let schema = builtin("", "v1", "Service").unwrap();
+    let service = |ports: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": ports}});
+    let start = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}});
+    let one = applied(&schema, &start, "alpha", service(json!([{"name": "a", "port": 80}])), false).unwrap();
+    let added = service(json!([{"name": "b", "port": 81, "protocol": "TCP"}]));
+    let two = applied(&schema, &one, "beta", added, false).unwrap();
+    assert_eq!(
+        fields(&two, "beta"),
+        json!({"f:spec": {"f:ports": {"k:{\"port\":81,\"protocol\":\"TCP\"}":
+            {".": {}, "f:name": {}, "f:port": {}, "f:protocol": {}}}}})
+    );
+    let three = applied(&schema, &two, "beta", service(json!([])), false).unwrap();
+    assert_eq!(three["spec"]["ports"], json!([{"name": "a", "port": 80, "targetPort": 0}]));
+    assert_eq!(fields(&three, "beta"), Value::Null);
+}
+
+#[test]
+fn finalizers_merge_as_a_set() {
+    let schema = builtin("", "v1", "ConfigMap").unwrap();
+    let with = |finalizers: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "finalizers": finalizers}});
+    let one = applied(&schema, &config_map(json!(null)), "alpha", with(json!(["e.com/a"])), false).unwrap();
+    let two = applied(&schema, &one, "beta", with(json!(["e.com/b"])), false).unwrap();
+    assert_eq!(two["metadata"]["finalizers"], json!(["e.com/a", "e.com/b"]));
+    assert_eq!(fields(&two, "beta"), json!({"f:metadata": {"f:finalizers": {"v:\"e.com/b\"": {}}}}));
+    let three = applied(&schema, &two, "alpha", config_map(json!({"k": "v"})), false).unwrap();
+    assert_eq!(three["metadata"]["finalizers"], json!(["e.com/b"]));
+}
+
+#[test]
+fn schema_errors_are_in_upstream_words() {
+    let schema = builtin("", "v1", "ConfigMap").unwrap();
+    let mut bad = config_map(json!({"false": 5}));
+    bad["metadata"]["name"] = json!("b");
+    let error = applied(&schema, &config_map(json!(null)), "alpha", bad, false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "failed to create typed patch object (/b; /v1, Kind=ConfigMap): .data.false: expected string, got \
+         &value.valueUnstructured{Value:5}"
+    );
+}
+
+#[test]
+fn creates_own_what_they_set() {
+    let schema = builtin("apps", "v1", "Deployment").unwrap();
+    let mut new = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {
+        "paused": true, "replicas": 0, "selector": {"matchLabels": {"app": "web"}},
+        "strategy": {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}, "type": "RollingUpdate"},
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i",
+            "env": [{"name": "A", "value": "1"}], "ports": [{"containerPort": 80, "name": "http", "protocol": "TCP"}],
+            "resources": {}}], "securityContext": {}}}}});
+    decode(&schema, &mut new, Decode::Json).unwrap();
+    let who = Manager { operation: Operation::Update, ..manager("apidiff", "apps/v1") };
+    update(&schema, None, &mut new, &who, &FieldSet::of(&[&["status"]]));
+    assert_eq!(
+        fields(&new, "apidiff"),
+        json!({"f:spec": {"f:paused": {}, "f:replicas": {}, "f:selector": {},
+            "f:strategy": {"f:rollingUpdate": {".": {}, "f:maxSurge": {}, "f:maxUnavailable": {}}, "f:type": {}},
+            "f:template": {"f:metadata": {"f:labels": {".": {}, "f:app": {}}}, "f:spec": {"f:containers":
+                {"k:{\"name\":\"c\"}": {".": {}, "f:env": {".": {}, "k:{\"name\":\"A\"}": {".": {}, "f:name": {},
+                    "f:value": {}}}, "f:image": {}, "f:name": {}, "f:ports": {".": {},
+                    "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}, "f:name": {},
+                    "f:protocol": {}}}, "f:resources": {}}}, "f:securityContext": {}}}}})
+    );
+    let before = new.clone();
+    let later = Manager { time: "2025-01-01T00:00:00Z", ..who };
+    update(&schema, Some(&before), &mut new, &later, &FieldSet::new());
+    assert_eq!(new, before, "an update without a change keeps the entries and their time");
+}
+
+#[test]
+fn updates_take_and_release_fields() {
+    let schema = builtin("", "v1", "ConfigMap").unwrap();
+    let mut one = config_map(json!({"k": "v"}));
+    let a = Manager { operation: Operation::Update, ..manager("a", "v1") };
+    update(&schema, None, &mut one, &a, &FieldSet::new());
+    one["metadata"]["uid"] = json!("u");
+    assert_eq!(fields(&one, "a"), json!({"f:data": {".": {}, "f:k": {}}}));
+    let mut two = one.clone();
+    two["data"]["x"] = json!("y");
+    update(&schema, Some(&one), &mut two, &Manager { name: "b", ..a }, &FieldSet::new());
+    assert_eq!(fields(&two, "a"), json!({"f:data": {".": {}, "f:k": {}}}));
+    assert_eq!(fields(&two, "b"), json!({"f:data": {"f:x": {}}}));
+    let mut three = two.clone();
+    three["data"] = json!({"k": "w"});
+    update(&schema, Some(&two), &mut three, &Manager { name: "b", ..a }, &FieldSet::new());
+    assert_eq!(fields(&three, "a"), json!({"f:data": {}}));
+    assert_eq!(fields(&three, "b"), json!({"f:data": {"f:k": {}}}));
+    let mut reset = three.clone();
+    reset["metadata"]["managedFields"] = json!([{}]);
+    update(&schema, Some(&three), &mut reset, &a, &FieldSet::new());
+    assert_eq!(reset["metadata"].get("managedFields"), None);
+    let next = applied(&schema, &reset, "alpha", config_map(json!({"n": "1"})), false).unwrap();
+    assert_eq!(fields(&next, "before-first-apply"), json!({"f:data": {".": {}, "f:k": {}}}));
+    let error = applied(&schema, &next, "alpha", config_map(json!({"k": "x"})), false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Apply failed with 1 conflict: conflict with \"before-first-apply\" using v1: .data.k"
+    );
+}
+
+#[test]
+fn many_updaters_become_one() {
+    let schema = builtin("", "v1", "ConfigMap").unwrap();
+    let mut live = config_map(json!({}));
+    live["metadata"]["labels"] = json!({"l": "1"});
+    update(
+        &schema,
+        None,
+        &mut live,
+        &Manager { operation: Operation::Update, ..manager("m", "v1") },
+        &FieldSet::new(),
+    );
+    live["metadata"]["uid"] = json!("u");
+    for i in 0..15 {
+        let mut next = live.clone();
+        next["data"][format!("k{i:02}")] = json!("v");
+        let name = format!("m{i:02}");
+        let time = format!("2024-01-01T00:00:{i:02}Z");
+        let who = Manager { name: &name, operation: Operation::Update, time: &time, ..manager("m", "v1") };
+        update(&schema, Some(&live), &mut next, &who, &FieldSet::new());
+        live = next;
+    }
+    assert_eq!(live["metadata"]["managedFields"].as_array().unwrap().len(), 10);
+    assert_ne!(fields(&live, "ancient-changes"), Value::Null);
+}
