@@ -1,0 +1,134 @@
+//! Quotas and default attribute sets, as AWS documents them.
+//!
+//! Enforcement is `fake-aws`.
+
+use crate::elbv2::{Attributes, LoadBalancerType, Protocol};
+
+/// Application or network load balancers in a region.
+pub const LOAD_BALANCERS: usize = 50;
+/// Target groups in a region.
+pub const TARGET_GROUPS: usize = 3000;
+/// Listeners of a load balancer.
+pub const LISTENERS: usize = 50;
+/// Rules of an ALB, default rules excluded.
+pub const RULES: usize = 100;
+/// Certificates of an ALB, default ones excluded.
+pub const CERTIFICATES: usize = 25;
+/// Target groups of an ALB.
+pub const TARGET_GROUPS_PER_LOAD_BALANCER: usize = 100;
+/// Target groups of one forward action.
+pub const TARGET_GROUPS_PER_ACTION: usize = 5;
+/// Targets of a target group.
+pub const TARGETS_PER_TARGET_GROUP: usize = 1000;
+/// Condition values of a rule.
+pub const CONDITION_VALUES: usize = 5;
+/// Wildcards in the condition values of a rule.
+pub const CONDITION_WILDCARDS: usize = 6;
+/// Security groups of a load balancer.
+pub const SECURITY_GROUPS: usize = 5;
+/// Tags of a resource.
+pub const TAGS: usize = 50;
+/// Highest rule priority.
+pub const MAX_PRIORITY: u32 = 50_000;
+/// Rules of a security group.
+pub const RULES_PER_SECURITY_GROUP: usize = 60;
+/// Longest name of a load balancer or target group.
+pub const NAME_LENGTH: usize = 32;
+
+const ALB: &[(&str, &str)] = &[
+    ("access_logs.s3.bucket", ""),
+    ("access_logs.s3.enabled", "false"),
+    ("access_logs.s3.prefix", ""),
+    ("client_keep_alive.seconds", "3600"),
+    ("connection_logs.s3.bucket", ""),
+    ("connection_logs.s3.enabled", "false"),
+    ("connection_logs.s3.prefix", ""),
+    ("deletion_protection.enabled", "false"),
+    ("health_check_logs.s3.bucket", ""),
+    ("health_check_logs.s3.enabled", "false"),
+    ("health_check_logs.s3.prefix", ""),
+    ("idle_timeout.timeout_seconds", "60"),
+    ("ipv6.deny_all_igw_traffic", "false"),
+    ("load_balancing.cross_zone.enabled", "true"),
+    ("routing.http.desync_mitigation_mode", "defensive"),
+    ("routing.http.drop_invalid_header_fields.enabled", "false"),
+    ("routing.http.preserve_host_header.enabled", "false"),
+    ("routing.http.x_amzn_tls_version_and_cipher_suite.enabled", "false"),
+    ("routing.http.xff_client_port.enabled", "false"),
+    ("routing.http.xff_header_processing.mode", "append"),
+    ("routing.http2.enabled", "true"),
+    ("waf.fail_open.enabled", "false"),
+    ("zonal_shift.config.enabled", "false"),
+];
+
+const NLB: &[(&str, &str)] = &[
+    ("access_logs.s3.bucket", ""),
+    ("access_logs.s3.enabled", "false"),
+    ("access_logs.s3.prefix", ""),
+    ("deletion_protection.enabled", "false"),
+    ("dns_record.client_routing_policy", "any_availability_zone"),
+    ("ipv6.deny_all_igw_traffic", "false"),
+    ("load_balancing.cross_zone.enabled", "false"),
+    ("secondary_ips.auto_assigned.per_subnet", "0"),
+    ("zonal_shift.config.enabled", "false"),
+];
+
+const TARGET_GROUP: &[(&str, &str)] = &[
+    ("deregistration_delay.timeout_seconds", "300"),
+    ("load_balancing.cross_zone.enabled", "use_load_balancer_configuration"),
+    ("stickiness.enabled", "false"),
+    ("target_group_health.dns_failover.minimum_healthy_targets.count", "1"),
+    ("target_group_health.dns_failover.minimum_healthy_targets.percentage", "off"),
+    ("target_group_health.unhealthy_state_routing.minimum_healthy_targets.count", "1"),
+    ("target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", "off"),
+];
+
+const TARGET_GROUP_HTTP: &[(&str, &str)] = &[
+    ("load_balancing.algorithm.anomaly_mitigation", "off"),
+    ("load_balancing.algorithm.type", "round_robin"),
+    ("slow_start.duration_seconds", "0"),
+    ("stickiness.app_cookie.cookie_name", ""),
+    ("stickiness.app_cookie.duration_seconds", "86400"),
+    ("stickiness.lb_cookie.duration_seconds", "86400"),
+    ("stickiness.type", "lb_cookie"),
+];
+
+const TARGET_GROUP_TCP: &[(&str, &str)] = &[
+    ("deregistration_delay.connection_termination.enabled", "false"),
+    ("preserve_client_ip.enabled", "true"),
+    ("proxy_protocol_v2.enabled", "false"),
+    ("stickiness.type", "source_ip"),
+    ("target_health_state.unhealthy.connection_termination.enabled", "true"),
+    ("target_health_state.unhealthy.draining_interval_seconds", "0"),
+];
+
+const LISTENER_ALB: &[(&str, &str)] = &[("routing.http.response.server.enabled", "true")];
+const LISTENER_NLB: &[(&str, &str)] = &[("tcp.idle_timeout.seconds", "350")];
+
+fn map(tables: &[&[(&str, &str)]]) -> Attributes {
+    tables.iter().flat_map(|t| t.iter()).map(|(k, v)| (k.to_string(), v.to_string())).collect()
+}
+
+/// The attribute set of a new load balancer.
+pub fn load_balancer_attributes(kind: LoadBalancerType) -> Attributes {
+    match kind {
+        LoadBalancerType::Application => map(&[ALB]),
+        LoadBalancerType::Network => map(&[NLB]),
+    }
+}
+
+/// The attribute set of a new target group.
+pub fn target_group_attributes(protocol: Protocol) -> Attributes {
+    match protocol {
+        Protocol::Http | Protocol::Https => map(&[TARGET_GROUP, TARGET_GROUP_HTTP]),
+        _ => map(&[TARGET_GROUP, TARGET_GROUP_TCP]),
+    }
+}
+
+/// The attribute set of a new listener.
+pub fn listener_attributes(kind: LoadBalancerType) -> Attributes {
+    match kind {
+        LoadBalancerType::Application => map(&[LISTENER_ALB]),
+        LoadBalancerType::Network => map(&[LISTENER_NLB]),
+    }
+}
