@@ -1,7 +1,7 @@
 //! From a request body's JSON to an object of a kind: the right kind, known fields, right types.
 
 use apiserver_meta::{GroupVersionKind, Status};
-use apiserver_schema::Schema;
+use apiserver_schema::{Decode, Schema};
 use serde_json::Value;
 
 use crate::catalogue::Resource;
@@ -17,19 +17,23 @@ pub enum FieldValidation {
     Strict,
 }
 
-/// Decodes a body as the resource's kind. `duplicates` are duplicate fields found in the raw text.
-/// Gives the object and the texts of its warnings.
+/// A body before it is an object: its tree, and its text where it came as JSON.
+#[derive(Debug)]
+pub struct Body<'a> {
+    pub value: Value,
+    /// Duplicate fields and the order of unknown ones can only be told from the text.
+    pub raw: Option<&'a [u8]>,
+    /// Strict errors found while the tree was made (YAML's duplicate keys).
+    pub strict: Vec<String>,
+}
+
+/// Decodes a body as the resource's kind. Gives the object and the texts of its warnings.
 ///
 /// # Errors
 /// 400 in Go's words.
-pub fn decode(
-    resource: &Resource,
-    mut value: Value,
-    validation: FieldValidation,
-    duplicates: &[String],
-) -> Result<(Value, Vec<String>), Status> {
+pub fn decode(resource: &Resource, body: Body<'_>, validation: FieldValidation) -> Result<(Value, Vec<String>), Status> {
     let gvk = resource.gvk();
-    let mut strict: Vec<String> = duplicates.iter().map(|field| format!("duplicate field {field:?}")).collect();
+    let Body { mut value, raw, mut strict } = body;
     check_kind(resource, &gvk, &value)?;
     if value.is_null() {
         value = Value::Object(serde_json::Map::new());
@@ -39,32 +43,40 @@ pub fn decode(
         map.insert("kind".into(), gvk.kind.clone().into());
     }
     let schema = resource.schema();
-    if resource.is_custom() {
-        decode_custom(schema.as_deref(), &mut value, &mut strict);
-    } else if let Some(schema) = schema {
-        let unknown = apiserver_schema::decode(&schema, &mut value).map_err(|error| cannot_handle(&gvk, &error.to_string()))?;
-        strict.extend(unknown.iter().map(|path| format!("unknown field {path:?}")));
+    let unknown = read(resource, schema.as_deref(), &mut value, Decode::Json).map_err(|error| cannot_handle(&gvk, &error))?;
+    if validation != FieldValidation::Ignore {
+        match raw {
+            Some(raw) => strict.extend(apiserver_schema::strict_errors(schema.as_deref(), raw)),
+            None => strict.extend(unknown),
+        }
     }
     match validation {
-        FieldValidation::Strict if !strict.is_empty() => Err(if resource.is_custom() {
-            Status::bad_request(format!("strict decoding error: {}", strict.join(", ")))
-        } else {
-            cannot_handle(&gvk, &format!("strict decoding error: {}", strict.join(", ")))
-        }),
+        FieldValidation::Strict if !strict.is_empty() => {
+            let why = format!("strict decoding error: {}", strict.join(", "));
+            Err(if resource.is_custom() { Status::bad_request(why) } else { cannot_handle(&gvk, &why) })
+        }
         FieldValidation::Ignore => Ok((value, Vec::new())),
         FieldValidation::Warn | FieldValidation::Strict => Ok((value, strict)),
     }
 }
 
-fn decode_custom(schema: Option<&Schema>, value: &mut Value, strict: &mut Vec<String>) {
-    let Some(schema) = schema else { return };
-    let unknown = apiserver_schema::prune(schema, value);
-    strict.extend(unknown.iter().map(|path| format!("unknown field {path:?}")));
-    apiserver_schema::apply_defaults(schema, value);
+/// Brings a tree into the form of the resource's kind; gives the texts of what was unknown.
+///
+/// # Errors
+/// The decoder's text.
+pub fn read(resource: &Resource, schema: Option<&Schema>, value: &mut Value, mode: Decode) -> Result<Vec<String>, String> {
+    let Some(schema) = schema else { return Ok(Vec::new()) };
+    if resource.is_custom() {
+        let unknown = apiserver_schema::prune(schema, value);
+        apiserver_schema::apply_defaults(schema, value);
+        return Ok(unknown.iter().map(|path| format!("unknown field {path:?}")).collect());
+    }
+    let unknown = apiserver_schema::decode(schema, value, mode).map_err(|error| error.message)?;
+    Ok(unknown.iter().map(ToString::to_string).collect())
 }
 
 /// What a decoder says that met something it does not understand.
-pub(crate) fn cannot_handle(gvk: &GroupVersionKind, why: &str) -> Status {
+pub fn cannot_handle(gvk: &GroupVersionKind, why: &str) -> Status {
     let version = gvk.api_version();
     Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", gvk.kind, last(&version), gvk.kind))
 }

@@ -289,11 +289,11 @@ pub(crate) fn reset_fields(resource: &Resource, subresource: &str) -> &'static F
     static STATUS_OF_CUSTOM: OnceLock<FieldSet> = OnceLock::new();
     let has_status = resource.strategy.status || resource.custom.as_ref().is_some_and(|custom| custom.has_status);
     match (subresource, has_status) {
-        ("", true) => STATUS.get_or_init(|| FieldSet::from_paths(&[&["status"]])),
+        ("", true) => STATUS.get_or_init(|| FieldSet::of(&[&["status"]])),
         ("status", _) if resource.is_custom() => {
-            STATUS_OF_CUSTOM.get_or_init(|| FieldSet::from_paths(&[&["spec"], &["metadata", "labels"], &["metadata", "annotations"], &["metadata", "finalizers"], &["metadata", "ownerReferences"]]))
+            STATUS_OF_CUSTOM.get_or_init(|| FieldSet::of(&[&["spec"], &["metadata", "labels"], &["metadata", "annotations"], &["metadata", "finalizers"], &["metadata", "ownerReferences"]]))
         }
-        ("status", _) => SPEC.get_or_init(|| FieldSet::from_paths(&[&["spec"]])),
+        ("status", _) => SPEC.get_or_init(|| FieldSet::of(&[&["spec"]])),
         _ => NONE.get_or_init(FieldSet::default),
     }
 }

@@ -1,1 +1,34 @@
-//! Placeholder.
+//! The API server: HTTP in, HTTP out. Who asks, whether they may, in which form, and one handler a verb.
+//!
+//! What an object means is the registry's business; what is stored where, the store's. The same service answers
+//! sockets and in-process clients.
+
+mod authn;
+mod authz;
+mod body;
+mod bootstrap;
+mod discovery;
+mod dispatch;
+mod handlers;
+mod health;
+mod housekeeping;
+pub mod limits;
+mod negotiate;
+mod node_proxy;
+mod openapi;
+mod query;
+mod request_info;
+mod serve;
+mod service;
+mod table;
+mod token;
+mod upgrade;
+
+pub use authn::{Authentication, User};
+pub use body::{BoxError, RequestBody, ResponseBody};
+pub use bootstrap::bootstrap;
+pub use housekeeping::run as run_housekeeping;
+pub use node_proxy::{NodeRequest, Nodes};
+pub use serve::{Tls, serve};
+pub use service::{ApiServer, Config, InProcess};
+pub use token::ServiceAccountKeys;

@@ -1,0 +1,372 @@
+//! Cells of everything that is not a Pod or a workload.
+
+use serde_json::{Value, json};
+
+use super::{Subject, or_none, selector_text};
+
+/// Lists longer than this end in "+ N more...".
+const MORE_AFTER: usize = 3;
+
+pub(super) fn cell(subject: &Subject, column: &str) -> Value {
+    match subject.kind {
+        "Service" => service(subject, column),
+        "Endpoints" => json!(endpoints(subject)),
+        "EndpointSlice" => slice(subject, column),
+        "Ingress" => ingress(subject, column),
+        "Node" => node(subject, column),
+        "Event" => event(subject, column),
+        "PersistentVolume" | "PersistentVolumeClaim" => volume(subject, column),
+        "RoleBinding" | "ClusterRoleBinding" => binding(subject, column),
+        _ => simple(subject, column),
+    }
+}
+
+fn simple(subject: &Subject, column: &str) -> Value {
+    let count = |pointer: &str| match subject.at(pointer) {
+        Value::Object(map) => map.len(),
+        Value::Array(list) => list.len(),
+        _ => 0,
+    };
+    match (subject.kind, column) {
+        ("ConfigMap", "Data") => json!((count("/data") + count("/binaryData")).to_string()),
+        ("Secret", "Type") => json!(subject.text("/type")),
+        ("Secret", "Data") => json!(count("/data").to_string()),
+        ("Namespace", "Status") => json!(subject.text("/status/phase")),
+        ("IngressClass", "Controller") => json!(subject.text("/spec/controller")),
+        ("IngressClass", "Parameters") => match subject.at("/spec/parameters") {
+            Value::Null => json!("<none>"),
+            parameters => {
+                let kind = parameters["kind"].as_str().unwrap_or("");
+                let group = parameters["apiGroup"].as_str().map(|group| format!(".{group}")).unwrap_or_default();
+                json!(format!("{kind}{group}/{}", parameters["name"].as_str().unwrap_or("")))
+            }
+        },
+        ("Lease", "Holder") => json!(subject.text("/spec/holderIdentity")),
+        ("NetworkPolicy", "Pod-Selector") => json!(selector_text(subject.at("/spec/podSelector"))),
+        ("ServiceCIDR", "CIDRs") => {
+            let cidrs: Vec<&str> = subject.items("/spec/cidrs").iter().filter_map(Value::as_str).collect();
+            json!(cidrs.join(","))
+        }
+        ("IPAddress", "ParentRef") => {
+            let parent = subject.at("/spec/parentRef");
+            let part = |member: &str| parent[member].as_str().unwrap_or("");
+            let resource = [part("resource"), part("group")].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(".");
+            json!([resource.as_str(), part("namespace"), part("name")].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("/"))
+        }
+        ("PriorityClass", "Value") => json!(subject.number("/value")),
+        ("PriorityClass", "Global-Default") => json!(subject.at("/globalDefault") == &json!(true)),
+        ("PriorityClass", "PreemptionPolicy") => json!(subject.text("/preemptionPolicy")),
+        ("StorageClass", "Provisioner") => json!(subject.text("/provisioner")),
+        ("StorageClass", "ReclaimPolicy") => json!(subject.text("/reclaimPolicy")),
+        ("StorageClass", "VolumeBindingMode") => json!(subject.text("/volumeBindingMode")),
+        ("StorageClass", "AllowVolumeExpansion") => json!(subject.at("/allowVolumeExpansion") == &json!(true)),
+        ("RuntimeClass", "Handler") => json!(subject.text("/handler")),
+        ("CSINode", "Drivers") => json!(count("/spec/drivers")),
+        ("APIService", "Service") => match subject.at("/spec/service") {
+            Value::Null => json!("Local"),
+            service => json!(format!("{}/{}", service["namespace"].as_str().unwrap_or(""), service["name"].as_str().unwrap_or(""))),
+        },
+        ("APIService", "Available") => {
+            let available = subject.items("/status/conditions").iter().find(|condition| condition["type"] == "Available");
+            json!(available.and_then(|condition| condition["status"].as_str()).unwrap_or("Unknown"))
+        }
+        ("MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration", "Webhooks") => json!(count("/webhooks")),
+        ("ValidatingAdmissionPolicy", "Validations") => json!(count("/spec/validations")),
+        ("ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy", "ParamKind") => match subject.at("/spec/paramKind") {
+            Value::Null => json!("<unset>"),
+            kind => json!(format!("{}/{}", kind["apiVersion"].as_str().unwrap_or(""), kind["kind"].as_str().unwrap_or(""))),
+        },
+        ("ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding", "PolicyName") => json!(subject.text("/spec/policyName")),
+        ("ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding", "ParamRef") => match subject.text("/spec/paramRef/name") {
+            "" => json!("<unset>"),
+            name => json!(name),
+        },
+        ("FlowSchema", "PriorityLevel") => json!(subject.text("/spec/priorityLevelConfiguration/name")),
+        ("FlowSchema", "MatchingPrecedence") => json!(subject.number("/spec/matchingPrecedence")),
+        ("FlowSchema", "DistinguisherMethod") => or_none(subject.text("/spec/distinguisherMethod/type")),
+        ("FlowSchema", "MissingPL") => {
+            let dangling = subject.items("/status/conditions").iter().find(|condition| condition["type"] == "Dangling");
+            json!(dangling.and_then(|condition| condition["status"].as_str()).unwrap_or("?"))
+        }
+        ("PriorityLevelConfiguration", "Type") => json!(subject.text("/spec/type")),
+        ("PriorityLevelConfiguration", "NominalConcurrencyShares") => match subject.text("/spec/type") {
+            "Limited" => json!(subject.number("/spec/limited/nominalConcurrencyShares")),
+            _ => json!("<none>"),
+        },
+        ("PriorityLevelConfiguration", "Queues" | "HandSize" | "QueueLengthLimit") => {
+            let member = match column {
+                "Queues" => "queues",
+                "HandSize" => "handSize",
+                _ => "queueLengthLimit",
+            };
+            let value = subject.at(&format!("/spec/limited/limitResponse/queuing/{member}"));
+            if value.is_null() { json!("<none>") } else { value.clone() }
+        }
+        ("ResourceQuota", "Request" | "Limit") => quota(subject, column),
+        ("PodTemplate", _) => match column {
+            "Pod Labels" => json!(selector_text(subject.at("/template/metadata/labels"))),
+            _ => Value::Null,
+        },
+        _ => Value::Null,
+    }
+}
+
+fn quota(subject: &Subject, column: &str) -> Value {
+    let hard = subject.at("/status/hard").as_object().or_else(|| subject.at("/spec/hard").as_object());
+    let used = subject.at("/status/used");
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("0").to_owned();
+    let parts: Vec<String> = hard
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| (name.starts_with("limits.")) == (column == "Limit"))
+        .map(|(name, limit)| format!("{name}: {}/{}", text(used.get(name)), text(Some(limit))))
+        .collect();
+    json!(parts.join(", "))
+}
+
+fn service(service: &Subject, column: &str) -> Value {
+    let kind = service.text("/spec/type");
+    match column {
+        "Type" => json!(kind),
+        "Cluster-IP" => or_none(service.text("/spec/clusterIP")),
+        "External-IP" => json!(external_ip(service, kind)),
+        "Port(s)" => {
+            let ports: Vec<String> = service
+                .items("/spec/ports")
+                .iter()
+                .map(|port| match port["nodePort"].as_i64().unwrap_or(0) {
+                    0 => format!("{}/{}", port["port"], port["protocol"].as_str().unwrap_or("")),
+                    node_port => format!("{}:{node_port}/{}", port["port"], port["protocol"].as_str().unwrap_or("")),
+                })
+                .collect();
+            or_none(ports.join(","))
+        }
+        "Selector" => json!(selector_text(service.at("/spec/selector"))),
+        _ => Value::Null,
+    }
+}
+
+fn external_ip(service: &Subject, kind: &str) -> String {
+    let external: Vec<&str> = service.items("/spec/externalIPs").iter().filter_map(Value::as_str).collect();
+    match kind {
+        "LoadBalancer" => {
+            let mut addresses: Vec<&str> = load_balancer_addresses(service);
+            addresses.extend(&external);
+            if addresses.is_empty() { "<pending>".to_owned() } else { addresses.join(",") }
+        }
+        "ExternalName" => service.text("/spec/externalName").to_owned(),
+        _ if external.is_empty() => "<none>".to_owned(),
+        _ => external.join(","),
+    }
+}
+
+fn load_balancer_addresses<'a>(subject: &Subject<'a>) -> Vec<&'a str> {
+    subject
+        .items("/status/loadBalancer/ingress")
+        .iter()
+        .filter_map(|ingress| ingress["ip"].as_str().filter(|ip| !ip.is_empty()).or_else(|| ingress["hostname"].as_str()))
+        .collect()
+}
+
+fn endpoints(subject: &Subject) -> String {
+    let mut list = Vec::new();
+    for subset in subject.items("/subsets") {
+        let addresses = subset["addresses"].as_array().into_iter().flatten();
+        let ports = subset["ports"].as_array().map_or(&[][..], Vec::as_slice);
+        for address in addresses {
+            let ip = address["ip"].as_str().unwrap_or("");
+            if ports.is_empty() {
+                list.push(ip.to_owned());
+            }
+            list.extend(ports.iter().map(|port| format!("{ip}:{}", port["port"])));
+        }
+    }
+    shorten(list)
+}
+
+fn shorten(list: Vec<String>) -> String {
+    match list.len() {
+        0 => "<none>".to_owned(),
+        n if n > MORE_AFTER => format!("{} + {} more...", list[..MORE_AFTER].join(","), n - MORE_AFTER),
+        _ => list.join(","),
+    }
+}
+
+fn slice(slice: &Subject, column: &str) -> Value {
+    match column {
+        "AddressType" => json!(slice.text("/addressType")),
+        "Ports" => {
+            let ports: Vec<String> = slice
+                .items("/ports")
+                .iter()
+                .map(|port| port["port"].as_i64().map_or_else(|| "*".to_owned(), |number| number.to_string()))
+                .collect();
+            if ports.is_empty() { json!("<unset>") } else { json!(shorten(ports)) }
+        }
+        "Endpoints" => {
+            let addresses: Vec<String> = slice
+                .items("/endpoints")
+                .iter()
+                .flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten())
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect();
+            if addresses.is_empty() { json!("<unset>") } else { json!(shorten(addresses)) }
+        }
+        _ => Value::Null,
+    }
+}
+
+fn ingress(ingress: &Subject, column: &str) -> Value {
+    match column {
+        "Class" => or_none(ingress.text("/spec/ingressClassName")),
+        "Hosts" => {
+            let hosts: Vec<String> = ingress
+                .items("/spec/rules")
+                .iter()
+                .filter_map(|rule| rule["host"].as_str())
+                .filter(|host| !host.is_empty())
+                .map(str::to_owned)
+                .collect();
+            if hosts.is_empty() { json!("*") } else { json!(shorten(hosts)) }
+        }
+        "Address" => json!(load_balancer_addresses(ingress).join(",")),
+        "Ports" => json!(if ingress.items("/spec/tls").is_empty() { "80" } else { "80, 443" }),
+        _ => Value::Null,
+    }
+}
+
+fn node(node: &Subject, column: &str) -> Value {
+    let address = |kind: &str| {
+        let found = node.items("/status/addresses").iter().find(|address| address["type"] == kind);
+        or_none(found.and_then(|address| address["address"].as_str()).unwrap_or(""))
+    };
+    match column {
+        "Status" => {
+            let ready = node.items("/status/conditions").iter().find(|condition| condition["type"] == "Ready");
+            let mut text = match ready.and_then(|condition| condition["status"].as_str()) {
+                Some("True") => "Ready",
+                Some(_) => "NotReady",
+                None => "Unknown",
+            }
+            .to_owned();
+            if node.at("/spec/unschedulable") == &json!(true) {
+                text.push_str(",SchedulingDisabled");
+            }
+            json!(text)
+        }
+        "Roles" => {
+            let labels = node.at("/metadata/labels").as_object();
+            let mut roles: Vec<&str> = labels
+                .into_iter()
+                .flatten()
+                .filter_map(|(key, value)| match key.strip_prefix("node-role.kubernetes.io/") {
+                    Some(role) if !role.is_empty() => Some(role),
+                    _ if key == "kubernetes.io/role" => value.as_str().filter(|role| !role.is_empty()),
+                    _ => None,
+                })
+                .collect();
+            roles.sort_unstable();
+            or_none(roles.join(","))
+        }
+        "Version" => json!(node.text("/status/nodeInfo/kubeletVersion")),
+        "Internal-IP" => address("InternalIP"),
+        "External-IP" => address("ExternalIP"),
+        "OS-Image" => unknown(node.text("/status/nodeInfo/osImage")),
+        "Kernel-Version" => unknown(node.text("/status/nodeInfo/kernelVersion")),
+        "Container-Runtime" => unknown(node.text("/status/nodeInfo/containerRuntimeVersion")),
+        _ => Value::Null,
+    }
+}
+
+fn unknown(text: &str) -> Value {
+    if text.is_empty() { json!("<unknown>") } else { json!(text) }
+}
+
+fn event(event: &Subject, column: &str) -> Value {
+    let first = |names: [&str; 3]| names.into_iter().map(|name| event.text(name)).find(|text| !text.is_empty()).unwrap_or("");
+    match column {
+        "Last Seen" => {
+            let last = first(["/series/lastObservedTime", "/lastTimestamp", "/eventTime"]);
+            if last.is_empty() { json!("<unknown>") } else { json!(super::age(last, event.now)) }
+        }
+        "First Seen" => {
+            let time = first(["/firstTimestamp", "/eventTime", "/eventTime"]);
+            if time.is_empty() { json!("<unknown>") } else { json!(super::age(time, event.now)) }
+        }
+        "Type" => json!(event.text("/type")),
+        "Reason" => json!(event.text("/reason")),
+        "Object" => {
+            let (kind, name) = (event.text("/involvedObject/kind").to_lowercase(), event.text("/involvedObject/name"));
+            json!(if name.is_empty() { kind } else { format!("{kind}/{name}") })
+        }
+        "Subobject" => json!(event.text("/involvedObject/fieldPath")),
+        "Source" => {
+            let component = first(["/source/component", "/reportingComponent", "/reportingComponent"]);
+            let host = first(["/source/host", "/reportingInstance", "/reportingInstance"]);
+            json!(if host.is_empty() { component.to_owned() } else { format!("{component}, {host}") })
+        }
+        "Message" => json!(event.text("/message").trim()),
+        "Count" => json!(event.at("/series/count").as_i64().unwrap_or(event.number("/count")).max(1)),
+        _ => Value::Null,
+    }
+}
+
+fn volume(volume: &Subject, column: &str) -> Value {
+    let claim = volume.kind == "PersistentVolumeClaim";
+    match column {
+        "Status" if !volume.at("/metadata/deletionTimestamp").is_null() => json!("Terminating"),
+        "Status" => json!(volume.text("/status/phase")),
+        "Volume" => json!(volume.text("/spec/volumeName")),
+        "Capacity" => json!(volume.text(if claim { "/status/capacity/storage" } else { "/spec/capacity/storage" })),
+        "Access Modes" => {
+            let modes = volume.items(if claim { "/status/accessModes" } else { "/spec/accessModes" });
+            let short: Vec<&str> = modes
+                .iter()
+                .map(|mode| match mode.as_str().unwrap_or("") {
+                    "ReadWriteOnce" => "RWO",
+                    "ReadOnlyMany" => "ROX",
+                    "ReadWriteMany" => "RWX",
+                    "ReadWriteOncePod" => "RWOP",
+                    other => other,
+                })
+                .collect();
+            json!(short.join(","))
+        }
+        "StorageClass" => json!(volume.text("/spec/storageClassName")),
+        "VolumeAttributesClass" => match volume.text("/spec/volumeAttributesClassName") {
+            "" => json!("<unset>"),
+            class => json!(class),
+        },
+        "VolumeMode" => json!(volume.text("/spec/volumeMode")),
+        "Reclaim Policy" => json!(volume.text("/spec/persistentVolumeReclaimPolicy")),
+        "Claim" => match volume.text("/spec/claimRef/name") {
+            "" => json!(""),
+            name => json!(format!("{}/{name}", volume.text("/spec/claimRef/namespace"))),
+        },
+        "Reason" => json!(volume.text("/status/reason")),
+        _ => Value::Null,
+    }
+}
+
+fn binding(binding: &Subject, column: &str) -> Value {
+    let subjects = |kind: &str| {
+        let names: Vec<String> = binding
+            .items("/subjects")
+            .iter()
+            .filter(|subject| subject["kind"] == kind)
+            .map(|subject| match (kind, subject["namespace"].as_str()) {
+                ("ServiceAccount", Some(namespace)) => format!("{namespace}/{}", subject["name"].as_str().unwrap_or("")),
+                _ => subject["name"].as_str().unwrap_or("").to_owned(),
+            })
+            .collect();
+        json!(names.join(", "))
+    };
+    match column {
+        "Role" => json!(format!("{}/{}", binding.text("/roleRef/kind"), binding.text("/roleRef/name"))),
+        "Users" => subjects("User"),
+        "Groups" => subjects("Group"),
+        "ServiceAccounts" => subjects("ServiceAccount"),
+        _ => Value::Null,
+    }
+}

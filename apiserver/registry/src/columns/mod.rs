@@ -1,0 +1,221 @@
+//! Table rows: what `kubectl get` prints of each kind. Columns are the catalogue's; cells follow upstream's
+//! `pkg/printers/internalversion`.
+
+mod core;
+mod pod;
+mod workload;
+
+use serde_json::{Value, json};
+
+use crate::catalogue::Resource;
+use crate::object;
+
+/// The cells of an object, one a column. `now` is the time in seconds since the epoch.
+pub fn cells(resource: &Resource, object: &Value, now: i64) -> Vec<Value> {
+    if let Some(custom) = &resource.custom {
+        let mut cells = vec![json!(object::name(object))];
+        for (path, column) in custom.column_paths.iter().zip(resource.columns.iter().skip(1)) {
+            cells.push(custom_cell(object, path, &column.kind, now));
+        }
+        return cells;
+    }
+    let subject = Subject { object, now, kind: &resource.kind };
+    resource.columns.iter().map(|column| subject.cell(&column.name)).collect()
+}
+
+/// The object whose cells are printed.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    object: &'a Value,
+    now: i64,
+    kind: &'a str,
+}
+
+impl<'a> Subject<'a> {
+    fn at(&self, pointer: &str) -> &'a Value {
+        self.object.pointer(pointer).unwrap_or(&Value::Null)
+    }
+
+    fn text(&self, pointer: &str) -> &'a str {
+        self.at(pointer).as_str().unwrap_or("")
+    }
+
+    fn number(&self, pointer: &str) -> i64 {
+        self.at(pointer).as_i64().unwrap_or(0)
+    }
+
+    fn items(&self, pointer: &str) -> &'a [Value] {
+        self.at(pointer).as_array().map_or(&[], Vec::as_slice)
+    }
+
+    fn age(&self, pointer: &str) -> Value {
+        json!(age(self.text(pointer), self.now))
+    }
+
+    fn cell(&self, column: &str) -> Value {
+        match column {
+            "Name" => return json!(object::name(self.object)),
+            "Age" => return self.age("/metadata/creationTimestamp"),
+            "Created At" => return self.at("/metadata/creationTimestamp").clone(),
+            "Containers" | "Images" | "Selector" if self.kind != "Service" => return workload::common(self, column),
+            _ => {}
+        }
+        match self.kind {
+            "Pod" => pod::cell(self, column),
+            "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "ReplicationController" | "Job" | "CronJob"
+            | "HorizontalPodAutoscaler" | "PodDisruptionBudget" | "ControllerRevision" => workload::cell(self, column),
+            _ => core::cell(self, column),
+        }
+    }
+}
+
+fn custom_cell(object: &Value, path: &str, kind: &str, now: i64) -> Value {
+    let found = lookup(object, path);
+    match (kind, found) {
+        (_, None | Some(Value::Null)) => Value::Null,
+        ("date", Some(Value::String(time))) => json!(age(&time, now)),
+        ("string", Some(Value::String(text))) => json!(text),
+        ("string", Some(other)) => json!(apiserver_schema::go_display(&other)),
+        ("integer", Some(Value::Number(number))) => number.as_i64().map_or_else(|| json!(number.as_f64().map(|float| float as i64)), |int| json!(int)),
+        ("number", Some(value @ Value::Number(_))) | ("boolean", Some(value @ Value::Bool(_))) => value,
+        _ => Value::Null,
+    }
+}
+
+/// A small JSONPath: members, indices, `[?(@.a=="b")]` filters and `[*]`, as printer columns use them.
+pub fn lookup(object: &Value, path: &str) -> Option<Value> {
+    let mut found: Vec<&Value> = vec![object];
+    let mut rest = path;
+    let mut many = false;
+    while !rest.is_empty() {
+        if let Some(after) = rest.strip_prefix('[') {
+            let end = after.find(']')?;
+            let (inside, tail) = (&after[..end], &after[end + 1..]);
+            rest = tail;
+            found = if inside == "*" {
+                many = true;
+                found.iter().flat_map(|value| value.as_array().into_iter().flatten()).collect()
+            } else if let Some(filter) = inside.strip_prefix("?(@.").and_then(|filter| filter.strip_suffix(')')) {
+                many = true;
+                let (member, wanted) = filter.split_once("==")?;
+                let wanted = wanted.trim().trim_matches(['"', '\'']);
+                found
+                    .iter()
+                    .flat_map(|value| value.as_array().into_iter().flatten())
+                    .filter(|entry| entry.get(member.trim()).and_then(Value::as_str) == Some(wanted))
+                    .collect()
+            } else if let Some(member) = inside.strip_prefix(['\'', '"']) {
+                let member = member.trim_end_matches(['\'', '"']);
+                found.iter().filter_map(|value| value.get(member)).collect()
+            } else {
+                let index: usize = inside.parse().ok()?;
+                found.iter().filter_map(|value| value.get(index)).collect()
+            };
+            continue;
+        }
+        rest = rest.strip_prefix('.').unwrap_or(rest);
+        let mut member = String::new();
+        let mut chars = rest.char_indices();
+        let mut end = rest.len();
+        while let Some((i, c)) = chars.next() {
+            match c {
+                '\\' => {
+                    if let Some((_, escaped)) = chars.next() {
+                        member.push(escaped);
+                    }
+                }
+                '.' | '[' => {
+                    end = i;
+                    break;
+                }
+                c => member.push(c),
+            }
+        }
+        rest = &rest[end..];
+        found = found.iter().filter_map(|value| value.get(&member)).collect();
+    }
+    match found.as_slice() {
+        [] => None,
+        [one] => Some((*one).clone()),
+        // Upstream prints the first of several.
+        [first, ..] if many => Some((*first).clone()),
+        [first, ..] => Some((*first).clone()),
+    }
+}
+
+/// The time since `timestamp`, as `duration.HumanDuration` prints it.
+pub(crate) fn age(timestamp: &str, now: i64) -> String {
+    match timestamp.parse::<jiff::Timestamp>() {
+        Ok(then) => human_duration(now - then.as_second()),
+        Err(_) => "<unknown>".to_owned(),
+    }
+}
+
+/// `duration.HumanDuration` of whole seconds.
+pub fn human_duration(seconds: i64) -> String {
+    if seconds < -1 {
+        return "<invalid>".to_owned();
+    }
+    let seconds = seconds.max(0);
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    let part = |number: i64, unit: &str| if number == 0 { String::new() } else { format!("{number}{unit}") };
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..600 => format!("{minutes}m{}", part(seconds % 60, "s")),
+        600..10_800 => format!("{minutes}m"),
+        10_800..28_800 => format!("{hours}h{}", part(minutes % 60, "m")),
+        28_800..172_800 => format!("{hours}h"),
+        172_800..691_200 => format!("{}d{}", hours / 24, part(hours % 24, "h")),
+        691_200..63_072_000 => format!("{}d", hours / 24),
+        63_072_000..252_288_000 => format!("{}y{}", hours / 24 / 365, part(hours / 24 % 365, "d")),
+        _ => format!("{}y", hours / 24 / 365),
+    }
+}
+
+/// `metav1.FormatLabelSelector`, and `<none>` of nothing.
+pub(crate) fn selector_text(selector: &Value) -> String {
+    let mut terms: Vec<String> = Vec::new();
+    let labels = selector.get("matchLabels").or_else(|| {
+        let plain = selector.as_object().is_some_and(|map| !map.contains_key("matchExpressions"));
+        plain.then_some(selector)
+    });
+    for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
+        terms.push(format!("{key}={}", value.as_str().unwrap_or("")));
+    }
+    for expression in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
+        let key = expression["key"].as_str().unwrap_or("");
+        let values: Vec<&str> = expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        terms.push(match expression["operator"].as_str().unwrap_or("") {
+            "In" => format!("{key} in ({})", values.join(",")),
+            "NotIn" => format!("{key} notin ({})", values.join(",")),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_owned(),
+        });
+    }
+    if terms.is_empty() { "<none>".to_owned() } else { terms.join(",") }
+}
+
+pub(crate) fn or_none(text: impl Into<String>) -> Value {
+    let text = text.into();
+    if text.is_empty() { json!("<none>") } else { json!(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_upstream() {
+        for (seconds, text) in [(0, "0s"), (119, "119s"), (120, "2m"), (125, "2m5s"), (600, "10m"), (10_800, "3h"), (12_000, "3h20m"), (172_800, "2d"), (180_000, "2d2h"), (-5, "<invalid>")] {
+            assert_eq!(human_duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn json_paths() {
+        let object = json!({"a": {"b.c": [{"t": "x", "v": 1}, {"t": "y", "v": 2}]}});
+        for (path, want) in [(r".a.b\.c[1].v", Some(json!(2))), (r#".a['b.c'][?(@.t=="y")].v"#, Some(json!(2))), (".a.none", None)] {
+            assert_eq!(lookup(&object, path), want, "{path}");
+        }
+    }
+}

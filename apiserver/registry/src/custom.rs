@@ -1,0 +1,255 @@
+//! Custom resource definitions: the rows they add to the catalogue, and the rules of their objects.
+
+use std::sync::Arc;
+
+use apiserver_meta::field::FieldError;
+use apiserver_schema::Schema;
+use serde_json::{Value, json};
+
+use crate::catalogue::{Column, Resource, Subresource};
+use crate::object;
+use crate::strategy;
+
+/// What one version of a definition says, beside its names.
+#[derive(Debug)]
+pub struct CustomVersion {
+    pub definition: String,
+    pub schema: Arc<Schema>,
+    pub has_status: bool,
+    pub scale: Option<ScalePaths>,
+    /// Paths a field selector may name, without the leading dot.
+    pub selectable_fields: Vec<String>,
+    /// JSON paths of the columns after the name.
+    pub column_paths: Vec<String>,
+    /// Text of the `Warning` header of a deprecated version.
+    pub deprecation: Option<String>,
+}
+
+/// Where a custom resource keeps what `scale` shows.
+#[derive(Clone, Debug)]
+pub struct ScalePaths {
+    pub spec_replicas: String,
+    pub status_replicas: String,
+    pub label_selector: Option<String>,
+}
+
+const ALL_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+
+/// Rows of the served versions of an established definition.
+pub fn rows(definition: &Value) -> Vec<Arc<Resource>> {
+    if !has_condition(definition, "Established") || object::is_deleting(definition) && !has_finalizer(definition) {
+        return Vec::new();
+    }
+    let spec = &definition["spec"];
+    let stored = versions(definition).find(|version| version["storage"] == json!(true)).map_or("", |version| text(version, "name"));
+    versions(definition)
+        .filter(|version| version["served"] == json!(true))
+        .filter_map(|version| row(definition, spec, version, stored))
+        .map(Arc::new)
+        .collect()
+}
+
+fn has_finalizer(definition: &Value) -> bool {
+    !object::finalizers(definition).is_empty()
+}
+
+pub(crate) fn has_condition(definition: &Value, kind: &str) -> bool {
+    let conditions = definition.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|condition| condition["type"] == kind && condition["status"] == "True")
+}
+
+fn versions(definition: &Value) -> impl Iterator<Item = &Value> {
+    definition.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+    value.get(member).and_then(Value::as_str).unwrap_or("")
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Option<Resource> {
+    let (group, name) = (text(spec, "group").to_owned(), text(version, "name").to_owned());
+    let names = definition.pointer("/status/acceptedNames").filter(|names| !text(names, "plural").is_empty()).unwrap_or(&spec["names"]);
+    let plural = text(names, "plural").to_owned();
+    let kind = text(names, "kind").to_owned();
+    let schema = match version.pointer("/schema/openAPIV3Schema") {
+        Some(schema) => apiserver_schema::from_crd_schema(schema).ok()?,
+        None => Schema::any(),
+    };
+    let status = version.pointer("/subresources/status").is_some();
+    let scale = version.pointer("/subresources/scale").map(|scale| ScalePaths {
+        spec_replicas: text(scale, "specReplicasPath").to_owned(),
+        status_replicas: text(scale, "statusReplicasPath").to_owned(),
+        label_selector: Some(text(scale, "labelSelectorPath").to_owned()).filter(|path| !path.is_empty()),
+    });
+    let mut subresources = Vec::new();
+    let subresource = |name: &str, kind: &str, group: &str, version: &str| Subresource {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        group: group.to_owned(),
+        version: version.to_owned(),
+        verbs: ["get", "patch", "update"].map(str::to_owned).to_vec(),
+    };
+    if status {
+        subresources.push(subresource("status", &kind, "", ""));
+    }
+    if scale.is_some() {
+        subresources.push(subresource("scale", "Scale", "autoscaling", "v1"));
+    }
+    let (columns, column_paths) = columns(version);
+    let deprecation = (version["deprecated"] == json!(true)).then(|| match version.get("deprecationWarning").and_then(Value::as_str) {
+        Some(warning) => warning.to_owned(),
+        None => format!("{group}/{name} {kind} is deprecated"),
+    });
+    let selectable = version.get("selectableFields").and_then(Value::as_array).into_iter().flatten();
+    Some(Resource {
+        prefix: format!("/registry/{group}/{plural}/"),
+        stored_api_version: format!("{group}/{stored}"),
+        custom: Some(Arc::new(CustomVersion {
+            definition: object::name(definition).to_owned(),
+            schema,
+            has_status: status,
+            scale,
+            selectable_fields: selectable.map(|field| text(field, "jsonPath").trim_start_matches('.').to_owned()).collect(),
+            column_paths,
+            deprecation,
+        })),
+        list_kind: match text(names, "listKind") {
+            "" => format!("{kind}List"),
+            list_kind => list_kind.to_owned(),
+        },
+        singular: match text(names, "singular") {
+            "" => kind.to_lowercase(),
+            singular => singular.to_owned(),
+        },
+        namespaced: text(spec, "scope") == "Namespaced",
+        verbs: ALL_VERBS.iter().map(|verb| (*verb).to_owned()).collect(),
+        short_names: texts(&names["shortNames"]),
+        categories: texts(&names["categories"]),
+        subresources,
+        columns,
+        strategy: &strategy::CUSTOM,
+        group,
+        version: name,
+        name: plural,
+        kind,
+    })
+}
+
+fn columns(version: &Value) -> (Vec<Column>, Vec<String>) {
+    let column = |name: &str, kind: &str, format: &str, priority: i32, description: &str| Column {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        format: format.to_owned(),
+        priority,
+        description: description.to_owned(),
+    };
+    let mut columns = vec![column("Name", "string", "name", 0, "")];
+    let mut paths = Vec::new();
+    match version.get("additionalPrinterColumns").and_then(Value::as_array).filter(|list| !list.is_empty()) {
+        Some(list) => {
+            for entry in list {
+                let priority = entry.get("priority").and_then(Value::as_i64).unwrap_or(0) as i32;
+                columns.push(column(text(entry, "name"), text(entry, "type"), text(entry, "format"), priority, text(entry, "description")));
+                paths.push(text(entry, "jsonPath").to_owned());
+            }
+        }
+        None => {
+            columns.push(column("Age", "date", "", 0, ""));
+            paths.push(".metadata.creationTimestamp".to_owned());
+        }
+    }
+    (columns, paths)
+}
+
+fn is_definition(resource: &Resource) -> bool {
+    resource.group == "apiextensions.k8s.io" && resource.kind == "CustomResourceDefinition"
+}
+
+/// Defaults of a definition: its other names, its conversion, what has been stored.
+pub(crate) fn prepare_create(resource: &Resource, value: &mut Value, _time: &str) {
+    if !is_definition(resource) {
+        return;
+    }
+    default_names(value);
+    let stored: Vec<Value> = versions(value).filter(|version| version["storage"] == json!(true)).map(|version| version["name"].clone()).collect();
+    value["status"] = json!({
+        "acceptedNames": {"kind": "", "plural": ""},
+        "conditions": null,
+        "storedVersions": stored,
+    });
+}
+
+fn default_names(value: &mut Value) {
+    let spec = object::member_mut(value, "spec");
+    spec.entry("conversion").or_insert_with(|| json!({"strategy": "None"}));
+    if let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) {
+        let kind = names.get("kind").and_then(Value::as_str).unwrap_or("").to_owned();
+        if names.get("singular").and_then(Value::as_str).is_none_or(str::is_empty) {
+            names.insert("singular".into(), kind.to_lowercase().into());
+        }
+        if names.get("listKind").and_then(Value::as_str).is_none_or(str::is_empty) {
+            names.insert("listKind".into(), format!("{kind}List").into());
+        }
+    }
+}
+
+/// A definition's status remembers every version that ever was the stored one.
+pub(crate) fn prepare_update(resource: &Resource, new: &mut Value, old: &Value, _time: &str) {
+    if !is_definition(resource) {
+        return;
+    }
+    default_names(new);
+    if let (Some(status), Some(map)) = (old.get("status"), new.as_object_mut()) {
+        map.insert("status".into(), status.clone());
+    }
+    let current: Vec<Value> = versions(new).filter(|version| version["storage"] == json!(true)).map(|version| version["name"].clone()).collect();
+    let stored = object::member_mut(new, "status").entry("storedVersions").or_insert_with(|| json!([]));
+    if let Some(stored) = stored.as_array_mut() {
+        for name in current {
+            if !stored.contains(&name) {
+                stored.push(name);
+            }
+        }
+    }
+}
+
+/// The conditions of a definition whose names are free or taken: upstream's naming and establishing controllers.
+/// `None` where they say so already.
+pub fn established(definition: &Value, taken: bool, time: &str) -> Option<Value> {
+    let names = &definition["spec"]["names"];
+    let mut next = definition.clone();
+    let mut conditions = Vec::new();
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| {
+        let old = definition.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten().find(|old| old["type"] == kind);
+        let since = old.filter(|old| old["status"] == status).map_or_else(|| json!(time), |old| old["lastTransitionTime"].clone());
+        json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since, "observedGeneration": definition["metadata"]["generation"]})
+    };
+    if taken {
+        let message = format!("{:?} is already in use", text(names, "plural"));
+        conditions.push(condition("NamesAccepted", "False", "PluralConflict", &message));
+        conditions.push(condition("Established", "False", "NotAccepted", "not all names are accepted"));
+    } else {
+        conditions.push(condition("NamesAccepted", "True", "NoConflicts", "no conflicts found"));
+        conditions.push(condition("Established", "True", "InitialNamesAccepted", "the initial names have been accepted"));
+        next["status"]["acceptedNames"] = names.clone();
+    }
+    for kept in definition.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten() {
+        if !["NamesAccepted", "Established"].contains(&text(kept, "type")) {
+            conditions.push(kept.clone());
+        }
+    }
+    next["status"]["conditions"] = conditions.into();
+    (next != *definition).then_some(next)
+}
+
+/// Errors of a custom resource by its schema, or of a definition by the rules for definitions.
+pub(crate) fn validate(resource: &Resource, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    if let Some(custom) = &resource.custom {
+        return apiserver_schema::validate(&custom.schema, value, old);
+    }
+    if is_definition(resource) { crate::definition::validate(value, old) } else { Vec::new() }
+}

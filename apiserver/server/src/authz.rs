@@ -1,0 +1,209 @@
+//! Whether they may: RBAC over the roles and bindings in the cache (`plugin/pkg/auth/authorizer/rbac`).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use apiserver_registry::Registry;
+use apiserver_watchcache::Object;
+use serde_json::{Value, json};
+
+use crate::authn::User;
+
+/// What somebody wants to do.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attributes<'a> {
+    pub verb: &'a str,
+    pub group: &'a str,
+    pub resource: &'a str,
+    pub subresource: &'a str,
+    pub name: &'a str,
+    pub namespace: Option<&'a str>,
+    /// Of a request that is about no resource.
+    pub path: Option<&'a str>,
+}
+
+/// The RBAC authorizer. Its index is rebuilt when a role or binding changed.
+#[derive(Debug, Default)]
+pub(crate) struct Rbac {
+    index: Mutex<Option<(Stamp, Arc<Index>)>>,
+}
+
+/// Identity of the four resources' states: the newest revision and the count of each.
+type Stamp = [(u64, usize); 4];
+
+const PREFIXES: [&str; 4] = [
+    "/registry/rbac.authorization.k8s.io/roles/",
+    "/registry/rbac.authorization.k8s.io/clusterroles/",
+    "/registry/rbac.authorization.k8s.io/rolebindings/",
+    "/registry/rbac.authorization.k8s.io/clusterrolebindings/",
+];
+
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    /// Rules by `namespace/name`; cluster roles have an empty namespace.
+    rules: HashMap<String, Vec<Rule>>,
+    bindings: Vec<Binding>,
+}
+
+#[derive(Debug)]
+struct Binding {
+    /// Empty for cluster role bindings.
+    namespace: String,
+    role: String,
+    subjects: Vec<Value>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Rule {
+    verbs: Vec<String>,
+    groups: Vec<String>,
+    resources: Vec<String>,
+    names: Vec<String>,
+    urls: Vec<String>,
+}
+
+impl Rule {
+    fn parse(rule: &Value) -> Self {
+        let list = |member: &str| rule.get(member).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+        Self { verbs: list("verbs"), groups: list("apiGroups"), resources: list("resources"), names: list("resourceNames"), urls: list("nonResourceURLs") }
+    }
+
+    fn to_json(&self) -> Value {
+        let mut rule = json!({"verbs": self.verbs});
+        for (member, list) in [("apiGroups", &self.groups), ("resources", &self.resources), ("resourceNames", &self.names)] {
+            if !list.is_empty() {
+                rule[member] = json!(list);
+            }
+        }
+        rule
+    }
+
+    fn allows(&self, wanted: &Attributes) -> bool {
+        let has = |list: &[String], item: &str| list.iter().any(|known| known == "*" || known == item);
+        if !has(&self.verbs, wanted.verb) {
+            return false;
+        }
+        if let Some(path) = wanted.path {
+            return self.urls.iter().any(|url| url == "*" || url == path || url.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix)));
+        }
+        let resource = self.resources.iter().any(|known| {
+            known == "*"
+                || match known.split_once('/') {
+                    Some((resource, sub)) => sub == wanted.subresource && (resource == "*" || resource == wanted.resource),
+                    None => wanted.subresource.is_empty() && known == wanted.resource,
+                }
+        });
+        has(&self.groups, wanted.group) && resource && (self.names.is_empty() || self.names.iter().any(|name| name == wanted.name))
+    }
+}
+
+impl Index {
+    fn build(states: &[Vec<Arc<Object>>; 4]) -> Self {
+        let mut index = Self::default();
+        for role in states[0].iter().chain(&states[1]) {
+            let role = role.parse();
+            let rules = role["rules"].as_array().into_iter().flatten().map(Rule::parse).collect();
+            let metadata = &role["metadata"];
+            let key = format!("{}/{}", metadata["namespace"].as_str().unwrap_or(""), metadata["name"].as_str().unwrap_or(""));
+            index.rules.insert(key, rules);
+        }
+        for binding in states[2].iter().chain(&states[3]) {
+            let binding = binding.parse();
+            let namespace = binding["metadata"]["namespace"].as_str().unwrap_or("").to_owned();
+            let role_namespace = if binding["roleRef"]["kind"] == "Role" { namespace.as_str() } else { "" };
+            index.bindings.push(Binding {
+                role: format!("{role_namespace}/{}", binding["roleRef"]["name"].as_str().unwrap_or("")),
+                subjects: binding["subjects"].as_array().cloned().unwrap_or_default(),
+                namespace,
+            });
+        }
+        index
+    }
+
+    /// The rules that hold for a user in a namespace (and cluster-wide).
+    pub(crate) fn rules_for<'a>(&'a self, user: &User, namespace: Option<&str>) -> impl Iterator<Item = &'a Rule> {
+        let chosen: Vec<&Rule> = self
+            .bindings
+            .iter()
+            .filter(|binding| binding.namespace.is_empty() || Some(binding.namespace.as_str()) == namespace)
+            .filter(|binding| binding.subjects.iter().any(|subject| applies(subject, &binding.namespace, user)))
+            .filter_map(|binding| self.rules.get(&binding.role))
+            .flatten()
+            .collect();
+        chosen.into_iter()
+    }
+}
+
+fn applies(subject: &Value, namespace: &str, user: &User) -> bool {
+    let name = subject["name"].as_str().unwrap_or("");
+    match subject["kind"].as_str().unwrap_or("") {
+        "User" => user.name == name,
+        "Group" => user.is_in(name),
+        "ServiceAccount" => {
+            let namespace = subject["namespace"].as_str().unwrap_or(namespace);
+            user.name == format!("system:serviceaccount:{namespace}:{name}")
+        }
+        _ => false,
+    }
+}
+
+impl Rbac {
+    /// The roles and bindings as they are now.
+    pub(crate) fn index(&self, registry: &Registry) -> Arc<Index> {
+        let snapshots = PREFIXES.map(|prefix| registry.cache().snapshot(prefix));
+        let stamp = std::array::from_fn(|i| {
+            let objects = &snapshots[i].objects;
+            (registry.cache().last_change(PREFIXES[i]), objects.len())
+        });
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, index)) = index.as_ref()
+            && *known == stamp
+        {
+            return index.clone();
+        }
+        let states = snapshots.map(|snapshot| snapshot.objects.values().cloned().collect::<Vec<_>>());
+        let built = Arc::new(Index::build(&states));
+        *index = Some((stamp, built.clone()));
+        built
+    }
+
+    /// May the user do this?
+    pub(crate) fn allows(&self, registry: &Registry, user: &User, wanted: &Attributes) -> bool {
+        if user.is_in("system:masters") {
+            return true;
+        }
+        self.index(registry).rules_for(user, wanted.namespace).any(|rule| rule.allows(wanted))
+    }
+
+    /// The rules of a user, as SelfSubjectRulesReview prints them.
+    pub(crate) fn review(&self, registry: &Registry, user: &User, namespace: &str) -> (Vec<Value>, Vec<Value>) {
+        let index = self.index(registry);
+        let (mut resources, mut urls) = (Vec::new(), Vec::new());
+        if user.is_in("system:masters") {
+            resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
+            urls.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
+        }
+        for rule in index.rules_for(user, Some(namespace)) {
+            if !rule.resources.is_empty() {
+                resources.push(rule.to_json());
+            }
+            if !rule.urls.is_empty() {
+                urls.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.urls}));
+            }
+        }
+        (resources, urls)
+    }
+}
+
+/// Why a request is refused, in upstream's words.
+pub(crate) fn refusal(user: &User, wanted: &Attributes) -> String {
+    if let Some(path) = wanted.path {
+        return format!("User {:?} cannot {} path {path:?}", user.name, wanted.verb);
+    }
+    let resource = if wanted.subresource.is_empty() { wanted.resource.to_owned() } else { format!("{}/{}", wanted.resource, wanted.subresource) };
+    let place = match wanted.namespace {
+        Some(namespace) => format!("in the namespace {namespace:?}"),
+        None => "at the cluster scope".to_owned(),
+    };
+    format!("User {:?} cannot {} resource {resource:?} in API group {:?} {place}", user.name, wanted.verb, wanted.group)
+}

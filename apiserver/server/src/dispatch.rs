@@ -1,0 +1,261 @@
+//! From a request to its handler: who, whether, what, and the shape of an error on the way.
+
+use apiserver_meta::{GroupResource, Status};
+use apiserver_registry::Resource;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use serde_json::Value;
+use std::sync::Arc;
+
+use crate::authn::{self, User};
+use crate::authz::{self, Attributes};
+use crate::body::{RequestBody, ResponseBody, full};
+use crate::negotiate::{Accepted, Form, Media};
+use crate::query::Query;
+use crate::request_info::RequestInfo;
+use crate::service::ApiServer;
+use crate::{discovery, handlers, health, limits, negotiate};
+
+/// Everything a handler knows of its request.
+pub(crate) struct Context<'a> {
+    pub server: &'a ApiServer,
+    pub info: &'a RequestInfo,
+    pub query: &'a Query,
+    pub headers: &'a HeaderMap,
+    pub method: &'a Method,
+    pub user: &'a User,
+    pub accepted: Accepted,
+}
+
+/// An answer before it is bytes on the wire.
+pub(crate) struct Answer {
+    pub status: StatusCode,
+    pub body: ResponseBody,
+    pub content_type: HeaderValue,
+    pub warnings: Vec<String>,
+    pub headers: Vec<(http::HeaderName, HeaderValue)>,
+}
+
+impl Answer {
+    /// JSON as it is.
+    pub(crate) fn json(status: StatusCode, bytes: impl Into<Bytes>) -> Self {
+        Self::of(status, "application/json", bytes)
+    }
+
+    pub(crate) fn text(status: StatusCode, text: impl Into<String>) -> Self {
+        Self::of(status, "text/plain; charset=utf-8", text.into())
+    }
+
+    pub(crate) fn of(status: StatusCode, content_type: &'static str, bytes: impl Into<Bytes>) -> Self {
+        Self { status, body: full(bytes), content_type: HeaderValue::from_static(content_type), warnings: Vec::new(), headers: Vec::new() }
+    }
+
+    /// A value in the form that was asked for.
+    pub(crate) fn value(status: StatusCode, accepted: Accepted, value: &Value) -> Self {
+        let bytes = render(accepted, value);
+        Self::of(status, accepted.media.content_type(), bytes)
+    }
+
+    pub(crate) fn warn(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
+        self.warnings.extend(warnings);
+        self
+    }
+}
+
+pub(crate) fn render(accepted: Accepted, value: &Value) -> Bytes {
+    let text = match accepted.media {
+        Media::Yaml => serde_yaml_ng::to_string(value).unwrap_or_default(),
+        Media::Json if accepted.pretty => serde_json::to_string_pretty(value).unwrap_or_default() + "\n",
+        Media::Json => value.to_string() + "\n",
+    };
+    text.into()
+}
+
+/// Answers a request, whatever it is.
+pub(crate) async fn answer(server: &ApiServer, request: Request<RequestBody>, certificate: Option<&User>) -> Response<ResponseBody> {
+    let (mut parts, body) = request.into_parts();
+    let query = Query::parse(parts.uri.query().unwrap_or(""));
+    let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
+    let pretty = query.flag("pretty");
+    let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+    let parts = parts;
+    // Errors are written as the client wants, where that can be understood at all.
+    let accepted = negotiate::accept(&parts.headers, pretty, false).map_or(
+        Accepted { media: Media::Json, form: Form::Object, pretty },
+        |accepted| Accepted { form: Form::Object, ..accepted },
+    );
+    let outcome = route(server, &parts, &info, &query, body, certificate, upgrade).await;
+    let outcome = outcome.unwrap_or_else(|status| failure(accepted, &status));
+    respond(outcome)
+}
+
+/// The answer of a Status.
+pub(crate) fn failure(accepted: Accepted, status: &Status) -> Answer {
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = Answer::value(code, accepted, &status.to_json());
+    if let Some(seconds) = status.retry_after_s {
+        answer.headers.push((http::header::RETRY_AFTER, seconds.into()));
+    }
+    answer
+}
+
+fn respond(answer: Answer) -> Response<ResponseBody> {
+    let mut response = Response::new(answer.body);
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, answer.content_type);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    for (name, value) in answer.headers {
+        headers.append(name, value);
+    }
+    for warning in answer.warnings {
+        let text: String = warning.chars().filter(|c| !c.is_control()).collect();
+        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
+            headers.append(WARNING, value);
+        }
+    }
+    response
+}
+
+/// The whole of a body.
+///
+/// # Errors
+/// 413 past the limit, 400 where it breaks off.
+pub(crate) async fn collect(body: RequestBody) -> Result<Bytes, Status> {
+    match Limited::new(body, limits::BODY_BYTES_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Status::too_large(format!("Request entity too large: limit is {}", limits::BODY_BYTES_MAX)))
+        }
+        Err(error) => Err(Status::bad_request(format!("the body could not be read: {error}"))),
+    }
+}
+
+async fn route(
+    server: &ApiServer,
+    parts: &http::request::Parts,
+    info: &RequestInfo,
+    query: &Query,
+    body: RequestBody,
+    certificate: Option<&User>,
+    upgrade: Option<hyper::upgrade::OnUpgrade>,
+) -> Result<Answer, Status> {
+    let user = authenticate(server, &parts.headers, certificate)?;
+    let user = impersonate(server, &parts.headers, user)?;
+    authorize(server, info, &user)?;
+    let plain = Accepted { media: Media::Json, form: Form::Object, pretty: query.flag("pretty") };
+    let mut context =
+        Context { server, info, query, headers: &parts.headers, method: &parts.method, user: &user, accepted: plain };
+    if !info.is_resource {
+        return match health::answer(&context) {
+            Some(answer) => Ok(answer),
+            None => discovery::answer(&mut context),
+        };
+    }
+    let catalogue = server.registry().catalogue();
+    let Some(resource) = catalogue.get(&info.group, &info.version, &info.resource).cloned() else {
+        return Err(unknown_resource(server, info));
+    };
+    if !matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
+        context.accepted = negotiate::accept(&parts.headers, plain.pretty, info.verb == "watch")?;
+    }
+    check_place(info, &resource)?;
+    handlers::dispatch(context, &resource, body, upgrade).await
+}
+
+fn authenticate(server: &ApiServer, headers: &HeaderMap, certificate: Option<&User>) -> Result<User, Status> {
+    let authentication = &server.inner.config.authentication;
+    authentication.user(headers, certificate, |token| {
+        authentication.service_accounts.as_ref()?.verify(token, &[], server.registry()).ok()
+    })
+}
+
+fn impersonate(server: &ApiServer, headers: &HeaderMap, user: User) -> Result<User, Status> {
+    let Some((next, needs)) = authn::impersonated(headers)? else { return Ok(user) };
+    for (resource, group, name) in needs {
+        let (namespace, name) = match name.split_once('/') {
+            Some((namespace, name)) if resource == "serviceaccounts" => (Some(namespace), name),
+            _ => (None, name.as_str()),
+        };
+        let wanted = Attributes { verb: "impersonate", group, resource, name, namespace, ..Attributes::default() };
+        if !server.inner.rbac.allows(server.registry(), &user, &wanted) {
+            let gr = GroupResource::new(group, resource);
+            return Err(Status::forbidden(&gr, name, &authz::refusal(&user, &wanted)));
+        }
+    }
+    Ok(next)
+}
+
+fn authorize(server: &ApiServer, info: &RequestInfo, user: &User) -> Result<(), Status> {
+    let wanted = if info.is_resource {
+        Attributes {
+            verb: &info.verb,
+            group: &info.group,
+            resource: &info.resource,
+            subresource: &info.subresource,
+            name: &info.name,
+            namespace: info.namespace.as_deref(),
+            path: None,
+        }
+    } else {
+        Attributes { verb: &info.verb, path: Some(&info.path), ..Attributes::default() }
+    };
+    if server.inner.rbac.allows(server.registry(), user, &wanted) {
+        return Ok(());
+    }
+    let why = authz::refusal(user, &wanted);
+    if !info.is_resource {
+        let mut status = Status::forbidden(&GroupResource::new("", ""), "", &why);
+        status.details = Some(serde_json::json!({}));
+        return Err(status);
+    }
+    Err(Status::forbidden(&GroupResource::new(info.group.clone(), info.resource.clone()), &info.name, &why))
+}
+
+/// What an unknown resource gets: a plain 404 where its group is unknown too.
+fn unknown_resource(server: &ApiServer, info: &RequestInfo) -> Status {
+    let catalogue = server.registry().catalogue();
+    let known = !catalogue.resources(&info.group, &info.version).is_empty();
+    let custom = catalogue.resources(&info.group, &info.version).iter().any(|row| row.is_custom());
+    if !known || custom {
+        return page_not_found();
+    }
+    not_found_here()
+}
+
+/// Marks the plain-text 404; [`failure`] never sees it as JSON.
+fn page_not_found() -> Status {
+    Status::new(404, PAGE_NOT_FOUND, "404 page not found\n")
+}
+
+pub(crate) const PAGE_NOT_FOUND: &str = "page not found";
+
+pub(crate) fn not_found_here() -> Status {
+    Status::new(404, "NotFound", "the server could not find the requested resource").with_details(serde_json::json!({}))
+}
+
+pub(crate) fn method_not_allowed() -> Status {
+    Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        .with_details(serde_json::json!({}))
+}
+
+/// A namespaced resource without a namespace can only be listed and watched.
+fn check_place(info: &RequestInfo, resource: &Arc<Resource>) -> Result<(), Status> {
+    let namespace = info.scope();
+    if !resource.namespaced && namespace.is_some() {
+        return Err(not_found_here());
+    }
+    if resource.namespaced && namespace.is_none() {
+        if !info.name.is_empty() {
+            return Err(not_found_here());
+        }
+        let reviews = resource.verbs == ["create"];
+        if !matches!(info.verb.as_str(), "list" | "watch") && !reviews {
+            return Err(method_not_allowed());
+        }
+    }
+    Ok(())
+}

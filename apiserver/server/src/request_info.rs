@@ -1,0 +1,121 @@
+//! What a request is about: `k8s.io/apiserver/pkg/endpoints/request/requestinfo.go`.
+
+use http::Method;
+
+use crate::query::{Query, decode};
+
+/// The parts of a path, and the verb.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RequestInfo {
+    pub is_resource: bool,
+    pub path: String,
+    pub verb: String,
+    pub group: String,
+    pub version: String,
+    pub namespace: Option<String>,
+    pub resource: String,
+    pub subresource: String,
+    pub name: String,
+    /// Everything after the subresource, for `proxy`.
+    pub rest: String,
+}
+
+impl RequestInfo {
+    pub(crate) fn parse(method: &Method, raw_path: &str, query: &Query) -> Self {
+        let path = decode(raw_path, false);
+        let mut info = Self { path: path.clone(), verb: method.as_str().to_lowercase(), ..Self::default() };
+        let Some(trimmed) = path.strip_prefix('/') else { return info };
+        if trimmed.starts_with('/') {
+            return info;
+        }
+        let parts: Vec<&str> = trimmed.trim_end_matches('/').split('/').collect();
+        let mut rest: &[&str] = match parts.as_slice() {
+            ["api", version, rest @ ..] => {
+                info.version = (*version).to_owned();
+                rest
+            }
+            ["apis", group, version, rest @ ..] => {
+                info.group = (*group).to_owned();
+                info.version = (*version).to_owned();
+                rest
+            }
+            _ => return info,
+        };
+        if rest.is_empty() {
+            return info;
+        }
+        info.is_resource = true;
+        let deprecated_watch = rest[0] == "watch" && rest.len() > 1;
+        if deprecated_watch {
+            rest = &rest[1..];
+        }
+        if rest[0] == "namespaces" && rest.len() > 1 {
+            info.namespace = Some(rest[1].to_owned());
+            let own = ["status", "finalize"];
+            if rest.len() > 2 && !own.contains(&rest[2]) {
+                rest = &rest[2..];
+            }
+        }
+        info.resource = rest[0].to_owned();
+        info.name = rest.get(1).map_or_else(String::new, |name| (*name).to_owned());
+        info.subresource = rest.get(2).map_or_else(String::new, |name| (*name).to_owned());
+        info.rest = rest.get(3..).unwrap_or(&[]).join("/");
+        if path.ends_with('/') && !info.rest.is_empty() {
+            info.rest.push('/');
+        }
+        if info.resource == "namespaces" && !info.name.is_empty() {
+            info.namespace = Some(info.name.clone());
+        }
+        info.verb = verb(method, &info.name, query, deprecated_watch).to_owned();
+        info
+    }
+
+    /// The namespace a namespaced resource is asked for in.
+    pub(crate) fn scope(&self) -> Option<&str> {
+        if self.resource == "namespaces" { None } else { self.namespace.as_deref() }
+    }
+}
+
+fn verb(method: &Method, name: &str, query: &Query, deprecated_watch: bool) -> &'static str {
+    match (method.as_str(), name.is_empty()) {
+        ("GET" | "HEAD", _) if deprecated_watch => "watch",
+        ("GET" | "HEAD", _) if query.flag("watch") => {
+            // A watch on a name is a list filtered by it.
+            "watch"
+        }
+        ("GET" | "HEAD", true) => "list",
+        ("GET" | "HEAD", false) => "get",
+        ("POST", _) => "create",
+        ("PUT", _) => "update",
+        ("PATCH", _) => "patch",
+        ("DELETE", true) => "deletecollection",
+        ("DELETE", false) => "delete",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(method: &str, target: &str) -> RequestInfo {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        RequestInfo::parse(&method.parse().unwrap(), path, &Query::parse(query))
+    }
+
+    #[test]
+    fn paths_are_understood() {
+        let info = parse("GET", "/api/v1/namespaces/a/pods/b/log");
+        assert_eq!((info.verb.as_str(), info.namespace.as_deref(), info.resource.as_str()), ("get", Some("a"), "pods"));
+        assert_eq!((info.name.as_str(), info.subresource.as_str()), ("b", "log"));
+        assert_eq!(parse("GET", "/apis/apps/v1/deployments").verb, "list");
+        assert_eq!(parse("GET", "/api/v1/pods?watch=1").verb, "watch");
+        assert_eq!(parse("DELETE", "/api/v1/namespaces/a/pods").verb, "deletecollection");
+        let info = parse("PUT", "/api/v1/namespaces/a/finalize");
+        assert_eq!((info.resource.as_str(), info.name.as_str(), info.subresource.as_str()), ("namespaces", "a", "finalize"));
+        assert_eq!(info.scope(), None);
+        assert!(!parse("GET", "/healthz").is_resource);
+        assert!(!parse("GET", "//api/v1/pods").is_resource);
+        assert_eq!(parse("GET", "/api/v1/namespaces/a/services/s:80/proxy/x/y/").rest, "x/y/");
+    }
+}

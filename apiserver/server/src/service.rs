@@ -1,0 +1,105 @@
+//! The server as a value: configuration, and the tower service that sockets and in-process clients share.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use apiserver_registry::Registry;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+
+use crate::authn::{Authentication, User};
+use crate::authz::Rbac;
+use crate::body::{BoxError, RequestBody, ResponseBody};
+use crate::node_proxy::Nodes;
+
+/// What a server is started with.
+#[derive(Clone)]
+pub struct Config {
+    pub authentication: Arc<Authentication>,
+    /// How the server reaches Pods and Services: logs, exec, port-forward, proxy.
+    pub nodes: Option<Arc<dyn Nodes>>,
+    /// PEM of the certificate authority that clients of the cluster trust.
+    pub ca_pem: String,
+    /// `gitVersion` of `/version`.
+    pub version: String,
+    /// Address that the `kubernetes` Service's endpoints show.
+    pub advertise: std::net::SocketAddr,
+}
+
+/// The API server. Cloning is cheap.
+#[derive(Clone)]
+pub struct ApiServer {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub registry: Registry,
+    pub config: Config,
+    pub rbac: Rbac,
+    pub openapi: crate::openapi::Documents,
+    /// Set when the server shuts down: readiness fails, watches end.
+    pub shutdown: tokio::sync::watch::Sender<bool>,
+}
+
+impl ApiServer {
+    pub fn new(registry: Registry, config: Config) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                registry,
+                config,
+                rbac: Rbac::default(),
+                openapi: crate::openapi::Documents::default(),
+                shutdown: tokio::sync::watch::Sender::new(false),
+            }),
+        }
+    }
+
+    pub fn registry(&self) -> &Registry {
+        &self.inner.registry
+    }
+
+    /// Makes readiness fail and ends watches, so that connections drain.
+    pub fn begin_shutdown(&self) {
+        self.inner.shutdown.send_replace(true);
+    }
+
+    /// A client's transport without a socket: requests come from `user`.
+    pub fn in_process(&self, user: User) -> InProcess {
+        InProcess { server: self.clone(), user: Arc::new(user) }
+    }
+
+    /// Answers one request. `certificate` is the user that TLS vouches for.
+    pub async fn handle(&self, request: Request<RequestBody>, certificate: Option<&User>) -> Response<ResponseBody> {
+        crate::dispatch::answer(self, request, certificate).await
+    }
+}
+
+/// The server as a `tower::Service`, for `kube::Client` inside the same process.
+#[derive(Clone)]
+pub struct InProcess {
+    server: ApiServer,
+    user: Arc<User>,
+}
+
+impl<B> tower::Service<Request<B>> for InProcess
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (server, user) = (self.server.clone(), self.user.clone());
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        Box::pin(async move { Ok(server.handle(request, Some(&user)).await) })
+    }
+}
