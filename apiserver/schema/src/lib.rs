@@ -3,6 +3,7 @@
 //! A pure crate: plain values in, plain values out. It knows how values of a kind are shaped and how they merge;
 //! what a kind means (its defaults, its validation, its status) is the registry's business.
 
+mod crd;
 mod decode;
 mod golang;
 mod node;
@@ -13,6 +14,7 @@ mod strict;
 mod time;
 mod types;
 
+pub use crd::{apply_defaults, decode_metadata, from_crd_schema, prune, structural_errors, validate};
 pub use decode::{Decode, DecodeError, Unknown, decode, zero};
 pub use golang::display as go_display;
 pub use node::{Field, List, ListKind, Object, Patch, Rules, Schema, Shape, Slot};

@@ -230,7 +230,9 @@ pub fn apply(
                 return Err(ApplyError::Conflicts(conflicts));
             };
             let mut allowed_paths = std::collections::HashSet::new();
-            allowed.each(&mut |path| drop(allowed_paths.insert(print_path(path))));
+            allowed.each(&mut |path| {
+                allowed_paths.insert(print_path(path));
+            });
             let left: Vec<_> = conflicts.into_iter().filter(|c| !allowed_paths.contains(&c.field)).collect();
             if left.is_empty() {
                 return self::attempt(schema, live, applied, owners, (manager, true, reset));

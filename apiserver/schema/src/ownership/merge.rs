@@ -131,9 +131,8 @@ fn merge_at(schema: &Schema, live: Option<&Value>, applied: Option<&Value>) -> R
             for (key, value) in new.into_iter().flatten() {
                 let child = child_of(node, key).unwrap_or_else(|| super::walk::any());
                 let before = out.remove(key);
-                match merge_at(child, before.as_ref(), Some(value))? {
-                    Some(merged) => drop(out.insert(key.clone(), merged)),
-                    None => {}
+                if let Some(merged) = merge_at(child, before.as_ref(), Some(value))? {
+                    out.insert(key.clone(), merged);
                 }
             }
             Ok((!out.is_empty()).then_some(Value::Object(out)))
@@ -149,26 +148,34 @@ fn merge_at(schema: &Schema, live: Option<&Value>, applied: Option<&Value>) -> R
     }
 }
 
+/// The steps of a list's items in order, and where each stands.
+struct Indexed {
+    order: Vec<String>,
+    at: HashMap<String, Vec<usize>>,
+}
+
+impl Indexed {
+    fn of(list: &List, values: &[Value], unique: bool) -> Result<Self, String> {
+        let mut out =
+            Self { order: Vec::with_capacity(values.len()), at: HashMap::with_capacity(values.len()) };
+        for (i, value) in values.iter().enumerate() {
+            let step = item_step(list, value).map_err(|message| format!("element {i}: {message}"))?;
+            let seen = out.at.entry(step.clone()).or_default();
+            if unique && !seen.is_empty() {
+                let printed = super::set::print_path(&[&step]);
+                return Err(format!("duplicate entries for key {printed}"));
+            }
+            seen.push(i);
+            out.order.push(step);
+        }
+        Ok(out)
+    }
+}
+
 /// Items of the applied list keep their order; items only the live object has stay between their neighbours.
 fn merge_lists(list: &List, live: &[Value], applied: &[Value]) -> Result<Option<Value>, String> {
-    let index =
-        |values: &[Value], unique: bool| -> Result<(Vec<String>, HashMap<String, Vec<usize>>), String> {
-            let mut order = Vec::with_capacity(values.len());
-            let mut at: HashMap<String, Vec<usize>> = HashMap::with_capacity(values.len());
-            for (i, value) in values.iter().enumerate() {
-                let step = item_step(list, value).map_err(|message| format!("element {i}: {message}"))?;
-                let seen = at.entry(step.clone()).or_default();
-                if unique && !seen.is_empty() {
-                    let printed = super::set::print_path(&[&step]);
-                    return Err(format!("duplicate entries for key {printed}"));
-                }
-                seen.push(i);
-                order.push(step);
-            }
-            Ok((order, at))
-        };
-    let (new_order, new_at) = index(applied, true)?;
-    let (old_order, old_at) = index(live, false)?;
+    let Indexed { order: new_order, at: new_at } = Indexed::of(list, applied, true)?;
+    let Indexed { order: old_order, at: old_at } = Indexed::of(list, live, false)?;
     let node = list.items.get();
     let combine = |step: &String| -> Result<Option<Value>, String> {
         let before = old_at.get(step).and_then(|at| match at[..] {

@@ -11,6 +11,8 @@ mod set;
 mod walk;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 pub use conflict::{ApplyError, Conflict};

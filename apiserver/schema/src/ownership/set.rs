@@ -164,11 +164,6 @@ impl FieldSet {
         }
     }
 
-    /// Calls `visit` with each step of the top level: step, whether it is a member, and what is below.
-    pub(crate) fn steps(&self) -> impl Iterator<Item = (&str, bool, &FieldSet)> {
-        self.nodes.iter().map(|(step, node)| (step.as_str(), node.member, &node.below))
-    }
-
     /// The FieldsV1 form.
     pub fn to_fields_v1(&self) -> Value {
         let mut map = Map::new();
@@ -200,7 +195,7 @@ impl FieldSet {
             if step == "." {
                 continue;
             }
-            let Some((kind, rest)) = step.split_once(':') else { return None };
+            let (kind, rest) = step.split_once(':')?;
             match kind {
                 "f" => {}
                 "v" => drop(serde_json::from_str::<Value>(rest).ok()?),
@@ -273,35 +268,17 @@ mod tests {
         assert_eq!(set(value.clone()).to_fields_v1(), value);
         let mut paths = Vec::new();
         set(value).each(&mut |path| paths.push(print_path(path)));
-        assert_eq!(
-            paths,
-            [
-                ".metadata.finalizers[=\"a/b\"]",
-                ".spec.ports",
-                ".spec.type",
-                ".spec.ports[port=80,protocol=\"TCP\"]",
-                ".spec.ports[port=80,protocol=\"TCP\"].port"
-            ]
-            .iter()
-            .map(|s| (*s).to_owned())
-            .collect::<Vec<_>>()
-            .tap_sorted_like(&paths)
-        );
+        let want = [
+            ".metadata.finalizers[=\"a/b\"]",
+            ".spec.ports",
+            ".spec.type",
+            ".spec.ports[port=80,protocol=\"TCP\"]",
+            ".spec.ports[port=80,protocol=\"TCP\"].port",
+        ];
+        assert_eq!(paths, want);
         assert!(FieldSet::from_fields_v1(&json!({"x": {}})).is_none());
         assert!(FieldSet::from_fields_v1(&json!({"k:{": {}})).is_none());
         assert!(FieldSet::from_fields_v1(&json!({"z:9": {}})).unwrap().is_empty());
-    }
-
-    trait TapSorted {
-        fn tap_sorted_like(self, other: &[String]) -> Self;
-    }
-
-    impl TapSorted for Vec<String> {
-        /// Members of one level stand together; which level comes first is what `each` promises.
-        fn tap_sorted_like(mut self, other: &[String]) -> Self {
-            self.sort_by_key(|path| other.iter().position(|o| o == path));
-            self
-        }
     }
 
     #[test]

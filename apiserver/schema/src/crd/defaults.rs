@@ -1,0 +1,68 @@
+//! Structural defaulting of custom resources.
+
+use serde_json::Value;
+
+use crate::node::{Schema, Shape};
+
+/// Fills in defaults, parents before children. A null where none is allowed takes the default, or goes away.
+pub fn apply_defaults(schema: &Schema, value: &mut Value) {
+    drop_nulls(schema, value);
+    fill(schema, value);
+}
+
+fn refuses_null(schema: &Schema) -> bool {
+    !schema.nullable && !matches!(schema.shape, Shape::Any { .. })
+}
+
+fn drop_nulls(schema: &Schema, value: &mut Value) {
+    match value {
+        Value::Object(map) => map.retain(|key, item| {
+            let Some(child) = schema.child(key) else { return true };
+            if item.is_null() {
+                return !refuses_null(child) || child.default.is_some();
+            }
+            drop_nulls(child, item);
+            true
+        }),
+        Value::Array(items) => {
+            if let Some(list) = schema.list() {
+                items.iter_mut().for_each(|item| drop_nulls(list.items.get(), item));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn fill(schema: &Schema, value: &mut Value) {
+    match (&schema.shape, value) {
+        (Shape::Object(object), Value::Object(map)) => {
+            for (name, field) in &object.fields {
+                let node = field.schema.get();
+                let Some(default) = &node.default else { continue };
+                let missing = map.get(&**name).is_none_or(|v| v.is_null() && refuses_null(node));
+                if missing {
+                    map.insert(name.to_string(), default.clone());
+                }
+            }
+            for (key, item) in map.iter_mut() {
+                let Some(child) = schema.child(key) else { continue };
+                fill_null(child, item);
+                fill(child, item);
+            }
+        }
+        (Shape::List(list), Value::Array(items)) => {
+            let child = list.items.get();
+            for item in items {
+                fill_null(child, item);
+                fill(child, item);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn fill_null(schema: &Schema, value: &mut Value) {
+    if let (true, true, Some(default)) = (value.is_null(), refuses_null(schema), &schema.default) {
+        *value = default.clone();
+    }
+}

@@ -1,0 +1,24 @@
+//! Custom resources: reading a CRD's schema, and pruning, defaulting and validating objects by it.
+//!
+//! CEL rules (`x-kubernetes-validations`) are not evaluated here; they need an expression engine.
+
+mod defaults;
+mod formats;
+mod parse;
+mod prune;
+mod structural;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+pub use defaults::apply_defaults;
+pub use parse::from_crd_schema;
+pub use prune::{decode_metadata, prune};
+pub use structural::structural_errors;
+pub use validate::validate;
+
+/// Fields every API object has.
+fn is_meta(key: &str) -> bool {
+    matches!(key, "apiVersion" | "kind" | "metadata")
+}

@@ -1,0 +1,158 @@
+use apiserver_meta::field::aggregate;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn spec(properties: Value) -> Value {
+    json!({"type": "object", "properties": {"spec": {"type": "object", "properties": properties}}})
+}
+
+#[test]
+fn scalars_fail_in_upstream_words() {
+    let schema = from_crd_schema(&spec(json!({
+        "n": {"type": "integer", "minimum": 1, "maximum": 10, "multipleOf": 2},
+        "s": {"type": "string", "minLength": 2, "maxLength": 4, "pattern": "^[a-z]+$"},
+        "e": {"type": "string", "enum": ["a", "b"]},
+        "x": {"x-kubernetes-int-or-string": true},
+    })))
+    .unwrap();
+    for (value, want) in [
+        (json!({"n": 0}), "spec.n: Invalid value: 0: spec.n in body should be greater than or equal to 1"),
+        (json!({"n": 12}), "spec.n: Invalid value: 12: spec.n in body should be less than or equal to 10"),
+        (
+            json!({"n": "x"}),
+            "spec.n: Invalid value: \"string\": spec.n in body must be of type integer: \"string\"",
+        ),
+        (
+            json!({"n": 1.5}),
+            "[spec.n: Invalid value: \"number\": spec.n in body must be of type integer: \"number\", <nil>: Invalid \
+             value: \"\": Checked value must be of type integer (default format) in spec.n, spec.n: Invalid value: \
+             1.5: spec.n in body should be a multiple of 2]",
+        ),
+        (json!({"s": "x"}), "spec.s: Invalid value: \"x\": spec.s in body should be at least 2 chars long"),
+        (json!({"s": "abcde"}), "spec.s: Too long: may not be more than 4 bytes"),
+        (json!({"s": "AB"}), "spec.s: Invalid value: \"AB\": spec.s in body should match '^[a-z]+$'"),
+        (json!({"e": "c"}), "spec.e: Unsupported value: \"c\": supported values: \"a\", \"b\""),
+        (
+            json!({"x": true}),
+            "spec.x: Invalid value: \"boolean\": spec.x in body must be of type integer,string: \"boolean\"",
+        ),
+        (json!({"x": "1", "n": 4, "s": "ab", "e": "a"}), ""),
+    ] {
+        assert_eq!(aggregate(&validate(&schema, &json!({"spec": value}), "")), want, "{value}");
+    }
+}
+
+#[test]
+fn lists_have_no_duplicates() {
+    let schema = from_crd_schema(&spec(json!({
+        "s": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+        "m": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"],
+            "items": {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}}},
+    })))
+    .unwrap();
+    for (value, want) in [
+        (json!({"m": [{"id": "a"}, {"id": "a"}]}), "spec.m[1]: Duplicate value: {\"id\":\"a\"}"),
+        (json!({"s": ["x", "y", "x"]}), "spec.s[2]: Duplicate value: \"x\""),
+        (json!({"m": [{}]}), "spec.m[0].id: Required value"),
+    ] {
+        assert_eq!(aggregate(&validate(&schema, &json!({"spec": value}), "")), want);
+    }
+}
+
+#[test]
+fn unknown_fields_are_pruned() {
+    let schema = from_crd_schema(&spec(json!({
+        "size": {"type": "integer"},
+        "items": {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "integer"}}}},
+        "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
+            "known": {"type": "object", "properties": {"a": {"type": "integer"}}}}},
+    })))
+    .unwrap();
+    let mut value = json!({"metadata": {"name": "w"}, "top": 1, "spec": {"size": 1, "gone": 1,
+        "items": [{"a": 1, "b": 2}], "free": {"kept": {"x": 1}, "known": {"a": 1, "b": 2}}}});
+    let unknown = prune(&schema, &mut value);
+    assert_eq!(unknown, ["spec.free.known.b", "spec.gone", "spec.items[0].b", "top"]);
+    let want = json!({"size": 1, "items": [{"a": 1}], "free": {"kept": {"x": 1}, "known": {"a": 1}}});
+    assert_eq!(value["spec"], want);
+    let root =
+        from_crd_schema(&json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})).unwrap();
+    let mut value = json!({"spec": {"a": {"b": [1, null]}}, "top": {"x": 1}});
+    let before = value.clone();
+    assert!(prune(&root, &mut value).is_empty());
+    apply_defaults(&root, &mut value);
+    assert_eq!(value, before);
+}
+
+#[test]
+fn defaults_fill_in_parents_first() {
+    let schema = from_crd_schema(&spec(json!({
+        "mode": {"type": "string", "default": "auto"},
+        "nul": {"type": "string", "nullable": true, "default": "d"},
+        "notnul": {"type": "string", "default": "d"},
+        "gone": {"type": "string"},
+        "nested": {"type": "object", "default": {}, "properties": {"x": {"type": "string", "default": "deep"}}},
+        "list": {"type": "array", "items": {"type": "object", "properties": {
+            "p": {"type": "string", "default": "TCP"}}}},
+    })))
+    .unwrap();
+    let mut value = json!({"spec": {"nul": null, "notnul": null, "gone": null, "list": [{}, {"p": "UDP"}]}});
+    apply_defaults(&schema, &mut value);
+    assert_eq!(
+        value["spec"],
+        json!({"mode": "auto", "nul": null, "notnul": "d", "nested": {"x": "deep"},
+            "list": [{"p": "TCP"}, {"p": "UDP"}]})
+    );
+}
+
+#[test]
+fn structural_rules() {
+    // Only rules at the root have to be complete.
+    let rule = json!({"type": "object", "allOf": [{"properties": {"x": {"minimum": 1}}}]});
+    assert_eq!(
+        aggregate(&structural_errors(&rule, "s")),
+        "s.properties[x]: Required value: because it is defined in s.allOf[0].properties[x]"
+    );
+    let root = "spec.validation.openAPIV3Schema";
+    let a = "spec.validation.openAPIV3Schema.properties[spec].properties[a]";
+    for (property, want) in [
+        (
+            json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "nope"}),
+            format!(
+                "{a}.x-kubernetes-list-type: Unsupported value: \"nope\": supported values: \"atomic\", \"set\", \"map\""
+            ),
+        ),
+        (
+            json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"],
+                "items": {"type": "object", "properties": {"other": {"type": "string"}}}}),
+            format!(
+                "{a}.x-kubernetes-list-map-keys: Invalid value: [\"id\"]: entries must all be names of item properties"
+            ),
+        ),
+        (
+            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": false}),
+            format!(
+                "{a}.x-kubernetes-preserve-unknown-fields: Invalid value: false: must be true or undefined"
+            ),
+        ),
+        (json!({}), format!("{a}.type: Required value: must not be empty for specified object fields")),
+        (json!({"type": "array"}), format!("{a}.items: Required value: must be specified")),
+        (json!({"type": "object", "allOf": [{"properties": {"x": {"minimum": 1}}}]}), String::new()),
+        (
+            json!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]}),
+            String::new(),
+        ),
+    ] {
+        let errors = structural_errors(&spec(json!({"a": property})), root);
+        assert_eq!(aggregate(&errors), want, "{property}");
+    }
+}
+
+#[test]
+fn metadata_is_read_as_go_does() {
+    let mut object = json!({"metadata": {"name": "w", "labels": null, "nope": 1}});
+    assert_eq!(decode_metadata(&mut object).unwrap()[0].0, "metadata.nope");
+    assert_eq!(object, json!({"metadata": {"name": "w"}}));
+    let error = decode_metadata(&mut json!({"metadata": "x"})).unwrap_err();
+    assert_eq!(error.message, "json: cannot unmarshal string into Go value of type v1.ObjectMeta");
+}
