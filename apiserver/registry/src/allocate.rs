@@ -175,7 +175,8 @@ impl Registry {
         if call.resource.kind != "Service" || !call.resource.group.is_empty() {
             return Ok(Claim::nothing());
         }
-        let mut claim = Claim { registry: Some(self.clone()), ..Claim::nothing() };
+        let mut claim = Claim::nothing();
+        claim.registry = Some(self.clone());
         let outcome = {
             let mut allocator = self.allocator();
             claim_ips(&mut allocator, &mut claim, key, service, old)

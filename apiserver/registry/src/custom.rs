@@ -249,7 +249,11 @@ pub fn established(definition: &Value, taken: bool, time: &str) -> Option<Value>
 /// Errors of a custom resource by its schema, or of a definition by the rules for definitions.
 pub(crate) fn validate(resource: &Resource, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
     if let Some(custom) = &resource.custom {
-        return apiserver_schema::validate(&custom.schema, value, old);
+        let errors = apiserver_schema::validate(&custom.schema, value, "");
+        let Some(old) = old else { return errors };
+        // Ratcheting: what was wrong before and did not change is not held against an update.
+        let before = apiserver_schema::validate(&custom.schema, old, "");
+        return errors.into_iter().filter(|error| !before.contains(error)).collect();
     }
     if is_definition(resource) { crate::definition::validate(value, old) } else { Vec::new() }
 }

@@ -1,0 +1,37 @@
+//! POST.
+
+use std::sync::Arc;
+
+use apiserver_meta::Status;
+use apiserver_registry::{Resource, decode, object};
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::{object_answer, options, parse_body, read};
+use crate::dispatch::{Answer, Context};
+use crate::negotiate;
+
+/// Creates an object.
+pub(super) async fn create(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> Result<Answer, Status> {
+    let options = options::write_options(context, "CreateOptions")?;
+    read::check_form(context, resource)?;
+    let media = negotiate::body_media(context.headers)?;
+    let body = parse_body(media, &raw, &resource.kind)?;
+    let (value, mut warnings) = decode(resource, body, options.validation)?;
+    check_namespace(context, resource, &value)?;
+    let call = options::call(context, resource, &options);
+    let written = context.server.registry().create(&call, value).await?;
+    warnings.extend(written.warnings);
+    context.server.after_create(resource, &written.bytes).await;
+    Ok(object_answer(context, resource, StatusCode::CREATED, written.bytes).warn(warnings))
+}
+
+/// The namespace in the body must be the one in the path.
+pub(super) fn check_namespace(context: &Context, resource: &Resource, value: &serde_json::Value) -> Result<(), Status> {
+    let (Some(namespace), true) = (context.info.scope(), resource.namespaced) else { return Ok(()) };
+    let given = object::namespace(value);
+    if !given.is_empty() && given != namespace {
+        return Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+    }
+    Ok(())
+}

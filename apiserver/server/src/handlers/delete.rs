@@ -1,0 +1,45 @@
+//! DELETE, of one and of many.
+
+use std::sync::Arc;
+
+use apiserver_meta::Status;
+use apiserver_registry::{Call, Resource};
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{object_answer, options, served};
+use crate::dispatch::{Answer, Context};
+use crate::negotiate::Form;
+
+/// Deletes one object.
+pub(super) async fn delete(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> Result<Answer, Status> {
+    let (options, dry_run) = options::delete_options(context, &raw)?;
+    let call = Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run };
+    let deleted = context.server.registry().delete(&call, &context.info.name, &options).await?;
+    context.server.after_update(resource, &context.info.name).await;
+    let body = deleted.answer(&call);
+    let is_status = deleted.gone && !resource.strategy.delete_returns_object;
+    if is_status {
+        let value: Value = serde_json::from_slice(&body).unwrap_or_default();
+        return Ok(Answer::value(StatusCode::OK, context.accepted, &value));
+    }
+    Ok(object_answer(context, resource, StatusCode::OK, body))
+}
+
+/// Deletes every object of a scope that the selectors choose.
+pub(super) async fn delete_collection(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> Result<Answer, Status> {
+    let (delete_options, dry_run) = options::delete_options(context, &raw)?;
+    let selectors = options::selectors(context, resource)?;
+    let call = Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run };
+    let (revision, left) = context.server.registry().delete_collection(&call, &selectors, &delete_options).await?;
+    let metadata = json!({"resourceVersion": revision.to_string()});
+    let parse = |bytes: &Bytes| served(resource, serde_json::from_slice(bytes).unwrap_or_default());
+    if context.accepted.form == Form::Table {
+        let rows = left.iter().map(|bytes| crate::table::row(resource, &parse(bytes), crate::table::Include::default())).collect();
+        return Ok(Answer::value(StatusCode::OK, context.accepted, &crate::table::table(resource, rows, &revision.to_string(), true)));
+    }
+    let items: Vec<Value> = left.iter().map(parse).collect();
+    let list = json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata, "items": items});
+    Ok(Answer::value(StatusCode::OK, context.accepted, &list))
+}

@@ -1,0 +1,222 @@
+//! LIST: a page of a snapshot, written as one concatenation of shared bytes.
+
+use std::sync::Arc;
+
+use apiserver_meta::field::FieldError;
+use apiserver_meta::{GroupVersionKind, Status};
+use apiserver_registry::{Call, Listing, Page, Resource};
+use bytes::{BufMut, Bytes, BytesMut};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{options, read, served, served_bytes};
+use crate::body;
+use crate::dispatch::{Answer, Context};
+use crate::limits;
+use crate::negotiate::{Form, Media};
+use crate::table;
+
+/// Answers a list.
+pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Result<Answer, Status> {
+    if context.accepted.form == Form::Partial {
+        let go_type = read::go_type(resource, &resource.list_kind);
+        return Err(Status::new(
+            406,
+            "NotAcceptable",
+            format!("you requested PartialObjectMetadata, but the requested object is a list (*{go_type})"),
+        ));
+    }
+    let include = table::Include::parse(context.query.text("includeObject"));
+    let include = if context.accepted.form == Form::Table { include? } else { table::Include::default() };
+    let selectors = options::selectors(context, resource)?;
+    let page = page(context, resource)?;
+    let call = Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
+    let listing = context.server.registry().list(&call, &selectors, &page).await?;
+    let revision = page.from.as_ref().map_or(listing.revision, |(_, revision)| *revision);
+    let metadata = metadata(resource, &listing, revision);
+    match (context.accepted.form, context.accepted.media) {
+        (Form::Table, _) => {
+            let rows = listing.objects.iter().map(|object| table::row(resource, &served(resource, object.parse()), include)).collect();
+            let mut table = table::table(resource, rows, &revision.to_string(), true);
+            table["metadata"] = metadata;
+            Ok(Answer::value(StatusCode::OK, context.accepted, &table))
+        }
+        (Form::PartialList, _) => {
+            let items: Vec<Value> = listing.objects.iter().map(|object| table::partial(&served(resource, object.parse()))).collect();
+            let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
+            Ok(Answer::value(StatusCode::OK, context.accepted, &list))
+        }
+        (_, Media::Json) if !context.accepted.pretty => Ok(stream(context, resource, listing, &metadata)),
+        _ => {
+            let items: Vec<Value> = listing.objects.iter().map(|object| served(resource, object.parse())).collect();
+            let list = json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata, "items": items});
+            Ok(Answer::value(StatusCode::OK, context.accepted, &list))
+        }
+    }
+}
+
+fn metadata(resource: &Resource, listing: &Listing, revision: u64) -> Value {
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
+    if let Some(next) = &listing.next {
+        let start = next.get(resource.prefix.len()..).unwrap_or("");
+        let token = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start}).to_string();
+        metadata["continue"] = base64_url(token.as_bytes()).into();
+    }
+    if let Some(remaining) = listing.remaining {
+        metadata["remainingItemCount"] = remaining.into();
+    }
+    metadata
+}
+
+/// The list as chunks that are made as fast as the client takes them.
+fn stream(context: &Context, resource: &Arc<Resource>, listing: Listing, metadata: &Value) -> Answer {
+    let head = format!(
+        "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{metadata},\"items\":[",
+        json!(resource.list_kind),
+        json!(resource.api_version())
+    );
+    let size: usize = listing.objects.iter().map(|object| object.bytes().len() + 1).sum();
+    if size < limits::LIST_CHUNK_BYTES {
+        let mut buffer = BytesMut::with_capacity(head.len() + size + 3);
+        buffer.put_slice(head.as_bytes());
+        for (i, object) in listing.objects.iter().enumerate() {
+            if i > 0 {
+                buffer.put_u8(b',');
+            }
+            buffer.put_slice(&served_bytes(resource, object));
+        }
+        buffer.put_slice(b"]}\n");
+        return crate::table::compressed(context, Answer::json(StatusCode::OK, buffer.freeze()));
+    }
+    let resource = resource.clone();
+    let mut objects = listing.objects.into_iter();
+    let mut state = Some((head, true));
+    let chunks = std::iter::from_fn(move || {
+        let (head, first) = state.take()?;
+        let mut buffer = BytesMut::with_capacity(limits::LIST_CHUNK_BYTES + 16_384);
+        buffer.put_slice(head.as_bytes());
+        let mut first = first;
+        for object in objects.by_ref() {
+            if !first {
+                buffer.put_u8(b',');
+            }
+            first = false;
+            buffer.put_slice(&served_bytes(&resource, &object));
+            if buffer.len() >= limits::LIST_CHUNK_BYTES {
+                state = Some((String::new(), false));
+                return Some(buffer.freeze());
+            }
+        }
+        buffer.put_slice(b"]}\n");
+        Some(buffer.freeze())
+    });
+    if table::wants_gzip(context) {
+        return table::gzip_chunks(chunks);
+    }
+    let mut answer = Answer::json(StatusCode::OK, Bytes::new());
+    answer.body = body::stream(futures::stream::iter(chunks.map(Ok)));
+    answer
+}
+
+/// Which page of which state is asked for.
+fn page(context: &Context, resource: &Resource) -> Result<Page, Status> {
+    let query = context.query;
+    let (version, matching, token) = (query.text("resourceVersion"), query.text("resourceVersionMatch"), query.text("continue"));
+    check_match(version, matching, token)?;
+    let mut page = Page { limit: query.text("limit").parse::<i64>().unwrap_or(0).max(0) as usize, ..Page::default() };
+    if !token.is_empty() {
+        if !version.is_empty() && version != "0" {
+            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+        }
+        page.from = Some(read_token(token, resource)?);
+        return Ok(page);
+    }
+    if !version.is_empty() {
+        let revision = read::parse_version(version)
+            .map_err(|why| Status::bad_request(format!("invalid resource version: resourceVersion: Invalid value: {version:?}: {why}")))?;
+        match matching {
+            "Exact" => page.exact = Some(revision),
+            _ if page.limit > 0 && matching.is_empty() && revision > 0 => page.exact = Some(revision),
+            _ => page.at_least = Some(revision),
+        }
+    }
+    Ok(page)
+}
+
+fn check_match(version: &str, matching: &str, token: &str) -> Result<(), Status> {
+    let mut errors = Vec::new();
+    if !matching.is_empty() {
+        if version.is_empty() && token.is_empty() {
+            errors.push(FieldError::forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+        }
+        if !token.is_empty() {
+            errors.push(FieldError::forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"));
+        }
+        if !["Exact", "NotOlderThan"].contains(&matching) {
+            errors.push(FieldError::not_supported_in_order("resourceVersionMatch", &matching.into(), &["Exact", "NotOlderThan", ""]));
+        }
+        if matching == "Exact" && version == "0" {
+            errors.push(FieldError::forbidden("resourceVersionMatch", "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+        }
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(&GroupVersionKind::new("meta.k8s.io", "v1", "ListOptions"), "", &errors))
+}
+
+fn read_token(token: &str, resource: &Resource) -> Result<(String, u64), Status> {
+    let refuse = |why: String| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let raw = unbase64_url(token).ok_or_else(|| refuse("illegal base64 data".to_owned()))?;
+    let value: Value = serde_json::from_slice(&raw).map_err(|error| refuse(super::json_error(&raw, &error)))?;
+    if value["v"] != "meta.k8s.io/v1" {
+        return Err(refuse(format!("server does not recognize this encoded version {}", value["v"])));
+    }
+    let start = value["start"].as_str().unwrap_or("");
+    if start.is_empty() || start.contains("..") {
+        return Err(refuse("encoded start key empty (version meta.k8s.io/v1)".to_owned()));
+    }
+    let revision = value["rv"].as_u64().unwrap_or(0);
+    Ok((format!("{}{start}", resource.prefix), revision))
+}
+
+const URL_ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+fn base64_url(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let block = chunk.iter().enumerate().fold(0u32, |block, (i, byte)| block | u32::from(*byte) << (16 - 8 * i));
+        for i in 0..=chunk.len() {
+            out.push(char::from(URL_ALPHABET[(block >> (18 - 6 * i) & 63) as usize]));
+        }
+    }
+    out
+}
+
+fn unbase64_url(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let (mut block, mut bits) = (0u32, 0);
+    for byte in text.trim_end_matches('=').bytes() {
+        let value = URL_ALPHABET.iter().position(|known| *known == byte)? as u32;
+        block = block << 6 | value;
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            out.push((block >> bits & 0xff) as u8);
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive() {
+        for text in ["", "a", "ab", "abc", "{\"rv\":12}"] {
+            assert_eq!(unbase64_url(&base64_url(text.as_bytes())).unwrap(), text.as_bytes());
+        }
+        assert_eq!(unbase64_url("gar*"), None);
+    }
+}

@@ -1,0 +1,178 @@
+//! One handler a verb, for every kind.
+
+mod create;
+mod delete;
+mod lists;
+mod options;
+mod patch;
+mod read;
+mod reviews;
+mod subresources;
+mod update;
+mod watch;
+
+use std::sync::Arc;
+
+use apiserver_meta::Status;
+use apiserver_registry::{Body, Resource};
+use apiserver_watchcache::Object;
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::body::RequestBody;
+use crate::dispatch::{Answer, Context, collect, method_not_allowed, not_found_here};
+use crate::negotiate::{BodyMedia, Form, Media};
+use crate::table;
+
+/// Runs the handler of a request.
+pub(crate) async fn dispatch(
+    context: Context<'_>,
+    resource: &Arc<Resource>,
+    body: RequestBody,
+    upgrade: Option<hyper::upgrade::OnUpgrade>,
+) -> Result<Answer, Status> {
+    let mut warnings = Vec::new();
+    if let Some(text) = resource.custom.as_ref().and_then(|custom| custom.deprecation.clone()) {
+        warnings.push(text);
+    }
+    if resource.kind == "Endpoints" {
+        warnings.extend((resource.strategy.warnings)(&Value::Null));
+    }
+    let answer = route(context, resource, body, upgrade).await?;
+    let repeated: Vec<String> = warnings.into_iter().filter(|text| !answer.warnings.contains(text)).collect();
+    let mut answer = answer;
+    answer.warnings.splice(0..0, repeated);
+    Ok(answer)
+}
+
+async fn route(
+    context: Context<'_>,
+    resource: &Arc<Resource>,
+    body: RequestBody,
+    upgrade: Option<hyper::upgrade::OnUpgrade>,
+) -> Result<Answer, Status> {
+    let info = context.info;
+    if context.method == http::Method::HEAD {
+        return Err(method_not_allowed());
+    }
+    if !info.subresource.is_empty() {
+        let subresource = resource.subresource(&info.subresource).ok_or_else(not_found_here)?;
+        let plain = ["proxy", "exec", "attach", "portforward", "log"].contains(&info.subresource.as_str());
+        if !plain && !subresource.verbs.iter().any(|verb| *verb == info.verb) {
+            return Err(method_not_allowed());
+        }
+        return subresources::dispatch(context, resource, body, upgrade).await;
+    }
+    let collection = info.name.is_empty();
+    let known = match info.verb.as_str() {
+        "create" => collection,
+        "update" | "patch" => !collection,
+        _ => true,
+    };
+    if !known || !resource.has_verb(&info.verb) {
+        return Err(method_not_allowed());
+    }
+    if let Some(answer) = reviews::answer(&context, resource, &body_of_review(resource)) {
+        return answer(context, collect(body).await?).await;
+    }
+    match info.verb.as_str() {
+        "get" => read::get(&context, resource),
+        "list" => lists::list(&context, resource).await,
+        "watch" => watch::watch(&context, resource).await,
+        "create" => create::create(&context, resource, collect(body).await?).await,
+        "update" => update::update(&context, resource, collect(body).await?).await,
+        "patch" => patch::patch(&context, resource, collect(body).await?).await,
+        "delete" => delete::delete(&context, resource, collect(body).await?).await,
+        "deletecollection" => delete::delete_collection(&context, resource, collect(body).await?).await,
+        _ => Err(method_not_allowed()),
+    }
+}
+
+fn body_of_review(resource: &Resource) -> String {
+    resource.kind.clone()
+}
+
+/// The stored bytes of an object as the client of this version and form sees them.
+pub(crate) fn object_answer(context: &Context, resource: &Resource, status: StatusCode, bytes: Bytes) -> Answer {
+    let accepted = context.accepted;
+    let same_version = resource.api_version() == resource.stored_api_version && !resource.is_custom();
+    if accepted.media == Media::Json && accepted.form == Form::Object && !accepted.pretty && same_version {
+        return Answer::json(status, bytes);
+    }
+    let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    value_answer(context, resource, status, value)
+}
+
+/// As [`object_answer`], from a parsed object.
+pub(crate) fn value_answer(context: &Context, resource: &Resource, status: StatusCode, value: Value) -> Answer {
+    let value = served(resource, value);
+    match context.accepted.form {
+        Form::Object | Form::PartialList => Answer::value(status, context.accepted, &value),
+        Form::Partial => Answer::value(status, context.accepted, &table::partial(&value)),
+        Form::Table => {
+            let include = table::Include::parse(context.query.text("includeObject")).unwrap_or_default();
+            let revision = apiserver_registry::object::text(&value, "resourceVersion").to_owned();
+            let rows = vec![table::row(resource, &value, include)];
+            let table = table::table(resource, rows, &revision, true);
+            Answer::value(status, context.accepted, &table)
+        }
+    }
+}
+
+/// An object in the version of the request.
+pub(crate) fn served(resource: &Resource, value: Value) -> Value {
+    apiserver_registry::from_stored(resource, value)
+}
+
+/// An object of the cache in the version of the request.
+pub(crate) fn served_bytes(resource: &Resource, object: &Object) -> Bytes {
+    if resource.api_version() == resource.stored_api_version {
+        return object.bytes().clone();
+    }
+    Bytes::from(served(resource, object.parse()).to_string())
+}
+
+/// A body's tree, whatever it was written in. `what` names the expected kind in an error.
+///
+/// # Errors
+/// 400 in upstream's words.
+pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Result<Body<'a>, Status> {
+    let unrecognized = |why: String| {
+        let text = String::from_utf8_lossy(raw);
+        let shown = match text.char_indices().nth(30) {
+            _ if text.is_empty() => "<empty>".to_owned(),
+            Some((end, _)) => format!("{} ...", &text[..end]),
+            None => text.into_owned(),
+        };
+        Status::bad_request(format!("the object provided is unrecognized (must be of type {what}): couldn't get version/kind; json parse error: {why} ({shown})"))
+    };
+    match media {
+        BodyMedia::Json => {
+            let value = serde_json::from_slice(raw).map_err(|error| unrecognized(json_error(raw, &error)))?;
+            Ok(Body { value, raw: Some(raw), strict: Vec::new() })
+        }
+        BodyMedia::Yaml => {
+            let (value, strict) = crate::handlers::options::yaml(raw).map_err(unrecognized)?;
+            Ok(Body { value, raw: None, strict })
+        }
+    }
+}
+
+/// A JSON syntax error in Go's words.
+pub(crate) fn json_error(raw: &[u8], error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "unexpected end of JSON input".to_owned();
+    }
+    let line = raw.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or(&[]);
+    let found = line.get(error.column().saturating_sub(1)).copied().unwrap_or(b' ');
+    let shown = match found {
+        b'\'' => "'\\''".to_owned(),
+        byte if byte.is_ascii_graphic() || byte == b' ' => format!("'{}'", char::from(byte)),
+        byte => format!("'\\u{byte:04x}'"),
+    };
+    if error.to_string().starts_with("recursion limit") {
+        return format!("invalid character {shown} exceeded max depth");
+    }
+    format!("invalid character {shown} looking for beginning of value")
+}

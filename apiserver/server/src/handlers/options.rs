@@ -1,0 +1,243 @@
+//! Options that several verbs share: dry run, field manager, field validation, selectors, delete options.
+
+use apiserver_meta::field::{FieldError, go_quote};
+use apiserver_meta::selector::{FieldSelector, LabelSelector};
+use apiserver_meta::{GroupVersionKind, Status};
+use apiserver_registry::{Call, DeleteOptions, FieldValidation, Propagation, Resource, Selectors};
+use serde_json::Value;
+use std::sync::Arc;
+
+use crate::dispatch::Context;
+
+/// Options of create, update and patch.
+pub(crate) struct WriteOptions {
+    pub dry_run: bool,
+    pub manager: String,
+    pub validation: FieldValidation,
+}
+
+const MANAGER_BYTES_MAX: usize = 128;
+
+/// Reads the options of a write; `kind` is `CreateOptions`, `UpdateOptions` or `PatchOptions`.
+///
+/// # Errors
+/// 422 naming the parameter.
+pub(crate) fn write_options(context: &Context, kind: &str) -> Result<WriteOptions, Status> {
+    let query = context.query;
+    let mut errors = Vec::new();
+    let dry_run = dry_run(query.all("dryRun"), &mut errors);
+    let given = query.text("fieldManager");
+    if given.len() > MANAGER_BYTES_MAX {
+        errors.push(FieldError::too_long("fieldManager", MANAGER_BYTES_MAX));
+    }
+    if given.chars().any(char::is_control) {
+        errors.push(FieldError::invalid("fieldManager", &given.into(), "should only contain printable characters"));
+    }
+    let validation = match query.text("fieldValidation") {
+        "" | "Warn" => FieldValidation::Warn,
+        "Ignore" => FieldValidation::Ignore,
+        "Strict" => FieldValidation::Strict,
+        other => {
+            errors.push(FieldError::not_supported("fieldValidation", &other.into(), &["", "Ignore", "Strict", "Warn"]));
+            FieldValidation::Warn
+        }
+    };
+    if !errors.is_empty() {
+        return Err(Status::invalid(&GroupVersionKind::new("meta.k8s.io", "v1", kind), "", &errors));
+    }
+    Ok(WriteOptions { dry_run, manager: manager(context, given), validation })
+}
+
+fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut Vec<FieldError>) -> bool {
+    let values: Vec<&str> = values.collect();
+    if values.iter().any(|value| *value != "All") {
+        errors.push(FieldError::not_supported("dryRun", &serde_json::json!(values), &["All"]));
+    }
+    !values.is_empty()
+}
+
+/// The field manager: as given, or the first word of the user agent.
+fn manager(context: &Context, given: &str) -> String {
+    if !given.is_empty() {
+        return given.to_owned();
+    }
+    let agent = context.headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let name: String = agent.split('/').next().unwrap_or("").chars().filter(|c| !c.is_control()).take(MANAGER_BYTES_MAX).collect();
+    if name.is_empty() { "unknown".to_owned() } else { name }
+}
+
+/// The call of a verb on the request's resource.
+pub(crate) fn call<'a>(context: &'a Context, resource: &'a Arc<Resource>, options: &'a WriteOptions) -> Call<'a> {
+    Call {
+        resource,
+        namespace: context.info.scope(),
+        subresource: &context.info.subresource,
+        manager: &options.manager,
+        dry_run: options.dry_run,
+    }
+}
+
+/// The selectors of a list or watch.
+///
+/// # Errors
+/// 400 in upstream's words.
+pub(crate) fn selectors(context: &Context, resource: &Resource) -> Result<Selectors, Status> {
+    let labels = LabelSelector::parse(context.query.text("labelSelector"))
+        .map_err(|why| Status::bad_request(format!("unable to parse requirement: {why}")))?;
+    let fields = FieldSelector::parse(context.query.text("fieldSelector")).map_err(Status::bad_request)?;
+    apiserver_registry::check_field_selector(resource, &fields).map_err(Status::bad_request)?;
+    let mut selectors = Selectors { labels, fields };
+    if !context.info.name.is_empty() && context.info.verb == "watch" {
+        selectors.fields.terms.push(apiserver_meta::selector::FieldTerm {
+            path: "metadata.name".into(),
+            value: context.info.name.clone(),
+            equal: true,
+        });
+    }
+    Ok(selectors)
+}
+
+/// Options of a deletion, from body and query.
+///
+/// # Errors
+/// 400 and 422 in upstream's words.
+pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOptions, bool), Status> {
+    let mut errors = Vec::new();
+    let mut options = DeleteOptions::default();
+    let mut dry = false;
+    if raw.is_empty() {
+        let query = context.query;
+        if let Some(grace) = query.get("gracePeriodSeconds") {
+            let parsed = grace.parse::<i64>();
+            options.grace_period_seconds =
+                Some(parsed.map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", go_quote(grace))))?);
+        }
+        dry = dry_run(query.all("dryRun"), &mut errors);
+        let policy = query.text("propagationPolicy").to_owned();
+        let orphan = query.get("orphanDependents").map(|value| value != "false");
+        options.propagation = propagation(&policy, orphan, &mut errors);
+    } else {
+        let value: Value = match serde_json::from_slice(raw) {
+            Ok(value) => value,
+            Err(error) => match yaml(raw) {
+                Ok((value @ Value::Object(_), _)) => value,
+                _ => {
+                    let why = super::json_error(raw, &error);
+                    return Err(Status::bad_request(format!("couldn't get version/kind; json parse error: {why}")));
+                }
+            },
+        };
+        let kind = value.get("kind").and_then(Value::as_str).unwrap_or("");
+        if !kind.is_empty() && kind != "DeleteOptions" {
+            let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or("");
+            return Err(Status::bad_request(format!(
+                "no kind {kind:?} is registered for version {version:?} in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
+            )));
+        }
+        options.grace_period_seconds = value.get("gracePeriodSeconds").and_then(Value::as_i64);
+        let values = value.get("dryRun").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let from_query = context.query.all("dryRun");
+        dry |= dry_run(values.chain(from_query), &mut errors);
+        let precondition = |name: &str| value.pointer(&format!("/preconditions/{name}")).and_then(Value::as_str).map(str::to_owned);
+        options.uid = precondition("uid");
+        options.resource_version = precondition("resourceVersion");
+        let policy = value.get("propagationPolicy").and_then(Value::as_str).unwrap_or("").to_owned();
+        options.propagation = propagation(&policy, value.get("orphanDependents").and_then(Value::as_bool), &mut errors);
+    }
+    if options.grace_period_seconds.is_some_and(|grace| grace < 0) {
+        let grace = options.grace_period_seconds.unwrap_or(0);
+        // A negative period is taken as one second by Pods; it is no error.
+        options.grace_period_seconds = Some(grace.max(-1));
+    }
+    if !errors.is_empty() {
+        return Err(Status::invalid(&GroupVersionKind::new("meta.k8s.io", "v1", "DeleteOptions"), "", &errors));
+    }
+    Ok((options, dry))
+}
+
+fn propagation(policy: &str, orphan: Option<bool>, errors: &mut Vec<FieldError>) -> Option<Propagation> {
+    if !policy.is_empty() && orphan.is_some() {
+        errors.push(FieldError::invalid(
+            "propagationPolicy",
+            &policy.into(),
+            "orphanDependents and deletionPropagation cannot be both set",
+        ));
+    }
+    match policy {
+        "" => orphan.map(|orphan| if orphan { Propagation::Orphan } else { Propagation::Background }),
+        "Background" => Some(Propagation::Background),
+        "Foreground" => Some(Propagation::Foreground),
+        "Orphan" => Some(Propagation::Orphan),
+        other => {
+            errors.push(FieldError::not_supported(
+                "propagationPolicy",
+                &other.into(),
+                &["Background", "Foreground", "Orphan", "nil"],
+            ));
+            None
+        }
+    }
+}
+
+/// A YAML body as JSON, with the texts of its strict errors. Words that YAML 1.1 reads as booleans are booleans.
+///
+/// # Errors
+/// The parser's text.
+pub(crate) fn yaml(raw: &[u8]) -> Result<(Value, Vec<String>), String> {
+    match serde_yaml_ng::from_slice::<serde_yaml_ng::Value>(raw) {
+        Ok(value) => Ok((to_json(value, 0)?, Vec::new())),
+        Err(error) => {
+            let text = error.to_string();
+            if text.contains("duplicate entry") {
+                let line = error.location().map_or(0, |location| location.line());
+                let key = text.split("key \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("").to_owned();
+                return Ok((last_wins(raw), vec![format!("yaml: unmarshal errors:\n  line {}: key {key:?} already set in map", line + 1)]));
+            }
+            Err(format!("yaml: {text}"))
+        }
+    }
+}
+
+/// Reads a document with duplicate keys: the later one counts.
+fn last_wins(raw: &[u8]) -> Value {
+    struct Lenient(Value);
+    impl<'de> serde::Deserialize<'de> for Lenient {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            Value::deserialize(deserializer).map(Lenient)
+        }
+    }
+    serde_yaml_ng::from_slice::<Lenient>(raw).map(|lenient| lenient.0).unwrap_or_default()
+}
+
+fn to_json(value: serde_yaml_ng::Value, depth: usize) -> Result<Value, String> {
+    use serde_yaml_ng::Value as Yaml;
+    if depth > crate::limits::JSON_DEPTH_MAX {
+        return Err("yaml: exceeded max depth".to_owned());
+    }
+    Ok(match value {
+        Yaml::Null => Value::Null,
+        Yaml::Bool(flag) => flag.into(),
+        Yaml::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(int), _, _) => int.into(),
+            (_, Some(int), _) => int.into(),
+            (_, _, float) => float.and_then(serde_json::Number::from_f64).map_or(Value::Null, Value::Number),
+        },
+        Yaml::String(text) => text.into(),
+        Yaml::Sequence(list) => Value::Array(list.into_iter().map(|item| to_json(item, depth + 1)).collect::<Result<_, _>>()?),
+        Yaml::Mapping(map) => {
+            let mut object = serde_json::Map::new();
+            for (key, value) in map {
+                let key = match key {
+                    Yaml::String(text) => text,
+                    Yaml::Bool(flag) => flag.to_string(),
+                    Yaml::Number(number) => number.to_string(),
+                    Yaml::Null => "null".to_owned(),
+                    _ => return Err("yaml: invalid map key".to_owned()),
+                };
+                object.insert(key, to_json(value, depth + 1)?);
+            }
+            Value::Object(object)
+        }
+        Yaml::Tagged(tagged) => to_json(tagged.value, depth + 1)?,
+    })
+}

@@ -1,0 +1,50 @@
+//! GET of one object.
+
+use apiserver_meta::Status;
+use apiserver_registry::{Call, Resource};
+use http::StatusCode;
+use std::sync::Arc;
+
+use super::object_answer;
+use crate::dispatch::{Answer, Context};
+use crate::negotiate::Form;
+use crate::table::Include;
+
+/// Answers one object.
+pub(super) fn get(context: &Context, resource: &Arc<Resource>) -> Result<Answer, Status> {
+    check_form(context, resource)?;
+    let version = context.query.text("resourceVersion");
+    if !version.is_empty() {
+        parse_version(version).map_err(|why| Status::new(500, "", format!("resourceVersion: Invalid value: {version:?}: {why}")))?;
+    }
+    let call = Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
+    let object = context.server.registry().get(&call, &context.info.name)?;
+    Ok(object_answer(context, resource, StatusCode::OK, object.bytes().clone()))
+}
+
+/// A resourceVersion as Go's ParseUint reads it.
+pub(super) fn parse_version(text: &str) -> Result<u64, String> {
+    text.parse::<u64>().map_err(|_| format!("strconv.ParseUint: parsing {text:?}: invalid syntax"))
+}
+
+/// Refuses forms that this answer can't take.
+pub(super) fn check_form(context: &Context, resource: &Resource) -> Result<(), Status> {
+    match context.accepted.form {
+        Form::PartialList => Err(Status::new(
+            406,
+            "NotAcceptable",
+            format!("you requested PartialObjectMetadataList, but the requested object is not a list (*{})", go_type(resource, &resource.kind)),
+        )),
+        Form::Table => Include::parse(context.query.text("includeObject")).map(|_| ()),
+        Form::Object | Form::Partial => Ok(()),
+    }
+}
+
+/// The internal Go type of a kind, as 406 texts name it.
+pub(super) fn go_type(resource: &Resource, kind: &str) -> String {
+    let package = match resource.group.as_str() {
+        "" => "core",
+        group => group.split('.').next().unwrap_or(group),
+    };
+    if resource.is_custom() { "unstructured.Unstructured".to_owned() } else { format!("{package}.{kind}") }
+}

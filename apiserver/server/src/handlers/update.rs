@@ -1,0 +1,48 @@
+//! PUT.
+
+use std::sync::Arc;
+
+use apiserver_meta::Status;
+use apiserver_registry::{Changed, Resource, decode, object};
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::Value;
+
+use super::{create, object_answer, options, parse_body, read};
+use crate::dispatch::{Answer, Context};
+use crate::negotiate;
+
+/// Replaces an object, or its status.
+pub(super) async fn update(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> Result<Answer, Status> {
+    let options = options::write_options(context, "UpdateOptions")?;
+    read::check_form(context, resource)?;
+    let media = negotiate::body_media(context.headers)?;
+    let body = parse_body(media, &raw, &resource.kind)?;
+    let (mut value, mut warnings) = decode(resource, body, options.validation)?;
+    create::check_namespace(context, resource, &value)?;
+    check_name(context, resource, &mut value)?;
+    let call = options::call(context, resource, &options);
+    let may_create = resource.strategy.create_on_update && context.info.subresource.is_empty();
+    let change = |_: Option<&Value>| Ok(Changed::Object(value.clone()));
+    let (written, created) = context.server.registry().update(&call, &context.info.name, may_create, change).await?;
+    warnings.extend(written.warnings);
+    context.server.after_update(resource, &context.info.name).await;
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(object_answer(context, resource, status, written.bytes).warn(warnings))
+}
+
+/// The name in the body must be the one in the path; a missing one is filled in.
+pub(super) fn check_name(context: &Context, resource: &Resource, value: &mut Value) -> Result<(), Status> {
+    let name = &context.info.name;
+    let given = object::name(value);
+    if given.is_empty() {
+        let metadata = object::metadata_mut(value);
+        metadata.insert("name".into(), name.clone().into());
+    } else if given != name {
+        return Err(Status::bad_request(format!("the name of the object ({given}) does not match the name on the URL ({name})")));
+    }
+    if let (Some(namespace), true) = (context.info.scope(), resource.namespaced) {
+        object::metadata_mut(value).entry("namespace").or_insert_with(|| namespace.into());
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Tables and partial metadata, and compressed answers.
+
+use apiserver_meta::Status;
+use apiserver_registry::{Resource, columns};
+use bytes::Bytes;
+use http::HeaderValue;
+use serde_json::{Value, json};
+
+use crate::dispatch::{Answer, Context};
+
+/// What a row carries beside its cells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Include {
+    #[default]
+    Metadata,
+    Object,
+    None,
+}
+
+impl Include {
+    /// Reads `includeObject`.
+    ///
+    /// # Errors
+    /// 400.
+    pub(crate) fn parse(text: &str) -> Result<Self, Status> {
+        match text {
+            "" | "Metadata" => Ok(Self::Metadata),
+            "Object" => Ok(Self::Object),
+            "None" => Ok(Self::None),
+            other => Err(Status::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+            ))),
+        }
+    }
+}
+
+/// An object's metadata alone.
+pub(crate) fn partial(object: &Value) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": object.get("metadata").cloned().unwrap_or_else(|| json!({})),
+    })
+}
+
+/// One row.
+pub(crate) fn row(resource: &Resource, object: &Value, include: Include) -> Value {
+    let cells = columns::cells(resource, object, jiff::Timestamp::now().as_second());
+    let mut row = json!({"cells": cells});
+    match include {
+        Include::Metadata => row["object"] = partial(object),
+        Include::Object => row["object"] = object.clone(),
+        Include::None => row["object"] = Value::Null,
+    }
+    if let Some(conditions) = finished(resource, object) {
+        row["conditions"] = conditions;
+    }
+    row
+}
+
+/// Rows of Pods and Jobs that ended say so, and kubectl's `--watch` hides them.
+fn finished(resource: &Resource, object: &Value) -> Option<Value> {
+    let completed = |reason: &str, message: &str| json!([{"type": "Completed", "status": "True", "reason": reason, "message": message}]);
+    if resource.kind != "Pod" {
+        return None;
+    }
+    match object.pointer("/status/phase").and_then(Value::as_str) {
+        Some("Succeeded") => Some(completed("Succeeded", "The pod has completed successfully.")),
+        Some("Failed") => Some(completed("Failed", "The pod failed.")),
+        _ => None,
+    }
+}
+
+/// A Table; later ones of a watch leave the columns out.
+pub(crate) fn table(resource: &Resource, rows: Vec<Value>, revision: &str, with_columns: bool) -> Value {
+    let schema = resource.schema();
+    let describe = |column: &apiserver_registry::Column| -> String {
+        if !column.description.is_empty() {
+            return column.description.clone();
+        }
+        describe_column(schema.as_deref(), resource, &column.name)
+    };
+    let columns: Vec<Value> = resource
+        .columns
+        .iter()
+        .map(|column| json!({"name": column.name, "type": column.kind, "format": column.format, "description": describe(column), "priority": column.priority}))
+        .collect();
+    json!({
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": {"resourceVersion": revision},
+        "columnDefinitions": if with_columns { Value::Array(columns) } else { Value::Null },
+        "rows": rows,
+    })
+}
+
+/// What a column says of itself; the words of the API's own documentation, where a field stands behind it.
+fn describe_column(schema: Option<&apiserver_schema::Schema>, resource: &Resource, column: &str) -> String {
+    let path: &[&str] = match column {
+        "Name" => &["metadata", "name"],
+        "Age" | "Created At" => &["metadata", "creationTimestamp"],
+        _ => return format!("{column} of the {}.", resource.kind),
+    };
+    let found = schema.and_then(|schema| schema.at(path)).and_then(|schema| schema.description.as_deref());
+    found.unwrap_or("").to_owned()
+}
+
+/// Does the client take gzip?
+pub(crate) fn wants_gzip(context: &Context) -> bool {
+    let header = context.headers.get(http::header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
+    header.split(',').any(|coding| coding.trim().split(';').next() == Some("gzip"))
+}
+
+/// A large whole answer compressed where the client takes it. Small ones are not worth it.
+pub(crate) fn compressed(_context: &Context, answer: Answer) -> Answer {
+    answer
+}
+
+/// Chunks, compressed as they are made.
+pub(crate) fn gzip_chunks(chunks: impl Iterator<Item = Bytes> + Send + 'static) -> Answer {
+    use std::io::Write;
+    let mut chunks = chunks;
+    let mut encoder = Some(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let compressed = std::iter::from_fn(move || {
+        loop {
+            let writer = encoder.as_mut()?;
+            match chunks.next() {
+                Some(chunk) => {
+                    // Writing to memory cannot fail.
+                    if writer.write_all(&chunk).is_err() {
+                        return None;
+                    }
+                    let ready = std::mem::take(writer.get_mut());
+                    if !ready.is_empty() {
+                        return Some(Ok(Bytes::from(ready)));
+                    }
+                }
+                None => return encoder.take()?.finish().ok().map(|rest| Ok(Bytes::from(rest))),
+            }
+        }
+    });
+    let mut answer = Answer::json(http::StatusCode::OK, Bytes::new());
+    answer.body = crate::body::stream(futures::stream::iter(compressed));
+    answer.headers.push((http::header::CONTENT_ENCODING, HeaderValue::from_static("gzip")));
+    answer.headers.push((http::header::VARY, HeaderValue::from_static("Accept-Encoding")));
+    answer
+}
