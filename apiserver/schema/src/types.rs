@@ -32,6 +32,11 @@ pub fn kinds() -> impl Iterator<Item = (&'static str, &'static str, &'static str
     index().kinds.iter().map(|((group, version, kind), name)| (*group, *version, *kind, *name))
 }
 
+/// Rows of the list-type table for a definition: field, patch strategy, merge key, list type, keys, map type.
+pub(crate) fn list_facts(name: &str) -> &'static [[&'static str; 6]] {
+    index().lists.get(name).map_or(&[], Vec::as_slice)
+}
+
 /// The node of a definition name; an unknown name accepts anything.
 pub(crate) fn named(name: &'static str) -> Arc<Schema> {
     static TYPES: OnceLock<RwLock<HashMap<&'static str, Arc<Schema>>>> = OnceLock::new();
@@ -102,7 +107,7 @@ fn leaf(name: &str) -> Option<Shape> {
 
 fn object(name: &'static str) -> Object {
     let index = index();
-    let rows = index.lists.get(name).map_or(&[][..], Vec::as_slice);
+    let rows = list_facts(name);
     let atomic = rows.iter().any(|row| row[0] == "(type)" && row[5].contains("atomic"));
     let mut fields = BTreeMap::new();
     for line in index.blocks.get(name).copied().unwrap_or_default().lines() {

@@ -35,10 +35,55 @@ pub(super) struct Identity {
     pub(super) subresource: String,
 }
 
+/// The fields of an entry, parsed only when something looks into them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fields {
+    /// What was read and not yet parsed; `set` is empty meanwhile.
+    raw: Option<Value>,
+    set: FieldSet,
+}
+
+impl Fields {
+    pub(super) fn of(set: FieldSet) -> Self {
+        Self { raw: None, set }
+    }
+
+    /// The parsed set; fields that cannot be read count as none.
+    pub(super) fn set(&mut self) -> &mut FieldSet {
+        if let Some(raw) = self.raw.take() {
+            self.set = FieldSet::from_fields_v1(&raw).unwrap_or_default();
+        }
+        &mut self.set
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match &self.raw {
+            Some(raw) => raw.as_object().is_none_or(Map::is_empty),
+            None => self.set.is_empty(),
+        }
+    }
+
+    /// Takes the paths of another set out, without parsing where there are none of them.
+    pub(super) fn remove(&mut self, other: &FieldSet) {
+        let touched = match &self.raw {
+            Some(raw) => other.touches_fields_v1(raw),
+            None => self.set.touches(other),
+        };
+        if touched {
+            let set = self.set();
+            *set = std::mem::take(set).difference(other);
+        }
+    }
+
+    fn into_fields_v1(self) -> Value {
+        self.raw.unwrap_or_else(|| self.set.to_fields_v1())
+    }
+}
+
 /// What a manager owns.
 #[derive(Clone, Debug)]
 pub(super) struct Owned {
-    pub(super) set: FieldSet,
+    pub(super) fields: Fields,
     pub(super) api_version: String,
     pub(super) time: Option<String>,
 }
@@ -70,43 +115,56 @@ pub(super) fn is_reset(object: &Value) -> bool {
 
 /// Reads the entries of an object; the error says what is wrong with them.
 pub(super) fn read(object: &Value) -> Result<Entries, String> {
+    let mut out = parse(raw(object).cloned().unwrap_or_default())?;
+    for (i, owned) in out.values_mut().enumerate() {
+        let Some(raw) = owned.fields.raw.take() else { continue };
+        let Some(set) = FieldSet::from_fields_v1(&raw) else {
+            return Err(format!("error decoding versioned set from managed fields entry {i}"));
+        };
+        owned.fields.set = set;
+    }
+    Ok(out)
+}
+
+/// Reads a list of entries without looking into their fields.
+pub(super) fn parse(list: Value) -> Result<Entries, String> {
     let mut out = Entries::new();
-    let list = raw(object).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    for (i, entry) in list.iter().enumerate() {
-        let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let operation = match text("operation").as_str() {
+    let Value::Array(list) = list else { return Ok(out) };
+    for (i, mut entry) in list.into_iter().enumerate() {
+        let text = |entry: &Value, name: &str| {
+            entry.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let operation = match text(&entry, "operation").as_str() {
             "Apply" => Operation::Apply,
             "Update" => Operation::Update,
             _ => return Err("operation must be `Apply` or `Update`".to_owned()),
         };
-        let api_version = text("apiVersion");
+        let api_version = text(&entry, "apiVersion");
         if api_version.is_empty() {
             return Err("apiVersion must not be empty".to_owned());
         }
-        match text("fieldsType").as_str() {
+        match text(&entry, "fieldsType").as_str() {
             "FieldsV1" => {}
             "" => return Err(format!("missing fieldsType in managed fields entry {i}")),
             other => return Err(format!("invalid fieldsType {other:?} in managed fields entry {i}")),
         }
-        let fields = entry.get("fieldsV1").unwrap_or(&Value::Null);
-        let Some(set) = FieldSet::from_fields_v1(fields) else {
-            return Err(format!("error decoding versioned set from managed fields entry {i}"));
-        };
         let identity = Identity {
-            manager: text("manager"),
+            manager: text(&entry, "manager"),
             operation,
             api_version: if operation == Operation::Apply { String::new() } else { api_version.clone() },
-            subresource: text("subresource"),
+            subresource: text(&entry, "subresource"),
         };
         let time = entry.get("time").and_then(Value::as_str).map(str::to_owned);
-        out.insert(identity, Owned { set, api_version, time });
+        let raw = entry.get_mut("fieldsV1").map(Value::take).unwrap_or_default();
+        let fields = Fields { raw: Some(raw), set: FieldSet::new() };
+        out.insert(identity, Owned { fields, api_version, time });
     }
     Ok(out)
 }
 
 /// Writes the entries into an object's metadata, in upstream's order; none leaves no list.
-pub(super) fn write(object: &mut Value, entries: &Entries) {
-    let mut sorted: Vec<_> = entries.iter().collect();
+pub(super) fn write(object: &mut Value, entries: Entries) {
+    let mut sorted: Vec<_> = entries.into_iter().collect();
     sorted.sort_by(|(a, x), (b, y)| {
         (a.operation, x.seconds(), &a.manager, &x.api_version, &a.subresource).cmp(&(
             b.operation,
@@ -138,20 +196,20 @@ pub(super) fn set_raw(object: &mut Value, list: Option<Value>) {
     }
 }
 
-fn encode(identity: &Identity, owned: &Owned) -> Value {
+fn encode(identity: Identity, owned: Owned) -> Value {
     let mut entry = Map::new();
-    entry.insert("apiVersion".to_owned(), json!(owned.api_version));
+    entry.insert("apiVersion".to_owned(), Value::String(owned.api_version));
     entry.insert("fieldsType".to_owned(), json!("FieldsV1"));
-    entry.insert("fieldsV1".to_owned(), owned.set.to_fields_v1());
+    entry.insert("fieldsV1".to_owned(), owned.fields.into_fields_v1());
     if !identity.manager.is_empty() {
-        entry.insert("manager".to_owned(), json!(identity.manager));
+        entry.insert("manager".to_owned(), Value::String(identity.manager));
     }
     entry.insert("operation".to_owned(), json!(identity.operation.as_str()));
     if !identity.subresource.is_empty() {
-        entry.insert("subresource".to_owned(), json!(identity.subresource));
+        entry.insert("subresource".to_owned(), Value::String(identity.subresource));
     }
-    if let Some(time) = &owned.time {
-        entry.insert("time".to_owned(), json!(time));
+    if let Some(time) = owned.time {
+        entry.insert("time".to_owned(), Value::String(time));
     }
     Value::Object(entry)
 }

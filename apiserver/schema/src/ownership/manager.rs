@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 
 use super::conflict::{ApplyError, Conflict};
-use super::entries::{self, Entries, Identity, Operation, Owned};
+use super::entries::{self, Entries, Fields, Identity, Operation, Owned};
 use super::merge;
 use super::set::{FieldSet, print_path};
 use super::walk::{self, Comparison, compare, field_set};
@@ -68,8 +68,10 @@ pub fn update(
     };
     let changes = compare(schema, before, new);
     if unchanged && live.is_some() && changes.is_same() && !entries::is_reset(new) {
-        let kept = of_live.cloned();
-        entries::set_raw(new, kept);
+        if theirs != of_live {
+            let kept = of_live.cloned();
+            entries::set_raw(new, kept);
+        }
         return;
     }
     let mut owners = current_owners(live, new, manager);
@@ -78,17 +80,24 @@ pub fn update(
         record(&mut owners, changes, manager, reset);
         cap(&mut owners);
     }
-    entries::write(new, &owners);
+    entries::write(new, owners);
 }
 
 /// The entries a write starts from: what the request says if it is readable, else what the live object has.
 fn current_owners(live: Option<&Value>, new: &Value, manager: &Manager<'_>) -> Entries {
-    let of_live = || live.and_then(|live| entries::read(live).ok()).unwrap_or_default();
+    let of_live = || {
+        let list = live.and_then(entries::raw).cloned().unwrap_or_default();
+        entries::parse(list).unwrap_or_default()
+    };
+    let same = live.is_some_and(|live| entries::raw(live) == entries::raw(new));
     if !manager.subresource.is_empty() {
         return of_live();
     }
     if entries::is_reset(new) {
         return Entries::new();
+    }
+    if same {
+        return of_live();
     }
     match entries::read(new) {
         Ok(owners) if !owners.is_empty() => owners,
@@ -114,9 +123,9 @@ fn record(owners: &mut Entries, changes: Comparison, manager: &Manager<'_>, rese
         return;
     }
     let identity = manager.identity(Operation::Update);
-    let previous = owners.remove(&identity).map(|owned| owned.set).unwrap_or_default();
+    let previous = owners.remove(&identity).map(|mut owned| std::mem::take(owned.fields.set()));
     let owned = Owned {
-        set: previous.union(&own),
+        fields: Fields::of(previous.unwrap_or_default().union(&own)),
         api_version: manager.api_version.to_owned(),
         time: Some(manager.time.to_owned()),
     };
@@ -133,14 +142,10 @@ fn release(owners: &mut Entries, taken: &FieldSet, removed: &FieldSet, except: O
         if Some(identity) == except {
             continue;
         }
-        if owned.set.touches(taken) {
-            owned.set = owned.set.difference(taken);
-        }
-        if owned.set.touches(removed) {
-            owned.set = owned.set.difference(removed);
-        }
+        owned.fields.remove(taken);
+        owned.fields.remove(removed);
     }
-    owners.retain(|_, owned| !owned.set.is_empty());
+    owners.retain(|_, owned| !owned.fields.is_empty());
 }
 
 /// What no manager ever owns.
@@ -196,8 +201,9 @@ fn cap(owners: &mut Entries) {
         {
             owners.insert(bucket.clone(), owned);
         }
-        if let (Some(old), Some(owned)) = (owners.remove(&identity), owners.get_mut(&bucket)) {
-            owned.set = std::mem::take(&mut owned.set).union(&old.set);
+        if let (Some(mut old), Some(owned)) = (owners.remove(&identity), owners.get_mut(&bucket)) {
+            let set = owned.fields.set();
+            *set = std::mem::take(set).union(old.fields.set());
             owned.time = old.time;
         }
         length -= 1;
@@ -263,20 +269,20 @@ fn attempt(
     let merged = merge::merge(schema, live, applied)
         .map_err(|message| ApplyError::Failed(format!("failed to merge config: {message}")))?;
     let identity = manager.identity(Operation::Apply);
-    let last = owners.remove(&identity);
+    let mut last = owners.remove(&identity);
     let owned = Owned {
-        set: without(field_set(schema, applied), reset),
+        fields: Fields::of(without(field_set(schema, applied), reset)),
         api_version: manager.api_version.to_owned(),
         time: last.as_ref().and_then(|last| last.time.clone()),
     };
     owners.insert(identity.clone(), owned);
-    let mut result = prune(schema, merged, &owners, last.as_ref());
+    let mut result = prune(schema, merged, &mut owners, last.as_mut().map(|last| &*last.fields.set()));
 
     let changes = compare(schema, live, &result);
     let removed = without(changes.removed, reset);
     let taken = without(changes.added.union(&changes.modified), reset);
     if !force {
-        let conflicts = conflicts(&owners, &taken, &identity);
+        let conflicts = conflicts(&mut owners, &taken, &identity);
         if !conflicts.is_empty() {
             return Err(ApplyError::Conflicts(conflicts));
         }
@@ -285,13 +291,13 @@ fn attempt(
     entries::set_raw(&mut result, None);
     let noop = same_object(live, &result);
     if let Some(owned) = owners.get_mut(&identity) {
-        owned.set = owned.set.difference(never_owned());
+        owned.fields.remove(never_owned());
         if !noop {
             owned.time = Some(manager.time.to_owned());
         }
     }
-    owners.retain(|_, owned| !owned.set.is_empty());
-    entries::write(&mut result, &owners);
+    owners.retain(|_, owned| !owned.fields.is_empty());
+    entries::write(&mut result, owners);
     Ok(result)
 }
 
@@ -305,24 +311,28 @@ fn same_object(live: &Value, result: &Value) -> bool {
     equal(&live, result)
 }
 
-fn conflicts(owners: &Entries, taken: &FieldSet, except: &Identity) -> Vec<Conflict> {
+fn conflicts(owners: &mut Entries, taken: &FieldSet, except: &Identity) -> Vec<Conflict> {
     let mut out = Vec::new();
-    for (identity, owned) in owners.iter().filter(|(identity, _)| *identity != except) {
-        owned.set.intersection(taken).each(&mut |path| out.push(Conflict::new(identity, print_path(path))));
+    for (identity, owned) in owners.iter_mut().filter(|(identity, _)| *identity != except) {
+        owned
+            .fields
+            .set()
+            .intersection(taken)
+            .each(&mut |path| out.push(Conflict::new(identity, print_path(path))));
     }
     out
 }
 
 /// Removes what the applier set last time, does not set now, and nobody else owns.
-fn prune(schema: &Schema, merged: Value, owners: &Entries, last: Option<&Owned>) -> Value {
-    let Some(last) = last.filter(|last| !last.set.is_empty()) else { return merged };
+fn prune(schema: &Schema, merged: Value, owners: &mut Entries, last: Option<&FieldSet>) -> Value {
+    let Some(last) = last.filter(|last| !last.is_empty()) else { return merged };
     let named = |set: &FieldSet| set.with_named_parents(Some(schema));
-    let last = named(&last.set);
+    let last = named(last);
     let pruned = merge::remove(schema, &merged, &last);
     let merged_set = named(&field_set(schema, &merged));
-    let managed = owners.values().fold(FieldSet::new(), |all, owned| all.union(&owned.set));
+    let managed = owners.values_mut().fold(FieldSet::new(), |all, owned| all.union(owned.fields.set()));
     let kept = named(&field_set(schema, &pruned)).union(&named(&managed));
-    let pruned = merge::remove(schema, &merged, &merged_set.difference(&kept));
+    let pruned = merge::remove(schema, &merged, &merged_set.clone().difference(&kept));
     let pruned_set = named(&field_set(schema, &pruned));
     merge::remove(schema, &merged, &merged_set.difference(&pruned_set).intersection(&last))
 }

@@ -3,8 +3,7 @@
 //! Steps are kept in their encoded form (`f:spec`, `k:{"name":"c"}`, `v:"x"`), so reading and writing FieldsV1 is
 //! a walk without parsing. The set knows nothing of schemas except in `with_named_parents`.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
@@ -13,7 +12,8 @@ use crate::node::{Schema, Shape};
 /// A set of field paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSet {
-    nodes: BTreeMap<String, Node>,
+    /// Sorted by step.
+    nodes: Vec<(Box<str>, Node)>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,16 +41,29 @@ impl FieldSet {
 
     /// Whether nothing is in the set.
     pub fn is_empty(&self) -> bool {
-        self.nodes.values().all(|node| !node.member && node.below.is_empty())
+        self.nodes.iter().all(|(_, node)| !node.member && node.below.is_empty())
+    }
+
+    fn find(&self, step: &str) -> Result<usize, usize> {
+        // Most paths come in order.
+        match self.nodes.last() {
+            Some((last, _)) if **last < *step => Err(self.nodes.len()),
+            _ => self.nodes.binary_search_by(|(own, _)| (**own).cmp(step)),
+        }
+    }
+
+    fn get(&self, step: &str) -> Option<&Node> {
+        self.find(step).ok().map(|at| &self.nodes[at].1)
     }
 
     /// Adds a path of encoded steps.
     pub fn insert<S: AsRef<str>>(&mut self, path: &[S]) {
         let Some((first, rest)) = path.split_first() else { return };
-        let node = match self.nodes.get_mut(first.as_ref()) {
-            Some(node) => node,
-            None => self.nodes.entry(first.as_ref().to_owned()).or_default(),
-        };
+        let at = self.find(first.as_ref()).unwrap_or_else(|at| {
+            self.nodes.insert(at, (first.as_ref().into(), Node::default()));
+            at
+        });
+        let node = &mut self.nodes[at].1;
         match rest {
             [] => node.member = true,
             rest => node.below.insert(rest),
@@ -58,72 +71,83 @@ impl FieldSet {
     }
 
     pub(crate) fn has_step(&self, step: &str) -> bool {
-        self.nodes.get(step).is_some_and(|node| node.member)
+        self.get(step).is_some_and(|node| node.member)
     }
 
     pub(crate) fn below(&self, step: &str) -> Option<&FieldSet> {
-        self.nodes.get(step).map(|node| &node.below).filter(|set| !set.is_empty())
+        self.get(step).map(|node| &node.below).filter(|set| !set.is_empty())
     }
 
-    fn put(&mut self, step: &str, member: bool, below: FieldSet) {
+    /// Adds a step behind all others.
+    fn push(&mut self, step: Box<str>, member: bool, below: FieldSet) {
         if member || !below.nodes.is_empty() {
-            self.nodes.insert(step.to_owned(), Node { member, below });
+            self.nodes.push((step, Node { member, below }));
         }
     }
 
     /// Everything in either set.
-    pub fn union(mut self, other: &Self) -> Self {
-        for (step, node) in &other.nodes {
-            match self.nodes.entry(step.clone()) {
-                Entry::Vacant(slot) => {
-                    slot.insert(node.clone());
+    pub fn union(self, other: &Self) -> Self {
+        if other.nodes.is_empty() {
+            return self;
+        }
+        let mut out = Vec::with_capacity(self.nodes.len() + other.nodes.len());
+        let mut own = self.nodes.into_iter().peekable();
+        let mut theirs = other.nodes.iter().peekable();
+        loop {
+            let order = match (own.peek(), theirs.peek()) {
+                (Some((a, _)), Some((b, _))) => a.cmp(b),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return Self { nodes: out },
+            };
+            let a = if order.is_le() { own.next() } else { None };
+            let b = if order.is_ge() { theirs.next() } else { None };
+            match (a, b) {
+                (Some((step, a)), Some((_, b))) => {
+                    let below = a.below.union(&b.below);
+                    out.push((step, Node { member: a.member || b.member, below }));
                 }
-                Entry::Occupied(mut slot) => {
-                    let own = slot.get_mut();
-                    own.member |= node.member;
-                    own.below = std::mem::take(&mut own.below).union(&node.below);
-                }
+                (Some(a), None) => out.push(a),
+                (None, Some(b)) => out.push(b.clone()),
+                (None, None) => {}
             }
         }
-        self
     }
 
     /// Everything in both sets.
     pub fn intersection(&self, other: &Self) -> Self {
         let mut out = Self::new();
-        let (small, large) =
-            if self.nodes.len() <= other.nodes.len() { (self, other) } else { (other, self) };
-        for (step, a) in &small.nodes {
-            if let Some(b) = large.nodes.get(step) {
-                out.put(step, a.member && b.member, a.below.intersection(&b.below));
+        for (step, a) in &self.nodes {
+            if let Some(b) = other.get(step) {
+                out.push(step.clone(), a.member && b.member, a.below.intersection(&b.below));
             }
         }
         out
     }
 
     /// Everything in this set that is not in the other; a parent in the other set leaves children here alone.
-    pub fn difference(&self, other: &Self) -> Self {
-        let mut out = Self::new();
-        for (step, a) in &self.nodes {
-            match other.nodes.get(step) {
-                None => out.put(step, a.member, a.below.clone()),
-                Some(b) => out.put(step, a.member && !b.member, a.below.difference(&b.below)),
+    pub fn difference(mut self, other: &Self) -> Self {
+        self.nodes.retain_mut(|(step, own)| {
+            if let Some(gone) = other.get(step) {
+                own.member &= !gone.member;
+                own.below = std::mem::take(&mut own.below).difference(&gone.below);
             }
-        }
-        out
+            own.member || !own.below.nodes.is_empty()
+        });
+        self
     }
 
     /// Like `difference`, but a path in the other set takes everything below it along.
-    pub fn recursive_difference(&self, other: &Self) -> Self {
-        let mut out = Self::new();
-        for (step, a) in &self.nodes {
-            match other.nodes.get(step) {
-                None => out.put(step, a.member, a.below.clone()),
-                Some(b) if b.member => {}
-                Some(b) => out.put(step, a.member, a.below.recursive_difference(&b.below)),
+    pub fn recursive_difference(mut self, other: &Self) -> Self {
+        self.nodes.retain_mut(|(step, own)| match other.get(step) {
+            Some(gone) if gone.member => false,
+            Some(gone) => {
+                own.below = std::mem::take(&mut own.below).recursive_difference(&gone.below);
+                own.member || !own.below.nodes.is_empty()
             }
-        }
-        out
+            None => true,
+        });
+        self
     }
 
     /// Whether both sets share a path.
@@ -131,7 +155,19 @@ impl FieldSet {
         let (small, large) =
             if self.nodes.len() <= other.nodes.len() { (self, other) } else { (other, self) };
         small.nodes.iter().any(|(step, a)| {
-            large.nodes.get(step).is_some_and(|b| (a.member && b.member) || a.below.touches(&b.below))
+            large.get(step).is_some_and(|b| (a.member && b.member) || a.below.touches(&b.below))
+        })
+    }
+
+    /// Whether a FieldsV1 value has a path of this set.
+    pub(crate) fn touches_fields_v1(&self, value: &Value) -> bool {
+        let Value::Object(map) = value else { return false };
+        self.nodes.iter().any(|(step, node)| match map.get(&**step) {
+            Some(found @ Value::Object(below)) => {
+                let member = below.is_empty() || below.contains_key(".");
+                (node.member && member) || node.below.touches_fields_v1(found)
+            }
+            _ => false,
         })
     }
 
@@ -141,7 +177,8 @@ impl FieldSet {
         for (step, node) in &self.nodes {
             let (declared, below) = descend(schema, step);
             let has_below = !node.below.nodes.is_empty();
-            out.put(step, node.member || (has_below && declared), node.below.with_named_parents(below));
+            let below = node.below.with_named_parents(below);
+            out.push(step.clone(), node.member || (has_below && declared), below);
         }
         out
     }
@@ -166,18 +203,19 @@ impl FieldSet {
 
     /// The FieldsV1 form.
     pub fn to_fields_v1(&self) -> Value {
+        Value::Object(self.encode(false))
+    }
+
+    fn encode(&self, dot: bool) -> Map<String, Value> {
         let mut map = Map::new();
-        for (step, node) in &self.nodes {
-            let mut below = match node.below.to_fields_v1() {
-                Value::Object(below) => below,
-                _ => Map::new(),
-            };
-            if node.member && !below.is_empty() {
-                below.insert(".".to_owned(), Value::Object(Map::new()));
-            }
-            map.insert(step.clone(), Value::Object(below));
+        if dot {
+            map.insert(".".to_owned(), Value::Object(Map::new()));
         }
-        Value::Object(map)
+        for (step, node) in &self.nodes {
+            let dot = node.member && !node.below.nodes.is_empty();
+            map.insert(step.to_string(), Value::Object(node.below.encode(dot)));
+        }
+        map
     }
 
     /// Reads FieldsV1. Steps of unknown kinds are dropped, malformed ones make the whole unreadable.
@@ -190,7 +228,7 @@ impl FieldSet {
     }
 
     fn read(map: &Map<String, Value>) -> Option<Self> {
-        let mut out = Self::new();
+        let mut out = Self { nodes: Vec::with_capacity(map.len()) };
         for (step, value) in map {
             if step == "." {
                 continue;
@@ -203,13 +241,10 @@ impl FieldSet {
                 "i" => drop(rest.parse::<i64>().ok()?),
                 _ => continue,
             }
-            let below = match value {
-                Value::Object(below) => below,
-                _ => return None,
-            };
+            let below = value.as_object()?;
             let set = Self::read(below)?;
             let member = below.contains_key(".") || set.nodes.is_empty();
-            out.put(step, member, set);
+            out.push(step.as_str().into(), member, set);
         }
         Some(out)
     }
@@ -285,8 +320,8 @@ mod tests {
     fn algebra() {
         let a = set(json!({"f:a": {".": {}, "f:b": {}}, "f:c": {}}));
         let b = set(json!({"f:a": {}}));
-        assert_eq!(a.difference(&b), set(json!({"f:a": {"f:b": {}}, "f:c": {}})));
-        assert_eq!(a.recursive_difference(&b), set(json!({"f:c": {}})));
+        assert_eq!(a.clone().difference(&b), set(json!({"f:a": {"f:b": {}}, "f:c": {}})));
+        assert_eq!(a.clone().recursive_difference(&b), set(json!({"f:c": {}})));
         assert_eq!(a.intersection(&b), b);
         assert_eq!(b.clone().union(&a), a);
         assert!(a.touches(&b) && !b.touches(&set(json!({"f:c": {}}))));
