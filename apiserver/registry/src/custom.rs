@@ -15,6 +15,8 @@ use crate::strategy;
 pub struct CustomVersion {
     pub definition: String,
     pub schema: Arc<Schema>,
+    /// The schema as the definition writes it, for OpenAPI.
+    pub published: Value,
     pub has_status: bool,
     pub scale: Option<ScalePaths>,
     /// Paths a field selector may name, without the leading dot.
@@ -111,6 +113,7 @@ fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Optio
         custom: Some(Arc::new(CustomVersion {
             definition: object::name(definition).to_owned(),
             schema,
+            published: version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or(Value::Null),
             has_status: status,
             scale,
             selectable_fields: selectable.map(|field| text(field, "jsonPath").trim_start_matches('.').to_owned()).collect(),

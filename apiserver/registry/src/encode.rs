@@ -29,7 +29,7 @@ fn write_json(bytes: &mut Vec<u8>, value: &Value) {
 }
 
 /// Parses stored bytes and drops the revision: what an update compares with.
-pub fn without_revision(mut object: Value) -> Value {
+pub(crate) fn without_revision(mut object: Value) -> Value {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");
     }

@@ -29,4 +29,4 @@ pub use encode::document;
 pub use fields::{check as check_field_selector, of as selectable_fields};
 pub use list::{Listing, Page, Selectors, identity};
 pub use registry::{Call, Registry, Written, now, random_suffix};
-pub use update::{Changed, Preconditions};
+pub use update::{Changed, Preconditions, reset_fields};

@@ -282,7 +282,7 @@ fn generation_moves(call: &Call, new: &Value, old: &Value) -> bool {
 }
 
 /// Fields a verb sets back, so that nobody comes to own them through it.
-pub(crate) fn reset_fields(resource: &Resource, subresource: &str) -> &'static FieldSet {
+pub fn reset_fields(resource: &Resource, subresource: &str) -> &'static FieldSet {
     static NONE: OnceLock<FieldSet> = OnceLock::new();
     static STATUS: OnceLock<FieldSet> = OnceLock::new();
     static SPEC: OnceLock<FieldSet> = OnceLock::new();

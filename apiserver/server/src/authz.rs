@@ -47,6 +47,7 @@ pub(crate) struct Index {
 
 #[derive(Debug)]
 struct Binding {
+    name: String,
     /// Empty for cluster role bindings.
     namespace: String,
     role: String,
@@ -60,6 +61,26 @@ pub(crate) struct Rule {
     resources: Vec<String>,
     names: Vec<String>,
     urls: Vec<String>,
+}
+
+impl Binding {
+    fn describe(&self, subject: &Value) -> String {
+        let text = |member: &str| subject[member].as_str().unwrap_or("");
+        let shown = match text("kind") {
+            "ServiceAccount" => {
+                let namespace = subject["namespace"].as_str().unwrap_or(&self.namespace);
+                format!("ServiceAccount \"{}/{namespace}\"", text("name"))
+            }
+            kind => format!("{kind} {:?}", text("name")),
+        };
+        let (role_namespace, role) = self.role.split_once('/').unwrap_or(("", &self.role));
+        let role_kind = if role_namespace.is_empty() { "ClusterRole" } else { "Role" };
+        if self.namespace.is_empty() {
+            format!("RBAC: allowed by ClusterRoleBinding {:?} of {role_kind} {role:?} to {shown}", self.name)
+        } else {
+            format!("RBAC: allowed by RoleBinding \"{}/{}\" of {role_kind} {role:?} to {shown}", self.name, self.namespace)
+        }
+    }
 }
 
 impl Rule {
@@ -113,11 +134,26 @@ impl Index {
             let role_namespace = if binding["roleRef"]["kind"] == "Role" { namespace.as_str() } else { "" };
             index.bindings.push(Binding {
                 role: format!("{role_namespace}/{}", binding["roleRef"]["name"].as_str().unwrap_or("")),
+                name: binding["metadata"]["name"].as_str().unwrap_or("").to_owned(),
                 subjects: binding["subjects"].as_array().cloned().unwrap_or_default(),
                 namespace,
             });
         }
         index
+    }
+
+    fn reason(&self, user: &User, wanted: &Attributes) -> Option<String> {
+        for binding in &self.bindings {
+            if !binding.namespace.is_empty() && Some(binding.namespace.as_str()) != wanted.namespace {
+                continue;
+            }
+            let Some(subject) = binding.subjects.iter().find(|subject| applies(subject, &binding.namespace, user)) else { continue };
+            let rules = self.rules.get(&binding.role).map_or(&[][..], Vec::as_slice);
+            if rules.iter().any(|rule| rule.allows(wanted)) {
+                return Some(binding.describe(subject));
+            }
+        }
+        None
     }
 
     /// The rules that hold for a user in a namespace (and cluster-wide).
@@ -165,6 +201,14 @@ impl Rbac {
         let built = Arc::new(Index::build(&states));
         *index = Some((stamp, built.clone()));
         built
+    }
+
+    /// Why the user may do this: the binding and role, as access reviews print them; empty for the masters.
+    pub(crate) fn reason(&self, registry: &Registry, user: &User, wanted: &Attributes) -> Option<String> {
+        if user.is_in("system:masters") {
+            return Some(String::new());
+        }
+        self.index(registry).reason(user, wanted)
     }
 
     /// May the user do this?

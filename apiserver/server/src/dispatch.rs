@@ -5,7 +5,8 @@ use apiserver_registry::Resource;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http_body::Body;
+use http_body_util::BodyExt;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -93,6 +94,9 @@ pub(crate) async fn answer(server: &ApiServer, request: Request<RequestBody>, ce
 
 /// The answer of a Status.
 pub(crate) fn failure(accepted: Accepted, status: &Status) -> Answer {
+    if status.reason == PAGE_NOT_FOUND {
+        return Answer::text(StatusCode::NOT_FOUND, status.message.clone());
+    }
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = Answer::value(code, accepted, &status.to_json());
     if let Some(seconds) = status.retry_after_s {
@@ -124,14 +128,20 @@ fn respond(answer: Answer) -> Response<ResponseBody> {
 ///
 /// # Errors
 /// 413 past the limit, 400 where it breaks off.
-pub(crate) async fn collect(body: RequestBody) -> Result<Bytes, Status> {
-    match Limited::new(body, limits::BODY_BYTES_MAX).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Status::too_large(format!("Request entity too large: limit is {}", limits::BODY_BYTES_MAX)))
+pub(crate) async fn collect(mut body: RequestBody) -> Result<Bytes, Status> {
+    let mut whole = bytes::BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
+        let Ok(chunk) = frame.into_data() else { continue };
+        if whole.len() + chunk.len() > limits::BODY_BYTES_MAX {
+            return Err(Status::too_large(format!("Request entity too large: limit is {}", limits::BODY_BYTES_MAX)));
         }
-        Err(error) => Err(Status::bad_request(format!("the body could not be read: {error}"))),
+        if whole.is_empty() && body.is_end_stream() {
+            return Ok(chunk);
+        }
+        whole.extend_from_slice(&chunk);
     }
+    Ok(whole.freeze())
 }
 
 async fn route(
@@ -227,7 +237,7 @@ fn unknown_resource(server: &ApiServer, info: &RequestInfo) -> Status {
 }
 
 /// Marks the plain-text 404; [`failure`] never sees it as JSON.
-fn page_not_found() -> Status {
+pub(crate) fn page_not_found() -> Status {
     Status::new(404, PAGE_NOT_FOUND, "404 page not found\n")
 }
 

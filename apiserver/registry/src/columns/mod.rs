@@ -172,6 +172,14 @@ pub fn human_duration(seconds: i64) -> String {
     }
 }
 
+/// A label selector as text; empty for none. Plain maps (ReplicationControllers) are taken too.
+pub fn selector(selector: &Value) -> String {
+    match selector_text(selector) {
+        text if text == "<none>" => String::new(),
+        text => text,
+    }
+}
+
 /// `metav1.FormatLabelSelector`, and `<none>` of nothing.
 pub(crate) fn selector_text(selector: &Value) -> String {
     let mut terms: Vec<String> = Vec::new();

@@ -73,8 +73,11 @@ async fn route(
     if !known || !resource.has_verb(&info.verb) {
         return Err(method_not_allowed());
     }
-    if let Some(answer) = reviews::answer(&context, resource, &body_of_review(resource)) {
-        return answer(context, collect(body).await?).await;
+    if let Some(handler) = reviews::answer(&context, resource) {
+        return handler(context, collect(body).await?).await;
+    }
+    if resource.kind == "Binding" && resource.group.is_empty() {
+        return subresources::bind_from_collection(&context, &collect(body).await?).await;
     }
     match info.verb.as_str() {
         "get" => read::get(&context, resource),
@@ -87,10 +90,6 @@ async fn route(
         "deletecollection" => delete::delete_collection(&context, resource, collect(body).await?).await,
         _ => Err(method_not_allowed()),
     }
-}
-
-fn body_of_review(resource: &Resource) -> String {
-    resource.kind.clone()
 }
 
 /// The stored bytes of an object as the client of this version and form sees them.
