@@ -279,8 +279,10 @@ impl Exchange<'_> {
                         .refuse(StatusCode::BAD_GATEWAY, format!("target closed the connection: {error}"));
                 }
                 Err(_) => {
-                    return self
-                        .refuse(StatusCode::GATEWAY_TIMEOUT, "target did not answer within the idle timeout");
+                    return self.refuse(
+                        StatusCode::GATEWAY_TIMEOUT,
+                        "target did not answer within the idle timeout",
+                    );
                 }
             }
         }
