@@ -83,6 +83,7 @@ pub static CUSTOM: Strategy = Strategy { unconditional_update: false, generation
 static PLAIN_KIND: Strategy = PLAIN;
 static WITH_STATUS: Strategy = Strategy { status: true, ..PLAIN };
 static WITH_STATUS_AND_GENERATION: Strategy = Strategy { status: true, generation: true, ..PLAIN };
+static API_SERVICE: Strategy = Strategy { status: true, name_rule: names::path_segment, ..PLAIN };
 static WITH_GENERATION: Strategy = Strategy { generation: true, ..PLAIN };
 
 /// The strategy of a built-in kind.
@@ -120,8 +121,8 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         | ("certificates.k8s.io", "CertificateSigningRequest")
         | ("networking.k8s.io", "ServiceCIDR")
         | ("storage.k8s.io", "VolumeAttachment")
-        | ("resource.k8s.io", "ResourceClaim")
-        | ("apiregistration.k8s.io", "APIService") => &WITH_STATUS,
+        | ("resource.k8s.io", "ResourceClaim") => &WITH_STATUS,
+        ("apiregistration.k8s.io", "APIService") => &API_SERVICE,
         ("policy", "PodDisruptionBudget")
         | ("flowcontrol.apiserver.k8s.io", _)
         | ("apiextensions.k8s.io", "CustomResourceDefinition")
