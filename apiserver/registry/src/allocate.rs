@@ -62,13 +62,14 @@ pub(crate) struct Claim {
     registry: Option<Registry>,
     ips: Vec<Ipv4Addr>,
     ports: Vec<u16>,
+    dry_run: bool,
     /// What the write lets go of, once it succeeded.
     freed: (Vec<Ipv4Addr>, Vec<u16>),
 }
 
 impl Claim {
     pub(crate) fn nothing() -> Self {
-        Self { registry: None, ips: Vec::new(), ports: Vec::new(), freed: (Vec::new(), Vec::new()) }
+        Self { registry: None, ips: Vec::new(), ports: Vec::new(), dry_run: false, freed: (Vec::new(), Vec::new()) }
     }
 
     /// The write succeeded.
@@ -177,6 +178,7 @@ impl Registry {
         }
         let mut claim = Claim::nothing();
         claim.registry = Some(self.clone());
+        claim.dry_run = call.dry_run;
         let outcome = {
             let mut allocator = self.allocator();
             claim_ips(&mut allocator, &mut claim, key, service, old)
@@ -233,6 +235,8 @@ fn claim_ips(allocator: &mut Allocator, claim: &mut Claim, key: &Owner, service:
             let refuse = |why: String| FieldError::invalid("spec.clusterIPs", &json!(given), why);
             match allocator.ips.get(&ip) {
                 Some(owner) if owner == key => {}
+                // A dry run is not held against what is taken.
+                Some(_) if claim.dry_run => {}
                 Some(_) => return Err(refuse(format!("failed to allocate IP {ip}: provided IP is already allocated"))),
                 None if allocator.ranges.contains(ip) => {
                     allocator.ips.insert(ip, key.clone());

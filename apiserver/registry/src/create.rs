@@ -62,6 +62,7 @@ impl Registry {
                 map.remove("status");
             }
         }
+        (strategy.default)(&mut value);
         (strategy.prepare_create)(&mut value);
         custom::prepare_create(resource, &mut value, &time);
         (strategy.default)(&mut value);

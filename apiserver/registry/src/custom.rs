@@ -104,7 +104,19 @@ fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Optio
     let (columns, column_paths) = columns(version);
     let deprecation = (version["deprecated"] == json!(true)).then(|| match version.get("deprecationWarning").and_then(Value::as_str) {
         Some(warning) => warning.to_owned(),
-        None => format!("{group}/{name} {kind} is deprecated"),
+        None => {
+            // The hint names the newest served version that is not deprecated.
+            let mut better: Vec<&str> = versions(definition)
+                .filter(|other| other["served"] == json!(true) && other["deprecated"] != json!(true))
+                .map(|other| text(other, "name"))
+                .filter(|other| crate::catalogue::compare_versions(other, &name).is_lt())
+                .collect();
+            better.sort_by(|a, b| crate::catalogue::compare_versions(a, b));
+            match better.first() {
+                Some(other) => format!("{group}/{name} {kind} is deprecated; use {group}/{other} {kind}"),
+                None => format!("{group}/{name} {kind} is deprecated"),
+            }
+        }
     });
     let selectable = version.get("selectableFields").and_then(Value::as_array).into_iter().flatten();
     Some(Resource {
@@ -156,7 +168,7 @@ fn columns(version: &Value) -> (Vec<Column>, Vec<String>) {
         Some(list) => {
             for entry in list {
                 let priority = entry.get("priority").and_then(Value::as_i64).unwrap_or(0) as i32;
-                columns.push(column(text(entry, "name"), text(entry, "type"), text(entry, "format"), priority, text(entry, "description")));
+                columns.push(column(text(entry, "name"), text(entry, "type"), text(entry, "format"), priority, &description(entry)));
                 paths.push(text(entry, "jsonPath").to_owned());
             }
         }
@@ -166,6 +178,13 @@ fn columns(version: &Value) -> (Vec<Column>, Vec<String>) {
         }
     }
     (columns, paths)
+}
+
+fn description(column: &Value) -> String {
+    match text(column, "description") {
+        "" => format!("Custom resource definition column (in JSONPath format): {}", text(column, "jsonPath")),
+        text => text.to_owned(),
+    }
 }
 
 fn is_definition(resource: &Resource) -> bool {
@@ -229,7 +248,7 @@ pub fn established(definition: &Value, taken: bool, time: &str) -> Option<Value>
     let condition = |kind: &str, status: &str, reason: &str, message: &str| {
         let old = definition.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten().find(|old| old["type"] == kind);
         let since = old.filter(|old| old["status"] == status).map_or_else(|| json!(time), |old| old["lastTransitionTime"].clone());
-        json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since, "observedGeneration": definition["metadata"]["generation"]})
+        json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since})
     };
     if taken {
         let message = format!("{:?} is already in use", text(names, "plural"));

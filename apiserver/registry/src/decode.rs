@@ -103,6 +103,11 @@ fn check_kind(resource: &Resource, gvk: &GroupVersionKind, value: &Value) -> Res
         if kind.is_empty() {
             return Err(Status::bad_request(format!("Object 'Kind' is missing in '{value}'")));
         }
+        if kind != gvk.kind && api_version == gvk.api_version() {
+            let error = apiserver_meta::field::FieldError::invalid("kind", &kind.into(), format!("must be {}", gvk.kind));
+            let sent = GroupVersionKind { kind: kind.to_owned(), ..gvk.clone() };
+            return Err(Status::invalid(&sent, crate::object::name(value), &[error]));
+        }
         if api_version.is_empty() {
             return Err(Status::bad_request("the object provided is unrecognized (must be of type ".to_owned() + &gvk.kind + "): Object 'apiVersion' is missing"));
         }

@@ -80,7 +80,7 @@ impl Registry {
             self.after_write(call);
             if removes {
                 self.release_service(call, &key);
-                return Ok(Deleted { bytes: current.bytes().clone(), gone: true });
+                return Ok(Deleted { bytes: last_state(&old, entry.revision), gone: true });
             }
             return Ok(Deleted { bytes: entry.value.bytes, gone: false });
         }
@@ -116,6 +116,15 @@ impl Registry {
         }
         Ok((self.cache().revision(), left))
     }
+}
+
+/// The object as its deletion answers it: at the deletion's revision, its grace period over.
+fn last_state(old: &Value, revision: u64) -> Bytes {
+    let mut last = old.clone();
+    if object::is_deleting(old) {
+        object::metadata_mut(&mut last).insert("deletionGracePeriodSeconds".into(), 0.into());
+    }
+    with_revision(&last, revision)
 }
 
 fn check_preconditions(call: &Call, name: &str, old: &Value, options: &DeleteOptions) -> Result<(), Status> {

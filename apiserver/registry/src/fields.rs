@@ -50,8 +50,9 @@ pub fn check(resource: &Resource, selector: &FieldSelector) -> Result<(), String
             continue;
         }
         let own = FIELDS.iter().any(|(group, kind, _)| *group == resource.group && *kind == resource.kind);
+        let path_is_meta = path.starts_with("metadata.");
         let labelled = LABEL_WORDING.contains(&(resource.group.as_str(), resource.kind.as_str()));
-        return Err(if own || labelled || resource.is_custom() {
+        return Err(if (own || labelled) && !path_is_meta || resource.is_custom() {
             format!("field label not supported: {path}")
         } else {
             format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")

@@ -119,7 +119,7 @@ impl Registry {
 }
 
 /// What a client gets for a revision the cache can't serve.
-pub(crate) fn cache_error(error: &CacheError) -> Status {
+pub fn cache_error(error: &CacheError) -> Status {
     match error {
         CacheError::Expired { asked, oldest } => Status::too_old(*asked, *oldest),
         CacheError::Future { asked, current } => {

@@ -86,8 +86,6 @@ pub fn fill_for_create(resource: &Resource, object: &mut Value, uid: &str, now: 
     metadata.insert("creationTimestamp".into(), now.into());
     if has_generation {
         metadata.insert("generation".into(), 1.into());
-    } else {
-        metadata.remove("generation");
     }
 }
 
@@ -189,13 +187,15 @@ pub fn validate_update(object: &Value, old: &Value) -> Vec<FieldError> {
             .map(|finalizer| format!("{finalizer:?}"))
             .collect();
         if !added.is_empty() {
-            errors.push(FieldError::forbidden(
+            // Upstream checks this twice on its way.
+            let refused = FieldError::forbidden(
                 "metadata.finalizers",
                 format!(
                     "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
                     added.join(", ")
                 ),
-            ));
+            );
+            errors.extend([refused.clone(), refused]);
         }
     }
     validate_common(object, &mut errors);
@@ -206,8 +206,8 @@ fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
     let metadata = metadata(object);
     validate_labels(metadata.get("labels"), "metadata.labels", errors);
     validate_annotations(metadata.get("annotations"), errors);
-    for (i, owner) in metadata.get("ownerReferences").and_then(Value::as_array).into_iter().flatten().enumerate() {
-        validate_owner(owner, &format!("metadata.ownerReferences[{i}]"), errors);
+    for owner in metadata.get("ownerReferences").and_then(Value::as_array).into_iter().flatten() {
+        validate_owner(owner, "metadata.ownerReferences", errors);
     }
     let owners = metadata.get("ownerReferences").and_then(Value::as_array).into_iter().flatten();
     let controllers: Vec<&str> = owners
@@ -227,9 +227,10 @@ fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
         for problem in names::qualified_name(finalizer) {
             errors.push(FieldError::invalid("metadata.finalizers", &finalizer.into(), problem));
         }
+        let index = finalizers(object).iter().position(|known| *known == finalizer).unwrap_or(0);
         if !finalizer.contains('/') && !["foregroundDeletion", "orphan", "kubernetes"].contains(&finalizer) {
             errors.push(FieldError::invalid(
-                "metadata.finalizers",
+                format!("metadata.finalizers[{index}]"),
                 &finalizer.into(),
                 "name is neither a standard finalizer name nor is it fully qualified",
             ));
@@ -264,8 +265,8 @@ fn validate_annotations(annotations: Option<&Value>, errors: &mut Vec<FieldError
 
 fn validate_owner(owner: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let text = |member: &str| owner.get(member).and_then(Value::as_str).unwrap_or("");
-    if text("apiVersion").is_empty() {
-        errors.push(FieldError::invalid(format!("{path}.apiVersion"), &"".into(), "version must not be empty"));
+    if text("apiVersion").is_empty() || text("apiVersion").matches('/').count() > 1 {
+        errors.push(FieldError::invalid(format!("{path}.apiVersion"), &text("apiVersion").into(), "version must not be empty"));
     }
     for (member, problem) in
         [("kind", "must not be empty"), ("name", "must not be empty"), ("uid", "must not be empty")]
@@ -275,7 +276,7 @@ fn validate_owner(owner: &Value, path: &str, errors: &mut Vec<FieldError>) {
         }
     }
     if text("apiVersion") == "v1" && text("kind") == "Event" {
-        errors.push(FieldError::invalid(path, &"v1, Kind=Event".into(), "is disallowed from being an owner"));
+        errors.push(FieldError::invalid(path, owner, "/v1, Kind=Event is disallowed from being an owner"));
     }
 }
 

@@ -89,7 +89,7 @@ impl Registry {
                 self.after_write(call);
                 if finished {
                     self.release_service(call, &key);
-                    return Ok((Written { bytes: with_revision(&stored, entry.revision), warnings }, false));
+                    return Ok((Written { bytes: with_revision(&stored, current.revision()), warnings }, false));
                 }
                 return Ok((Written { bytes: entry.value.bytes, warnings }, false));
             }
@@ -114,11 +114,13 @@ impl Registry {
         }
         match object::text(new, "resourceVersion") {
             "" | "0" => {
-                if call.resource.strategy.unconditional_update {
+                if call.resource.strategy.unconditional_update || call.subresource == "scale" {
                     Ok(false)
                 } else {
                     let error = FieldError::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
-                    Err(Status::invalid(&call.resource.gvk(), name, &[error]))
+                    // Named after the resource, not the kind: the store refuses, not the validation.
+                    let what = apiserver_meta::GroupVersionKind { kind: gr.resource.clone(), ..call.resource.gvk() };
+                    Err(Status::invalid(&what, name, &[error]))
                 }
             }
             version => match version.parse::<u64>() {

@@ -27,6 +27,7 @@ pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
     };
     if path.starts_with("//") || !known {
         return Err(match parts.as_slice() {
+            ["api", _] => crate::dispatch::not_found_here(),
             ["apis", group, _] if catalogue.group(group).is_some_and(|found| !is_custom(&catalogue, found)) => crate::dispatch::not_found_here(),
             _ => page_not_found(),
         });
@@ -40,7 +41,7 @@ pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
     {
         return Ok(answer);
     }
-    context.accepted = negotiate::accept(context.headers, context.accepted.pretty, false)?;
+    context.accepted = negotiate::accept(context.headers, context.accepted.pretty, false, false)?;
     let value = match parts.as_slice() {
         [""] => paths(&catalogue),
         ["api"] => json!({

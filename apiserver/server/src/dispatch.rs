@@ -83,10 +83,15 @@ pub(crate) async fn answer(server: &ApiServer, request: Request<RequestBody>, ce
     let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let parts = parts;
     // Errors are written as the client wants, where that can be understood at all.
-    let accepted = negotiate::accept(&parts.headers, pretty, false).map_or(
+    let accepted = negotiate::accept(&parts.headers, pretty, false, false).map_or(
         Accepted { media: Media::Json, form: Form::Object, pretty },
         |accepted| Accepted { form: Form::Object, ..accepted },
     );
+    // The body is read before anything is refused: a client that still writes would see a broken connection.
+    let body = match collect(body).await {
+        Ok(bytes) => full(bytes),
+        Err(status) => return respond(failure(accepted, &status)),
+    };
     let outcome = route(server, &parts, &info, &query, body, certificate, upgrade).await;
     let outcome = outcome.unwrap_or_else(|status| failure(accepted, &status));
     respond(outcome)
@@ -170,7 +175,7 @@ async fn route(
         return Err(unknown_resource(server, info));
     };
     if !matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
-        context.accepted = negotiate::accept(&parts.headers, plain.pretty, info.verb == "watch")?;
+        context.accepted = negotiate::accept(&parts.headers, plain.pretty, info.verb == "watch", matches!(info.verb.as_str(), "list" | "watch"))?;
     }
     check_place(info, &resource)?;
     handlers::dispatch(context, &resource, body, upgrade).await
@@ -230,7 +235,7 @@ fn unknown_resource(server: &ApiServer, info: &RequestInfo) -> Status {
     let catalogue = server.registry().catalogue();
     let known = !catalogue.resources(&info.group, &info.version).is_empty();
     let custom = catalogue.resources(&info.group, &info.version).iter().any(|row| row.is_custom());
-    if !known || custom {
+    if (!known && !info.group.is_empty()) || custom {
         return page_not_found();
     }
     not_found_here()

@@ -7,6 +7,7 @@ mod authn;
 mod authz;
 mod body;
 mod bootstrap;
+mod column_texts;
 mod discovery;
 mod dispatch;
 mod handlers;

@@ -73,7 +73,7 @@ fn entries(header: &str) -> Vec<Entry<'_>> {
 ///
 /// # Errors
 /// 406 where none of the accepted ones can be made.
-pub(crate) fn accept(headers: &HeaderMap, pretty: bool, watch: bool) -> Result<Accepted, Status> {
+pub(crate) fn accept(headers: &HeaderMap, pretty: bool, watch: bool, streams: bool) -> Result<Accepted, Status> {
     let header = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let plain = Accepted { media: Media::Json, form: Form::Object, pretty };
     if header.trim().is_empty() {
@@ -81,7 +81,7 @@ pub(crate) fn accept(headers: &HeaderMap, pretty: bool, watch: bool) -> Result<A
     }
     for entry in entries(header) {
         let media = match entry.media {
-            "application/json" | "*/*" | "application/*" => Media::Json,
+            "application/json" | "*/*" => Media::Json,
             "application/yaml" => Media::Yaml,
             _ => continue,
         };
@@ -102,13 +102,14 @@ pub(crate) fn accept(headers: &HeaderMap, pretty: bool, watch: bool) -> Result<A
     Err(if transformed {
         Status::not_acceptable(OBJECT_TYPES)
     } else {
-        not_acceptable_text(if watch { STREAM_TYPES } else { OBJECT_TYPES })
+        not_acceptable_text(if streams { STREAM_TYPES } else { OBJECT_TYPES })
     })
 }
 
 /// The 406 of a request without a known type at all.
 fn not_acceptable_text(types: &[&str]) -> Status {
-    Status::not_acceptable(types)
+    Status::new(406, "NotAcceptable", format!("406: Not Acceptable\n\nAvailable representations: {}", types.join(", ")))
+        .with_details(serde_json::json!({}))
 }
 
 /// How a body is written.
@@ -152,12 +153,8 @@ pub(crate) fn patch_media(headers: &HeaderMap, custom: bool) -> Result<PatchMedi
         "application/strategic-merge-patch+json" if !custom => PatchMedia::Strategic,
         "application/apply-patch+yaml" => PatchMedia::Apply,
         _ => {
-            let mut known = vec!["application/json-patch+json", "application/merge-patch+json"];
-            if !custom {
-                known.push("application/strategic-merge-patch+json");
-            }
-            known.extend(["application/apply-patch+yaml", "application/apply-patch+cbor"]);
-            return Err(Status::unsupported_media_type(&known));
+            let status = Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+            return Err(status.with_details(serde_json::json!({})));
         }
     };
     Ok(media)
@@ -170,7 +167,7 @@ mod tests {
     fn accepted(header: &str) -> Result<Accepted, Status> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, header.parse().unwrap());
-        accept(&headers, false, false)
+        accept(&headers, false, false, false)
     }
 
     #[test]

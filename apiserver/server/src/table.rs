@@ -102,8 +102,7 @@ fn describe_column(resource: &Resource, column: &str) -> String {
     match column {
         "Name" => texts[0].clone(),
         "Age" | "Created At" => texts[1].clone(),
-        _ if resource.is_custom() => String::new(),
-        _ => format!("{column} of the {}.", resource.kind),
+        _ => crate::column_texts::of(&resource.kind, column),
     }
 }
 
@@ -114,7 +113,12 @@ pub(crate) fn wants_gzip(context: &Context) -> bool {
 }
 
 /// A large whole answer compressed where the client takes it. Small ones are not worth it.
-pub(crate) fn compressed(_context: &Context, answer: Answer) -> Answer {
+pub(crate) fn compressed(context: &Context, status: http::StatusCode, bytes: Bytes) -> Answer {
+    if bytes.len() < crate::limits::GZIP_BYTES_MIN || !wants_gzip(context) {
+        return Answer::json(status, bytes);
+    }
+    let mut answer = gzip_chunks(std::iter::once(bytes));
+    answer.status = status;
     answer
 }
 

@@ -28,9 +28,9 @@ fn simple(subject: &Subject, column: &str) -> Value {
         _ => 0,
     };
     match (subject.kind, column) {
-        ("ConfigMap", "Data") => json!((count("/data") + count("/binaryData")).to_string()),
+        ("ConfigMap", "Data") => json!(count("/data") + count("/binaryData")),
         ("Secret", "Type") => json!(subject.text("/type")),
-        ("Secret", "Data") => json!(count("/data").to_string()),
+        ("Secret", "Data") => json!(count("/data")),
         ("Namespace", "Status") => json!(subject.text("/status/phase")),
         ("IngressClass", "Controller") => json!(subject.text("/spec/controller")),
         ("IngressClass", "Parameters") => match subject.at("/spec/parameters") {

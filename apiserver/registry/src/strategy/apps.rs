@@ -51,7 +51,10 @@ pub(super) static STATEFUL_SET: Strategy = Strategy {
             if let Some(object) = claim.as_object_mut() {
                 default_text(object, "apiVersion", "v1");
                 default_text(object, "kind", "PersistentVolumeClaim");
-                default(object, "status", json!({"phase": "Pending"}));
+                let status = object.entry("status").or_insert_with(|| json!({}));
+                if let Some(status) = status.as_object_mut() {
+                    default_text(status, "phase", "Pending");
+                }
             }
             if let Some(spec) = at_mut(claim, &["spec"]) {
                 default_text(spec, "volumeMode", "Filesystem");
@@ -94,7 +97,9 @@ pub(super) static DAEMON_SET: Strategy = Strategy {
     },
     prepare_create: |set| {
         set["status"] = json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0});
+        template_generation(set, 1);
     },
+    prepare_update: prepare_daemon_set_update,
     validate_create: validate_selector_and_template,
     validate_update: |new, old| {
         let mut errors = validate_selector_and_template(new);
@@ -121,6 +126,22 @@ pub(super) static REPLICATION_CONTROLLER: Strategy = Strategy {
     prepare_create: |controller| controller["status"] = json!({"replicas": 0}),
     ..WORKLOAD
 };
+
+/// DaemonSets still count their template's versions, in an annotation.
+fn template_generation(set: &mut Value, generation: i64) {
+    let annotations = crate::object::metadata_mut(set).entry("annotations").or_insert_with(|| json!({}));
+    if let Some(annotations) = annotations.as_object_mut() {
+        annotations.insert("deprecated.daemonset.template.generation".into(), generation.to_string().into());
+    }
+}
+
+fn prepare_daemon_set_update(new: &mut Value, old: &Value) {
+    keep_status(new, old);
+    let before = at(old, &["metadata", "annotations", "deprecated.daemonset.template.generation"]);
+    let before: i64 = before.as_str().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let changed = at(new, &["spec", "template"]) != at(old, &["spec", "template"]);
+    template_generation(new, before + i64::from(changed));
+}
 
 fn empty_status(object: &mut Value) {
     object["status"] = json!({});

@@ -182,7 +182,7 @@ pub(super) static NAMESPACE: Strategy = Strategy {
         }
         errors
     },
-    name_rule: names::dns1123_label,
+    name_rule: names::dns1123_label_of_service,
     status: true,
     ..PLAIN
 };

@@ -240,6 +240,10 @@ pub(super) static ENDPOINT_SLICE: Strategy = Strategy {
             }
         }
     },
+    warnings: |slice| match text(slice, "addressType") {
+        "FQDN" => vec!["spec.addressType: FQDN endpoints are deprecated".to_owned()],
+        _ => Vec::new(),
+    },
     validate_create: validate_slice,
     validate_update: |slice, old| {
         let mut errors = validate_slice(slice);

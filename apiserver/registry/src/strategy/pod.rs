@@ -128,7 +128,9 @@ fn default_probe(probe: &mut Value) {
         default_http_get(get);
     }
     if let Some(grpc) = at_mut(probe, &["grpc"]) {
-        default(grpc, "service", "");
+        if grpc.get("service").is_none_or(Value::is_null) {
+            grpc.insert("service".into(), "".into());
+        }
     }
     let Some(map) = probe.as_object_mut() else { return };
     for (member, value) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)] {

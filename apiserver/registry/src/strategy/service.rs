@@ -14,7 +14,11 @@ pub(super) static SERVICE: Strategy = Strategy {
     validate_create: |service| validate(service, None),
     validate_update: |service, old| validate(service, Some(old)),
     validate_status,
-    name_rule: names::dns1123_label,
+    name_rule: names::dns1123_label_of_service,
+    warnings: |service| match text(at(service, &["spec"]), "trafficDistribution") {
+        "PreferClose" => vec!["spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned()],
+        _ => Vec::new(),
+    },
     status: true,
     create_on_update: true,
     delete_returns_object: true,
@@ -139,7 +143,7 @@ fn carry_node_ports(spec: &mut serde_json::Map<String, Value>, old_spec: &Value)
 fn drop_type_dependent(spec: &mut serde_json::Map<String, Value>, old_spec: &Value, old_kind: &str, kind: &str) {
     let same = |spec: &serde_json::Map<String, Value>, member: &str| spec.get(member) == old_spec.get(member);
     if kind == "ExternalName" && same(spec, "clusterIP") {
-        for member in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        for member in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
             spec.remove(member);
         }
     }

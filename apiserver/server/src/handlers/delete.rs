@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{object_answer, options, served};
+use super::{item, object_answer, options, served};
 use crate::dispatch::{Answer, Context};
 use crate::negotiate::Form;
 
@@ -39,7 +39,7 @@ pub(super) async fn delete_collection(context: &Context<'_>, resource: &Arc<Reso
         let rows = left.iter().map(|bytes| crate::table::row(resource, &parse(bytes), crate::table::Include::default())).collect();
         return Ok(Answer::value(StatusCode::OK, context.accepted, &crate::table::table(resource, rows, &revision.to_string(), true)));
     }
-    let items: Vec<Value> = left.iter().map(parse).collect();
+    let items: Vec<Value> = left.iter().map(|bytes| item(resource, parse(bytes))).collect();
     let list = json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata, "items": items});
     Ok(Answer::value(StatusCode::OK, context.accepted, &list))
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{Call, Listing, Page, Resource};
+use apiserver_watchcache::Object;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{options, read, served, served_bytes};
+use super::{item, item_bytes, options, read, served, served_bytes};
 use crate::body;
 use crate::dispatch::{Answer, Context};
 use crate::limits;
@@ -48,7 +49,7 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
         }
         (_, Media::Json) if !context.accepted.pretty => Ok(stream(context, resource, listing, &metadata)),
         _ => {
-            let items: Vec<Value> = listing.objects.iter().map(|object| served(resource, object.parse())).collect();
+            let items: Vec<Value> = listing.objects.iter().map(|object| item(resource, served(resource, object.parse()))).collect();
             let list = json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata, "items": items});
             Ok(Answer::value(StatusCode::OK, context.accepted, &list))
         }
@@ -57,6 +58,10 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
 
 fn metadata(resource: &Resource, listing: &Listing, revision: u64) -> Value {
     let mut metadata = json!({"resourceVersion": revision.to_string()});
+    if resource.is_custom() {
+        // Unstructured lists print an empty token.
+        metadata["continue"] = "".into();
+    }
     if let Some(next) = &listing.next {
         let start = next.get(resource.prefix.len()..).unwrap_or("");
         let token = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start}).to_string();
@@ -83,10 +88,10 @@ fn stream(context: &Context, resource: &Arc<Resource>, listing: Listing, metadat
             if i > 0 {
                 buffer.put_u8(b',');
             }
-            buffer.put_slice(&served_bytes(resource, object));
+            put_item(&mut buffer, resource, object);
         }
         buffer.put_slice(b"]}\n");
-        return crate::table::compressed(context, Answer::json(StatusCode::OK, buffer.freeze()));
+        return table::compressed(context, StatusCode::OK, buffer.freeze());
     }
     let resource = resource.clone();
     let mut objects = listing.objects.into_iter();
@@ -101,7 +106,7 @@ fn stream(context: &Context, resource: &Arc<Resource>, listing: Listing, metadat
                 buffer.put_u8(b',');
             }
             first = false;
-            buffer.put_slice(&served_bytes(&resource, &object));
+            put_item(&mut buffer, &resource, &object);
             if buffer.len() >= limits::LIST_CHUNK_BYTES {
                 state = Some((String::new(), false));
                 return Some(buffer.freeze());
@@ -116,6 +121,12 @@ fn stream(context: &Context, resource: &Arc<Resource>, listing: Listing, metadat
     let mut answer = Answer::json(StatusCode::OK, Bytes::new());
     answer.body = body::stream(futures::stream::iter(chunks.map(Ok)));
     answer
+}
+
+fn put_item(buffer: &mut BytesMut, resource: &Resource, object: &Object) {
+    let (head, rest) = item_bytes(resource, served_bytes(resource, object));
+    buffer.extend(head);
+    buffer.put_slice(&rest);
 }
 
 /// Which page of which state is asked for.

@@ -80,7 +80,7 @@ async fn route(
         return subresources::bind_from_collection(&context, &collect(body).await?).await;
     }
     match info.verb.as_str() {
-        "get" => read::get(&context, resource),
+        "get" => read::get(&context, resource).await,
         "list" => lists::list(&context, resource).await,
         "watch" => watch::watch(&context, resource).await,
         "create" => create::create(&context, resource, collect(body).await?).await,
@@ -97,7 +97,7 @@ pub(crate) fn object_answer(context: &Context, resource: &Resource, status: Stat
     let accepted = context.accepted;
     let same_version = resource.api_version() == resource.stored_api_version && !resource.is_custom();
     if accepted.media == Media::Json && accepted.form == Form::Object && !accepted.pretty && same_version {
-        return Answer::json(status, bytes);
+        return table::compressed(context, status, bytes);
     }
     let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     value_answer(context, resource, status, value)
@@ -129,7 +129,27 @@ pub(crate) fn served_bytes(resource: &Resource, object: &Object) -> Bytes {
     if resource.api_version() == resource.stored_api_version {
         return object.bytes().clone();
     }
-    Bytes::from(served(resource, object.parse()).to_string())
+    apiserver_registry::document(&served(resource, object.parse())).bytes
+}
+
+/// An object as an item of a list: built-in kinds leave `apiVersion` and `kind` to the list.
+pub(crate) fn item_bytes(resource: &Resource, bytes: Bytes) -> (Option<u8>, Bytes) {
+    if resource.is_custom() {
+        return (None, bytes);
+    }
+    let head = format!("{{\"apiVersion\":\"{}\",\"kind\":\"{}\",", resource.api_version(), resource.kind);
+    if bytes.starts_with(head.as_bytes()) { (Some(b'{'), bytes.slice(head.len()..)) } else { (None, bytes) }
+}
+
+/// As [`item_bytes`], of a tree.
+pub(crate) fn item(resource: &Resource, mut value: Value) -> Value {
+    if !resource.is_custom()
+        && let Some(map) = value.as_object_mut()
+    {
+        map.remove("apiVersion");
+        map.remove("kind");
+    }
+    value
 }
 
 /// A body's tree, whatever it was written in. `what` names the expected kind in an error.
@@ -148,7 +168,12 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
     };
     match media {
         BodyMedia::Json => {
-            let value = serde_json::from_slice(raw).map_err(|error| unrecognized(json_error(raw, &error)))?;
+            let value = match serde_json::from_slice(raw) {
+                Ok(value) => value,
+                // Go replaces what is no UTF-8.
+                Err(_) if std::str::from_utf8(raw).is_err() => serde_json::from_str(&String::from_utf8_lossy(raw)).map_err(|error| unrecognized(json_error(raw, &error)))?,
+                Err(error) => return Err(unrecognized(json_error(raw, &error))),
+            };
             Ok(Body { value, raw: Some(raw), strict: Vec::new() })
         }
         BodyMedia::Yaml => {

@@ -137,7 +137,7 @@ fn change(
         PatchMedia::Json => {
             let next = apiserver_schema::json_patch(live, &patch.value).map_err(patch_error)?;
             let unknown = apiserver_schema::unknown_patch_fields(&patch.value);
-            (next, Decode::Json, unknown.iter().map(|field| format!("json patch {field}")).collect::<Vec<_>>())
+            (next, Decode::Json, unknown)
         }
         PatchMedia::Merge => {
             let duplicates = apiserver_schema::duplicate_fields(&patch.raw);
@@ -182,7 +182,12 @@ fn check_patched_kind(resource: &Resource, patch: &Patch, next: &Value) -> Resul
         let why = format!("no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"");
         return Err(invalid_patch(patch, &why));
     }
+    let mut readable = next.clone();
     if kind != resource.kind {
+        // Upstream reads the object as what it says it is before it finds that it is something else.
+        if let Some(schema) = apiserver_schema::builtin(&resource.group, &resource.version, kind) {
+            apiserver_schema::decode(&schema, &mut readable, Decode::Json).map_err(|error| invalid_patch(patch, &error.message))?;
+        }
         let package = if resource.group.is_empty() { "core" } else { resource.group.split('.').next().unwrap_or("") };
         let why = format!("converting ({}.{kind}) to ({package}.{}): unknown conversion", resource.version, resource.kind);
         return Err(invalid_patch(patch, &why));
@@ -228,12 +233,8 @@ fn apply(
     let merged = apiserver_schema::apply(schema, live.unwrap_or(&empty), &applied, &manager, patch.force, reset);
     let mut merged = merged.map_err(|error| apply_error(&error))?;
     let sent_version = object::text(&applied, "resourceVersion").to_owned();
-    if let (Some(live), true) = (live, sent_version.is_empty()) {
-        let version = object::text(live, "resourceVersion").to_owned();
-        // The change is made from this very version; a race is lost, not an error.
-        object::metadata_mut(&mut merged).insert("resourceVersion".into(), version.into());
-    }
-    if live.is_some() && sent_version.is_empty() {
+    if live.is_none() || sent_version.is_empty() {
+        // The change is made from this very version: a lost race is tried again. A new object has none.
         object::metadata_mut(&mut merged).remove("resourceVersion");
     }
     let managed = object::metadata(&merged).get("managedFields").cloned();

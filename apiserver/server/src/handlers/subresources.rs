@@ -29,7 +29,7 @@ pub(super) async fn dispatch(
         ("token", "create") => token(&context, resource, &collect(body).await?),
         ("finalize", "update") => update::update(&context, resource, collect(body).await?).await,
         ("log" | "exec" | "attach" | "portforward" | "proxy", _) => crate::node_proxy::answer(context, resource, body, upgrade).await,
-        (_, "get") => read::get(&context, resource),
+        (_, "get") => read::get(&context, resource).await,
         (_, "update") => update::update(&context, resource, collect(body).await?).await,
         (_, "patch") => patch::patch(&context, resource, collect(body).await?).await,
         _ => Err(method_not_allowed()),
