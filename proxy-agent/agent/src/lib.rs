@@ -65,9 +65,11 @@ impl Agent {
     pub fn apply(&self, inputs: Vec<Input>) -> usize {
         let mut next = self.programs().as_ref().clone();
         let changed = next.apply(inputs);
-        if changed > 0 {
-            self.programs.send_replace(Arc::new(next));
-        }
+        // What changes no program (a slice before its Service) is kept all the same, but wakes nobody.
+        self.programs.send_if_modified(|programs| {
+            *programs = Arc::new(next);
+            changed > 0
+        });
         changed
     }
 
