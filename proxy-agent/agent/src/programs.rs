@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(agent.apply(vec![Input::SlicesAre(vec![("default".into(), "a".into())])]), 2);
         assert_eq!(to(1), "10.0.16.20");
         assert_eq!(agent.apply(vec![Input::ServicesAre(vec![])]), 2);
-        assert_eq!(to(0), "Drop", "the cluster IP is nobody's");
+        assert_eq!(to(0), "Some(Drop)", "the cluster IP is nobody's");
         assert_eq!(agent.apply(vec![Input::NodesAre(vec![])]), 2);
         assert!(agent.programs().get("node-1").is_none());
     }
