@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Bytes in both directions.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -46,6 +46,9 @@ pub type Shutdown = watch::Receiver<bool>;
 /// How long a client may take for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a closing connection waits for a request that may be on its way.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
+
 /// Serve one connection until it ends. After `shutdown` it takes no further request.
 pub async fn serve_connection(
     io: impl Io,
@@ -54,7 +57,10 @@ pub async fn serve_connection(
     mut shutdown: Shutdown,
 ) -> Result<(), BodyError> {
     let info = Arc::new(info);
+    let begun = Arc::new(Notify::new());
+    let first = begun.clone();
     let service = service_fn(move |request| {
+        first.notify_one();
         let answer = handler(request, info.clone());
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
@@ -63,21 +69,17 @@ pub async fn serve_connection(
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(128);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
     tokio::pin!(connection);
-    let mut closing = *shutdown.borrow_and_update();
-    if closing {
-        connection.as_mut().graceful_shutdown();
+    // A client that has connected is owed one answer, so closing waits for its first request.
+    let closing = async {
+        let _ = shutdown.wait_for(|closing| *closing).await;
+        let _ = tokio::time::timeout(FIRST_REQUEST, begun.notified()).await;
+    };
+    tokio::select! {
+        result = connection.as_mut() => return result,
+        () = closing => {}
     }
-    loop {
-        tokio::select! {
-            result = connection.as_mut() => return result,
-            changed = shutdown.changed(), if !closing => {
-                if changed.is_err() || *shutdown.borrow() {
-                    closing = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
-        }
-    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
 }
 
 /// Join two sides of an upgrade once both have happened; ends when either side ends or is silent for `idle`.
