@@ -222,7 +222,7 @@ impl Walk<'_> {
             let first = diagnose::unhealthy(&group, &target);
             self.warnings.push(first);
         }
-        self.to_target(balancer, interface, &group, &target)
+        self.send_to_target(balancer, interface, &group, &target)
     }
 
     fn pick(
@@ -230,16 +230,16 @@ impl Walk<'_> {
         group: &TargetGroup,
         possible: &ccm_mock_alb_routing::Candidates,
     ) -> Option<TargetHealthDescription> {
-        if let Some((id, port)) = &self.request.observed.target {
-            if let Some(seen) = group.targets.iter().find(|t| t.is(id, *port)) {
-                return Some(seen.clone());
-            }
+        if let Some((id, port)) = &self.request.observed.target
+            && let Some(seen) = group.targets.iter().find(|t| t.is(id, *port))
+        {
+            return Some(seen.clone());
         }
         let index = select(Algorithm::of(&group.attributes), possible, self.request.random, |_| 0)?;
         group.targets.get(index).cloned()
     }
 
-    fn to_target(
+    fn send_to_target(
         &mut self,
         balancer: &LoadBalancer,
         interface: Ipv4Addr,

@@ -12,7 +12,7 @@ use std::net::SocketAddrV4;
 
 impl Walk<'_> {
     /// A connection that starts on a node or in one of its Pods.
-    pub(crate) fn from_node(&mut self, node: &str, entry: Entry) -> Outcome {
+    pub(crate) fn leave_node(&mut self, node: &str, entry: Entry) -> Outcome {
         if let Some(outcome) = self.rules(node, entry) {
             return outcome;
         }
@@ -20,7 +20,7 @@ impl Walk<'_> {
         match self.world.node_at(to) {
             Some(other) if other != node => self.at_node(&other),
             Some(_) => diagnose::nobody_on_node(self.world, node, self.packet.destination),
-            None => self.to_pod(),
+            None => self.deliver(),
         }
     }
 
@@ -35,7 +35,7 @@ impl Walk<'_> {
         if self.world.node_at(*self.packet.destination.ip()).is_some() {
             return diagnose::nobody_on_node(self.world, node, self.packet.destination);
         }
-        self.to_pod()
+        self.deliver()
     }
 
     /// Walk a node's program; an outcome if the packet ends there.
@@ -97,7 +97,7 @@ impl Walk<'_> {
     }
 
     /// Deliver to whatever has the destination address.
-    pub(crate) fn to_pod(&mut self) -> Outcome {
+    pub(crate) fn deliver(&mut self) -> Outcome {
         let to = self.packet.destination;
         let Some(pod) = self.world.pod_at(*to.ip()) else {
             return diagnose::no_pod(self.world, to);

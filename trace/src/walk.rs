@@ -53,7 +53,7 @@ pub fn trace(world: &World, request: &Request) -> Trace {
     let packet = Packet { source: nowhere, destination: nowhere };
     let mut walk =
         Walk { world, request, hops: vec![], undo: vec![], packet, warnings: vec![], connections: 0 };
-    let (from, outcome) = walk.from_client();
+    let (from, outcome) = walk.begin();
     let reply = walk.reply(&outcome);
     Trace {
         request: format!("{} {}", request.method, request.url()),
@@ -66,7 +66,7 @@ pub fn trace(world: &World, request: &Request) -> Trace {
 }
 
 impl Walk<'_> {
-    fn from_client(&mut self) -> (String, Outcome) {
+    fn begin(&mut self) -> (String, Outcome) {
         let (from, start, view, source) = match &self.request.from {
             From::Internet => {
                 ("internet".to_string(), Start::Internet, View::Internet, CLIENT_IP.parse().ok())
@@ -154,11 +154,11 @@ impl Walk<'_> {
         }
         match start {
             Start::Internet => diagnose::address_from_internet(to),
-            Start::Pod(node) => self.from_node(&node, proxy_agent_ruleset::Entry::Arriving),
-            Start::Node(node) => self.from_node(&node, proxy_agent_ruleset::Entry::Local),
+            Start::Pod(node) => self.leave_node(&node, proxy_agent_ruleset::Entry::Arriving),
+            Start::Node(node) => self.leave_node(&node, proxy_agent_ruleset::Entry::Local),
             Start::Vpc => match self.world.node_at(to) {
                 Some(node) => self.at_node(&node),
-                None => self.to_pod(),
+                None => self.deliver(),
             },
         }
     }

@@ -99,10 +99,10 @@ impl Decisions {
         if ring.by_id.insert(id.clone(), Arc::new(decision)).is_none() {
             ring.order.push_back(id);
         }
-        if ring.order.len() > CAPACITY {
-            if let Some(oldest) = ring.order.pop_front() {
-                ring.by_id.remove(&oldest);
-            }
+        if ring.order.len() > CAPACITY
+            && let Some(oldest) = ring.order.pop_front()
+        {
+            ring.by_id.remove(&oldest);
         }
     }
 

@@ -94,10 +94,10 @@ impl Checks {
             keep
         });
         for (key, plan) in wanted {
-            if !self.running.contains_key(&key) {
-                let task = tokio::spawn(watch(control.clone(), key.clone(), plan.clone()));
-                self.running.insert(key, (plan, task.abort_handle()));
-            }
+            self.running.entry(key.clone()).or_insert_with(|| {
+                let task = tokio::spawn(watch(control.clone(), key, plan.clone()));
+                (plan, task.abort_handle())
+            });
         }
     }
 }
@@ -147,11 +147,12 @@ async fn watch(control: Arc<Control>, key: Key, plan: Plan) {
     let mut quick = QUICK_MS.iter();
     loop {
         let outcome = check(&control, &plan).await;
-        if machine.state == HealthState::Initial && outcome.is_err() {
-            if let Some(pause) = quick.next() {
-                tokio::time::sleep(Duration::from_millis(*pause)).await;
-                continue;
-            }
+        if machine.state == HealthState::Initial
+            && outcome.is_err()
+            && let Some(pause) = quick.next()
+        {
+            tokio::time::sleep(Duration::from_millis(*pause)).await;
+            continue;
         }
         if let Some(state) = machine.step(&plan.check, &outcome) {
             let (reason, description) = match outcome {

@@ -8,7 +8,7 @@ use crate::proxy::Control;
 use crate::targets::{self, InFlight, Unreachable};
 use bytes::Bytes;
 use ccm_mock_alb_routing::{Outcome, RequestHead, choose_target_group, route};
-use ccm_mock_aws_api::elbv2::{Listener, LoadBalancer, TargetGroup};
+use ccm_mock_aws_api::elbv2::{Listener, LoadBalancer, TargetGroup, TargetType};
 use ccm_mock_fake_aws::State;
 use dataplane_l7::{Body, BodyError, ConnectionInfo, SendError, empty, full, incoming};
 use http::header::{CONTENT_TYPE, HOST, LOCATION, SERVER, UPGRADE};
@@ -260,8 +260,9 @@ impl Exchange<'_> {
                 Ok(connection.stream)
             };
             let began = Instant::now();
+            let kept = (group.target_type == TargetType::Ip).then_some(key.as_str());
             // A node port leads somewhere else for every connection, so only direct targets keep theirs.
-            let sent = tokio::time::timeout(idle, self.control.pool.send(&key, request, connect)).await;
+            let sent = tokio::time::timeout(idle, self.control.pool.send(kept, request, connect)).await;
             self.decision.target_processing_ms = began.elapsed().as_secs_f64() * 1000.0;
             let reached = reached.into_inner().unwrap_or_else(PoisonError::into_inner);
             self.decision.node = reached.as_ref().and_then(|(_, node)| node.clone());

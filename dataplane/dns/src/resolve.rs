@@ -227,14 +227,15 @@ impl Walk<'_> {
     fn cluster(&mut self, name: &str, labels: &[String], r#type: Type) -> Next {
         const SERVER: &str = "cluster DNS 10.96.0.10";
         let label = |i: usize| labels.get(i).map(String::as_str).unwrap_or_default();
-        if label(0) == "pod" && labels.len() == 3 {
-            if let Ok(ip) = label(2).replace('-', ".").parse::<Ipv4Addr>() {
-                if r#type == Type::A {
-                    self.answer.records.push(record(name, Type::A, CLUSTER_TTL, ip.to_string()));
-                }
-                self.step(SERVER, name, r#type, ip.to_string(), Some(CLUSTER_TTL), None);
-                return Next::Done;
+        if label(0) == "pod"
+            && labels.len() == 3
+            && let Ok(ip) = label(2).replace('-', ".").parse::<Ipv4Addr>()
+        {
+            if r#type == Type::A {
+                self.answer.records.push(record(name, Type::A, CLUSTER_TTL, ip.to_string()));
             }
+            self.step(SERVER, name, r#type, ip.to_string(), Some(CLUSTER_TTL), None);
+            return Next::Done;
         }
         let key = (label(1).to_string(), label(2).to_string());
         let service = if label(0) == "svc" { self.zones.services.get(&key).cloned() } else { None };

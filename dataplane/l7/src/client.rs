@@ -93,10 +93,11 @@ impl Pool {
         }
     }
 
-    /// Send on a kept connection if there is one, else on a new one from `connect`.
+    /// Send on a kept connection if there is one, else on a new one from `connect`. Without a key the connection is
+    /// new and not kept: for destinations where every connection may lead elsewhere.
     pub async fn send<E, F, C>(
         &self,
-        key: &str,
+        key: Option<&str>,
         mut request: Request<Body>,
         connect: C,
     ) -> Result<Response<Incoming>, SendError<E>>
@@ -104,7 +105,7 @@ impl Pool {
         C: FnOnce() -> F,
         F: Future<Output = Result<TcpStream, E>>,
     {
-        while let Some(mut sender) = self.take(key) {
+        while let Some(mut sender) = key.and_then(|key| self.take(key)) {
             let copy = replay(&request);
             match sender.try_send_request(request).await {
                 Ok(response) => {
@@ -135,7 +136,8 @@ impl Pool {
     }
 
     /// Keep a connection once its answer has been read.
-    fn keep_later(&self, key: &str, mut sender: SendRequest<Body>) {
+    fn keep_later(&self, key: Option<&str>, mut sender: SendRequest<Body>) {
+        let Some(key) = key else { return };
         if sender.is_ready() {
             return self.keep(key.to_string(), sender);
         }
@@ -190,7 +192,7 @@ mod tests {
                 full("hi")
             });
             let response = pool
-                .send("t", request.expect("request"), || TcpStream::connect(address))
+                .send(Some("t"), request.expect("request"), || TcpStream::connect(address))
                 .await
                 .expect("answer");
             let body = response.into_body().collect().await.expect("body").to_bytes();

@@ -100,6 +100,7 @@ struct Inner {
     listeners: RwLock<HashMap<SocketAddrV4, SocketAddr>>,
     places: RwLock<HashMap<Ipv4Addr, Place>>,
     peers: Mutex<HashMap<u16, SocketAddrV4>>,
+    nat: RwLock<HashMap<String, Ipv4Addr>>,
     forwarding: RwLock<Option<Arc<dyn Forwarding>>>,
 }
 
@@ -135,6 +136,16 @@ impl Fabric {
     /// A Pod of a node stands at this address.
     pub fn add_pod(&self, ip: Ipv4Addr, node: &str) {
         self.place(ip, Some(Place::Pod(node.to_string())));
+    }
+
+    /// The public address that connections from a node and its Pods have outside the VPC.
+    pub fn set_nat(&self, node: &str, public: Ipv4Addr) {
+        self.inner.nat.write().unwrap_or_else(PoisonError::into_inner).insert(node.to_string(), public);
+    }
+
+    fn outside(&self, source: Ipv4Addr) -> Ipv4Addr {
+        let (Some(Place::Node(node)) | Some(Place::Pod(node))) = self.place_of(source) else { return source };
+        self.inner.nat.read().unwrap_or_else(PoisonError::into_inner).get(&node).copied().unwrap_or(source)
     }
 
     /// Nobody stands there any more.
@@ -188,7 +199,7 @@ impl Fabric {
     pub fn way(&self, source: SocketAddrV4, destination: SocketAddrV4) -> (Option<String>, Translation) {
         let as_is = Translation::To { source: *source.ip(), destination };
         if public(*destination.ip()) {
-            return (None, as_is);
+            return (None, Translation::To { source: self.outside(*source.ip()), destination });
         }
         let asked = match (self.place_of(*source.ip()), self.place_of(*destination.ip())) {
             (Some(Place::Node(node)), _) => Some((node, Entry::Local)),

@@ -21,6 +21,7 @@ pub struct Config {
 
 /// A change.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "it lives for one batch")]
 pub enum Input {
     /// A Service is new or different.
     Service(Service),
