@@ -24,12 +24,19 @@ pub(crate) enum Error {
     Certificates(String),
     #[error("{0}")]
     Failed(String),
+    /// The trace has said it.
+    #[error("")]
+    DeadEnd,
+    /// Another program has said it.
+    #[error("")]
+    Exit(u8),
 }
 
 impl Error {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Usage(_) => USAGE,
+            Self::Exit(code) => *code,
             _ => 1,
         }
     }

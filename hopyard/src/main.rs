@@ -1,10 +1,18 @@
 //! The binary: reads the command line and runs one command. Everything else is a module's.
 
 mod apiserver;
+mod apply;
 mod cli;
+mod commands;
+mod demo;
+mod detach;
 mod error;
+mod instance;
 mod logging;
 mod pki;
+mod plane;
+mod up;
+mod world;
 
 use std::process::ExitCode;
 
@@ -23,7 +31,10 @@ fn main() -> ExitCode {
     match cli::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hopyard: {error}");
+            let text = error.to_string();
+            if !text.is_empty() {
+                eprintln!("hopyard: {text}");
+            }
             ExitCode::from(error.code())
         }
     }

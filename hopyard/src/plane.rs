@@ -11,7 +11,8 @@ use bytes::Bytes;
 use ccm_mock_fake_aws::Cloud;
 use controllers_workloads::{ProbeOutcome, ProbeTarget, Runtime, RuntimeFuture, StartError};
 use dataplane_dns::{Type, View, Zones};
-use dataplane_network::{CLIENT, Entry, Fabric, Forwarding, Origin, Translation, World};
+use dataplane_network::proxy::{Origin, World};
+use dataplane_network::{CLIENT, Entry, Fabric, Forwarding, Translation};
 use dataplane_workload::Workloads;
 use k8s_openapi::api::core::v1::Pod;
 use proxy_agent_agent::Agent;
@@ -127,14 +128,7 @@ impl World for Plane {
             Origin::Node(_) => View::Vpc,
         };
         let zones = self.zones();
-        let candidates = dataplane_dns::search_names(&zones, name, &view);
-        for candidate in &candidates {
-            let found = dataplane_dns::resolve(&zones, candidate, Type::A, &view).addresses();
-            if !found.is_empty() {
-                return found;
-            }
-        }
-        dataplane_dns::resolve(&zones, name, Type::A, &view).addresses()
+        dataplane_dns::lookup(&zones, name, Type::A, &view).addresses()
     }
 }
 

@@ -167,7 +167,7 @@ async fn open_doors(plane: &Plane, tasks: &mut Vec<JoinHandle<()>>) -> Result<(S
     let failed = |source| Error::Listen { place: "127.0.0.1".to_owned(), source };
     let uplink = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
     let uplink_address = uplink.local_addr().map_err(failed)?;
-    tasks.push(tokio::spawn(dataplane_network::serve(uplink, plane.fabric.clone(), Arc::new(plane.clone()))));
+    tasks.push(tokio::spawn(dataplane_network::proxy::serve(uplink, plane.fabric.clone(), Arc::new(plane.clone()))));
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
     let dns_address = udp.local_addr().map_err(failed)?;
     let tcp = TcpListener::bind(dns_address).await.map_err(failed)?;
@@ -182,7 +182,7 @@ async fn open_doors(plane: &Plane, tasks: &mut Vec<JoinHandle<()>>) -> Result<(S
 /// Runs the instances that are missing, and tells the fabric where all of them stand.
 async fn start_nodes(options: &Options, cloud: &Arc<Cloud>, plane: &Plane) -> Result<Vec<NodeSpec>, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::Failed(format!("the nodes did not start: {error}"));
-    let kind = aws::instance_types::find(&options.instance_type)
+    let kind = aws::instance_types::instance_type(&options.instance_type)
         .ok_or_else(|| Error::Usage(format!("--instance-type {}: not known; try m5.large or t3.medium", options.instance_type)))?;
     let mut specs = Vec::new();
     for i in 1..=options.nodes {
@@ -195,19 +195,33 @@ async fn start_nodes(options: &Options, cloud: &Arc<Cloud>, plane: &Plane) -> Re
                 let zone = u8::try_from((i - 1) % u16::from(options.zones)).unwrap_or(0) + 1;
                 let request = aws::operation::RunInstances {
                     instance_type: options.instance_type.clone(),
+                    count: 1,
                     subnet_id: aws::layout::private_subnet_id(zone),
                     tags: vec![aws::Tag::new("Name", name.clone()), aws::Tag::new("kubernetes.io/cluster/hopyard", "owned")],
                     ..Default::default()
                 };
-                let instances = aws::Aws::call(cloud.as_ref(), request).await.map_err(|error| failed(&error))?;
+                let api: Arc<dyn aws::Aws> = cloud.clone();
+                let instances = api.send(request).await.map_err(|error| failed(&error))?;
                 instances.first().map(|instance| instance.private_ip_address.clone()).unwrap_or_default()
             }
         };
         let ip: Ipv4Addr = ip.parse().map_err(|_| failed(&format!("{name} has no address")))?;
         plane.node_at(&name, ip);
+        if let Some(public) = nat_address(&cloud.state(), ip) {
+            plane.fabric.set_nat(&name, public);
+        }
         specs.push(NodeSpec { name, cpu: kind.vcpus, memory_mib: kind.memory_mib, max_pods: kind.max_pods() });
     }
     Ok(specs)
+}
+
+/// The address that a private address has outside the VPC: its zone's NAT gateway.
+fn nat_address(state: &ccm_mock_fake_aws::State, ip: Ipv4Addr) -> Option<Ipv4Addr> {
+    // Private subnets are /20 blocks; public ones carry the zone's number in their third byte.
+    let zone = ip.octets()[2] / 16;
+    let subnet = aws::layout::public_subnet_id(zone);
+    let gateway = state.nat_gateways.values().find(|gateway| gateway.subnet_id == subnet)?;
+    gateway.nat_gateway_addresses.first()?.public_ip.parse().ok()
 }
 
 fn start_loops(
