@@ -2,6 +2,7 @@
 //!
 //! It knows no kind: what a loop watches and writes is said by the loop.
 
+pub mod addresses;
 pub mod cache;
 pub mod error;
 pub mod events;
@@ -12,6 +13,7 @@ pub mod queue;
 pub mod run;
 pub mod selector;
 
+pub use addresses::{AddressFuture, PodAddresses, Sandbox};
 pub use cache::{Cache, Caches, Change, Object};
 pub use error::{Class, Error};
 pub use events::{Kind as EventKind, Recorder};
