@@ -1,1 +1,45 @@
-//! Placeholder.
+//! Workloads: what makes Pods, places them and runs them.
+//!
+//! It reaches the cluster through a `kube::Client` only; real processes are behind [`Runtime`].
+
+mod control;
+mod deployment;
+mod kubelet;
+mod replicaset;
+mod scheduler;
+
+use controllers_kit::{Caches, PodAddresses, spawn};
+use std::sync::Arc;
+
+pub use kubelet::runtime::{NodeSpec, ProbeOutcome, ProbeTarget, Runtime, RuntimeFuture, StartError};
+
+/// Run the loops that make and place Pods until the future is dropped.
+pub async fn run(caches: Caches) {
+    let tasks = [
+        spawn("deployment", deployment::run(caches.clone())),
+        spawn("replicaset", replicaset::run(caches.clone())),
+        spawn("scheduler", scheduler::run(caches.clone())),
+    ];
+    let _stop = Stop(tasks.iter().map(|t| t.abort_handle()).collect());
+    for task in tasks {
+        let _ = task.await;
+    }
+}
+
+/// Run the simulated kubelets of these nodes until the future is dropped.
+pub async fn run_kubelets(
+    caches: Caches,
+    nodes: Vec<NodeSpec>,
+    runtime: Arc<dyn Runtime>,
+    addresses: Arc<dyn PodAddresses>,
+) {
+    kubelet::run(caches, nodes, runtime, addresses).await;
+}
+
+struct Stop(Vec<tokio::task::AbortHandle>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|task| task.abort());
+    }
+}

@@ -1,0 +1,132 @@
+//! Pods of an owner: made from a template, adopted, released, deleted.
+//!
+//! How many there should be is decided by the owner's loop.
+
+use controllers_kit::meta::{controller_of, controller_reference};
+use controllers_kit::selector::matches;
+use controllers_kit::{Cache, Error, Key, Object, Recorder, pods};
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use kube::api::{DeleteParams, Preconditions};
+use serde_json::json;
+use std::sync::Arc;
+
+/// A Pod of this template, controlled by `owner`.
+pub(crate) fn pod_from<K: Object>(owner: &K, template: &PodTemplateSpec) -> Pod {
+    let meta = template.metadata.clone().unwrap_or_default();
+    let name = owner.meta().name.clone().unwrap_or_default();
+    Pod {
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{name}-")),
+            namespace: owner.meta().namespace.clone(),
+            labels: meta.labels,
+            annotations: meta.annotations,
+            finalizers: meta.finalizers,
+            owner_references: Some(vec![controller_reference(owner)]),
+            ..Default::default()
+        },
+        spec: template.spec.clone(),
+        status: None,
+    }
+}
+
+/// The owner's Pods: those it controls and that match, after adopting orphans and releasing strangers.
+pub(crate) async fn claim<K: Object>(
+    pods: &Cache<Pod>,
+    owner: &K,
+    selector: &LabelSelector,
+) -> Result<Vec<Arc<Pod>>, Error> {
+    let uid = owner.meta().uid.clone().unwrap_or_default();
+    let mut mine = Vec::new();
+    for pod in pods.controlled_by(&uid) {
+        if matches(selector, pod.metadata.labels.as_ref()) || pods::is_terminating(&pod) {
+            mine.push(pod);
+            continue;
+        }
+        let others: Vec<_> =
+            pod.metadata.owner_references.iter().flatten().filter(|o| o.uid != uid).collect();
+        let patch = json!({"metadata": {"uid": pod.metadata.uid, "ownerReferences": others}});
+        controllers_kit::error::gone_is_fine(pods.patch(&Key::of(&pod.metadata), &patch).await)?;
+    }
+    if owner.meta().deletion_timestamp.is_some() {
+        return Ok(mine);
+    }
+    for pod in pods.in_namespace(owner.meta().namespace.as_deref().unwrap_or_default()) {
+        let orphan = controller_of(&pod.metadata).is_none() && pods::is_active(&pod);
+        if !orphan || !matches(selector, pod.metadata.labels.as_ref()) {
+            continue;
+        }
+        let mut owners = pod.metadata.owner_references.clone().unwrap_or_default();
+        owners.push(controller_reference(owner));
+        let patch = json!({"metadata": {"uid": pod.metadata.uid, "ownerReferences": owners}});
+        let adopted = pods.patch(&Key::of(&pod.metadata), &patch).await;
+        mine.extend(controllers_kit::error::gone_is_fine(adopted)?);
+    }
+    Ok(mine)
+}
+
+/// Create Pods at once, with the Events upstream writes on the owner.
+pub(crate) async fn create_all<K: Object>(
+    pods: &Cache<Pod>,
+    events: &Recorder,
+    owner: &K,
+    wanted: &[Pod],
+) -> Result<usize, Error> {
+    let results = futures::future::join_all(wanted.iter().map(|pod| pods.create(pod))).await;
+    let mut made = 0;
+    let mut failure = None;
+    for result in results {
+        match result {
+            Ok(pod) => {
+                made += 1;
+                let name = pod.metadata.name.as_deref().unwrap_or_default();
+                events.normal(owner, "SuccessfulCreate", format!("Created pod: {name}"));
+            }
+            Err(error) => {
+                events.warning(owner, "FailedCreate", format!("Error creating: {}", error.sentence()));
+                failure = Some(error);
+            }
+        }
+    }
+    failure.map_or(Ok(made), Err)
+}
+
+/// Delete Pods at once, with the Events upstream writes on the owner.
+pub(crate) async fn delete_all<K: Object>(
+    pods: &Cache<Pod>,
+    events: &Recorder,
+    owner: &K,
+    unwanted: &[Arc<Pod>],
+) -> Result<(), Error> {
+    let deletions = unwanted.iter().map(|pod| async move {
+        let precondition = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
+        let params = DeleteParams::default().preconditions(precondition);
+        pods.delete(&Key::of(&pod.metadata), &params).await
+    });
+    let results = futures::future::join_all(deletions).await;
+    let mut failure = None;
+    for (pod, result) in unwanted.iter().zip(results) {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        match result {
+            Ok(_) => events.normal(owner, "SuccessfulDelete", format!("Deleted pod: {name}")),
+            Err(error) => {
+                events.warning(owner, "FailedDelete", format!("Error deleting: {}", error.sentence()));
+                failure = Some(error);
+            }
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Wake the controllers of Pods of this kind of owner.
+pub(crate) fn wake_owner(pods: &Cache<Pod>, kind: &'static str, queue: controllers_kit::Queue<Key>) {
+    pods.on_change(move |change| {
+        let owners = [change.old.as_ref(), change.new.as_ref()];
+        for owner in owners.into_iter().flatten().filter_map(|pod| controller_of(&pod.metadata)) {
+            if owner.kind == kind {
+                let story = pods::story(&change.key, change.old.as_deref(), change.new.as_deref());
+                queue.add(Key::new(&change.key.namespace, &owner.name), story);
+            }
+        }
+    });
+}

@@ -1,0 +1,181 @@
+//! What the kubelet remembers about the Pods it runs.
+//!
+//! Nothing survives a restart of the process except what the Pods' statuses tell.
+
+use controllers_kit::Key;
+use controllers_kit::meta::now;
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::task::AbortHandle;
+
+/// State of a container.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum State {
+    /// Not running, and why.
+    Waiting { reason: String, message: Option<String> },
+    /// Running since then.
+    Running(Time),
+}
+
+/// One container.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Container {
+    pub(crate) state: State,
+    pub(crate) last: Option<ContainerStateTerminated>,
+    pub(crate) started: bool,
+    pub(crate) ready: bool,
+    pub(crate) restarts: i32,
+}
+
+/// One Pod.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pub(crate) key: Key,
+    pub(crate) ip: Option<String>,
+    pub(crate) since: Time,
+    pub(crate) containers: BTreeMap<String, Container>,
+    stopping: bool,
+}
+
+impl Run {
+    /// A Pod whose containers all wait for the same thing.
+    pub(crate) fn waiting(key: &Key, pod: &Pod, ip: Option<&str>, state: State) -> Self {
+        Self::new(key, pod, ip, |_| Container {
+            state: state.clone(),
+            last: None,
+            started: false,
+            ready: false,
+            restarts: 0,
+        })
+    }
+
+    fn new(
+        key: &Key,
+        pod: &Pod,
+        ip: Option<&str>,
+        make: impl Fn(&k8s_openapi::api::core::v1::Container) -> Container,
+    ) -> Self {
+        let since = pod.status.as_ref().and_then(|s| s.start_time.clone()).unwrap_or_else(now);
+        let containers =
+            pod.spec.iter().flat_map(|s| &s.containers).map(|c| (c.name.clone(), make(c))).collect();
+        Run { key: key.clone(), ip: ip.map(str::to_string), since, containers, stopping: false }
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    runs: HashMap<String, Run>,
+    tasks: HashMap<String, Vec<AbortHandle>>,
+    hosts: HashMap<String, String>,
+}
+
+/// All Pods by uid.
+#[derive(Default)]
+pub(crate) struct Runs {
+    inner: Mutex<Inner>,
+}
+
+impl Runs {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn contains(&self, uid: &str) -> bool {
+        self.lock().runs.contains_key(uid)
+    }
+
+    pub(crate) fn get(&self, uid: &str) -> Option<Run> {
+        self.lock().runs.get(uid).cloned()
+    }
+
+    /// Uids that run under this name but are not this Pod.
+    pub(crate) fn others_of(&self, key: &Key, uid: Option<&str>) -> Vec<String> {
+        let inner = self.lock();
+        let others = inner.runs.iter().filter(|(id, run)| run.key == *key && Some(id.as_str()) != uid);
+        others.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// The Pod's containers have been started.
+    pub(crate) fn insert(&self, key: &Key, pod: &Pod, ip: &str) {
+        let at = now();
+        let status = pod.status.as_ref();
+        let run = Run::new(key, pod, Some(ip), |c| {
+            let before =
+                status.and_then(|s| s.container_statuses.iter().flatten().find(|s| s.name == c.name));
+            let running = before.and_then(|s| s.state.as_ref()).and_then(|s| s.running.as_ref());
+            let since = running.and_then(|r| r.started_at.clone());
+            Container {
+                state: State::Running(since.unwrap_or_else(|| at.clone())),
+                last: before.and_then(|s| s.last_state.as_ref()).and_then(|s| s.terminated.clone()),
+                started: c.startup_probe.is_none(),
+                ready: c.startup_probe.is_none()
+                    && (c.readiness_probe.is_none() || before.is_some_and(|s| s.ready)),
+                restarts: before.map_or(0, |s| s.restart_count),
+            }
+        });
+        if let Some(uid) = &pod.metadata.uid {
+            self.lock().runs.insert(uid.clone(), run);
+        }
+    }
+
+    pub(crate) fn add_task(&self, uid: &str, task: AbortHandle) {
+        let mut inner = self.lock();
+        if inner.runs.contains_key(uid) {
+            inner.tasks.entry(uid.to_string()).or_default().push(task);
+        } else {
+            task.abort();
+        }
+    }
+
+    /// Change a container; answers the Pod's key if something differs now.
+    pub(crate) fn update(
+        &self,
+        uid: &str,
+        container: &str,
+        change: impl FnOnce(&mut Container),
+    ) -> Option<Key> {
+        let mut inner = self.lock();
+        let run = inner.runs.get_mut(uid)?;
+        let entry = run.containers.get_mut(container)?;
+        let before = entry.clone();
+        change(entry);
+        (*entry != before).then(|| run.key.clone())
+    }
+
+    /// True the first time.
+    pub(crate) fn begin_stopping(&self, key: &Key, uid: &str) -> bool {
+        let mut inner = self.lock();
+        inner.tasks.remove(uid).into_iter().flatten().for_each(|task| task.abort());
+        let run = inner.runs.entry(uid.to_string()).or_insert_with(|| Run {
+            key: key.clone(),
+            ip: None,
+            since: now(),
+            containers: BTreeMap::new(),
+            stopping: false,
+        });
+        !std::mem::replace(&mut run.stopping, true)
+    }
+
+    /// Stopping did not work out: try again.
+    pub(crate) fn not_stopped(&self, uid: &str) {
+        if let Some(run) = self.lock().runs.get_mut(uid) {
+            run.stopping = false;
+        }
+    }
+
+    pub(crate) fn remove(&self, uid: &str) {
+        let mut inner = self.lock();
+        inner.runs.remove(uid);
+        inner.tasks.remove(uid).into_iter().flatten().for_each(|task| task.abort());
+    }
+
+    pub(crate) fn set_host(&self, node: &str, ip: &str) {
+        self.lock().hosts.insert(node.to_string(), ip.to_string());
+    }
+
+    pub(crate) fn host_ip(&self, node: &str) -> Option<String> {
+        self.lock().hosts.get(node).cloned()
+    }
+}

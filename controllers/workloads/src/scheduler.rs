@@ -1,0 +1,169 @@
+//! Scheduler: chooses the node of each Pod that has none, and binds it.
+//!
+//! It does not preempt, and knows no volumes and no inter-Pod affinity.
+
+mod fit;
+
+use controllers_kit::meta::now;
+use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder, pods};
+use fit::{Verdict, World};
+use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
+use kube::core::Request;
+use serde_json::json;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const SCHEDULER: &str = "default-scheduler";
+
+struct Loop {
+    client: kube::Client,
+    pods: Cache<Pod>,
+    nodes: Cache<Node>,
+    events: Recorder,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Pods bound by us that the cache does not show as bound yet: uid to node.
+    assumed: HashMap<String, String>,
+    /// Pods that fit nowhere when last tried.
+    waiting: HashSet<Key>,
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) async fn run(caches: Caches) {
+    let (pods, nodes) = (caches.of::<Pod>(), caches.of::<Node>());
+    let queue: Queue<Key> = Queue::new();
+    let state = Arc::new(Mutex::new(State::default()));
+    let (q, s) = (queue.clone(), state.clone());
+    pods.on_change(move |change| pod_changed(change, &q, &s));
+    let (q, s) = (queue.clone(), state.clone());
+    nodes.on_change(move |change| {
+        if change.new.as_ref().is_some_and(|new| change.old.as_ref().is_none_or(|old| fit::matters(old, new)))
+        {
+            wake_waiting(&q, &s, &format!("Node {} changed", change.key));
+        }
+    });
+    pods.synced().await;
+    nodes.synced().await;
+    let client = caches.client().clone();
+    let events = Recorder::new(client.clone(), SCHEDULER);
+    let this = Arc::new(Loop { client, pods, nodes, events, state });
+    controllers_kit::run("scheduler", queue, 1, move |key| {
+        let this = this.clone();
+        async move { this.reconcile(key).await }
+    })
+    .await;
+}
+
+fn wants_node(pod: &Pod) -> bool {
+    let ours =
+        pod.spec.as_ref().is_some_and(|s| s.scheduler_name.as_deref().unwrap_or(SCHEDULER) == SCHEDULER);
+    let gated = pod.spec.as_ref().is_some_and(|s| s.scheduling_gates.as_ref().is_some_and(|g| !g.is_empty()));
+    ours && !gated && pods::node_name(pod).is_none() && pods::is_active(pod)
+}
+
+fn pod_changed(change: &controllers_kit::Change<Pod>, queue: &Queue<Key>, state: &Mutex<State>) {
+    match &change.new {
+        Some(pod) if wants_node(pod) => {
+            // Our own condition on a waiting Pod is no reason to look again.
+            let news = change
+                .old
+                .as_ref()
+                .is_none_or(|old| old.spec != pod.spec || old.metadata.labels != pod.metadata.labels);
+            if news {
+                queue.add(change.key.clone(), format!("Pod {} added", change.key));
+            }
+        }
+        Some(pod) => {
+            if let Some(uid) = pod.metadata.uid.as_ref().filter(|_| pods::node_name(pod).is_some()) {
+                lock(state).assumed.remove(uid);
+            }
+            let finished =
+                pods::is_finished(pod) && !change.old.as_ref().is_some_and(|old| pods::is_finished(old));
+            if finished {
+                wake_waiting(queue, state, &format!("Pod {} finished", change.key));
+            }
+        }
+        None => {
+            if let Some(uid) = change.old.as_ref().and_then(|old| old.metadata.uid.as_ref()) {
+                lock(state).assumed.remove(uid);
+            }
+            lock(state).waiting.remove(&change.key);
+            wake_waiting(queue, state, &format!("Pod {} deleted", change.key));
+        }
+    }
+}
+
+fn wake_waiting(queue: &Queue<Key>, state: &Mutex<State>, cause: &str) {
+    let waiting: Vec<Key> = lock(state).waiting.iter().cloned().collect();
+    waiting.into_iter().for_each(|key| queue.add(key, cause));
+}
+
+impl Loop {
+    async fn reconcile(&self, key: Key) -> Result<Done, Error> {
+        lock(&self.state).waiting.remove(&key);
+        let Some(pod) = self.pods.get(&key).filter(|pod| wants_node(pod)) else { return Ok(Done::nothing()) };
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        if lock(&self.state).assumed.contains_key(&uid) {
+            return Ok(Done::nothing());
+        }
+        let verdict = {
+            let state = lock(&self.state);
+            let world = World::new(&self.nodes.all(), &self.pods.all(), &state.assumed);
+            fit::choose(&pod, &world)
+        };
+        match verdict {
+            Verdict::Node(node) => self.bind(&key, &pod, &node).await,
+            Verdict::Nowhere(message) => self.refuse(&key, &pod, message).await,
+        }
+    }
+
+    async fn bind(&self, key: &Key, pod: &Pod, node: &str) -> Result<Done, Error> {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        lock(&self.state).assumed.insert(uid.clone(), node.to_string());
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding",
+            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        });
+        let url = format!("/api/v1/namespaces/{}/pods", key.namespace);
+        let request = Request::new(url)
+            .create_subresource("binding", &key.name, &Default::default(), serde_json::to_vec(&binding)?)
+            .map_err(kube::Error::BuildRequest)?;
+        if let Err(error) = self.client.request::<serde_json::Value>(request).await.map_err(Error::from) {
+            lock(&self.state).assumed.remove(&uid);
+            return if error.is_not_found() { Ok(Done::nothing()) } else { Err(error) };
+        }
+        self.events.normal(pod, "Scheduled", format!("Successfully assigned {key} to {node}"));
+        Ok(Done::change(format!("bound to {node}")))
+    }
+
+    async fn refuse(&self, key: &Key, pod: &Pod, message: String) -> Result<Done, Error> {
+        lock(&self.state).waiting.insert(key.clone());
+        let known = pods::condition(pod, "PodScheduled");
+        if known.is_some_and(|c| c.status == "False" && c.message.as_deref() == Some(&message)) {
+            return Ok(Done::nothing());
+        }
+        let since = known.filter(|c| c.status == "False").and_then(|c| c.last_transition_time.clone());
+        let condition = PodCondition {
+            type_: "PodScheduled".into(),
+            status: "False".into(),
+            reason: Some("Unschedulable".into()),
+            message: Some(message.clone()),
+            last_transition_time: since.or_else(|| Some(now())),
+            ..Default::default()
+        };
+        let mut status = pod.status.clone().unwrap_or_default();
+        let conditions = status.conditions.get_or_insert_default();
+        conditions.retain(|c| c.type_ != "PodScheduled");
+        conditions.push(condition);
+        self.events.warning(pod, "FailedScheduling", message);
+        self.pods.replace_status(&Pod { status: Some(status), ..pod.clone() }).await?;
+        Ok(Done::change("fits on no node"))
+    }
+}
