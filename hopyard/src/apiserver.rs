@@ -81,12 +81,17 @@ pub(crate) struct Options {
 
 fn parse_cidr(text: &str) -> Result<(std::net::Ipv4Addr, u8), String> {
     let parsed = text.split_once('/').and_then(|(ip, bits)| Some((ip.parse().ok()?, bits.parse().ok()?)));
-    parsed.filter(|(_, bits)| (8..=30).contains(bits)).ok_or_else(|| "expected an IPv4 CIDR between /8 and /30, such as 10.96.0.0/16".to_owned())
+    parsed
+        .filter(|(_, bits)| (8..=30).contains(bits))
+        .ok_or_else(|| "expected an IPv4 CIDR between /8 and /30, such as 10.96.0.0/16".to_owned())
 }
 
 fn parse_ports(text: &str) -> Result<(u16, u16), String> {
-    let parsed = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
-    parsed.filter(|(first, last)| 0 < *first && first <= last).ok_or_else(|| "expected a range such as 30000-32767".to_owned())
+    let parsed =
+        text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    parsed
+        .filter(|(first, last)| 0 < *first && first <= last)
+        .ok_or_else(|| "expected a range such as 30000-32767".to_owned())
 }
 
 /// A server that is ready to be served.
@@ -109,7 +114,8 @@ pub(crate) fn default_data_dir() -> PathBuf {
     if let Some(dir) = std::env::var_os("HOPYARD_DATA_DIR") {
         return dir.into();
     }
-    std::env::var_os("HOME").map_or_else(|| PathBuf::from(".hopyard"), |home| Path::new(&home).join(".hopyard"))
+    std::env::var_os("HOME")
+        .map_or_else(|| PathBuf::from(".hopyard"), |home| Path::new(&home).join(".hopyard"))
 }
 
 /// Listens on an address.
@@ -124,7 +130,9 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
 /// Opens everything and fills the store with what a fresh server holds.
 pub(crate) async fn start(options: &Options, nodes: Option<Arc<dyn Nodes>>) -> Result<Started, Error> {
     let listener = listen(SocketAddr::new(options.bind_address, options.secure_port)).await?;
-    let address = listener.local_addr().map_err(|source| Error::Listen { place: options.bind_address.to_string(), source })?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| Error::Listen { place: options.bind_address.to_string(), source })?;
     let dir = options.data_dir();
     let pki = Pki::open(&dir.join("pki"), &[options.bind_address])?;
     let registry = open_registry(options, &dir)?;
@@ -140,10 +148,17 @@ pub(crate) async fn start(options: &Options, nodes: Option<Arc<dyn Nodes>>) -> R
     };
     let tls = match (&options.tls_cert_file, &options.tls_private_key_file) {
         (Some(chain), Some(key)) => {
-            let read = |path: &PathBuf| std::fs::read_to_string(path).map_err(|error| Error::path(path, error));
+            let read =
+                |path: &PathBuf| std::fs::read_to_string(path).map_err(|error| Error::path(path, error));
             crate::pki::tls_from(&read(chain)?, &read(key)?, &client_ca)?
         }
-        _ => crate::pki::Pki::tls(&pki).and_then(|tls| Ok(apiserver_server::Tls { client_ca: crate::pki::tls_from(&pki.server_chain_pem, &pki.server_key_pem, &client_ca)?.client_ca, ..tls }))?,
+        _ => crate::pki::Pki::tls(&pki).and_then(|tls| {
+            Ok(apiserver_server::Tls {
+                client_ca: crate::pki::tls_from(&pki.server_chain_pem, &pki.server_key_pem, &client_ca)?
+                    .client_ca,
+                ..tls
+            })
+        })?,
     };
     let config = Config {
         authentication: Arc::new(authentication),
@@ -183,7 +198,8 @@ fn open_registry(options: &Options, dir: &Path) -> Result<Registry, Error> {
     };
     let store = match options.store {
         Store::Memory => Local::open(MemoryEngine, durability, cache.clone()),
-        Store::Sled => SledEngine::open(&dir.join("store")).and_then(|engine| Local::open(engine, durability, cache.clone())),
+        Store::Sled => SledEngine::open(&dir.join("store"))
+            .and_then(|engine| Local::open(engine, durability, cache.clone())),
     };
     let store = store.map_err(|error| refuse(chain(&error)))?;
     cache.advance_to(store.revision());
@@ -200,11 +216,18 @@ fn read_tokens(path: &Path) -> Result<HashMap<String, User>, Error> {
     for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let mut parts = line.splitn(4, ',').map(str::trim);
         let (Some(token), Some(name), Some(uid)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(Error::Usage(format!("{}:{}: expected token,user,uid[,\"groups\"]", path.display(), i + 1)));
+            return Err(Error::Usage(format!(
+                "{}:{}: expected token,user,uid[,\"groups\"]",
+                path.display(),
+                i + 1
+            )));
         };
         let groups = parts.next().unwrap_or("").trim_matches('"').split(',').map(str::trim);
         let groups = groups.filter(|group| !group.is_empty()).map(str::to_owned).collect();
-        tokens.insert(token.to_owned(), User { name: name.to_owned(), uid: uid.to_owned(), groups, ..User::default() });
+        tokens.insert(
+            token.to_owned(),
+            User { name: name.to_owned(), uid: uid.to_owned(), groups, ..User::default() },
+        );
     }
     Ok(tokens)
 }

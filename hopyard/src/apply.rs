@@ -43,28 +43,40 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// Applies the documents; gives `kind/name` of each.
-pub(crate) async fn apply(client: &Client, registry: &Registry, documents: Vec<(String, Value)>) -> Result<Vec<String>, Error> {
+pub(crate) async fn apply(
+    client: &Client,
+    registry: &Registry,
+    documents: Vec<(String, Value)>,
+) -> Result<Vec<String>, Error> {
     let mut applied = Vec::new();
     for (file, document) in documents {
         let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
         let gv = GroupVersion::parse(&text("/apiVersion"));
         let gvk = GroupVersionKind::new(gv.group.clone(), gv.version.clone(), text("/kind"));
         let catalogue = registry.catalogue();
-        let resource = catalogue
-            .by_kind(&gvk)
-            .ok_or_else(|| Error::Usage(format!("{file}: no kind {} in {}", gvk.kind, text("/apiVersion"))))?;
-        let root = if gv.group.is_empty() { format!("/api/{}", gv.version) } else { format!("/apis/{}/{}", gv.group, gv.version) };
+        let resource = catalogue.by_kind(&gvk).ok_or_else(|| {
+            Error::Usage(format!("{file}: no kind {} in {}", gvk.kind, text("/apiVersion")))
+        })?;
+        let root = if gv.group.is_empty() {
+            format!("/api/{}", gv.version)
+        } else {
+            format!("/apis/{}/{}", gv.group, gv.version)
+        };
         let namespace = match text("/metadata/namespace") {
             namespace if namespace.is_empty() => "default".to_owned(),
             namespace => namespace,
         };
         let place = if resource.namespaced { format!("/namespaces/{namespace}") } else { String::new() };
         let name = text("/metadata/name");
-        let request = Request::patch(format!("{root}{place}/{}/{name}?fieldManager=hopyard&force=true", resource.name))
-            .header("content-type", "application/apply-patch+yaml")
-            .body(document.to_string().into_bytes())
-            .map_err(|error| Error::Failed(error.to_string()))?;
-        client.request::<Value>(request).await.map_err(|error| Error::Failed(format!("{file}: {}/{name}: {error}", resource.singular)))?;
+        let request =
+            Request::patch(format!("{root}{place}/{}/{name}?fieldManager=hopyard&force=true", resource.name))
+                .header("content-type", "application/apply-patch+yaml")
+                .body(document.to_string().into_bytes())
+                .map_err(|error| Error::Failed(error.to_string()))?;
+        client
+            .request::<Value>(request)
+            .await
+            .map_err(|error| Error::Failed(format!("{file}: {}/{name}: {error}", resource.singular)))?;
         applied.push(format!("{}/{name}", resource.singular));
     }
     Ok(applied)

@@ -126,7 +126,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
         Command::Trace { url, from, output, place } => {
             runtime()?.block_on(commands::trace(&place.dir(), &url, &from, output))
         }
-        Command::Rules { node, format, place } => runtime()?.block_on(commands::rules(&place.dir(), &node, format)),
+        Command::Rules { node, format, place } => {
+            runtime()?.block_on(commands::rules(&place.dir(), &node, format))
+        }
         Command::Curl { from, place, arguments } => commands::curl(&place.dir(), &from, &arguments),
         Command::Apiserver(options) => {
             logging::start(cli.log);
@@ -136,5 +138,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| Error::Failed(format!("no runtime: {error}")))
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Failed(format!("no runtime: {error}")))
 }

@@ -42,7 +42,9 @@ pub(crate) fn print(text: &str) {
 pub(crate) async fn client(dir: &Path) -> Result<Client, Error> {
     let instance = Instance::read(dir)?;
     let kubeconfig = Kubeconfig::read_from(&instance.kubeconfig).map_err(failed)?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .map_err(failed)?;
     Client::try_from(config).map_err(failed)
 }
 
@@ -64,9 +66,16 @@ pub(crate) async fn status(dir: &Path, json: bool) -> Result<(), Error> {
     let client = client(dir).await?;
     let world = crate::world::read(&client).await?;
     let ready = |conditions: Option<&Vec<k8s_openapi::api::core::v1::PodCondition>>| {
-        conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
     };
-    let ready_pods = world.pods.iter().filter(|pod| ready(pod.status.as_ref().and_then(|status| status.conditions.as_ref()))).count();
+    let ready_pods = world
+        .pods
+        .iter()
+        .filter(|pod| ready(pod.status.as_ref().and_then(|status| status.conditions.as_ref())))
+        .count();
     let targets: usize = world.cloud.target_groups.iter().map(|group| group.targets.len()).sum();
     if json {
         let value = serde_json::json!({
@@ -111,8 +120,9 @@ pub(crate) fn render(trace: &trace::Trace, output: Output) -> Result<String, Err
 
 /// `hopyard trace`. Ends with 1 where the path does.
 pub(crate) async fn trace(dir: &Path, url: &str, from: &str, output: Output) -> Result<(), Error> {
-    let from = trace::From::parse(from)
-        .ok_or_else(|| Error::Usage(format!("--from {from}: expected internet, pod/NAMESPACE/NAME or node/NAME")))?;
+    let from = trace::From::parse(from).ok_or_else(|| {
+        Error::Usage(format!("--from {from}: expected internet, pod/NAMESPACE/NAME or node/NAME"))
+    })?;
     let request = trace::Request::get(url, from).map_err(|error| Error::Usage(error.to_string()))?;
     let world = crate::world::read(&client(dir).await?).await?;
     let traced = trace::trace(&world, &request);
@@ -145,12 +155,15 @@ pub(crate) fn curl(dir: &Path, from: &str, arguments: &[String]) -> Result<(), E
     command.arg("--proxy").arg(format!("socks5h://{}", instance.uplink));
     if from != "internet" {
         if dataplane_network::proxy::Origin::parse(from).is_none() {
-            return Err(Error::Usage(format!("--from {from}: expected internet, pod/NAMESPACE/NAME or node/NAME")));
+            return Err(Error::Usage(format!(
+                "--from {from}: expected internet, pod/NAMESPACE/NAME or node/NAME"
+            )));
         }
         command.arg("--proxy-user").arg(format!("{from}:"));
     }
     command.arg("--cacert").arg(dir.join("pki/ca.crt")).args(arguments);
-    let status = command.status().map_err(|error| Error::Failed(format!("curl could not be started: {error}")))?;
+    let status =
+        command.status().map_err(|error| Error::Failed(format!("curl could not be started: {error}")))?;
     if status.success() { Ok(()) } else { Err(Error::Exit(status.code().unwrap_or(1) as u8)) }
 }
 

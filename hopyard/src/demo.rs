@@ -1,6 +1,5 @@
 //! `hopyard demo`: from manifests to a real request, and its way there and back.
 
-
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -51,7 +50,10 @@ struct Answer {
 pub(crate) async fn run(options: &Options) -> Result<(), Error> {
     let began = Instant::now();
     let temporary = options.data_dir.is_none();
-    let dir = options.data_dir.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("hopyard-demo-{}", std::process::id())));
+    let dir = options
+        .data_dir
+        .clone()
+        .unwrap_or_else(|| std::env::temp_dir().join(format!("hopyard-demo-{}", std::process::id())));
     let outcome = journey(options, dir.clone(), began).await;
     if temporary {
         // It was ours alone.
@@ -61,7 +63,8 @@ pub(crate) async fn run(options: &Options) -> Result<(), Error> {
 }
 
 async fn journey(options: &Options, dir: PathBuf, began: Instant) -> Result<(), Error> {
-    let documents = if options.manifests.is_empty() { built_in()? } else { crate::apply::read(&options.manifests)? };
+    let documents =
+        if options.manifests.is_empty() { built_in()? } else { crate::apply::read(&options.manifests)? };
     let running = up::start(&up::Options {
         data_dir: Some(dir),
         apply: Vec::new(),
@@ -91,7 +94,8 @@ fn built_in() -> Result<Vec<(String, serde_json::Value)>, Error> {
     let mut documents = Vec::new();
     for (name, text) in JOURNEY {
         for document in serde_yaml_ng::Deserializer::from_str(text) {
-            let value = serde_json::Value::deserialize(document).map_err(|error| Error::Failed(format!("{name}: {error}")))?;
+            let value = serde_json::Value::deserialize(document)
+                .map_err(|error| Error::Failed(format!("{name}: {error}")))?;
             documents.push(((*name).to_owned(), value));
         }
     }
@@ -100,7 +104,8 @@ fn built_in() -> Result<Vec<(String, serde_json::Value)>, Error> {
 
 /// Waits until the request is delivered, sends it for real, and prints answer and trace.
 async fn request_and_trace(options: &Options, running: &up::Running, began: Instant) -> Result<(), Error> {
-    let asked = trace::Request::get(&options.url, trace::From::Internet).map_err(|error| Error::Usage(error.to_string()))?;
+    let asked = trace::Request::get(&options.url, trace::From::Internet)
+        .map_err(|error| Error::Usage(error.to_string()))?;
     let answer = wait_until_answered(&asked, running).await;
     let mut request = asked;
     let decision = running.proxy.decisions().latest(1).into_iter().next();
@@ -140,7 +145,11 @@ async fn wait_until_answered(request: &trace::Request, running: &up::Running) ->
         };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Error::Failed(format!("{} was not answered within {} s: {last}", request.url(), PATIENCE.as_secs())));
+            return Err(Error::Failed(format!(
+                "{} was not answered within {} s: {last}",
+                request.url(),
+                PATIENCE.as_secs()
+            )));
         }
         let pause = left.min(Duration::from_millis(100));
         match &mut changes {
@@ -168,14 +177,21 @@ async fn send(request: &trace::Request, running: &up::Running) -> Result<Answer,
     }
 }
 
-async fn exchange(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, text: &str) -> Result<Answer, String> {
+async fn exchange(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    text: &str,
+) -> Result<Answer, String> {
     stream.write_all(text.as_bytes()).await.map_err(|error| error.to_string())?;
     let mut raw = Vec::new();
     // A peer that closes without a goodbye has said all it wanted.
     drop(stream.read_to_end(&mut raw).await);
     let text = String::from_utf8_lossy(&raw).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| "the answer broke off".to_owned())?;
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| "no HTTP answer".to_owned())?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .ok_or_else(|| "no HTTP answer".to_owned())?;
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     Ok(Answer { status, head: head.to_owned(), body: if chunked { dechunk(body) } else { body.to_owned() } })
 }
@@ -215,7 +231,11 @@ async fn socks(proxy: std::net::SocketAddr, host: &str, port: u16) -> Result<Tcp
 }
 
 /// TLS that trusts the instance's own authority, which the certificate manager issues from.
-async fn tls(stream: TcpStream, host: &str, dir: &std::path::Path) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
+async fn tls(
+    stream: TcpStream,
+    host: &str,
+    dir: &std::path::Path,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
     use rustls::pki_types::pem::PemObject;
     let pem = std::fs::read(dir.join("pki/ca.crt")).map_err(|error| error.to_string())?;
     let mut roots = rustls::RootCertStore::empty();
@@ -228,9 +248,11 @@ async fn tls(stream: TcpStream, host: &str, dir: &std::path::Path) -> Result<tok
         .with_root_certificates(roots)
         .with_no_client_auth();
     let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-    tokio_rustls::TlsConnector::from(std::sync::Arc::new(config)).connect(name, stream).await.map_err(|error| error.to_string())
+    tokio_rustls::TlsConnector::from(std::sync::Arc::new(config))
+        .connect(name, stream)
+        .await
+        .map_err(|error| error.to_string())
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -244,7 +266,11 @@ mod tests {
 
     #[test]
     fn the_built_in_manifests_are_read() {
-        let kinds: Vec<String> = built_in().unwrap().into_iter().map(|(_, value)| value["kind"].as_str().unwrap_or("").to_owned()).collect();
+        let kinds: Vec<String> = built_in()
+            .unwrap()
+            .into_iter()
+            .map(|(_, value)| value["kind"].as_str().unwrap_or("").to_owned())
+            .collect();
         assert!(kinds.contains(&"Ingress".to_owned()), "{kinds:?}");
     }
 }

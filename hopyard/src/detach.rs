@@ -18,7 +18,8 @@ pub(crate) fn detach(dir: &Path) -> Result<(), Error> {
     }
     let log_path = dir.join("hopyard.log");
     let log = std::fs::File::create(&log_path).map_err(|error| Error::path(&log_path, error))?;
-    let program = std::env::current_exe().map_err(|error| Error::Failed(format!("this program's path is unknown: {error}")))?;
+    let program = std::env::current_exe()
+        .map_err(|error| Error::Failed(format!("this program's path is unknown: {error}")))?;
     let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--detach");
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -28,7 +29,9 @@ pub(crate) fn detach(dir: &Path) -> Result<(), Error> {
         // A group of its own: Ctrl-C in this terminal is not for it.
         command.process_group(0);
     }
-    let mut child = command.spawn().map_err(|error| Error::Failed(format!("the background process did not start: {error}")))?;
+    let mut child = command
+        .spawn()
+        .map_err(|error| Error::Failed(format!("the background process did not start: {error}")))?;
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
         if let Ok(instance) = Instance::read(dir) {
@@ -42,5 +45,9 @@ pub(crate) fn detach(dir: &Path) -> Result<(), Error> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    Err(Error::Failed(format!("it did not start within {} s; see {}", PATIENCE.as_secs(), log_path.display())))
+    Err(Error::Failed(format!(
+        "it did not start within {} s; see {}",
+        PATIENCE.as_secs(),
+        log_path.display()
+    )))
 }

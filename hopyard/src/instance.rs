@@ -32,7 +32,12 @@ impl Lock {
     pub(crate) fn take(dir: &Path) -> Result<Self, Error> {
         std::fs::create_dir_all(dir).map_err(|error| Error::path(dir, error))?;
         let path = dir.join("lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| Error::path(&path, error))?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|error| Error::path(&path, error))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(std::fs::TryLockError::WouldBlock) => Err(Error::DirInUse { dir: dir.to_owned() }),
@@ -61,7 +66,13 @@ impl Instance {
     /// # Errors
     /// When none does.
     pub(crate) fn read(dir: &Path) -> Result<Self, Error> {
-        let none = || Error::Failed(format!("nothing runs in {} (start it with `hopyard up --data-dir {}`)", dir.display(), dir.display()));
+        let none = || {
+            Error::Failed(format!(
+                "nothing runs in {} (start it with `hopyard up --data-dir {}`)",
+                dir.display(),
+                dir.display()
+            ))
+        };
         let text = std::fs::read_to_string(file(dir)).map_err(|_| none())?;
         let instance: Self = serde_json::from_str(&text).map_err(|_| none())?;
         // A crash leaves the file behind; the lock tells.

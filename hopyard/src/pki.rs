@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -60,17 +63,24 @@ impl Pki {
     /// When the directory can't be used or holds something else.
     pub(crate) fn open(dir: &Path, addresses: &[IpAddr]) -> Result<Self, Error> {
         std::fs::create_dir_all(dir).map_err(|error| Error::path(dir, error))?;
-        let key = |name: &str| read_or_make(dir.join(name), || Ok(KeyPair::generate().map_err(fail)?.serialize_pem()));
+        let key = |name: &str| {
+            read_or_make(dir.join(name), || Ok(KeyPair::generate().map_err(fail)?.serialize_pem()))
+        };
         let ca_key_pem = key("ca.key")?;
         let ca_pem = read_or_make(dir.join("ca.crt"), || {
             let mut params = CertificateParams::new(Vec::new()).map_err(fail)?;
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+            params.key_usages = vec![
+                KeyUsagePurpose::KeyCertSign,
+                KeyUsagePurpose::CrlSign,
+                KeyUsagePurpose::DigitalSignature,
+            ];
             params.distinguished_name.push(DnType::CommonName, "hopyard-ca");
             let key = KeyPair::from_pem(&ca_key_pem).map_err(fail)?;
             Ok(params.self_signed(&key).map_err(fail)?.pem())
         })?;
-        let issuer = Issuer::from_ca_cert_pem(&ca_pem, KeyPair::from_pem(&ca_key_pem).map_err(fail)?).map_err(fail)?;
+        let issuer =
+            Issuer::from_ca_cert_pem(&ca_pem, KeyPair::from_pem(&ca_key_pem).map_err(fail)?).map_err(fail)?;
         let server_key_pem = key("apiserver.key")?;
         // Made at every start: it is cheap, and the addresses may have changed.
         let server_pem = server_certificate(&issuer, &server_key_pem, addresses)?;
@@ -120,7 +130,8 @@ impl Pki {
 
 /// TLS from PEM texts.
 pub(crate) fn tls_from(chain: &str, key: &str, client_ca: &str) -> Result<apiserver_server::Tls, Error> {
-    let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(fail)?;
+    let chain =
+        CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(fail)?;
     Ok(apiserver_server::Tls {
         chain,
         key: PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(fail)?,
@@ -128,8 +139,18 @@ pub(crate) fn tls_from(chain: &str, key: &str, client_ca: &str) -> Result<apiser
     })
 }
 
-fn server_certificate(issuer: &Issuer<'_, KeyPair>, key_pem: &str, addresses: &[IpAddr]) -> Result<String, Error> {
-    let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+fn server_certificate(
+    issuer: &Issuer<'_, KeyPair>,
+    key_pem: &str,
+    addresses: &[IpAddr],
+) -> Result<String, Error> {
+    let names = [
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
     let mut params = CertificateParams::new(names.map(str::to_owned).to_vec()).map_err(fail)?;
     let fixed = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([10, 96, 0, 1])];
     for address in fixed.iter().chain(addresses).filter(|address| !address.is_unspecified()) {

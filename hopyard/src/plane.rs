@@ -51,7 +51,10 @@ impl Plane {
     /// A node stands at an address.
     pub(crate) fn node_at(&self, name: &str, ip: Ipv4Addr) {
         self.fabric.add_node(ip, name);
-        self.places.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(format!("node/{name}"), ip);
+        self.places
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .insert(format!("node/{name}"), ip);
     }
 
     fn pod_at(&self, pod: &Pod, ip: Ipv4Addr) {
@@ -75,9 +78,13 @@ impl Plane {
         }
         let programs = self.agent.programs();
         for service in programs.services() {
-            let (Some(namespace), Some(name)) = (&service.metadata.namespace, &service.metadata.name) else { continue };
+            let (Some(namespace), Some(name)) = (&service.metadata.namespace, &service.metadata.name) else {
+                continue;
+            };
             let slices = programs.slices_of(namespace, name);
-            zones.services.insert((namespace.clone(), name.clone()), dataplane_dns::cluster_service(service, slices));
+            zones
+                .services
+                .insert((namespace.clone(), name.clone()), dataplane_dns::cluster_service(service, slices));
         }
         Arc::new(zones)
     }
@@ -87,7 +94,13 @@ impl Plane {
 struct Rules(Arc<Agent>);
 
 impl Forwarding for Rules {
-    fn forward(&self, node: &str, entry: Entry, source: SocketAddrV4, destination: SocketAddrV4) -> Translation {
+    fn forward(
+        &self,
+        node: &str,
+        entry: Entry,
+        source: SocketAddrV4,
+        destination: SocketAddrV4,
+    ) -> Translation {
         let packet = ruleset::Packet {
             source: *source.ip(),
             source_port: source.port(),
@@ -134,7 +147,8 @@ impl World for Plane {
 
 impl Runtime for Plane {
     fn missing_image(&self, pod: &Pod, image: &str) -> Option<String> {
-        let upstream = pod.metadata.annotations.as_ref().is_some_and(|all| all.contains_key("hopyard.dev/upstream"));
+        let upstream =
+            pod.metadata.annotations.as_ref().is_some_and(|all| all.contains_key("hopyard.dev/upstream"));
         if upstream || dataplane_workload::behaviour_of(image).is_some() {
             return None;
         }
@@ -145,7 +159,11 @@ impl Runtime for Plane {
 
     fn start<'a>(&'a self, pod: &'a Pod) -> RuntimeFuture<'a, Result<(), StartError>> {
         Box::pin(async move {
-            let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).and_then(|ip| ip.parse().ok());
+            let ip = pod
+                .status
+                .as_ref()
+                .and_then(|status| status.pod_ip.as_deref())
+                .and_then(|ip| ip.parse().ok());
             let ip: Ipv4Addr = ip.ok_or_else(|| StartError::Failed("the Pod has no address".to_owned()))?;
             self.pod_at(pod, ip);
             self.workloads.start(pod).await.map(|_| ()).map_err(|error| StartError::Failed(error.to_string()))
@@ -160,7 +178,12 @@ impl Runtime for Plane {
         self.workloads.forget(uid);
     }
 
-    fn probe<'a>(&'a self, pod: &'a Pod, target: &'a ProbeTarget, timeout: Duration) -> RuntimeFuture<'a, ProbeOutcome> {
+    fn probe<'a>(
+        &'a self,
+        pod: &'a Pod,
+        target: &'a ProbeTarget,
+        timeout: Duration,
+    ) -> RuntimeFuture<'a, ProbeOutcome> {
         Box::pin(async move {
             match tokio::time::timeout(timeout, self.probe_once(pod, target)).await {
                 Ok(Ok(())) => ProbeOutcome::Success,
@@ -192,7 +215,9 @@ impl Plane {
             return Err("http: server gave HTTP response to HTTPS client".to_owned());
         }
         let mut stream = connection.stream;
-        let mut request = format!("GET {path} HTTP/1.1\r\nHost: {destination}\r\nUser-Agent: kube-probe/1.36\r\nConnection: close\r\n");
+        let mut request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {destination}\r\nUser-Agent: kube-probe/1.36\r\nConnection: close\r\n"
+        );
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -201,34 +226,50 @@ impl Plane {
         let mut head = vec![0; 64];
         let length = stream.read(&mut head).await.map_err(|error| error.to_string())?;
         let line = String::from_utf8_lossy(&head[..length]).into_owned();
-        let status: u16 = line.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| "malformed HTTP response".to_owned())?;
-        if (200..400).contains(&status) { Ok(()) } else { Err(format!("HTTP probe failed with statuscode: {status}")) }
+        let status: u16 = line
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .ok_or_else(|| "malformed HTTP response".to_owned())?;
+        if (200..400).contains(&status) {
+            Ok(())
+        } else {
+            Err(format!("HTTP probe failed with statuscode: {status}"))
+        }
     }
 }
 
 impl Nodes for Plane {
-    fn logs(&self, request: NodeRequest) -> Promise<'_, Result<Pin<Box<dyn futures::Stream<Item = Bytes> + Send>>, String>> {
+    fn logs(
+        &self,
+        request: NodeRequest,
+    ) -> Promise<'_, Result<Pin<Box<dyn futures::Stream<Item = Bytes> + Send>>, String>> {
         Box::pin(async move {
-            let logs = self.workloads.logs(&request.uid, Some(&request.container)).ok_or_else(|| "ContainerCreating".to_owned())?;
+            let logs = self
+                .workloads
+                .logs(&request.uid, Some(&request.container))
+                .ok_or_else(|| "ContainerCreating".to_owned())?;
             let all = logs.since(0);
             let skip = request.tail_lines.map_or(0, |tail| all.len().saturating_sub(tail));
             let next = all.last().map_or(0, |line| line.index + 1);
             let timestamps = request.timestamps;
             let first = render(&all[skip..], timestamps);
             if !request.follow {
-                return Ok(Box::pin(futures::stream::iter([first])) as Pin<Box<dyn futures::Stream<Item = Bytes> + Send>>);
+                return Ok(Box::pin(futures::stream::iter([first]))
+                    as Pin<Box<dyn futures::Stream<Item = Bytes> + Send>>);
             }
-            let rest = futures::stream::unfold((logs, next, Some(first)), move |(logs, next, first)| async move {
-                if let Some(first) = first {
-                    return Some((first, (logs, next, None)));
-                }
-                if !logs.wait(next).await {
-                    return None;
-                }
-                let lines = logs.since(next);
-                let after = lines.last().map_or(next, |line| line.index + 1);
-                Some((render(&lines, timestamps), (logs, after, None)))
-            });
+            let rest =
+                futures::stream::unfold((logs, next, Some(first)), move |(logs, next, first)| async move {
+                    if let Some(first) = first {
+                        return Some((first, (logs, next, None)));
+                    }
+                    if !logs.wait(next).await {
+                        return None;
+                    }
+                    let lines = logs.since(next);
+                    let after = lines.last().map_or(next, |line| line.index + 1);
+                    Some((render(&lines, timestamps), (logs, after, None)))
+                });
             Ok(Box::pin(rest) as Pin<Box<dyn futures::Stream<Item = Bytes> + Send>>)
         })
     }
@@ -237,7 +278,11 @@ impl Nodes for Plane {
         Box::pin(async move {
             let ip: Ipv4Addr = pod_ip.parse().map_err(|_| format!("{pod_ip} is no IPv4 address"))?;
             let source = SocketAddrV4::new(CLIENT, 0);
-            let connection = self.fabric.connect(source, SocketAddrV4::new(ip, port)).await.map_err(|error| error.to_string())?;
+            let connection = self
+                .fabric
+                .connect(source, SocketAddrV4::new(ip, port))
+                .await
+                .map_err(|error| error.to_string())?;
             Ok(Box::new(connection.stream) as Box<dyn Connection>)
         })
     }

@@ -98,7 +98,10 @@ pub(crate) async fn start(options: &Options) -> Result<Running, Error> {
     let started = apiserver::start(&api, Some(Arc::new(plane.clone()))).await?;
     let server = started.server.clone();
     let kubeconfig = dir.join("kubeconfig");
-    crate::pki::write_private(&kubeconfig, started.pki.kubeconfig(&format!("https://{}", started.address)).as_bytes())?;
+    crate::pki::write_private(
+        &kubeconfig,
+        started.pki.kubeconfig(&format!("https://{}", started.address)).as_bytes(),
+    )?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let serving = serve(&started.server, started.listener, started.tls, stopped);
     step("API server", format!("https://{}", started.address));
@@ -163,11 +166,18 @@ async fn start_cloud(
 }
 
 /// The uplink proxy and DNS, on free loopback ports.
-async fn open_doors(plane: &Plane, tasks: &mut Vec<JoinHandle<()>>) -> Result<(SocketAddr, SocketAddr), Error> {
+async fn open_doors(
+    plane: &Plane,
+    tasks: &mut Vec<JoinHandle<()>>,
+) -> Result<(SocketAddr, SocketAddr), Error> {
     let failed = |source| Error::Listen { place: "127.0.0.1".to_owned(), source };
     let uplink = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
     let uplink_address = uplink.local_addr().map_err(failed)?;
-    tasks.push(tokio::spawn(dataplane_network::proxy::serve(uplink, plane.fabric.clone(), Arc::new(plane.clone()))));
+    tasks.push(tokio::spawn(dataplane_network::proxy::serve(
+        uplink,
+        plane.fabric.clone(),
+        Arc::new(plane.clone()),
+    )));
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
     let dns_address = udp.local_addr().map_err(failed)?;
     let tcp = TcpListener::bind(dns_address).await.map_err(failed)?;
@@ -182,13 +192,21 @@ async fn open_doors(plane: &Plane, tasks: &mut Vec<JoinHandle<()>>) -> Result<(S
 /// Runs the instances that are missing, and tells the fabric where all of them stand.
 async fn start_nodes(options: &Options, cloud: &Arc<Cloud>, plane: &Plane) -> Result<Vec<NodeSpec>, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::Failed(format!("the nodes did not start: {error}"));
-    let kind = aws::instance_types::instance_type(&options.instance_type)
-        .ok_or_else(|| Error::Usage(format!("--instance-type {}: not known; try m5.large or t3.medium", options.instance_type)))?;
+    let kind = aws::instance_types::instance_type(&options.instance_type).ok_or_else(|| {
+        Error::Usage(format!(
+            "--instance-type {}: not known; try m5.large or t3.medium",
+            options.instance_type
+        ))
+    })?;
     let mut specs = Vec::new();
     for i in 1..=options.nodes {
         let name = format!("node-{i}");
         let state = cloud.state();
-        let found = state.instances.values().find(|instance| aws::tag(&instance.tags, "Name") == Some(name.as_str())).cloned();
+        let found = state
+            .instances
+            .values()
+            .find(|instance| aws::tag(&instance.tags, "Name") == Some(name.as_str()))
+            .cloned();
         let ip = match found {
             Some(instance) => instance.private_ip_address.clone(),
             None => {
@@ -197,7 +215,10 @@ async fn start_nodes(options: &Options, cloud: &Arc<Cloud>, plane: &Plane) -> Re
                     instance_type: options.instance_type.clone(),
                     count: 1,
                     subnet_id: aws::layout::private_subnet_id(zone),
-                    tags: vec![aws::Tag::new("Name", name.clone()), aws::Tag::new("kubernetes.io/cluster/hopyard", "owned")],
+                    tags: vec![
+                        aws::Tag::new("Name", name.clone()),
+                        aws::Tag::new("kubernetes.io/cluster/hopyard", "owned"),
+                    ],
                     ..Default::default()
                 };
                 let api: Arc<dyn aws::Aws> = cloud.clone();
@@ -210,7 +231,12 @@ async fn start_nodes(options: &Options, cloud: &Arc<Cloud>, plane: &Plane) -> Re
         if let Some(public) = nat_address(&cloud.state(), ip) {
             plane.fabric.set_nat(&name, public);
         }
-        specs.push(NodeSpec { name, cpu: kind.vcpus, memory_mib: kind.memory_mib, max_pods: kind.max_pods() });
+        specs.push(NodeSpec {
+            name,
+            cpu: kind.vcpus,
+            memory_mib: kind.memory_mib,
+            max_pods: kind.max_pods(),
+        });
     }
     Ok(specs)
 }
@@ -236,7 +262,12 @@ fn start_loops(
     let aws: Arc<dyn aws::Aws> = cloud;
     let cni = controllers_network::Cni::new(caches.clone(), aws.clone());
     tasks.push(tokio::spawn(controllers_network::run(caches.clone(), cni.clone())));
-    tasks.push(tokio::spawn(controllers_workloads::run_kubelets(caches.clone(), specs, Arc::new(plane.clone()), cni)));
+    tasks.push(tokio::spawn(controllers_workloads::run_kubelets(
+        caches.clone(),
+        specs,
+        Arc::new(plane.clone()),
+        cni,
+    )));
     tasks.push(tokio::spawn(controllers_workloads::run(caches.clone())));
     tasks.push(tokio::spawn(controllers_cluster::run(caches.clone(), ca_pem)));
     tasks.push(tokio::spawn(ccm_mock_loops::run(caches.clone(), aws.clone())));
@@ -283,4 +314,3 @@ pub(crate) fn welcome(instance: &Instance) -> String {
         instance.dns.port(),
     )
 }
-

@@ -96,13 +96,18 @@ pub(crate) async fn read(client: &Client) -> Result<World, Error> {
     let mut zones = Zones { hosted: self::cloud(client).await?, ..Zones::default() };
     zones.set_balancers(&cloud.load_balancers);
     for service in &services {
-        let (Some(namespace), Some(name)) = (&service.metadata.namespace, &service.metadata.name) else { continue };
+        let (Some(namespace), Some(name)) = (&service.metadata.namespace, &service.metadata.name) else {
+            continue;
+        };
         let of_service = |slice: &&EndpointSlice| {
             slice.metadata.namespace.as_ref() == Some(namespace)
-                && slice.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/service-name")) == Some(name)
+                && slice.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/service-name"))
+                    == Some(name)
         };
         let slices: Vec<&EndpointSlice> = endpoint_slices.iter().filter(of_service).collect();
-        zones.services.insert((namespace.clone(), name.clone()), dataplane_dns::cluster_service(service, slices));
+        zones
+            .services
+            .insert((namespace.clone(), name.clone()), dataplane_dns::cluster_service(service, slices));
     }
     let programs = programs.iter().map(|(node, program)| (node.clone(), program.clone())).collect();
     Ok(World { cloud, zones, programs, pods, services, endpoint_slices, nodes, ingresses })

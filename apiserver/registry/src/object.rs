@@ -59,7 +59,13 @@ pub fn uid(object: &Value) -> &str {
 
 /// Finalizers, in order.
 pub fn finalizers(object: &Value) -> Vec<&str> {
-    metadata(object).get("finalizers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+    metadata(object)
+        .get("finalizers")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 pub fn is_deleting(object: &Value) -> bool {
@@ -71,7 +77,10 @@ pub fn fill_for_create(resource: &Resource, object: &mut Value, uid: &str, now: 
     let has_generation = resource.strategy.generation || resource.is_custom();
     let metadata = metadata_mut(object);
     let named = metadata.get("name").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
-    if !named && let Some(prefix) = metadata.get("generateName").and_then(Value::as_str).filter(|text| !text.is_empty()) {
+    if !named
+        && let Some(prefix) =
+            metadata.get("generateName").and_then(Value::as_str).filter(|text| !text.is_empty())
+    {
         let mut end = prefix.len().min(GENERATED_PREFIX_MAX);
         while !prefix.is_char_boundary(end) {
             end -= 1;
@@ -93,7 +102,9 @@ pub fn fill_for_create(resource: &Resource, object: &mut Value, uid: &str, now: 
 pub fn keep_for_update(object: &mut Value, old: &Value) {
     let old = metadata(old).clone();
     let metadata = metadata_mut(object);
-    for member in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"] {
+    for member in
+        ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"]
+    {
         // A client may leave these out; it may not change them.
         match old.get(member) {
             Some(value) if member != "generateName" || !metadata.contains_key(member) => {
@@ -266,7 +277,11 @@ fn validate_annotations(annotations: Option<&Value>, errors: &mut Vec<FieldError
 fn validate_owner(owner: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let text = |member: &str| owner.get(member).and_then(Value::as_str).unwrap_or("");
     if text("apiVersion").is_empty() || text("apiVersion").matches('/').count() > 1 {
-        errors.push(FieldError::invalid(format!("{path}.apiVersion"), &text("apiVersion").into(), "version must not be empty"));
+        errors.push(FieldError::invalid(
+            format!("{path}.apiVersion"),
+            &text("apiVersion").into(),
+            "version must not be empty",
+        ));
     }
     for (member, problem) in
         [("kind", "must not be empty"), ("name", "must not be empty"), ("uid", "must not be empty")]
@@ -287,7 +302,8 @@ mod tests {
     #[test]
     fn an_update_keeps_what_it_may_not_change() {
         let old = json!({"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "generation": 3}});
-        let mut new = json!({"metadata": {"generation": 9, "resourceVersion": "5", "deletionTimestamp": "x"}});
+        let mut new =
+            json!({"metadata": {"generation": 9, "resourceVersion": "5", "deletionTimestamp": "x"}});
         keep_for_update(&mut new, &old);
         assert_eq!(new, old);
     }

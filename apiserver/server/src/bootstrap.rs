@@ -19,7 +19,14 @@ const NAMESPACES: &[&str] = &["kube-system", "kube-public", "kube-node-lease", "
 pub async fn bootstrap(server: &ApiServer) -> Result<(), Status> {
     let registry = server.registry();
     // Namespaces first: others live in them.
-    create_missing(registry, NAMESPACES.iter().map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).collect()).await?;
+    create_missing(
+        registry,
+        NAMESPACES
+            .iter()
+            .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+            .collect(),
+    )
+    .await?;
     let mut objects: Vec<Value> = OBJECTS
         .lines()
         .filter(|line| !line.is_empty())

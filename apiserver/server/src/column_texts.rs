@@ -24,7 +24,13 @@ const IMAGES: Text = Words("Images referenced by each container in the template.
 const TEXTS: &[(&str, &str, Text)] = &[
     ("Pod", "Ready", Words("The aggregate readiness state of this pod for accepting traffic.")),
     ("Pod", "Status", Words("The aggregate status of the containers in this pod.")),
-    ("Pod", "Restarts", Words("The number of times the containers in this pod have been restarted and when the last container in this pod has restarted.")),
+    (
+        "Pod",
+        "Restarts",
+        Words(
+            "The number of times the containers in this pod have been restarted and when the last container in this pod has restarted.",
+        ),
+    ),
     ("Pod", "IP", Field(POD_STATUS, &["podIP"])),
     ("Pod", "Node", Field(POD_SPEC, &["nodeName"])),
     ("Pod", "Nominated Node", Field(POD_STATUS, &["nominatedNodeName"])),
@@ -63,7 +69,11 @@ const TEXTS: &[(&str, &str, Text)] = &[
     ("DaemonSet", "Available", Field(DAEMON_STATUS, &["numberAvailable"])),
     ("DaemonSet", "Node Selector", Field(POD_SPEC, &["nodeSelector"])),
     ("DaemonSet", "Selector", Field("io.k8s.api.apps.v1.DaemonSetSpec", &["selector"])),
-    ("Ingress", "Class", Words("The name of the IngressClass resource that should be used for additional configuration")),
+    (
+        "Ingress",
+        "Class",
+        Words("The name of the IngressClass resource that should be used for additional configuration"),
+    ),
     ("Ingress", "Hosts", Words("Hosts that incoming requests are matched against before the ingress rule")),
     ("Ingress", "Address", Words("Address is a list containing ingress points for the load-balancer")),
     ("Ingress", "Ports", Words("Ports of TLS configurations that open")),

@@ -28,7 +28,11 @@ pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
     if path.starts_with("//") || !known {
         return Err(match parts.as_slice() {
             ["api", _] => crate::dispatch::not_found_here(),
-            ["apis", group, _] if catalogue.group(group).is_some_and(|found| !is_custom(&catalogue, found)) => crate::dispatch::not_found_here(),
+            ["apis", group, _]
+                if catalogue.group(group).is_some_and(|found| !is_custom(&catalogue, found)) =>
+            {
+                crate::dispatch::not_found_here()
+            }
             _ => page_not_found(),
         });
     }
@@ -68,21 +72,30 @@ pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
 }
 
 fn is_custom(catalogue: &Catalogue, group: &Group) -> bool {
-    group.versions.iter().flat_map(|version| catalogue.resources(&group.name, version)).any(|row| row.is_custom())
+    group
+        .versions
+        .iter()
+        .flat_map(|version| catalogue.resources(&group.name, version))
+        .any(|row| row.is_custom())
 }
 
 fn paths(catalogue: &Catalogue) -> Value {
-    let mut paths = vec!["/.well-known/openid-configuration".to_owned(), "/api".into(), "/api/v1".into(), "/apis".into()];
+    let mut paths =
+        vec!["/.well-known/openid-configuration".to_owned(), "/api".into(), "/api/v1".into(), "/apis".into()];
     for group in catalogue.groups().iter().filter(|group| !group.name.is_empty()) {
         paths.push(format!("/apis/{}", group.name));
         paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{version}", group.name)));
     }
-    paths.extend(["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(
+        ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]
+            .map(str::to_owned),
+    );
     json!({"paths": paths})
 }
 
 fn group_json(group: &Group) -> Value {
-    let version = |version: &String| json!({"groupVersion": format!("{}/{version}", group.name), "version": version});
+    let version =
+        |version: &String| json!({"groupVersion": format!("{}/{version}", group.name), "version": version});
     json!({
         "name": group.name,
         "versions": group.versions.iter().map(version).collect::<Vec<_>>(),
@@ -131,7 +144,10 @@ fn resource_list(catalogue: &Catalogue, group: &str, version: &str) -> Value {
 /// A stable hash of where objects are stored, as `storageVersionHash` is.
 fn storage_hash(row: &Resource) -> String {
     use base64::Engine;
-    let digest = ring::digest::digest(&ring::digest::SHA256, format!("{}/{}", row.stored_api_version, row.kind).as_bytes());
+    let digest = ring::digest::digest(
+        &ring::digest::SHA256,
+        format!("{}/{}", row.stored_api_version, row.kind).as_bytes(),
+    );
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
 }
 
@@ -140,10 +156,15 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 /// Aggregated discovery, where the client asks for it first.
 fn aggregated(context: &Context, catalogue: &Catalogue, core: bool) -> Option<Answer> {
     let header = context.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let first_plain = header.split(',').position(|entry| !entry.contains("as=") && (entry.contains("json") || entry.contains('*')));
+    let first_plain = header
+        .split(',')
+        .position(|entry| !entry.contains("as=") && (entry.contains("json") || entry.contains('*')));
     let wanted = |version: &str| {
         header.split(',').position(|entry| {
-            entry.contains("as=APIGroupDiscoveryList") && entry.contains(&format!("v={version}")) && entry.contains("g=apidiscovery.k8s.io") && entry.contains("json")
+            entry.contains("as=APIGroupDiscoveryList")
+                && entry.contains(&format!("v={version}"))
+                && entry.contains("g=apidiscovery.k8s.io")
+                && entry.contains("json")
         })
     };
     let version = match (wanted("v2"), wanted("v2beta1")) {
@@ -160,25 +181,36 @@ fn aggregated(context: &Context, catalogue: &Catalogue, core: bool) -> Option<An
                 .versions
                 .iter()
                 .map(|version| {
-                    let resources: Vec<Value> = catalogue.resources(&group.name, version).iter().map(|row| discovered(row, &group.name, version)).collect();
+                    let resources: Vec<Value> = catalogue
+                        .resources(&group.name, version)
+                        .iter()
+                        .map(|row| discovered(row, &group.name, version))
+                        .collect();
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
-            let metadata = if group.name.is_empty() { json!({"creationTimestamp": null}) } else { json!({"name": group.name, "creationTimestamp": null}) };
+            let metadata = if group.name.is_empty() {
+                json!({"creationTimestamp": null})
+            } else {
+                json!({"name": group.name, "creationTimestamp": null})
+            };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();
     let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {}, "items": items});
     let mut answer = Answer::json(StatusCode::OK, list.to_string() + "\n");
-    answer.content_type = HeaderValue::from_str(&AGGREGATED.replace("v=v2", &format!("v={version}"))).unwrap_or(HeaderValue::from_static(AGGREGATED));
+    answer.content_type = HeaderValue::from_str(&AGGREGATED.replace("v=v2", &format!("v={version}")))
+        .unwrap_or(HeaderValue::from_static(AGGREGATED));
     answer.headers.push((VARY, HeaderValue::from_static("Accept")));
     Some(answer)
 }
 
 fn discovered(row: &Resource, _group: &str, _version: &str) -> Value {
-    let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    let kind =
+        |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
     // Built-in kinds leave group and version out where they are the list's own; custom ones print them.
-    let own = if row.is_custom() { kind(&row.group, &row.version, &row.kind) } else { kind("", "", &row.kind) };
+    let own =
+        if row.is_custom() { kind(&row.group, &row.version, &row.kind) } else { kind("", "", &row.kind) };
     let mut entry = json!({
         "resource": row.name,
         "responseKind": own,

@@ -50,7 +50,13 @@ impl Answer {
     }
 
     pub(crate) fn of(status: StatusCode, content_type: &'static str, bytes: impl Into<Bytes>) -> Self {
-        Self { status, body: full(bytes), content_type: HeaderValue::from_static(content_type), warnings: Vec::new(), headers: Vec::new() }
+        Self {
+            status,
+            body: full(bytes),
+            content_type: HeaderValue::from_static(content_type),
+            warnings: Vec::new(),
+            headers: Vec::new(),
+        }
     }
 
     /// A value in the form that was asked for.
@@ -75,7 +81,11 @@ pub(crate) fn render(accepted: Accepted, value: &Value) -> Bytes {
 }
 
 /// Answers a request, whatever it is.
-pub(crate) async fn answer(server: &ApiServer, request: Request<RequestBody>, certificate: Option<&User>) -> Response<ResponseBody> {
+pub(crate) async fn answer(
+    server: &ApiServer,
+    request: Request<RequestBody>,
+    certificate: Option<&User>,
+) -> Response<ResponseBody> {
     let (mut parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query().unwrap_or(""));
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
@@ -136,10 +146,14 @@ fn respond(answer: Answer) -> Response<ResponseBody> {
 pub(crate) async fn collect(mut body: RequestBody) -> Result<Bytes, Status> {
     let mut whole = bytes::BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
+        let frame =
+            frame.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
         let Ok(chunk) = frame.into_data() else { continue };
         if whole.len() + chunk.len() > limits::BODY_BYTES_MAX {
-            return Err(Status::too_large(format!("Request entity too large: limit is {}", limits::BODY_BYTES_MAX)));
+            return Err(Status::too_large(format!(
+                "Request entity too large: limit is {}",
+                limits::BODY_BYTES_MAX
+            )));
         }
         if whole.is_empty() && body.is_end_stream() {
             return Ok(chunk);
@@ -162,8 +176,15 @@ async fn route(
     let user = impersonate(server, &parts.headers, user)?;
     authorize(server, info, &user)?;
     let plain = Accepted { media: Media::Json, form: Form::Object, pretty: query.flag("pretty") };
-    let mut context =
-        Context { server, info, query, headers: &parts.headers, method: &parts.method, user: &user, accepted: plain };
+    let mut context = Context {
+        server,
+        info,
+        query,
+        headers: &parts.headers,
+        method: &parts.method,
+        user: &user,
+        accepted: plain,
+    };
     if !info.is_resource {
         return match health::answer(&context) {
             Some(answer) => Ok(answer),
@@ -175,7 +196,12 @@ async fn route(
         return Err(unknown_resource(server, info));
     };
     if !matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
-        context.accepted = negotiate::accept(&parts.headers, plain.pretty, info.verb == "watch", matches!(info.verb.as_str(), "list" | "watch"))?;
+        context.accepted = negotiate::accept(
+            &parts.headers,
+            plain.pretty,
+            info.verb == "watch",
+            matches!(info.verb.as_str(), "list" | "watch"),
+        )?;
     }
     check_place(info, &resource)?;
     handlers::dispatch(context, &resource, body, upgrade).await
@@ -195,7 +221,8 @@ fn impersonate(server: &ApiServer, headers: &HeaderMap, user: User) -> Result<Us
             Some((namespace, name)) if resource == "serviceaccounts" => (Some(namespace), name),
             _ => (None, name.as_str()),
         };
-        let wanted = Attributes { verb: "impersonate", group, resource, name, namespace, ..Attributes::default() };
+        let wanted =
+            Attributes { verb: "impersonate", group, resource, name, namespace, ..Attributes::default() };
         if !server.inner.rbac.allows(server.registry(), &user, &wanted) {
             let gr = GroupResource::new(group, resource);
             return Err(Status::forbidden(&gr, name, &authz::refusal(&user, &wanted)));
@@ -249,7 +276,8 @@ pub(crate) fn page_not_found() -> Status {
 pub(crate) const PAGE_NOT_FOUND: &str = "page not found";
 
 pub(crate) fn not_found_here() -> Status {
-    Status::new(404, "NotFound", "the server could not find the requested resource").with_details(serde_json::json!({}))
+    Status::new(404, "NotFound", "the server could not find the requested resource")
+        .with_details(serde_json::json!({}))
 }
 
 pub(crate) fn method_not_allowed() -> Status {

@@ -5,27 +5,44 @@ use serde_json::json;
 
 use crate::dispatch::{Answer, Context};
 
-const CHECKS: &[&str] = &["ping", "log", "store", "poststarthook/start-system-namespaces-controller", "poststarthook/rbac/bootstrap-roles"];
+const CHECKS: &[&str] = &[
+    "ping",
+    "log",
+    "store",
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/rbac/bootstrap-roles",
+];
 
 /// The answer to one of these paths; `None` for any other.
 pub(crate) fn answer(context: &Context) -> Option<Answer> {
     let path = context.info.path.as_str();
     for (endpoint, checks_shutdown) in [("livez", false), ("readyz", true), ("healthz", false)] {
-        let Some(rest) = path.strip_prefix('/').and_then(|path| path.strip_prefix(endpoint)) else { continue };
+        let Some(rest) = path.strip_prefix('/').and_then(|path| path.strip_prefix(endpoint)) else {
+            continue;
+        };
         return match rest {
             "" | "/" => Some(checks(context, endpoint, checks_shutdown)),
             rest => {
                 let known = rest.strip_prefix('/').is_some_and(|check| CHECKS.contains(&check));
-                Some(if known { Answer::text(StatusCode::OK, "ok") } else { Answer::text(StatusCode::NOT_FOUND, "404 page not found\n") })
+                Some(if known {
+                    Answer::text(StatusCode::OK, "ok")
+                } else {
+                    Answer::text(StatusCode::NOT_FOUND, "404 page not found\n")
+                })
             }
         };
     }
     match path {
         "/version" | "/version/" => Some(version(context)),
         "/.well-known/openid-configuration" => Some(openid(context)),
-        "/openid/v1/jwks" => context.server.inner.config.authentication.service_accounts.as_ref().map(|keys| {
-            Answer::of(StatusCode::OK, "application/jwk-set+json", keys.jwks().to_string())
-        }),
+        "/openid/v1/jwks" => context
+            .server
+            .inner
+            .config
+            .authentication
+            .service_accounts
+            .as_ref()
+            .map(|keys| Answer::of(StatusCode::OK, "application/jwk-set+json", keys.jwks().to_string())),
         _ => None,
     }
 }

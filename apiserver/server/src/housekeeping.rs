@@ -48,7 +48,11 @@ fn is_definition(resource: &Resource) -> bool {
 }
 
 /// Establishes a definition, or removes its objects where it is being deleted.
-async fn settle_definition(registry: &Registry, definitions: &Arc<Resource>, name: &str) -> Result<(), Status> {
+async fn settle_definition(
+    registry: &Registry,
+    definitions: &Arc<Resource>,
+    name: &str,
+) -> Result<(), Status> {
     let Some(found) = registry.cache().get(&definitions.key(None, name)) else {
         registry.reload_custom();
         return Ok(());
@@ -73,10 +77,16 @@ async fn settle_definition(registry: &Registry, definitions: &Arc<Resource>, nam
 
 /// Does another definition of the group hold one of the names?
 fn names_taken(registry: &Registry, definitions: &Resource, definition: &Value) -> bool {
-    let text = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
+    let text = |value: &Value, pointer: &str| {
+        value.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned()
+    };
     let names = |value: &Value, accepted: bool| -> Vec<String> {
         let root = if accepted { "/status/acceptedNames" } else { "/spec/names" };
-        let mut names = vec![text(value, &format!("{root}/plural")), text(value, &format!("{root}/singular")), text(value, &format!("{root}/kind"))];
+        let mut names = vec![
+            text(value, &format!("{root}/plural")),
+            text(value, &format!("{root}/singular")),
+            text(value, &format!("{root}/kind")),
+        ];
         let short = value.pointer(&format!("{root}/shortNames")).and_then(Value::as_array);
         names.extend(short.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
         names.retain(|name| !name.is_empty());
@@ -91,7 +101,11 @@ fn names_taken(registry: &Registry, definitions: &Resource, definition: &Value) 
     })
 }
 
-async fn remove_definition(registry: &Registry, definitions: &Arc<Resource>, definition: &Value) -> Result<(), Status> {
+async fn remove_definition(
+    registry: &Registry,
+    definitions: &Arc<Resource>,
+    definition: &Value,
+) -> Result<(), Status> {
     if !object::finalizers(definition).contains(&CLEANUP_FINALIZER) {
         registry.reload_custom();
         return Ok(());
@@ -99,7 +113,9 @@ async fn remove_definition(registry: &Registry, definitions: &Arc<Resource>, def
     let catalogue = registry.catalogue();
     let group = definition.pointer("/spec/group").and_then(Value::as_str).unwrap_or("");
     let plural = definition.pointer("/spec/names/plural").and_then(Value::as_str).unwrap_or("");
-    let row = catalogue.group(group).and_then(|found| found.versions.iter().find_map(|version| catalogue.get(group, version, plural)));
+    let row = catalogue
+        .group(group)
+        .and_then(|found| found.versions.iter().find_map(|version| catalogue.get(group, version, plural)));
     if let Some(row) = row {
         let everything = Selectors::default();
         registry.delete_collection(&call(row, None, ""), &everything, &DeleteOptions::default()).await?;
@@ -112,7 +128,10 @@ async fn remove_definition(registry: &Registry, definitions: &Arc<Resource>, def
     let change = |live: Option<&Value>| {
         let live = live.ok_or_else(|| Status::not_found(&definitions.group_resource(), name))?;
         let mut next = live.clone();
-        let kept: Vec<&str> = object::finalizers(live).into_iter().filter(|finalizer| *finalizer != CLEANUP_FINALIZER).collect();
+        let kept: Vec<&str> = object::finalizers(live)
+            .into_iter()
+            .filter(|finalizer| *finalizer != CLEANUP_FINALIZER)
+            .collect();
         object::metadata_mut(&mut next).insert("finalizers".into(), json!(kept));
         object::metadata_mut(&mut next).remove("resourceVersion");
         Ok(Changed::Object(next))
@@ -177,10 +196,15 @@ async fn expire_events(registry: &Registry) {
     for found in registry.cache().snapshot(&events.prefix).objects.values() {
         let event = found.parse();
         let times = ["/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
-        let last = times.iter().filter_map(|pointer| event.pointer(pointer)?.as_str()?.parse::<jiff::Timestamp>().ok()).max();
+        let last = times
+            .iter()
+            .filter_map(|pointer| event.pointer(pointer)?.as_str()?.parse::<jiff::Timestamp>().ok())
+            .max();
         if last.is_some_and(|last| last < horizon) {
             let namespace = object::namespace(&event).to_owned();
-            let outcome = registry.delete(&call(events, Some(&namespace), ""), object::name(&event), &DeleteOptions::default()).await;
+            let outcome = registry
+                .delete(&call(events, Some(&namespace), ""), object::name(&event), &DeleteOptions::default())
+                .await;
             if let Err(status) = outcome
                 && status.code != 404
             {

@@ -40,7 +40,10 @@ pub struct NodeRequest {
 /// The server's way to the nodes.
 pub trait Nodes: Send + Sync {
     /// A container's log, as chunks that end when the log does.
-    fn logs(&self, request: NodeRequest) -> Promise<'_, Result<Pin<Box<dyn futures::Stream<Item = Bytes> + Send>>, String>>;
+    fn logs(
+        &self,
+        request: NodeRequest,
+    ) -> Promise<'_, Result<Pin<Box<dyn futures::Stream<Item = Bytes> + Send>>, String>>;
 
     /// Connects to a port of a Pod.
     fn connect(&self, pod_ip: String, port: u16) -> Promise<'_, Result<Box<dyn Connection>, String>>;
@@ -53,9 +56,19 @@ pub(crate) async fn answer(
     body: RequestBody,
     upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Result<Answer, Status> {
-    let call = apiserver_registry::Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
+    let call = apiserver_registry::Call {
+        resource,
+        namespace: context.info.scope(),
+        subresource: "",
+        manager: "",
+        dry_run: false,
+    };
     let Some(nodes) = context.server.inner.config.nodes.clone() else {
-        return Err(Status::new(501, "NotImplemented", format!("{} needs nodes, and this server was started without any", context.info.subresource)));
+        return Err(Status::new(
+            501,
+            "NotImplemented",
+            format!("{} needs nodes, and this server was started without any", context.info.subresource),
+        ));
     };
     match (resource.kind.as_str(), context.info.subresource.as_str()) {
         ("Pod", "log") => {
@@ -87,7 +100,10 @@ pub(crate) async fn answer(
 fn pod_ip(pod: &Value) -> Result<String, Status> {
     let ip = pod.pointer("/status/podIP").and_then(Value::as_str).unwrap_or("");
     if ip.is_empty() {
-        return Err(Status::bad_request(format!("pod {} has no address yet", apiserver_registry::object::name(pod))));
+        return Err(Status::bad_request(format!(
+            "pod {} has no address yet",
+            apiserver_registry::object::name(pod)
+        )));
     }
     Ok(ip.to_owned())
 }
@@ -119,13 +135,20 @@ async fn logs(context: &Context<'_>, nodes: &dyn Nodes, pod: &Value) -> Result<A
     let container = match (asked, containers.as_slice()) {
         ("", [only]) => *only,
         ("", many) => {
-            return Err(Status::bad_request(format!("a container name must be specified for pod {name}, choose one of: [{}]", many.join(" "))));
+            return Err(Status::bad_request(format!(
+                "a container name must be specified for pod {name}, choose one of: [{}]",
+                many.join(" ")
+            )));
         }
         (asked, known) if known.contains(&asked) => asked,
-        (asked, _) => return Err(Status::bad_request(format!("container {asked} is not valid for pod {name}"))),
+        (asked, _) => {
+            return Err(Status::bad_request(format!("container {asked} is not valid for pod {name}")));
+        }
     };
     if context.query.flag("previous") {
-        return Err(Status::bad_request(format!("previous terminated container {container:?} in pod {name:?} not found")));
+        return Err(Status::bad_request(format!(
+            "previous terminated container {container:?} in pod {name:?} not found"
+        )));
     }
     let started = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or("");
     if started.is_empty() {
@@ -150,24 +173,49 @@ async fn logs(context: &Context<'_>, nodes: &dyn Nodes, pod: &Value) -> Result<A
     Ok(answer)
 }
 
-async fn service(context: &Context<'_>, call: &apiserver_registry::Call<'_>, nodes: &dyn Nodes, body: RequestBody) -> Result<Answer, Status> {
+async fn service(
+    context: &Context<'_>,
+    call: &apiserver_registry::Call<'_>,
+    nodes: &dyn Nodes,
+    body: RequestBody,
+) -> Result<Answer, Status> {
     let name = context.info.name.strip_prefix("http:").unwrap_or(&context.info.name);
     let (name, wanted) = name.split_once(':').unwrap_or((name, ""));
     let service = context.server.registry().get(call, name)?.parse();
     let ports = service.pointer("/spec/ports").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let port = ports
-        .iter()
-        .find(|port| wanted.is_empty() || port["name"] == wanted || port["port"].as_u64().is_some_and(|number| number.to_string() == wanted));
-    let unavailable = || Status::new(503, "ServiceUnavailable", format!("no endpoints available for service {:?}", context.info.name));
+    let port = ports.iter().find(|port| {
+        wanted.is_empty()
+            || port["name"] == wanted
+            || port["port"].as_u64().is_some_and(|number| number.to_string() == wanted)
+    });
+    let unavailable = || {
+        Status::new(
+            503,
+            "ServiceUnavailable",
+            format!("no endpoints available for service {:?}", context.info.name),
+        )
+    };
     let port_name = port.ok_or_else(unavailable)?["name"].as_str().unwrap_or("");
     let scope = format!("/registry/discovery.k8s.io/endpointslices/{}/", context.info.scope().unwrap_or(""));
     let snapshot = context.server.registry().cache().snapshot("/registry/discovery.k8s.io/endpointslices/");
-    for found in snapshot.scope(&scope).filter(|slice| slice.label("kubernetes.io/service-name") == Some(name)) {
+    for found in
+        snapshot.scope(&scope).filter(|slice| slice.label("kubernetes.io/service-name") == Some(name))
+    {
         let slice = found.parse();
-        let target = slice["ports"].as_array().into_iter().flatten().find(|port| port["name"].as_str().unwrap_or("") == port_name);
+        let target = slice["ports"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|port| port["name"].as_str().unwrap_or("") == port_name);
         let target = target.and_then(|port| port["port"].as_u64()).and_then(|port| u16::try_from(port).ok());
-        let ready = slice["endpoints"].as_array().into_iter().flatten().find(|endpoint| endpoint.pointer("/conditions/ready") != Some(&Value::Bool(false)));
-        if let (Some(target), Some(address)) = (target, ready.and_then(|endpoint| endpoint["addresses"][0].as_str())) {
+        let ready = slice["endpoints"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|endpoint| endpoint.pointer("/conditions/ready") != Some(&Value::Bool(false)));
+        if let (Some(target), Some(address)) =
+            (target, ready.and_then(|endpoint| endpoint["addresses"][0].as_str()))
+        {
             return forward(context, nodes, address, target, body).await;
         }
     }
@@ -175,24 +223,36 @@ async fn service(context: &Context<'_>, call: &apiserver_registry::Call<'_>, nod
 }
 
 /// Sends the request on to a Pod and its answer back.
-async fn forward(context: &Context<'_>, nodes: &dyn Nodes, ip: &str, port: u16, body: RequestBody) -> Result<Answer, Status> {
-    let failed = |why: String| Status::new(503, "ServiceUnavailable", format!("error trying to reach service: {why}"));
+async fn forward(
+    context: &Context<'_>,
+    nodes: &dyn Nodes,
+    ip: &str,
+    port: u16,
+    body: RequestBody,
+) -> Result<Answer, Status> {
+    let failed =
+        |why: String| Status::new(503, "ServiceUnavailable", format!("error trying to reach service: {why}"));
     let connection = nodes.connect(ip.to_owned(), port).await.map_err(failed)?;
-    let (mut sender, driver) =
-        hyper::client::conn::http1::handshake(TokioIo::new(connection)).await.map_err(|error| failed(error.to_string()))?;
+    let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(connection))
+        .await
+        .map_err(|error| failed(error.to_string()))?;
     tokio::spawn(async move {
         if let Err(error) = driver.await {
             tracing::debug!(error = %error, "a proxied connection ended early");
         }
     });
-    let mut request = Request::builder().method(context.method.clone()).uri(format!("/{}", context.info.rest));
+    let mut request =
+        Request::builder().method(context.method.clone()).uri(format!("/{}", context.info.rest));
     for (name, value) in context.headers {
         let hop = ["host", "authorization", "connection", "accept-encoding"].contains(&name.as_str());
         if !hop {
             request = request.header(name, value);
         }
     }
-    let request = request.header(http::header::HOST, format!("{ip}:{port}")).body(body.map_err(std::io::Error::other).boxed_unsync()).map_err(|error| failed(error.to_string()))?;
+    let request = request
+        .header(http::header::HOST, format!("{ip}:{port}"))
+        .body(body.map_err(std::io::Error::other).boxed_unsync())
+        .map_err(|error| failed(error.to_string()))?;
     let response = sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
     let (parts, body) = response.into_parts();
     let mut answer = Answer::text(parts.status, "");

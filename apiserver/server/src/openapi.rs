@@ -41,7 +41,8 @@ pub(crate) fn answer(context: &Context, catalogue: &Arc<Catalogue>) -> Option<Re
     let documents = &context.server.inner.openapi;
     match context.info.path.trim_end_matches('/') {
         "/openapi/v2" => {
-            let (bytes, hash) = documents.get(catalogue, "v2", || v2(catalogue, &context.server.inner.config.version));
+            let (bytes, hash) =
+                documents.get(catalogue, "v2", || v2(catalogue, &context.server.inner.config.version));
             Some(Ok(with_etag(Answer::json(StatusCode::OK, bytes), &hash)))
         }
         "/openapi/v3" => Some(Ok(index(catalogue))),
@@ -55,8 +56,9 @@ pub(crate) fn answer(context: &Context, catalogue: &Arc<Catalogue>) -> Option<Re
             if catalogue.resources(&group, &version).is_empty() {
                 return Some(Err(page_not_found()));
             }
-            let (bytes, hash) =
-                documents.get(catalogue, name, || v3(catalogue, &group, &version, &context.server.inner.config.version));
+            let (bytes, hash) = documents.get(catalogue, name, || {
+                v3(catalogue, &group, &version, &context.server.inner.config.version)
+            });
             Some(Ok(with_etag(Answer::json(StatusCode::OK, bytes), &hash)))
         }
     }
@@ -74,12 +76,22 @@ fn index(catalogue: &Catalogue) -> Answer {
     let mut paths = Map::new();
     for group in catalogue.groups() {
         for version in &group.versions {
-            let name = if group.name.is_empty() { format!("api/{version}") } else { format!("apis/{}/{version}", group.name) };
+            let name = if group.name.is_empty() {
+                format!("api/{version}")
+            } else {
+                format!("apis/{}/{version}", group.name)
+            };
             let rows = catalogue.resources(&group.name, version);
-            let shape = format!("{:?}", rows.iter().map(|row| (Arc::as_ptr(row), row.kind.as_str())).collect::<Vec<_>>());
+            let shape = format!(
+                "{:?}",
+                rows.iter().map(|row| (Arc::as_ptr(row), row.kind.as_str())).collect::<Vec<_>>()
+            );
             let digest = ring::digest::digest(&ring::digest::SHA256, shape.as_bytes());
             let hash: String = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
-            paths.insert(name.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{name}?hash={hash}")}));
+            paths.insert(
+                name.clone(),
+                json!({"serverRelativeURL": format!("/openapi/v3/{name}?hash={hash}")}),
+            );
         }
     }
     // Upstream says text/plain of this one document.
@@ -104,7 +116,8 @@ fn gvk(row: &Resource, kind: &str) -> Value {
 /// The schema a custom resource is published with, and that of its list.
 fn custom_definitions(row: &Resource, prefix: &str) -> Vec<(String, Value)> {
     let Some(custom) = &row.custom else { return Vec::new() };
-    let metadata = |name: &str| json!({"$ref": format!("{prefix}io.k8s.apimachinery.pkg.apis.meta.v1.{name}")});
+    let metadata =
+        |name: &str| json!({"$ref": format!("{prefix}io.k8s.apimachinery.pkg.apis.meta.v1.{name}")});
     let mut schema = custom.published.clone();
     if !schema.is_object() {
         schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
@@ -132,8 +145,16 @@ fn custom_definitions(row: &Resource, prefix: &str) -> Vec<(String, Value)> {
 }
 
 fn base_path(row: &Resource) -> String {
-    let root = if row.group.is_empty() { format!("/api/{}", row.version) } else { format!("/apis/{}/{}", row.group, row.version) };
-    if row.namespaced { format!("{root}/namespaces/{{namespace}}/{}", row.name) } else { format!("{root}/{}", row.name) }
+    let root = if row.group.is_empty() {
+        format!("/api/{}", row.version)
+    } else {
+        format!("/apis/{}/{}", row.group, row.version)
+    };
+    if row.namespaced {
+        format!("{root}/namespaces/{{namespace}}/{}", row.name)
+    } else {
+        format!("{root}/{}", row.name)
+    }
 }
 
 /// The operations of a row. Only what clients read: the verbs, their kind, and the media of patches.
@@ -155,7 +176,8 @@ fn operations(row: &Resource, reference: &dyn Fn(&str) -> Value, v3: bool) -> Ve
         let takes_options = matches!(method, "post" | "put" | "patch" | "delete");
         let mut parameters = Vec::new();
         if takes_options {
-            let names: &[&str] = if method == "delete" { &["dryRun"] } else { &["dryRun", "fieldManager", "fieldValidation"] };
+            let names: &[&str] =
+                if method == "delete" { &["dryRun"] } else { &["dryRun", "fieldManager", "fieldValidation"] };
             for name in names {
                 parameters.push(if v3 {
                     json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}})
@@ -165,9 +187,12 @@ fn operations(row: &Resource, reference: &dyn Fn(&str) -> Value, v3: bool) -> Ve
             }
         }
         if v3 && matches!(method, "post" | "put") {
-            operation["requestBody"] = json!({"content": {"*/*": {"schema": reference(definition)}}, "required": true});
+            operation["requestBody"] =
+                json!({"content": {"*/*": {"schema": reference(definition)}}, "required": true});
         } else if !v3 && matches!(method, "post" | "put") {
-            parameters.push(json!({"name": "body", "in": "body", "required": true, "schema": reference(definition)}));
+            parameters.push(
+                json!({"name": "body", "in": "body", "required": true, "schema": reference(definition)}),
+            );
         }
         if !parameters.is_empty() {
             operation["parameters"] = parameters.into();
@@ -187,13 +212,19 @@ fn operations(row: &Resource, reference: &dyn Fn(&str) -> Value, v3: bool) -> Ve
         }
         let _ = on_list;
     }
-    for (verb, method, action) in [("get", "get", "get"), ("update", "put", "put"), ("patch", "patch", "patch"), ("delete", "delete", "delete")] {
+    for (verb, method, action) in [
+        ("get", "get", "get"),
+        ("update", "put", "put"),
+        ("patch", "patch", "patch"),
+        ("delete", "delete", "delete"),
+    ] {
         if row.has_verb(verb) {
             single.insert(method.into(), operation(action, method, &object, &row.kind));
         }
     }
     let base = base_path(row);
-    let mut paths = vec![(base.clone(), Value::Object(collection)), (format!("{base}/{{name}}"), Value::Object(single))];
+    let mut paths =
+        vec![(base.clone(), Value::Object(collection)), (format!("{base}/{{name}}"), Value::Object(single))];
     for subresource in &row.subresources {
         let mut methods = Map::new();
         for (verb, method) in [("get", "get"), ("update", "put"), ("patch", "patch"), ("create", "post")] {
@@ -237,8 +268,10 @@ fn v3(catalogue: &Catalogue, group: &str, version: &str, server_version: &str) -
 fn v2(catalogue: &Catalogue, server_version: &str) -> Value {
     const PREFIX: &str = "#/definitions/";
     let reference = |name: &str| json!({"$ref": format!("{PREFIX}{name}")});
-    let mut definitions: Map<String, Value> =
-        apiserver_schema::openapi_definitions(OpenApi::V2).into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
+    let mut definitions: Map<String, Value> = apiserver_schema::openapi_definitions(OpenApi::V2)
+        .into_iter()
+        .map(|(name, schema)| (name.to_owned(), schema))
+        .collect();
     let mut paths = Map::new();
     for group in catalogue.groups() {
         for version in &group.versions {

@@ -9,6 +9,15 @@ use crate::dispatch::{Answer, Context};
 use crate::node_proxy::Nodes;
 
 /// Refuses until the stream protocol is served.
-pub(crate) fn answer(_: &Context, _: Arc<dyn Nodes>, _: &Value, _: Option<hyper::upgrade::OnUpgrade>) -> Result<Answer, Status> {
-    Err(Status::new(501, "NotImplemented", "port-forward is not supported by this server yet; use `kubectl proxy` and the pod's proxy subresource"))
+pub(crate) fn answer(
+    _: &Context,
+    _: Arc<dyn Nodes>,
+    _: &Value,
+    _: Option<hyper::upgrade::OnUpgrade>,
+) -> Result<Answer, Status> {
+    Err(Status::new(
+        501,
+        "NotImplemented",
+        "port-forward is not supported by this server yet; use `kubectl proxy` and the pod's proxy subresource",
+    ))
 }

@@ -35,7 +35,10 @@ impl Query {
 }
 
 fn is_readable(part: &str) -> bool {
-    let escapes = part.split('%').skip(1).all(|rest| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit));
+    let escapes = part
+        .split('%')
+        .skip(1)
+        .all(|rest| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit));
     !part.contains(';') && escapes
 }
 

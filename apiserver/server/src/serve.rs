@@ -33,10 +33,11 @@ impl Tls {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.client_ca)?;
-        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .allow_unauthenticated()
-            .build()
-            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let verifier =
+            rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| rustls::Error::General(error.to_string()))?;
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(verifier)
@@ -47,7 +48,12 @@ impl Tls {
 }
 
 /// Serves until `shutdown` resolves, then lets open connections finish what they are doing.
-pub async fn serve(server: ApiServer, listener: TcpListener, tls: Option<tokio_rustls::TlsAcceptor>, shutdown: impl Future<Output = ()>) {
+pub async fn serve(
+    server: ApiServer,
+    listener: TcpListener,
+    tls: Option<tokio_rustls::TlsAcceptor>,
+    shutdown: impl Future<Output = ()>,
+) {
     let connections = hyper_util::server::graceful::GracefulShutdown::new();
     tokio::pin!(shutdown);
     loop {
@@ -72,7 +78,8 @@ pub async fn serve(server: ApiServer, listener: TcpListener, tls: Option<tokio_r
                 Some(tls) => match tls.accept(socket).await {
                     Ok(stream) => {
                         let certificates = stream.get_ref().1.peer_certificates();
-                        let user = certificates.and_then(|chain| user_of_certificate(chain.first()?)).map(Arc::new);
+                        let user =
+                            certificates.and_then(|chain| user_of_certificate(chain.first()?)).map(Arc::new);
                         connection(server, TokioIo::new(stream), user, watcher).await;
                     }
                     Err(error) => tracing::debug!(error = %error, "a TLS handshake failed"),
@@ -89,14 +96,19 @@ pub async fn serve(server: ApiServer, listener: TcpListener, tls: Option<tokio_r
     }
 }
 
-async fn connection<S>(server: ApiServer, io: TokioIo<S>, user: Option<Arc<User>>, watcher: hyper_util::server::graceful::Watcher)
-where
+async fn connection<S>(
+    server: ApiServer,
+    io: TokioIo<S>,
+    user: Option<Arc<User>>,
+    watcher: hyper_util::server::graceful::Watcher,
+) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, user) = (server.clone(), user.clone());
         async move {
-            let request = request.map(|body| body.map_err(|error| Box::new(error) as crate::body::BoxError).boxed_unsync());
+            let request = request
+                .map(|body| body.map_err(|error| Box::new(error) as crate::body::BoxError).boxed_unsync());
             Ok::<_, Infallible>(server.handle(request, user.as_deref()).await)
         }
     });

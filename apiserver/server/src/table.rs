@@ -74,7 +74,11 @@ fn finished(resource: &Resource, object: &Value) -> Option<Value> {
 /// A Table; later ones of a watch leave the columns out.
 pub(crate) fn table(resource: &Resource, rows: Vec<Value>, revision: &str, with_columns: bool) -> Value {
     let describe = |column: &apiserver_registry::Column| -> String {
-        if column.description.is_empty() { describe_column(resource, &column.name) } else { column.description.clone() }
+        if column.description.is_empty() {
+            describe_column(resource, &column.name)
+        } else {
+            column.description.clone()
+        }
     };
     let columns: Vec<Value> = resource
         .columns
@@ -95,7 +99,8 @@ fn describe_column(resource: &Resource, column: &str) -> String {
     static TEXTS: std::sync::OnceLock<[String; 2]> = std::sync::OnceLock::new();
     let texts = TEXTS.get_or_init(|| {
         const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
-        let found = apiserver_schema::field_descriptions(&[(META, &["name"]), (META, &["creationTimestamp"])]);
+        let found =
+            apiserver_schema::field_descriptions(&[(META, &["name"]), (META, &["creationTimestamp"])]);
         let mut found = found.into_iter().map(Option::unwrap_or_default);
         [found.next().unwrap_or_default(), found.next().unwrap_or_default()]
     });
@@ -108,7 +113,11 @@ fn describe_column(resource: &Resource, column: &str) -> String {
 
 /// Does the client take gzip?
 pub(crate) fn wants_gzip(context: &Context) -> bool {
-    let header = context.headers.get(http::header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let header = context
+        .headers
+        .get(http::header::ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
     header.split(',').any(|coding| coding.trim().split(';').next() == Some("gzip"))
 }
 

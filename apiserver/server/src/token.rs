@@ -5,7 +5,9 @@ use apiserver_registry::{Registry, object};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
+};
 use serde_json::{Value, json};
 
 use crate::authn::User;
@@ -44,7 +46,11 @@ impl Bound {
     ///
     /// # Errors
     /// 400 for a kind that nothing can be bound to, 404 and 409 for an object that is not there or another.
-    pub(crate) fn find(registry: &Registry, namespace: &str, reference: Option<&Value>) -> Result<Option<Self>, Status> {
+    pub(crate) fn find(
+        registry: &Registry,
+        namespace: &str,
+        reference: Option<&Value>,
+    ) -> Result<Option<Self>, Status> {
         let Some(reference) = reference.filter(|reference| reference.is_object()) else { return Ok(None) };
         let text = |member: &str| reference.get(member).and_then(Value::as_str).unwrap_or("").to_owned();
         let (kind, name) = (text("kind"), text("name"));
@@ -54,21 +60,33 @@ impl Bound {
             ("v1", "Node") => "nodes",
             (version, _) => {
                 let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
-                return Err(Status::bad_request(format!("cannot bind token to object of type {version}, Kind={kind}")));
+                return Err(Status::bad_request(format!(
+                    "cannot bind token to object of type {version}, Kind={kind}"
+                )));
             }
         };
-        let key = if plural == "nodes" { format!("/registry/core/nodes/{name}") } else { format!("/registry/core/{plural}/{namespace}/{name}") };
+        let key = if plural == "nodes" {
+            format!("/registry/core/nodes/{name}")
+        } else {
+            format!("/registry/core/{plural}/{namespace}/{name}")
+        };
         let gr = apiserver_meta::GroupResource::new("", plural);
         let found = registry.cache().get(&key).ok_or_else(|| Status::not_found(&gr, &name))?.parse();
         let uid = text("uid");
         if !uid.is_empty() && uid != object::uid(&found) {
-            let why = format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated");
+            let why = format!(
+                "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+            );
             return Err(Status::conflict(&gr, &name, &why));
         }
-        let node = found.pointer("/spec/nodeName").and_then(Value::as_str).filter(|_| kind == "Pod").map(|node| {
-            let uid = registry.cache().get(&format!("/registry/core/nodes/{node}")).map(|node| object::uid(&node.parse()).to_owned());
-            (node.to_owned(), uid.unwrap_or_default())
-        });
+        let node =
+            found.pointer("/spec/nodeName").and_then(Value::as_str).filter(|_| kind == "Pod").map(|node| {
+                let uid = registry
+                    .cache()
+                    .get(&format!("/registry/core/nodes/{node}"))
+                    .map(|node| object::uid(&node.parse()).to_owned());
+                (node.to_owned(), uid.unwrap_or_default())
+            });
         Ok(Some(Self { kind, name, uid: object::uid(&found).to_owned(), node }))
     }
 }
@@ -106,11 +124,18 @@ impl ServiceAccountKeys {
         }]})
     }
 
-    pub(crate) fn issue(&self, account: &Value, audiences: &[String], seconds: i64, bound: Option<&Bound>) -> Result<Issued, Status> {
+    pub(crate) fn issue(
+        &self,
+        account: &Value,
+        audiences: &[String],
+        seconds: i64,
+        bound: Option<&Bound>,
+    ) -> Result<Issued, Status> {
         let now = jiff::Timestamp::now();
         let expires = now + jiff::SignedDuration::from_secs(seconds);
         let (namespace, name) = (object::namespace(account), object::name(account));
-        let mut kubernetes = json!({"namespace": namespace, "serviceaccount": {"name": name, "uid": object::uid(account)}});
+        let mut kubernetes =
+            json!({"namespace": namespace, "serviceaccount": {"name": name, "uid": object::uid(account)}});
         if let Some(bound) = bound {
             kubernetes[bound.kind.to_lowercase()] = json!({"name": bound.name, "uid": bound.uid});
             if let Some((node, uid)) = &bound.node {
@@ -123,8 +148,15 @@ impl ServiceAccountKeys {
             "sub": format!("system:serviceaccount:{namespace}:{name}"),
         });
         let header = json!({"alg": "ES256", "kid": self.key_id});
-        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).map_err(|_| Status::internal("the token could not be signed"))?;
+        let signed = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header.to_string()),
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
+        let signature = self
+            .pair
+            .sign(&SystemRandom::new(), signed.as_bytes())
+            .map_err(|_| Status::internal("the token could not be signed"))?;
         let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()));
         Ok(Issued { token, expires: expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string() })
     }
@@ -133,38 +165,62 @@ impl ServiceAccountKeys {
     ///
     /// # Errors
     /// Why it is not believed.
-    pub(crate) fn verify(&self, token: &str, audiences: &[String], registry: &Registry) -> Result<User, String> {
+    pub(crate) fn verify(
+        &self,
+        token: &str,
+        audiences: &[String],
+        registry: &Registry,
+    ) -> Result<User, String> {
         let refuse = || "invalid bearer token".to_owned();
         let (signed, signature) = token.rsplit_once('.').ok_or_else(refuse)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| refuse())?;
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.pair.public_key().as_ref())
             .verify(signed.as_bytes(), &signature)
             .map_err(|_| refuse())?;
-        let claims = signed.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok()).ok_or_else(refuse)?;
+        let claims =
+            signed.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok()).ok_or_else(refuse)?;
         let claims: Value = serde_json::from_slice(&claims).map_err(|_| refuse())?;
         let now = jiff::Timestamp::now().as_second();
         if claims["exp"].as_i64().unwrap_or(0) <= now {
             return Err("service account token has expired".to_owned());
         }
-        let known: Vec<&str> = claims["aud"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let wanted: Vec<&str> = if audiences.is_empty() { vec![ISSUER] } else { audiences.iter().map(String::as_str).collect() };
+        let known: Vec<&str> =
+            claims["aud"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let wanted: Vec<&str> =
+            if audiences.is_empty() { vec![ISSUER] } else { audiences.iter().map(String::as_str).collect() };
         if !wanted.iter().any(|audience| known.contains(audience)) {
-            return Err(format!("token audiences [{}] is invalid for the target audiences [{}]", join(&known), join(&wanted)));
+            return Err(format!(
+                "token audiences [{}] is invalid for the target audiences [{}]",
+                join(&known),
+                join(&wanted)
+            ));
         }
         let kubernetes = &claims["kubernetes.io"];
         let namespace = kubernetes["namespace"].as_str().unwrap_or("");
         let name = kubernetes["serviceaccount"]["name"].as_str().unwrap_or("");
         let uid = kubernetes["serviceaccount"]["uid"].as_str().unwrap_or("");
-        check_alive(registry, &format!("/registry/core/serviceaccounts/{namespace}/{name}"), uid).ok_or_else(refuse)?;
+        check_alive(registry, &format!("/registry/core/serviceaccounts/{namespace}/{name}"), uid)
+            .ok_or_else(refuse)?;
         let mut extra = std::collections::BTreeMap::new();
         for (kind, plural) in [("pod", "pods"), ("secret", "secrets")] {
             if let Some(bound) = kubernetes.get(kind) {
                 let bound_name = bound["name"].as_str().unwrap_or("");
                 let bound_uid = bound["uid"].as_str().unwrap_or("");
-                check_alive(registry, &format!("/registry/core/{plural}/{namespace}/{bound_name}"), bound_uid).ok_or_else(refuse)?;
+                check_alive(
+                    registry,
+                    &format!("/registry/core/{plural}/{namespace}/{bound_name}"),
+                    bound_uid,
+                )
+                .ok_or_else(refuse)?;
                 if kind == "pod" {
-                    extra.insert("authentication.kubernetes.io/pod-name".to_owned(), vec![bound_name.to_owned()]);
-                    extra.insert("authentication.kubernetes.io/pod-uid".to_owned(), vec![bound_uid.to_owned()]);
+                    extra.insert(
+                        "authentication.kubernetes.io/pod-name".to_owned(),
+                        vec![bound_name.to_owned()],
+                    );
+                    extra.insert(
+                        "authentication.kubernetes.io/pod-uid".to_owned(),
+                        vec![bound_uid.to_owned()],
+                    );
                 }
             }
         }

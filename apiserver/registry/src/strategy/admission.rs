@@ -55,7 +55,11 @@ fn validate_policy(policy: &Value) -> Vec<FieldError> {
     }
     let policy_text = text(spec, "failurePolicy");
     if !["Fail", "Ignore"].contains(&policy_text) {
-        errors.push(FieldError::not_supported("spec.failurePolicy", &policy_text.into(), &["Fail", "Ignore"]));
+        errors.push(FieldError::not_supported(
+            "spec.failurePolicy",
+            &policy_text.into(),
+            &["Fail", "Ignore"],
+        ));
     }
     for (i, validation) in items(spec, "validations").iter().enumerate() {
         let path = format!("spec.validations[{i}]");
@@ -79,11 +83,18 @@ fn validate_binding(binding: &Value) -> Vec<FieldError> {
         errors.push(FieldError::required("spec.policyName", ""));
     }
     if actions.is_empty() {
-        errors.push(FieldError::required("spec.validationActions", "at least one validation action is required"));
+        errors.push(FieldError::required(
+            "spec.validationActions",
+            "at least one validation action is required",
+        ));
     }
     for (i, action) in actions.iter().enumerate() {
         if !["Audit", "Deny", "Warn"].contains(&action.as_str().unwrap_or("")) {
-            errors.push(FieldError::not_supported(format!("spec.validationActions[{i}]"), action, &["Audit", "Deny", "Warn"]));
+            errors.push(FieldError::not_supported(
+                format!("spec.validationActions[{i}]"),
+                action,
+                &["Audit", "Deny", "Warn"],
+            ));
         }
     }
     if actions.contains(&json!("Deny")) && actions.contains(&json!("Warn")) {

@@ -94,7 +94,8 @@ static DISRUPTION_BUDGET: Strategy = Strategy {
     generation: true,
     ..PLAIN
 };
-static API_SERVICE: Strategy = Strategy { status: true, prepare_update: shared::keep_status, name_rule: names::path_segment, ..PLAIN };
+static API_SERVICE: Strategy =
+    Strategy { status: true, prepare_update: shared::keep_status, name_rule: names::path_segment, ..PLAIN };
 static WITH_GENERATION: Strategy = Strategy { generation: true, ..PLAIN };
 
 /// The strategy of a built-in kind.
@@ -137,8 +138,9 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("policy", "PodDisruptionBudget") => &DISRUPTION_BUDGET,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &admission::POLICY,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &admission::BINDING,
-        ("flowcontrol.apiserver.k8s.io", _)
-        | ("apiextensions.k8s.io", "CustomResourceDefinition") => &WITH_STATUS_AND_GENERATION,
+        ("flowcontrol.apiserver.k8s.io", _) | ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            &WITH_STATUS_AND_GENERATION
+        }
         ("admissionregistration.k8s.io", _) => &WITH_GENERATION,
         _ => &PLAIN_KIND,
     }

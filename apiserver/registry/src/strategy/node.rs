@@ -30,9 +30,13 @@ pub(super) static NODE: Strategy = Strategy {
     validate_create: validate,
     validate_update: |node, old| {
         let mut errors = validate(node);
-        let (before, after) = (text(at(old, &["spec"]), "providerID"), text(at(node, &["spec"]), "providerID"));
+        let (before, after) =
+            (text(at(old, &["spec"]), "providerID"), text(at(node, &["spec"]), "providerID"));
         if !before.is_empty() && before != after {
-            errors.push(FieldError::forbidden("spec.providerID", "node updates may not change providerID except from \"\" to valid"));
+            errors.push(FieldError::forbidden(
+                "spec.providerID",
+                "node updates may not change providerID except from \"\" to valid",
+            ));
         }
         errors
     },

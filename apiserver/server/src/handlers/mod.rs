@@ -93,7 +93,12 @@ async fn route(
 }
 
 /// The stored bytes of an object as the client of this version and form sees them.
-pub(crate) fn object_answer(context: &Context, resource: &Resource, status: StatusCode, bytes: Bytes) -> Answer {
+pub(crate) fn object_answer(
+    context: &Context,
+    resource: &Resource,
+    status: StatusCode,
+    bytes: Bytes,
+) -> Answer {
     let accepted = context.accepted;
     let same_version = resource.api_version() == resource.stored_api_version && !resource.is_custom();
     if accepted.media == Media::Json && accepted.form == Form::Object && !accepted.pretty && same_version {
@@ -104,7 +109,12 @@ pub(crate) fn object_answer(context: &Context, resource: &Resource, status: Stat
 }
 
 /// As [`object_answer`], from a parsed object.
-pub(crate) fn value_answer(context: &Context, resource: &Resource, status: StatusCode, value: Value) -> Answer {
+pub(crate) fn value_answer(
+    context: &Context,
+    resource: &Resource,
+    status: StatusCode,
+    value: Value,
+) -> Answer {
     let value = served(resource, value);
     match context.accepted.form {
         Form::Object | Form::PartialList => Answer::value(status, context.accepted, &value),
@@ -164,17 +174,26 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
             Some((end, _)) => format!("{} ...", &text[..end]),
             None => text.into_owned(),
         };
-        Status::bad_request(format!("the object provided is unrecognized (must be of type {what}): couldn't get version/kind; json parse error: {why} ({shown})"))
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {what}): couldn't get version/kind; json parse error: {why} ({shown})"
+        ))
     };
     match media {
         BodyMedia::Json => {
             let value = match serde_json::from_slice(raw) {
                 Ok(value) => value,
                 // Go replaces what is no UTF-8.
-                Err(_) if std::str::from_utf8(raw).is_err() => serde_json::from_str(&String::from_utf8_lossy(raw)).map_err(|error| unrecognized(json_error(raw, &error)))?,
+                Err(_) if std::str::from_utf8(raw).is_err() => {
+                    serde_json::from_str(&String::from_utf8_lossy(raw))
+                        .map_err(|error| unrecognized(json_error(raw, &error)))?
+                }
                 Err(error) => return Err(unrecognized(json_error(raw, &error))),
             };
             Ok(Body { value, raw: Some(raw), strict: Vec::new() })
+        }
+        BodyMedia::Protobuf => {
+            let value = apiserver_schema::from_protobuf(raw).map_err(Status::bad_request)?;
+            Ok(Body { value, raw: None, strict: Vec::new() })
         }
         BodyMedia::Yaml => {
             let (value, strict) = crate::handlers::options::yaml(raw).map_err(unrecognized)?;

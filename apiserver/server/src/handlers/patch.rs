@@ -24,7 +24,11 @@ pub(super) struct Patch {
 }
 
 /// Patches an object, or its status.
-pub(super) async fn patch(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> Result<Answer, Status> {
+pub(super) async fn patch(
+    context: &Context<'_>,
+    resource: &Arc<Resource>,
+    raw: Bytes,
+) -> Result<Answer, Status> {
     read::check_form(context, resource)?;
     let media = negotiate::patch_media(context.headers, resource.is_custom())?;
     let options = patch_options(context, media)?;
@@ -63,7 +67,11 @@ pub(super) fn patch_options(context: &Context, media: PatchMedia) -> Result<Writ
         errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
     }
     if !errors.is_empty() {
-        return Err(Status::invalid(&GroupVersionKind::new("meta.k8s.io", "v1", "PatchOptions"), "", &errors));
+        return Err(Status::invalid(
+            &GroupVersionKind::new("meta.k8s.io", "v1", "PatchOptions"),
+            "",
+            &errors,
+        ));
     }
     options::write_options(context, "PatchOptions")
 }
@@ -92,7 +100,11 @@ pub(super) fn parse(media: PatchMedia, raw: Bytes, force: bool) -> Result<Patch,
             _ => "null",
         };
         let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
-        return Err(Status::bad_request(if media == PatchMedia::Merge { format!("error decoding patch: {why}") } else { why }));
+        return Err(Status::bad_request(if media == PatchMedia::Merge {
+            format!("error decoding patch: {why}")
+        } else {
+            why
+        }));
     }
     Ok(Patch { media, value, raw, force })
 }
@@ -101,7 +113,12 @@ fn patch_error(error: PatchError) -> Status {
     match error {
         PatchError::BadRequest(text) => Status::bad_request(text),
         PatchError::Unprocessable(text) => Status::new(422, "Invalid", text.clone()).with_details(json!({})),
-        PatchError::TooLarge(text) => Status::too_large(format!("Request entity too large: {text}").replace("Request entity too large: Request entity too large: ", "Request entity too large: ")),
+        PatchError::TooLarge(text) => {
+            Status::too_large(format!("Request entity too large: {text}").replace(
+                "Request entity too large: Request entity too large: ",
+                "Request entity too large: ",
+            ))
+        }
         PatchError::Failed(text) => Status::new(500, "", text),
     }
 }
@@ -112,7 +129,12 @@ fn invalid_patch(patch: &Patch, why: &str) -> Status {
         PatchMedia::Strategic => apiserver_schema::go_display(&patch.value),
         _ => String::from_utf8_lossy(&patch.raw).into_owned(),
     };
-    let error = FieldError { problem: apiserver_meta::field::Problem::Invalid, field: "patch".into(), value: apiserver_meta::field::go_quote(&shown), detail: why.to_owned() };
+    let error = FieldError {
+        problem: apiserver_meta::field::Problem::Invalid,
+        field: "patch".into(),
+        value: apiserver_meta::field::go_quote(&shown),
+        detail: why.to_owned(),
+    };
     Status::invalid(&GroupVersionKind::new("", "", ""), "", &[error])
 }
 
@@ -150,7 +172,8 @@ fn change(
         }
     };
     check_patched_kind(resource, patch, &next)?;
-    let unknown = decode_tree(resource, Some(schema), &mut next, mode).map_err(|why| invalid_patch(patch, &why))?;
+    let unknown =
+        decode_tree(resource, Some(schema), &mut next, mode).map_err(|why| invalid_patch(patch, &why))?;
     strict.extend(unknown);
     report_strict(options, patch, strict, warnings)?;
     update::check_name(context, resource, &mut next)?;
@@ -158,10 +181,20 @@ fn change(
 }
 
 fn quoted_duplicates(fields: Vec<String>) -> Vec<String> {
-    fields.into_iter().map(|field| if field.starts_with("duplicate") { field } else { format!("duplicate field {field:?}") }).collect()
+    fields
+        .into_iter()
+        .map(
+            |field| if field.starts_with("duplicate") { field } else { format!("duplicate field {field:?}") },
+        )
+        .collect()
 }
 
-fn report_strict(options: &WriteOptions, patch: &Patch, strict: Vec<String>, warnings: &mut Vec<String>) -> Result<(), Status> {
+fn report_strict(
+    options: &WriteOptions,
+    patch: &Patch,
+    strict: Vec<String>,
+    warnings: &mut Vec<String>,
+) -> Result<(), Status> {
     match options.validation {
         FieldValidation::Strict if !strict.is_empty() => {
             Err(invalid_patch(patch, &format!("strict decoding error: {}", strict.join(", "))))
@@ -179,17 +212,24 @@ fn check_patched_kind(resource: &Resource, patch: &Patch, next: &Value) -> Resul
     let text = |member: &str| next.get(member).and_then(Value::as_str).unwrap_or("");
     let (version, kind) = (text("apiVersion"), text("kind"));
     if version != resource.api_version() {
-        let why = format!("no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"");
+        let why = format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        );
         return Err(invalid_patch(patch, &why));
     }
     let mut readable = next.clone();
     if kind != resource.kind {
         // Upstream reads the object as what it says it is before it finds that it is something else.
         if let Some(schema) = apiserver_schema::builtin(&resource.group, &resource.version, kind) {
-            apiserver_schema::decode(&schema, &mut readable, Decode::Json).map_err(|error| invalid_patch(patch, &error.message))?;
+            apiserver_schema::decode(&schema, &mut readable, Decode::Json)
+                .map_err(|error| invalid_patch(patch, &error.message))?;
         }
-        let package = if resource.group.is_empty() { "core" } else { resource.group.split('.').next().unwrap_or("") };
-        let why = format!("converting ({}.{kind}) to ({package}.{}): unknown conversion", resource.version, resource.kind);
+        let package =
+            if resource.group.is_empty() { "core" } else { resource.group.split('.').next().unwrap_or("") };
+        let why = format!(
+            "converting ({}.{kind}) to ({package}.{}): unknown conversion",
+            resource.version, resource.kind
+        );
         return Err(invalid_patch(patch, &why));
     }
     Ok(())
@@ -230,15 +270,27 @@ fn apply(
         time: &time,
     };
     let empty = json!({"apiVersion": api_version, "kind": resource.kind, "metadata": names(&applied)});
-    let merged = apiserver_schema::apply(schema, live.unwrap_or(&empty), &applied, &manager, patch.force, reset);
+    let merged =
+        apiserver_schema::apply(schema, live.unwrap_or(&empty), &applied, &manager, patch.force, reset);
     let mut merged = merged.map_err(|error| apply_error(&error))?;
     let sent_version = object::text(&applied, "resourceVersion").to_owned();
     if live.is_none() || sent_version.is_empty() {
         // The change is made from this very version: a lost race is tried again. A new object has none.
         object::metadata_mut(&mut merged).remove("resourceVersion");
     }
+    if let Some(live) = live
+        && !object::uid(&merged).is_empty()
+        && object::uid(&merged) != object::uid(live)
+    {
+        let error = FieldError::invalid("metadata.uid", &object::uid(&merged).into(), "field is immutable");
+        let mut status =
+            Status::invalid(&resource.gvk(), object::name(live), &[error.clone(), error.clone()]);
+        status.message = Status::invalid(&resource.gvk(), object::name(live), &[error]).message;
+        return Err(status);
+    }
     let managed = object::metadata(&merged).get("managedFields").cloned();
-    decode_tree(resource, Some(schema), &mut merged, Decode::Json).map_err(|why| invalid_patch(patch, &why))?;
+    decode_tree(resource, Some(schema), &mut merged, Decode::Json)
+        .map_err(|why| invalid_patch(patch, &why))?;
     if let Some(managed) = managed {
         object::metadata_mut(&mut merged).insert("managedFields".into(), managed);
     }

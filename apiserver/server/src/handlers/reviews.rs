@@ -21,7 +21,14 @@ type Handler<'a> = Box<dyn FnOnce(Context<'a>, Bytes) -> Reply<'a> + Send + 'a>;
 
 /// The handler of a review kind; `None` for objects.
 pub(super) fn answer<'a>(context: &Context<'a>, resource: &Arc<Resource>) -> Option<Handler<'a>> {
-    let known = ["SelfSubjectReview", "TokenReview", "SubjectAccessReview", "LocalSubjectAccessReview", "SelfSubjectAccessReview", "SelfSubjectRulesReview"];
+    let known = [
+        "SelfSubjectReview",
+        "TokenReview",
+        "SubjectAccessReview",
+        "LocalSubjectAccessReview",
+        "SelfSubjectAccessReview",
+        "SelfSubjectRulesReview",
+    ];
     if context.info.verb != "create" || !known.contains(&resource.kind.as_str()) {
         return None;
     }
@@ -56,8 +63,14 @@ fn review(context: &Context, resource: &Arc<Resource>, raw: &Bytes) -> Result<An
 
 fn token_status(context: &Context, value: &Value) -> Value {
     let token = value.pointer("/spec/token").and_then(Value::as_str).unwrap_or("");
-    let audiences: Vec<String> =
-        value.pointer("/spec/audiences").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let audiences: Vec<String> = value
+        .pointer("/spec/audiences")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
     let authentication = &context.server.inner.config.authentication;
     let known = authentication.tokens.get(token).cloned();
     let verified = match (&known, &authentication.service_accounts) {
@@ -69,10 +82,13 @@ fn token_status(context: &Context, value: &Value) -> Value {
         Ok(mut user) => {
             user.groups.push("system:authenticated".into());
             let mut status = json!({"authenticated": true, "user": user.to_json()});
-            status["audiences"] = if audiences.is_empty() { json!([crate::token::ISSUER]) } else { json!(audiences) };
+            status["audiences"] =
+                if audiences.is_empty() { json!([crate::token::ISSUER]) } else { json!(audiences) };
             status
         }
-        Err(why) => json!({"user": {}, "error": format!("[invalid bearer token, {why}]").replace("[invalid bearer token, invalid bearer token]", "invalid bearer token")}),
+        Err(why) => {
+            json!({"user": {}, "error": format!("[invalid bearer token, {why}]").replace("[invalid bearer token, invalid bearer token]", "invalid bearer token")})
+        }
     }
 }
 
@@ -81,7 +97,8 @@ fn rules_status(context: &Context, value: &Value) -> Result<Value, Status> {
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
-    let (resources, urls) = context.server.inner.rbac.review(context.server.registry(), context.user, namespace);
+    let (resources, urls) =
+        context.server.inner.rbac.review(context.server.registry(), context.user, namespace);
     Ok(json!({"resourceRules": resources, "nonResourceRules": urls, "incomplete": false}))
 }
 
@@ -104,10 +121,12 @@ fn invalid(errors: &[FieldError]) -> Status {
 }
 
 fn check_attributes(value: &Value) -> Result<(), Status> {
-    let (resource, url) = (value.pointer("/spec/resourceAttributes"), value.pointer("/spec/nonResourceAttributes"));
+    let (resource, url) =
+        (value.pointer("/spec/resourceAttributes"), value.pointer("/spec/nonResourceAttributes"));
     match (resource, url) {
         (Some(_), Some(url)) => {
-            let shown = format!("{{\"Path\":{},\"Verb\":{}}}", json!(text(url, "/path")), json!(text(url, "/verb")));
+            let shown =
+                format!("{{\"Path\":{},\"Verb\":{}}}", json!(text(url, "/path")), json!(text(url, "/verb")));
             Err(invalid(&[FieldError {
                 problem: apiserver_meta::field::Problem::Invalid,
                 field: "spec.nonResourceAttributes".into(),
@@ -126,14 +145,23 @@ fn check_attributes(value: &Value) -> Result<(), Status> {
 
 fn check_subject(context: &Context, resource: &Resource, value: &Value) -> Result<(), Status> {
     check_attributes(value)?;
-    let groups = value.pointer("/spec/groups").and_then(Value::as_array).is_some_and(|groups| !groups.is_empty());
+    let groups =
+        value.pointer("/spec/groups").and_then(Value::as_array).is_some_and(|groups| !groups.is_empty());
     if text(value, "/spec/user").is_empty() && !groups {
-        return Err(invalid(&[FieldError::invalid("spec.user", &"".into(), "at least one of user or group must be specified")]));
+        return Err(invalid(&[FieldError::invalid(
+            "spec.user",
+            &"".into(),
+            "at least one of user or group must be specified",
+        )]));
     }
     if resource.kind == "LocalSubjectAccessReview" {
         let namespace = text(value, "/spec/resourceAttributes/namespace");
         if Some(namespace) != context.info.scope() {
-            return Err(invalid(&[FieldError::invalid("spec.resourceAttributes.namespace", &namespace.into(), "must match metadata.namespace")]));
+            return Err(invalid(&[FieldError::invalid(
+                "spec.resourceAttributes.namespace",
+                &namespace.into(),
+                "must match metadata.namespace",
+            )]));
         }
     }
     Ok(())

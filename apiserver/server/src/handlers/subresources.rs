@@ -28,7 +28,9 @@ pub(super) async fn dispatch(
         ("eviction", "create") => eviction(&context, resource, &collect(body).await?).await,
         ("token", "create") => token(&context, resource, &collect(body).await?),
         ("finalize", "update") => update::update(&context, resource, collect(body).await?).await,
-        ("log" | "exec" | "attach" | "portforward" | "proxy", _) => crate::node_proxy::answer(context, resource, body, upgrade).await,
+        ("log" | "exec" | "attach" | "portforward" | "proxy", _) => {
+            crate::node_proxy::answer(context, resource, body, upgrade).await
+        }
         (_, "get") => read::get(&context, resource).await,
         (_, "update") => update::update(&context, resource, collect(body).await?).await,
         (_, "patch") => patch::patch(&context, resource, collect(body).await?).await,
@@ -51,7 +53,9 @@ fn paths(resource: &Resource) -> Option<Paths> {
             status: pointer(&scale.status_replicas),
             selector: scale.label_selector.as_deref().map(pointer),
         }),
-        None => Some(Paths { spec: "/spec/replicas".into(), status: "/status/replicas".into(), selector: None }),
+        None => {
+            Some(Paths { spec: "/spec/replicas".into(), status: "/status/replicas".into(), selector: None })
+        }
     }
 }
 
@@ -68,7 +72,9 @@ fn scale_of(resource: &Resource, paths: &Paths, value: &Value) -> Value {
     let selector = match &paths.selector {
         Some(pointer) => value.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned(),
         None if resource.is_custom() => String::new(),
-        None => apiserver_registry::columns::selector(value.pointer("/spec/selector").unwrap_or(&Value::Null)),
+        None => {
+            apiserver_registry::columns::selector(value.pointer("/spec/selector").unwrap_or(&Value::Null))
+        }
     };
     let mut status = json!({"replicas": number(&paths.status)});
     if !selector.is_empty() {
@@ -87,7 +93,13 @@ async fn scale(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> R
     let name = &context.info.name;
     let scale_gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
     if context.info.verb == "get" {
-        let call = Call { resource, namespace: context.info.scope(), subresource: "scale", manager: "", dry_run: false };
+        let call = Call {
+            resource,
+            namespace: context.info.scope(),
+            subresource: "scale",
+            manager: "",
+            dry_run: false,
+        };
         let current = served(resource, registry.get(&call, name)?.parse());
         return Ok(Answer::value(StatusCode::OK, context.accepted, &scale_of(resource, &paths, &current)));
     }
@@ -102,7 +114,8 @@ async fn scale(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> R
         Some(_) => None,
         None => Some(sent_scale(context, &raw, &scale_gvk)?),
     };
-    let schema = apiserver_schema::builtin("autoscaling", "v1", "Scale").unwrap_or_else(apiserver_schema::Schema::any);
+    let schema =
+        apiserver_schema::builtin("autoscaling", "v1", "Scale").unwrap_or_else(apiserver_schema::Schema::any);
     let call = options::call(context, resource, &options);
     let change = |live: Option<&Value>| {
         let live = live.ok_or_else(|| Status::not_found(&resource.group_resource(), name))?;
@@ -132,18 +145,25 @@ fn sent_scale(context: &Context, raw: &Bytes, gvk: &GroupVersionKind) -> Result<
     }
     let name = object::name(&value);
     if !name.is_empty() && name != context.info.name {
-        return Err(Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({})", context.info.name)));
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            context.info.name
+        )));
     }
     Ok(value)
 }
 
-fn patched_scale(schema: &apiserver_schema::Schema, patch: &patch::Patch, before: &Value) -> Result<Value, Status> {
+fn patched_scale(
+    schema: &apiserver_schema::Schema,
+    patch: &patch::Patch,
+    before: &Value,
+) -> Result<Value, Status> {
     match patch.media {
-        PatchMedia::Json => apiserver_schema::json_patch(before, &patch.value).map_err(|error| Status::bad_request(error.to_string())),
+        PatchMedia::Json => apiserver_schema::json_patch(before, &patch.value)
+            .map_err(|error| Status::bad_request(error.to_string())),
         PatchMedia::Merge => Ok(apiserver_schema::merge_patch(before, &patch.value)),
-        PatchMedia::Strategic => {
-            apiserver_schema::strategic_merge(schema, before, &patch.value).map_err(|error| Status::bad_request(error.to_string()))
-        }
+        PatchMedia::Strategic => apiserver_schema::strategic_merge(schema, before, &patch.value)
+            .map_err(|error| Status::bad_request(error.to_string())),
         PatchMedia::Apply => Ok(apiserver_schema::merge_patch(before, &patch.value)),
     }
 }
@@ -160,8 +180,13 @@ fn scaled(
 ) -> Result<Changed, Status> {
     let replicas = wanted.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
     if replicas < 0 {
-        let error = FieldError::invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0");
-        return Err(Status::invalid(&GroupVersionKind::new("autoscaling", "v1", "Scale"), object::name(live), &[error]));
+        let error =
+            FieldError::invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0");
+        return Err(Status::invalid(
+            &GroupVersionKind::new("autoscaling", "v1", "Scale"),
+            object::name(live),
+            &[error],
+        ));
     }
     let mut next = live.clone();
     set(&mut next, &paths.spec, replicas.into());
@@ -184,7 +209,14 @@ fn scaled(
             subresource: &context.info.subresource,
             time: &time,
         };
-        let merged = apiserver_schema::apply(&schema, live, &applied, &manager, patch.force, &apiserver_schema::FieldSet::new());
+        let merged = apiserver_schema::apply(
+            &schema,
+            live,
+            &applied,
+            &manager,
+            patch.force,
+            &apiserver_schema::FieldSet::new(),
+        );
         return merged.map(Changed::Applied).map_err(|error| match &error {
             apiserver_schema::ApplyError::Conflicts(conflicts) => {
                 let causes: Vec<Value> = conflicts
@@ -230,26 +262,52 @@ async fn binding(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -
 }
 
 /// Assigns the Pod that a Binding names.
-pub(super) async fn bind(context: &Context<'_>, pods: &Arc<Resource>, options: &WriteOptions, name: &str, binding: &Value) -> Result<Answer, Status> {
-    let target = |member: &str| binding.pointer(&format!("/target/{member}")).and_then(Value::as_str).unwrap_or("").to_owned();
+pub(super) async fn bind(
+    context: &Context<'_>,
+    pods: &Arc<Resource>,
+    options: &WriteOptions,
+    name: &str,
+    binding: &Value,
+) -> Result<Answer, Status> {
+    let target = |member: &str| {
+        binding.pointer(&format!("/target/{member}")).and_then(Value::as_str).unwrap_or("").to_owned()
+    };
     let (kind, node) = (target("kind"), target("name"));
     if !kind.is_empty() && kind != "Node" {
-        return Err(Status::new(500, "", FieldError::not_supported_in_order("target.kind", &kind.into(), &["Node", "<empty>"]).to_string()));
+        return Err(Status::new(
+            500,
+            "",
+            FieldError::not_supported_in_order("target.kind", &kind.into(), &["Node", "<empty>"]).to_string(),
+        ));
     }
     if node.is_empty() {
         return Err(Status::new(500, "", "target.name: Required value"));
     }
-    let call = Call { resource: pods, namespace: context.info.scope(), subresource: "binding", manager: &options.manager, dry_run: options.dry_run };
+    let call = Call {
+        resource: pods,
+        namespace: context.info.scope(),
+        subresource: "binding",
+        manager: &options.manager,
+        dry_run: options.dry_run,
+    };
     let time = apiserver_registry::now();
     let change = |live: Option<&Value>| {
         let live = live.ok_or_else(|| Status::not_found(&pods.group_resource(), name))?;
         let assigned = live.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or("");
         let gr = apiserver_meta::GroupResource::new("", "pods/binding");
         if object::is_deleting(live) {
-            return Err(Status::conflict(&gr, name, &format!("pod {name} is being deleted, cannot be assigned to a host")));
+            return Err(Status::conflict(
+                &gr,
+                name,
+                &format!("pod {name} is being deleted, cannot be assigned to a host"),
+            ));
         }
         if !assigned.is_empty() {
-            return Err(Status::conflict(&gr, name, &format!("pod {name} is already assigned to node {assigned:?}")));
+            return Err(Status::conflict(
+                &gr,
+                name,
+                &format!("pod {name} is already assigned to node {assigned:?}"),
+            ));
         }
         let mut next = live.clone();
         object::metadata_mut(&mut next).remove("resourceVersion");
@@ -258,11 +316,15 @@ pub(super) async fn bind(context: &Context<'_>, pods: &Arc<Resource>, options: &
         for (key, value) in annotations.into_iter().flatten() {
             next["metadata"]["annotations"][key] = value.clone();
         }
-        set_condition(&mut next, &json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": time}));
+        set_condition(
+            &mut next,
+            &json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": time}),
+        );
         Ok(Changed::Object(next))
     };
     context.server.registry().update(&call, name, false, change).await?;
-    let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    let success =
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     Ok(Answer::value(StatusCode::CREATED, context.accepted, &success))
 }
 
@@ -296,11 +358,18 @@ async fn eviction(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) 
         options::delete_options(context, delete.to_string().as_bytes())?.0
     };
     let dry_run = options.dry_run || delete["dryRun"].as_array().is_some_and(|list| !list.is_empty());
-    let call = Call { resource, namespace: context.info.scope(), subresource: "", manager: &options.manager, dry_run };
+    let call = Call {
+        resource,
+        namespace: context.info.scope(),
+        subresource: "",
+        manager: &options.manager,
+        dry_run,
+    };
     let pod = context.server.registry().get(&call, name)?.parse();
     check_budgets(context, &pod).await?;
     context.server.registry().delete(&call, name, &delete_options).await?;
-    let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    let success =
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     Ok(Answer::value(StatusCode::CREATED, context.accepted, &success))
 }
 
@@ -315,15 +384,22 @@ async fn check_budgets(context: &Context<'_>, pod: &Value) -> Result<(), Status>
     let snapshot = context.server.registry().cache().snapshot(&budgets.prefix);
     for found in snapshot.scope(&scope) {
         let budget = found.parse();
-        let selector = budget.pointer("/spec/selector").and_then(apiserver_meta::selector::LabelSelector::from_json);
+        let selector =
+            budget.pointer("/spec/selector").and_then(apiserver_meta::selector::LabelSelector::from_json);
         let labels = object::metadata(pod).get("labels");
-        let chosen = selector.is_some_and(|selector| selector.matches(|key| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str)));
+        let chosen = selector.is_some_and(|selector| {
+            selector.matches(|key| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str))
+        });
         if !chosen {
             continue;
         }
         let allowed = budget.pointer("/status/disruptionsAllowed").and_then(Value::as_i64).unwrap_or(0);
         if allowed <= 0 {
-            let mut status = Status::new(429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.");
+            let mut status = Status::new(
+                429,
+                "TooManyRequests",
+                "Cannot evict pod as it would violate the pod's disruption budget.",
+            );
             let name = object::name(&budget);
             let healthy = budget.pointer("/status/currentHealthy").and_then(Value::as_i64).unwrap_or(0);
             let desired = budget.pointer("/status/desiredHealthy").and_then(Value::as_i64).unwrap_or(0);
@@ -333,8 +409,18 @@ async fn check_budgets(context: &Context<'_>, pod: &Value) -> Result<(), Status>
             }]}));
             return Err(status);
         }
-        let options = WriteOptions { dry_run: false, manager: "kube-apiserver".into(), validation: apiserver_registry::FieldValidation::Ignore };
-        let call = Call { resource: budgets, namespace: context.info.scope(), subresource: "status", manager: &options.manager, dry_run: options.dry_run };
+        let options = WriteOptions {
+            dry_run: false,
+            manager: "kube-apiserver".into(),
+            validation: apiserver_registry::FieldValidation::Ignore,
+        };
+        let call = Call {
+            resource: budgets,
+            namespace: context.info.scope(),
+            subresource: "status",
+            manager: &options.manager,
+            dry_run: options.dry_run,
+        };
         let name = object::name(&budget).to_owned();
         let change = |live: Option<&Value>| {
             let live = live.ok_or_else(|| Status::not_found(&budgets.group_resource(), &name))?;
@@ -358,25 +444,46 @@ fn token(context: &Context, resource: &Arc<Resource>, raw: &Bytes) -> Result<Ans
         map.insert("kind".into(), gvk.kind.clone().into());
     }
     if let Some(schema) = apiserver_schema::builtin("authentication.k8s.io", "v1", "TokenRequest") {
-        apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json).map_err(|error| cannot_handle(&gvk, &error.message))?;
+        apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
+            .map_err(|error| cannot_handle(&gvk, &error.message))?;
     }
-    let call = Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
+    let call =
+        Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
     let account = context.server.registry().get(&call, &context.info.name)?.parse();
-    let keys = context.server.inner.config.authentication.service_accounts.clone().ok_or_else(not_found_here)?;
+    let keys =
+        context.server.inner.config.authentication.service_accounts.clone().ok_or_else(not_found_here)?;
     let seconds = value.pointer("/spec/expirationSeconds").and_then(Value::as_i64).unwrap_or(3600);
     let mut errors = Vec::new();
     if seconds < 600 {
-        errors.push(FieldError::invalid("spec.expirationSeconds", &seconds.into(), "may not specify a duration less than 10 minutes"));
+        errors.push(FieldError::invalid(
+            "spec.expirationSeconds",
+            &seconds.into(),
+            "may not specify a duration less than 10 minutes",
+        ));
     }
     if seconds > 1 << 32 {
-        errors.push(FieldError::invalid("spec.expirationSeconds", &seconds.into(), "may not specify a duration larger than 2^32 seconds"));
+        errors.push(FieldError::invalid(
+            "spec.expirationSeconds",
+            &seconds.into(),
+            "may not specify a duration larger than 2^32 seconds",
+        ));
     }
     if !errors.is_empty() {
         return Err(Status::invalid(&gvk, "", &errors));
     }
-    let bound = crate::token::Bound::find(context.server.registry(), context.info.scope().unwrap_or(""), value.pointer("/spec/boundObjectRef"))?;
-    let audiences: Vec<String> =
-        value.pointer("/spec/audiences").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let bound = crate::token::Bound::find(
+        context.server.registry(),
+        context.info.scope().unwrap_or(""),
+        value.pointer("/spec/boundObjectRef"),
+    )?;
+    let audiences: Vec<String> = value
+        .pointer("/spec/audiences")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
     let audiences = if audiences.is_empty() { vec![crate::token::ISSUER.to_owned()] } else { audiences };
     let issued = keys.issue(&account, &audiences, seconds, bound.as_ref())?;
     value["metadata"] = json!({"name": context.info.name, "namespace": context.info.scope(), "creationTimestamp": apiserver_registry::now()});

@@ -35,12 +35,18 @@ struct Asked {
 pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Result<Answer, Status> {
     let query = context.query;
     let selectors = options::selectors(context, resource)?;
-    let include = if context.accepted.form == Form::Table { table::Include::parse(query.text("includeObject"))? } else { table::Include::default() };
+    let include = if context.accepted.form == Form::Table {
+        table::Include::parse(query.text("includeObject"))?
+    } else {
+        table::Include::default()
+    };
     let initial = initial_events(context)?;
     let version = query.text("resourceVersion");
     let from = match version {
         "" => None,
-        text => Some(read::parse_version(text).map_err(|why| Status::new(500, "", format!("resourceVersion: Invalid value: {text:?}: {why}")))?),
+        text => Some(read::parse_version(text).map_err(|why| {
+            Status::new(500, "", format!("resourceVersion: Invalid value: {text:?}: {why}"))
+        })?),
     };
     let asked = Asked {
         resource: resource.clone(),
@@ -56,7 +62,8 @@ pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Re
     // Without a version, or from 0, a watch begins with the state as it is.
     let send_state = initial.unwrap_or(matches!(from, None | Some(0)));
     let (first, after) = if send_state {
-        let call = Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
+        let call =
+            Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
         let page = Page { at_least: from.filter(|from| *from > 0), ..Page::default() };
         let listing = server.registry().list(&call, &asked.selectors, &page).await?;
         (listing.objects, listing.revision)
@@ -92,13 +99,23 @@ fn initial_events(context: &Context) -> Result<Option<bool>, Status> {
     match asked {
         Some(_) if matching.is_empty() || matching != "NotOlderThan" => {
             if matching.is_empty() {
-                errors.push(FieldError::forbidden("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+                errors.push(FieldError::forbidden(
+                    "resourceVersionMatch",
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                ));
             } else {
-                errors.push(FieldError::not_supported("resourceVersionMatch", &matching.into(), &["NotOlderThan"]));
+                errors.push(FieldError::not_supported(
+                    "resourceVersionMatch",
+                    &matching.into(),
+                    &["NotOlderThan"],
+                ));
             }
         }
         None if !matching.is_empty() => {
-            errors.push(FieldError::forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+            errors.push(FieldError::forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ));
         }
         _ => {}
     }
@@ -155,7 +172,9 @@ fn events(
         state_revision: revision,
         deadline: now + timeout,
         // A watch with a deadline gets its bookmark shortly before it ends, as upstream's do.
-        next_bookmark: now + limits::BOOKMARK_INTERVAL.min(timeout.saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1))),
+        next_bookmark: now
+            + limits::BOOKMARK_INTERVAL
+                .min(timeout.saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1))),
         bookmarked: 0,
         expired,
         done: false,
@@ -249,8 +268,12 @@ impl Running {
     fn frame(&mut self, change: &Change) -> Option<Bytes> {
         let (resource, selectors) = (&self.asked.resource, &self.asked.selectors);
         let everything = selectors.is_everything();
-        let now = change.kind != EventKind::Deleted && (everything || selectors.select(resource, &change.object));
-        let before = change.previous.as_ref().is_some_and(|previous| everything || selectors.select(resource, previous));
+        let now =
+            change.kind != EventKind::Deleted && (everything || selectors.select(resource, &change.object));
+        let before = change
+            .previous
+            .as_ref()
+            .is_some_and(|previous| everything || selectors.select(resource, previous));
         match (before, now) {
             (false, true) => Some(self.render("ADDED", EventKind::Created, &change.object, None)),
             (true, true) => Some(self.render("MODIFIED", EventKind::Updated, &change.object, None)),
@@ -268,13 +291,16 @@ impl Running {
 
     fn render(&mut self, kind: &str, event: EventKind, object: &Object, revision: Option<u64>) -> Bytes {
         let resource = &self.asked.resource;
-        let plain = self.asked.form == Form::Object && resource.api_version() == resource.stored_api_version && !resource.is_custom();
+        let plain = self.asked.form == Form::Object
+            && resource.api_version() == resource.stored_api_version
+            && !resource.is_custom();
         if plain && revision.is_none() {
             return object.frame(event);
         }
         let mut value = served(resource, object.parse());
         if let Some(revision) = revision {
-            apiserver_registry::object::metadata_mut(&mut value).insert("resourceVersion".into(), revision.to_string().into());
+            apiserver_registry::object::metadata_mut(&mut value)
+                .insert("resourceVersion".into(), revision.to_string().into());
         }
         let shown = self.shown(value);
         Bytes::from(format!("{{\"type\":{},\"object\":{shown}}}\n", json!(kind)))
