@@ -1,0 +1,110 @@
+//! EndpointSlices of Services with a selector, as upstream's endpointslice-controller writes them.
+//!
+//! Slices that somebody else manages are left alone; slices of deleted Services go by their owner reference.
+
+mod plan;
+
+use crate::ports::is_selecting;
+use crate::wake;
+use controllers_kit::meta::label;
+use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::DeleteParams;
+use plan::Step;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+pub(crate) const MANAGER: &str = "endpointslice-controller.k8s.io";
+
+struct Loop {
+    services: Cache<Service>,
+    pods: Cache<Pod>,
+    nodes: Cache<Node>,
+    slices: Cache<EndpointSlice>,
+    events: Recorder,
+}
+
+pub(crate) async fn run(caches: Caches) {
+    let (services, pods, nodes) = (caches.of::<Service>(), caches.of::<Pod>(), caches.of::<Node>());
+    let slices = caches.of::<EndpointSlice>();
+    let queue: Queue<Key> = Queue::new();
+    wake::services(&queue, &services, &pods, &nodes);
+    let q = queue.clone();
+    slices.on_change(move |change| {
+        let Some(slice) = change.latest() else { return };
+        if let (Some(MANAGER), Some(service)) =
+            (label(&slice.metadata, MANAGED_BY), label(&slice.metadata, SERVICE_NAME))
+        {
+            q.add(Key::new(&change.key.namespace, service), change.story());
+        }
+    });
+    services.synced().await;
+    pods.synced().await;
+    nodes.synced().await;
+    slices.synced().await;
+    let events = Recorder::new(caches.client().clone(), "endpoint-slice-controller");
+    let this = Arc::new(Loop { services, pods, nodes, slices, events });
+    controllers_kit::run("endpointslice", queue, 4, move |key| {
+        let this = this.clone();
+        async move { this.reconcile(key).await }
+    })
+    .await;
+}
+
+impl Loop {
+    async fn reconcile(&self, key: Key) -> Result<Done, Error> {
+        let mut done = Done::nothing();
+        let Some(service) = self.services.get(&key) else { return Ok(done) };
+        if service.metadata.deletion_timestamp.is_some() || !is_selecting(&service) {
+            return Ok(done);
+        }
+        let mut existing = self.slices.in_namespace(&key.namespace);
+        existing.retain(|slice| {
+            label(&slice.metadata, SERVICE_NAME) == Some(&key.name)
+                && label(&slice.metadata, MANAGED_BY) == Some(MANAGER)
+                && slice.metadata.deletion_timestamp.is_none()
+        });
+        let zones: BTreeMap<String, String> = self
+            .nodes
+            .all()
+            .iter()
+            .filter_map(|n| Some((n.metadata.name.clone()?, label(&n.metadata, wake::ZONE)?.to_string())))
+            .collect();
+        let pods = self.pods.in_namespace(&key.namespace);
+        for step in plan::build(&service, &pods, &zones, &existing) {
+            if let Err(error) = self.apply(step, &mut done).await {
+                if !error.is_code(409) {
+                    let text =
+                        format!("Error updating Endpoint Slices for Service {key}: {}", error.sentence());
+                    self.events.warning(&*service, "FailedToUpdateEndpointSlices", text);
+                }
+                return Err(error);
+            }
+        }
+        Ok(done)
+    }
+
+    async fn apply(&self, step: Step, done: &mut Done) -> Result<(), Error> {
+        match step {
+            Step::Create(slice) => {
+                let made = self.slices.create(&slice).await?;
+                let name = made.metadata.name.clone().unwrap_or_default();
+                done.note(format!("created {name} with {} endpoints", plan::endpoints(&slice).len()));
+            }
+            Step::Update(slice) => {
+                let ready = plan::endpoints(&slice).iter().filter(|e| plan::is_ready(e)).count();
+                let name = slice.metadata.name.clone().unwrap_or_default();
+                self.slices.replace_object(&slice).await?;
+                done.note(format!("{name}: {} endpoints, {ready} ready", plan::endpoints(&slice).len()));
+            }
+            Step::Delete(slice) => {
+                self.slices.delete(&Key::of(&slice.metadata), &DeleteParams::default()).await?;
+                done.note(format!("deleted {}", slice.metadata.name.as_deref().unwrap_or_default()));
+            }
+        }
+        Ok(())
+    }
+}

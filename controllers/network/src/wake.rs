@@ -1,0 +1,66 @@
+//! Which Services a change concerns, and the log's words for it.
+//!
+//! Changes of a Pod that no endpoint shows wake nobody.
+
+use controllers_kit::selector::contains;
+use controllers_kit::{Cache, Change, Key, Queue, pods};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+
+pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// Wake Services when they change, when one of their Pods does, and when a node moves to another zone.
+pub(crate) fn services(
+    queue: &Queue<Key>,
+    services: &Cache<Service>,
+    pods: &Cache<Pod>,
+    nodes: &Cache<Node>,
+) {
+    let q = queue.clone();
+    services.on_change(move |change| q.add(change.key.clone(), change.story()));
+    let (q, all) = (queue.clone(), services.clone());
+    pods.on_change(move |change| pod_changed(&q, &all, change));
+    let (q, all) = (queue.clone(), services.clone());
+    nodes.on_change(move |change| {
+        let zone = |node: Option<&std::sync::Arc<Node>>| {
+            node.and_then(|n| controllers_kit::meta::label(&n.metadata, ZONE).map(str::to_string))
+        };
+        let after = zone(change.new.as_ref());
+        if after.is_some() && after != zone(change.old.as_ref()) {
+            let services = all.all();
+            services
+                .iter()
+                .for_each(|s| q.add(Key::of(&s.metadata), format!("Node {} has a zone", change.key)));
+        }
+    });
+}
+
+fn pod_changed(queue: &Queue<Key>, services: &Cache<Service>, change: &Change<Pod>) {
+    let (old, new) = (change.old.as_deref(), change.new.as_deref());
+    if old.map(shown) == new.map(shown) {
+        return;
+    }
+    let selected = |service: &Service| {
+        let selector = service.spec.as_ref().and_then(|s| s.selector.as_ref()).filter(|s| !s.is_empty());
+        let labels = [old, new].into_iter().flatten().filter_map(|pod| pod.metadata.labels.as_ref());
+        selector.is_some_and(|selector| labels.into_iter().any(|labels| contains(labels, selector)))
+    };
+    for service in services.in_namespace(&change.key.namespace) {
+        if selected(&service) {
+            queue.add(Key::of(&service.metadata), pods::story(&change.key, old, new));
+        }
+    }
+}
+
+/// Everything of a Pod that endpoints show.
+fn shown(pod: &Pod) -> impl PartialEq {
+    let spec = pod.spec.as_ref();
+    (
+        pod.metadata.uid.clone(),
+        pod.metadata.labels.clone(),
+        pods::pod_ip(pod).map(str::to_string),
+        (pods::is_ready(pod), pods::is_terminating(pod), pods::is_finished(pod)),
+        pods::node_name(pod).map(str::to_string),
+        spec.and_then(|s| s.hostname.clone()),
+        spec.and_then(|s| s.subdomain.clone()),
+    )
+}
