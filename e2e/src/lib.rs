@@ -1,1 +1,182 @@
-//! Placeholder.
+//! The harness of the end-to-end tests: a real `hopyard up` in a directory of its own, and real clients on it.
+//!
+//! It waits on conditions, never on the clock, and shows the log of an instance that failed its test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long a condition may take to come true.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// The binary, beside the tests in the target directory; built where it is missing.
+pub fn binary() -> PathBuf {
+    let exe = std::env::current_exe().expect("a test knows its own path");
+    let profile = exe.parent().and_then(Path::parent).expect("tests live in target/<profile>/deps");
+    let path = profile.join("hopyard");
+    if !path.exists() {
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "-p", "hopyard", "--target-dir"])
+            .arg(profile.parent().expect("a profile has a parent"))
+            .current_dir(root())
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "hopyard builds");
+    }
+    path
+}
+
+/// A running instance; dropping it stops it and removes its directory.
+pub struct Instance {
+    child: Child,
+    dir: PathBuf,
+}
+
+impl Instance {
+    /// Starts `hopyard up` with these arguments and waits until it says where it listens.
+    pub fn up(arguments: &[&str]) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("hopyard-e2e-{}-{number}", std::process::id()));
+        drop(std::fs::remove_dir_all(&dir));
+        Self::up_in(dir, arguments)
+    }
+
+    /// As [`Instance::up`], in a directory that may hold an earlier instance's data.
+    pub fn up_in(dir: PathBuf, arguments: &[&str]) -> Self {
+        std::fs::create_dir_all(&dir).expect("a temporary directory");
+        drop(std::fs::remove_file(dir.join("instance.json")));
+        let log = std::fs::File::create(dir.join("log")).expect("a log file");
+        let child = Command::new(binary())
+            .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(&dir)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("hopyard starts");
+        let mut instance = Self { child, dir };
+        wait_for("hopyard to be up", || {
+            if let Ok(Some(status)) = instance.child.try_wait() {
+                panic!("hopyard ended with {status}:\n{}", instance.log());
+            }
+            instance.dir.join("instance.json").exists()
+        });
+        instance
+    }
+
+    /// What the instance logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A member of its `instance.json`.
+    pub fn address(&self, member: &str) -> String {
+        let text = std::fs::read_to_string(self.dir.join("instance.json")).expect("the instance is up");
+        let value: Value = serde_json::from_str(&text).expect("it is JSON");
+        value[member].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Runs kubectl on it.
+    pub fn kubectl(&self, arguments: &[&str]) -> Output {
+        Command::new("kubectl")
+            .arg("--kubeconfig")
+            .arg(self.dir.join("kubeconfig"))
+            .args(arguments)
+            .current_dir(root())
+            .output()
+            .expect("kubectl runs")
+    }
+
+    /// What kubectl printed; the test fails where kubectl does.
+    pub fn kubectl_ok(&self, arguments: &[&str]) -> String {
+        let output = self.kubectl(arguments);
+        assert!(
+            output.status.success(),
+            "kubectl {arguments:?}:\n{}\n--- log\n{}",
+            String::from_utf8_lossy(&output.stderr),
+            tail(&self.log())
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs hopyard itself on it.
+    pub fn hopyard(&self, arguments: &[&str]) -> Output {
+        let (command, rest) = arguments.split_first().expect("a command");
+        Command::new(binary())
+            .arg(command)
+            .arg("--data-dir")
+            .arg(&self.dir)
+            .args(rest)
+            .output()
+            .expect("hopyard runs")
+    }
+
+    /// curl through the uplink, trusting the instance's authority.
+    pub fn curl(&self, arguments: &[&str]) -> Output {
+        Command::new("curl")
+            .args(["-sS", "--max-time", "10", "-x"])
+            .arg(format!("socks5h://{}", self.address("uplink")))
+            .arg("--cacert")
+            .arg(self.dir.join("pki/ca.crt"))
+            .args(arguments)
+            .output()
+            .expect("curl runs")
+    }
+
+    /// Ends it as a power cut would, and leaves its data.
+    pub fn kill(mut self) -> PathBuf {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        let dir = std::mem::take(&mut self.dir);
+        drop(self);
+        dir
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if self.dir.as_os_str().is_empty() {
+            return;
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of the instance\n{}", tail(&self.log()));
+        }
+        drop(Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status());
+        drop(self.child.wait());
+        drop(std::fs::remove_dir_all(&self.dir));
+    }
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
+}
+
+/// Waits until something is true; the test fails where it does not become so.
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "waited {} s in vain for {what}", PATIENCE.as_secs());
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Standard output as text.
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

@@ -1,1 +1,41 @@
-fn main() {}
+//! The binary: reads the command line and runs one command. Everything else is a module's.
+
+mod apiserver;
+mod apply;
+mod cli;
+mod commands;
+mod demo;
+mod detach;
+mod error;
+mod instance;
+mod logging;
+mod pki;
+mod plane;
+mod up;
+mod world;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let usage = error.use_stderr();
+            // Printing help to a closed pipe is nobody's problem.
+            drop(error.print());
+            return if usage { ExitCode::from(error::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = error.to_string();
+            if !text.is_empty() {
+                eprintln!("hopyard: {text}");
+            }
+            ExitCode::from(error.code())
+        }
+    }
+}

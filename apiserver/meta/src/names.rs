@@ -43,6 +43,11 @@ pub fn dns1123_label(text: &str) -> Vec<String> {
     errors
 }
 
+/// As [`dns1123_label`], with the wording of the checks that count characters (Services, Namespaces).
+pub fn dns1123_label_of_service(text: &str) -> Vec<String> {
+    dns1123_label(text).into_iter().map(|problem| problem.replace("63 bytes", "63 characters")).collect()
+}
+
 /// RFC 1123 subdomain, at most 253 bytes: the name rule of most objects.
 pub fn dns1123_subdomain(text: &str) -> Vec<String> {
     let mut errors = Vec::new();

@@ -20,7 +20,11 @@ pub fn parse_text(text: &str) -> Option<i128> {
     let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
     let (number, suffix) = unsigned.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if (whole.is_empty() && fraction.is_empty()) || whole.len() > 24 || fraction.len() > 9 || fraction.contains('.') {
+    if (whole.is_empty() && fraction.is_empty())
+        || whole.len() > 24
+        || fraction.len() > 9
+        || fraction.contains('.')
+    {
         return None;
     }
     let digits: i128 = format!("{whole}{fraction}").parse().ok()?;

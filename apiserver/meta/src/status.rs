@@ -30,7 +30,9 @@ impl Status {
         if !gr.group.is_empty() {
             details.insert("group".into(), gr.group.clone().into());
         }
-        details.insert("kind".into(), gr.resource.clone().into());
+        if !gr.resource.is_empty() {
+            details.insert("kind".into(), gr.resource.clone().into());
+        }
         Self { code, reason, message, details: Some(Value::Object(details)), retry_after_s: None }
     }
 

@@ -62,13 +62,20 @@ pub(crate) struct Claim {
     registry: Option<Registry>,
     ips: Vec<Ipv4Addr>,
     ports: Vec<u16>,
+    dry_run: bool,
     /// What the write lets go of, once it succeeded.
     freed: (Vec<Ipv4Addr>, Vec<u16>),
 }
 
 impl Claim {
     pub(crate) fn nothing() -> Self {
-        Self { registry: None, ips: Vec::new(), ports: Vec::new(), freed: (Vec::new(), Vec::new()) }
+        Self {
+            registry: None,
+            ips: Vec::new(),
+            ports: Vec::new(),
+            dry_run: false,
+            freed: (Vec::new(), Vec::new()),
+        }
     }
 
     /// The write succeeded.
@@ -146,7 +153,8 @@ impl Allocator {
 fn cluster_ips(service: &Value) -> Vec<Ipv4Addr> {
     let list = service.pointer("/spec/clusterIPs").and_then(Value::as_array).into_iter().flatten();
     let single = service.pointer("/spec/clusterIP").into_iter();
-    let mut ips: Vec<Ipv4Addr> = list.chain(single).filter_map(Value::as_str).filter_map(|ip| ip.parse().ok()).collect();
+    let mut ips: Vec<Ipv4Addr> =
+        list.chain(single).filter_map(Value::as_str).filter_map(|ip| ip.parse().ok()).collect();
     ips.dedup();
     ips
 }
@@ -171,12 +179,19 @@ impl Registry {
     ///
     /// # Errors
     /// 422 where what it asks for is taken or out of range, 500 where nothing is left.
-    pub(crate) fn claim_for_service(&self, call: &Call, key: &Owner, service: &mut Value, old: Option<&Value>) -> Result<Claim, Status> {
+    pub(crate) fn claim_for_service(
+        &self,
+        call: &Call,
+        key: &Owner,
+        service: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<Claim, Status> {
         if call.resource.kind != "Service" || !call.resource.group.is_empty() {
             return Ok(Claim::nothing());
         }
         let mut claim = Claim::nothing();
         claim.registry = Some(self.clone());
+        claim.dry_run = call.dry_run;
         let outcome = {
             let mut allocator = self.allocator();
             claim_ips(&mut allocator, &mut claim, key, service, old)
@@ -204,7 +219,13 @@ impl Registry {
     }
 }
 
-fn claim_ips(allocator: &mut Allocator, claim: &mut Claim, key: &Owner, service: &mut Value, old: Option<&Value>) -> Result<(), FieldError> {
+fn claim_ips(
+    allocator: &mut Allocator,
+    claim: &mut Claim,
+    key: &Owner,
+    service: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), FieldError> {
     let spec = object::member_mut(service, "spec");
     if spec.get("type").and_then(Value::as_str) == Some("ExternalName") {
         return Ok(());
@@ -217,7 +238,8 @@ fn claim_ips(allocator: &mut Allocator, claim: &mut Claim, key: &Owner, service:
     };
     match wanted.as_deref() {
         Some("None") => {
-            let selects = spec.get("selector").and_then(Value::as_object).is_some_and(|selector| !selector.is_empty());
+            let selects =
+                spec.get("selector").and_then(Value::as_object).is_some_and(|selector| !selector.is_empty());
             spec.insert("clusterIP".into(), "None".into());
             spec.insert("clusterIPs".into(), json!(["None"]));
             if !selects && old.is_none() && !spec.contains_key("ipFamilyPolicy") {
@@ -227,18 +249,33 @@ fn claim_ips(allocator: &mut Allocator, claim: &mut Claim, key: &Owner, service:
             families(spec);
         }
         Some(text) => {
-            let given: Vec<Value> = spec.get("clusterIPs").and_then(Value::as_array).filter(|ips| !ips.is_empty()).cloned().unwrap_or_else(|| vec![text.into()]);
+            let given: Vec<Value> = spec
+                .get("clusterIPs")
+                .and_then(Value::as_array)
+                .filter(|ips| !ips.is_empty())
+                .cloned()
+                .unwrap_or_else(|| vec![text.into()]);
             // Unparsable addresses were refused before.
             let Ok(ip) = text.parse::<Ipv4Addr>() else { return Ok(()) };
             let refuse = |why: String| FieldError::invalid("spec.clusterIPs", &json!(given), why);
             match allocator.ips.get(&ip) {
                 Some(owner) if owner == key => {}
-                Some(_) => return Err(refuse(format!("failed to allocate IP {ip}: provided IP is already allocated"))),
+                // A dry run is not held against what is taken.
+                Some(_) if claim.dry_run => {}
+                Some(_) => {
+                    return Err(refuse(format!(
+                        "failed to allocate IP {ip}: provided IP is already allocated"
+                    )));
+                }
                 None if allocator.ranges.contains(ip) => {
                     allocator.ips.insert(ip, key.clone());
                     claim.ips.push(ip);
                 }
-                None => return Err(refuse(format!("failed to allocate IP {ip}: the provided network does not match the current range"))),
+                None => {
+                    return Err(refuse(format!(
+                        "failed to allocate IP {ip}: the provided network does not match the current range"
+                    )));
+                }
             }
             spec.insert("clusterIP".into(), text.into());
             spec.insert("clusterIPs".into(), json!(given));
@@ -261,9 +298,16 @@ fn claim_ips(allocator: &mut Allocator, claim: &mut Claim, key: &Owner, service:
     Ok(())
 }
 
-fn claim_ports(allocator: &mut Allocator, claim: &mut Claim, key: &Owner, service: &mut Value, old: Option<&Value>) -> Result<(), FieldError> {
+fn claim_ports(
+    allocator: &mut Allocator,
+    claim: &mut Claim,
+    key: &Owner,
+    service: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), FieldError> {
     let kind = service.pointer("/spec/type").and_then(Value::as_str).unwrap_or("").to_owned();
-    let allocates = service.pointer("/spec/allocateLoadBalancerNodePorts").and_then(Value::as_bool) != Some(false);
+    let allocates =
+        service.pointer("/spec/allocateLoadBalancerNodePorts").and_then(Value::as_bool) != Some(false);
     let held = old.map(node_ports).unwrap_or_default();
     let mut taken: Vec<u16> = node_ports(service);
     // A port number given to the first protocol serves the same service port's other protocols too.
@@ -271,11 +315,17 @@ fn claim_ports(allocator: &mut Allocator, claim: &mut Claim, key: &Owner, servic
     let Some(ports) = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut) else { return Ok(()) };
     for (i, port) in ports.iter_mut().enumerate() {
         let number = port.get("port").and_then(Value::as_i64).unwrap_or(0);
-        let given = port.get("nodePort").and_then(Value::as_u64).and_then(|given| u16::try_from(given).ok()).filter(|given| *given != 0);
+        let given = port
+            .get("nodePort")
+            .and_then(Value::as_u64)
+            .and_then(|given| u16::try_from(given).ok())
+            .filter(|given| *given != 0);
         let node_port = match given {
             Some(given) => {
                 let shared = claim.ports.contains(&given) || held.contains(&given);
-                claim_port(allocator, claim, key, given, shared).map_err(|why| FieldError::invalid(format!("spec.ports[{i}].nodePort"), &given.into(), why))?;
+                claim_port(allocator, claim, key, given, shared).map_err(|why| {
+                    FieldError::invalid(format!("spec.ports[{i}].nodePort"), &given.into(), why)
+                })?;
                 given
             }
             None if needs_node_ports(&kind) && (kind == "NodePort" || allocates) => {
@@ -301,7 +351,12 @@ fn claim_ports(allocator: &mut Allocator, claim: &mut Claim, key: &Owner, servic
     let spec = object::member_mut(service, "spec");
     let local = spec.get("externalTrafficPolicy").and_then(Value::as_str) == Some("Local");
     if kind == "LoadBalancer" && local {
-        match spec.get("healthCheckNodePort").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0) {
+        match spec
+            .get("healthCheckNodePort")
+            .and_then(Value::as_u64)
+            .and_then(|port| u16::try_from(port).ok())
+            .filter(|port| *port != 0)
+        {
             Some(port) => claim_port(allocator, claim, key, port, held.contains(&port))
                 .map_err(|why| FieldError::invalid("spec.healthCheckNodePort", &port.into(), why))?,
             None => {
@@ -316,7 +371,13 @@ fn claim_ports(allocator: &mut Allocator, claim: &mut Claim, key: &Owner, servic
     Ok(())
 }
 
-fn claim_port(allocator: &mut Allocator, claim: &mut Claim, key: &Owner, port: u16, ours: bool) -> Result<(), String> {
+fn claim_port(
+    allocator: &mut Allocator,
+    claim: &mut Claim,
+    key: &Owner,
+    port: u16,
+    ours: bool,
+) -> Result<(), String> {
     let (first, last) = allocator.ranges.node_ports;
     match allocator.ports.get(&port) {
         Some(owner) if owner == key && ours => Ok(()),
@@ -326,6 +387,8 @@ fn claim_port(allocator: &mut Allocator, claim: &mut Claim, key: &Owner, port: u
             claim.ports.push(port);
             Ok(())
         }
-        None => Err(format!("provided port is not in the valid range. The range of valid ports is {first}-{last}")),
+        None => Err(format!(
+            "provided port is not in the valid range. The range of valid ports is {first}-{last}"
+        )),
     }
 }

@@ -228,7 +228,8 @@ impl Catalogue {
         for (group, version) in self.order.keys() {
             groups.entry(group.clone()).or_default().push(version.clone());
         }
-        let rank = |name: &str| GROUP_ORDER.iter().position(|known| *known == name).unwrap_or(GROUP_ORDER.len());
+        let rank =
+            |name: &str| GROUP_ORDER.iter().position(|known| *known == name).unwrap_or(GROUP_ORDER.len());
         let mut sorted: Vec<Group> = groups
             .into_iter()
             .map(|(name, mut versions)| {
@@ -266,7 +267,9 @@ impl Catalogue {
     /// One row for each resource whose objects are stored: aliases and other versions are left out.
     pub fn stored(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.order.values().flatten().filter(|row| {
-            row.has_verb("list") && row.api_version() == row.stored_api_version && row.name != "componentstatuses"
+            row.has_verb("list")
+                && row.api_version() == row.stored_api_version
+                && row.name != "componentstatuses"
         })
     }
 }
@@ -309,9 +312,9 @@ pub fn default_columns() -> Vec<Column> {
 }
 
 fn lines<T: serde::de::DeserializeOwned>(text: &str) -> impl Iterator<Item = T> {
-    text.lines().filter(|line| !line.is_empty()).map(|line| {
-        serde_json::from_str(line).expect("the table is part of the binary and parsed by a test")
-    })
+    text.lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_str(line).expect("the table is part of the binary and parsed by a test"))
 }
 
 /// Kubernetes' version order: stable before beta before alpha, higher numbers first, others by name.

@@ -56,7 +56,9 @@ const EVENT_NAMES: &[(&str, &str)] = &[
 fn event_to_core(object: &mut Value) {
     rename(object, EVENT_NAMES.iter().map(|(core, new)| (*new, *core)));
     if let Some(map) = object.as_object_mut() {
-        for (member, empty) in [("source", json!({})), ("firstTimestamp", Value::Null), ("lastTimestamp", Value::Null)] {
+        for (member, empty) in
+            [("source", json!({})), ("firstTimestamp", Value::Null), ("lastTimestamp", Value::Null)]
+        {
             map.entry(member).or_insert(empty);
         }
     }
@@ -76,15 +78,22 @@ fn rename<'a>(object: &mut Value, names: impl Iterator<Item = (&'a str, &'a str)
 }
 
 fn autoscaler_to_v2(object: &mut Value) {
-    let target = object.pointer_mut("/spec").and_then(Value::as_object_mut).and_then(|spec| spec.remove("targetCPUUtilizationPercentage"));
+    let target = object
+        .pointer_mut("/spec")
+        .and_then(Value::as_object_mut)
+        .and_then(|spec| spec.remove("targetCPUUtilizationPercentage"));
     if let (Some(target), Some(spec)) = (target, object.get_mut("spec").and_then(Value::as_object_mut)) {
         spec.insert(
             "metrics".into(),
             json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": target}}}]),
         );
     }
-    let current = object.pointer_mut("/status").and_then(Value::as_object_mut).and_then(|status| status.remove("currentCPUUtilizationPercentage"));
-    if let (Some(current), Some(status)) = (current, object.get_mut("status").and_then(Value::as_object_mut)) {
+    let current = object
+        .pointer_mut("/status")
+        .and_then(Value::as_object_mut)
+        .and_then(|status| status.remove("currentCPUUtilizationPercentage"));
+    if let (Some(current), Some(status)) = (current, object.get_mut("status").and_then(Value::as_object_mut))
+    {
         status.insert(
             "currentMetrics".into(),
             json!([{"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": current}}}]),
@@ -95,11 +104,20 @@ fn autoscaler_to_v2(object: &mut Value) {
 fn autoscaler_from_v2(object: &mut Value) {
     for (place, list, member, pointer) in [
         ("/spec", "metrics", "targetCPUUtilizationPercentage", "/resource/target/averageUtilization"),
-        ("/status", "currentMetrics", "currentCPUUtilizationPercentage", "/resource/current/averageUtilization"),
+        (
+            "/status",
+            "currentMetrics",
+            "currentCPUUtilizationPercentage",
+            "/resource/current/averageUtilization",
+        ),
     ] {
         let Some(map) = object.pointer_mut(place).and_then(Value::as_object_mut) else { continue };
         let Some(metrics) = map.remove(list) else { continue };
-        let cpu = metrics.as_array().into_iter().flatten().find(|metric| metric.pointer("/resource/name") == Some(&json!("cpu")));
+        let cpu = metrics
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|metric| metric.pointer("/resource/name") == Some(&json!("cpu")));
         if let Some(value) = cpu.and_then(|metric| metric.pointer(pointer)) {
             map.insert(member.into(), value.clone());
         }

@@ -31,7 +31,12 @@ impl Registry {
         self.create_owned(call, value, Ownership::Update).await
     }
 
-    pub(crate) async fn create_owned(&self, call: &Call<'_>, value: Value, ownership: Ownership) -> Result<Written, Status> {
+    pub(crate) async fn create_owned(
+        &self,
+        call: &Call<'_>,
+        value: Value,
+        ownership: Ownership,
+    ) -> Result<Written, Status> {
         if !object::text(&value, "resourceVersion").is_empty() {
             return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
@@ -44,11 +49,18 @@ impl Registry {
                 outcome => return outcome,
             }
         }
-        let name = last.as_ref().and_then(|status| status.details.as_ref()?.get("name")?.as_str().map(str::to_owned));
+        let name = last
+            .as_ref()
+            .and_then(|status| status.details.as_ref()?.get("name")?.as_str().map(str::to_owned));
         Err(Status::generate_name_conflict(&call.resource.group_resource(), &name.unwrap_or_default()))
     }
 
-    async fn create_once(&self, call: &Call<'_>, mut value: Value, ownership: Ownership) -> Result<Written, Status> {
+    async fn create_once(
+        &self,
+        call: &Call<'_>,
+        mut value: Value,
+        ownership: Ownership,
+    ) -> Result<Written, Status> {
         let resource = call.resource;
         let strategy = resource.strategy;
         let time = now();
@@ -62,6 +74,7 @@ impl Registry {
                 map.remove("status");
             }
         }
+        (strategy.default)(&mut value);
         (strategy.prepare_create)(&mut value);
         custom::prepare_create(resource, &mut value, &time);
         (strategy.default)(&mut value);
@@ -90,7 +103,13 @@ impl Registry {
                 subresource: call.subresource,
                 time: &time,
             };
-            apiserver_schema::update(&schema, None, &mut value, &manager, crate::update::reset_fields(resource, ""));
+            apiserver_schema::update(
+                &schema,
+                None,
+                &mut value,
+                &manager,
+                crate::update::reset_fields(resource, ""),
+            );
         }
         let warnings = (strategy.warnings)(&value);
         let stored = convert::to_stored(resource, value);

@@ -15,6 +15,8 @@ use crate::strategy;
 pub struct CustomVersion {
     pub definition: String,
     pub schema: Arc<Schema>,
+    /// The schema as the definition writes it, for OpenAPI.
+    pub published: Value,
     pub has_status: bool,
     pub scale: Option<ScalePaths>,
     /// Paths a field selector may name, without the leading dot.
@@ -33,15 +35,20 @@ pub struct ScalePaths {
     pub label_selector: Option<String>,
 }
 
-const ALL_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+const ALL_VERBS: &[&str] =
+    &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
 /// Rows of the served versions of an established definition.
 pub fn rows(definition: &Value) -> Vec<Arc<Resource>> {
-    if !has_condition(definition, "Established") || object::is_deleting(definition) && !has_finalizer(definition) {
+    if !has_condition(definition, "Established")
+        || object::is_deleting(definition) && !has_finalizer(definition)
+    {
         return Vec::new();
     }
     let spec = &definition["spec"];
-    let stored = versions(definition).find(|version| version["storage"] == json!(true)).map_or("", |version| text(version, "name"));
+    let stored = versions(definition)
+        .find(|version| version["storage"] == json!(true))
+        .map_or("", |version| text(version, "name"));
     versions(definition)
         .filter(|version| version["served"] == json!(true))
         .filter_map(|version| row(definition, spec, version, stored))
@@ -55,7 +62,10 @@ fn has_finalizer(definition: &Value) -> bool {
 
 pub(crate) fn has_condition(definition: &Value, kind: &str) -> bool {
     let conditions = definition.pointer("/status/conditions").and_then(Value::as_array);
-    conditions.into_iter().flatten().any(|condition| condition["type"] == kind && condition["status"] == "True")
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == kind && condition["status"] == "True")
 }
 
 fn versions(definition: &Value) -> impl Iterator<Item = &Value> {
@@ -72,7 +82,10 @@ fn texts(value: &Value) -> Vec<String> {
 
 fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Option<Resource> {
     let (group, name) = (text(spec, "group").to_owned(), text(version, "name").to_owned());
-    let names = definition.pointer("/status/acceptedNames").filter(|names| !text(names, "plural").is_empty()).unwrap_or(&spec["names"]);
+    let names = definition
+        .pointer("/status/acceptedNames")
+        .filter(|names| !text(names, "plural").is_empty())
+        .unwrap_or(&spec["names"]);
     let plural = text(names, "plural").to_owned();
     let kind = text(names, "kind").to_owned();
     let schema = match version.pointer("/schema/openAPIV3Schema") {
@@ -100,9 +113,23 @@ fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Optio
         subresources.push(subresource("scale", "Scale", "autoscaling", "v1"));
     }
     let (columns, column_paths) = columns(version);
-    let deprecation = (version["deprecated"] == json!(true)).then(|| match version.get("deprecationWarning").and_then(Value::as_str) {
-        Some(warning) => warning.to_owned(),
-        None => format!("{group}/{name} {kind} is deprecated"),
+    let deprecation = (version["deprecated"] == json!(true)).then(|| {
+        match version.get("deprecationWarning").and_then(Value::as_str) {
+            Some(warning) => warning.to_owned(),
+            None => {
+                // The hint names the newest served version that is not deprecated.
+                let mut better: Vec<&str> = versions(definition)
+                    .filter(|other| other["served"] == json!(true) && other["deprecated"] != json!(true))
+                    .map(|other| text(other, "name"))
+                    .filter(|other| crate::catalogue::compare_versions(other, &name).is_lt())
+                    .collect();
+                better.sort_by(|a, b| crate::catalogue::compare_versions(a, b));
+                match better.first() {
+                    Some(other) => format!("{group}/{name} {kind} is deprecated; use {group}/{other} {kind}"),
+                    None => format!("{group}/{name} {kind} is deprecated"),
+                }
+            }
+        }
     });
     let selectable = version.get("selectableFields").and_then(Value::as_array).into_iter().flatten();
     Some(Resource {
@@ -111,9 +138,12 @@ fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Optio
         custom: Some(Arc::new(CustomVersion {
             definition: object::name(definition).to_owned(),
             schema,
+            published: version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or(Value::Null),
             has_status: status,
             scale,
-            selectable_fields: selectable.map(|field| text(field, "jsonPath").trim_start_matches('.').to_owned()).collect(),
+            selectable_fields: selectable
+                .map(|field| text(field, "jsonPath").trim_start_matches('.').to_owned())
+                .collect(),
             column_paths,
             deprecation,
         })),
@@ -153,7 +183,13 @@ fn columns(version: &Value) -> (Vec<Column>, Vec<String>) {
         Some(list) => {
             for entry in list {
                 let priority = entry.get("priority").and_then(Value::as_i64).unwrap_or(0) as i32;
-                columns.push(column(text(entry, "name"), text(entry, "type"), text(entry, "format"), priority, text(entry, "description")));
+                columns.push(column(
+                    text(entry, "name"),
+                    text(entry, "type"),
+                    text(entry, "format"),
+                    priority,
+                    &description(entry),
+                ));
                 paths.push(text(entry, "jsonPath").to_owned());
             }
         }
@@ -163,6 +199,13 @@ fn columns(version: &Value) -> (Vec<Column>, Vec<String>) {
         }
     }
     (columns, paths)
+}
+
+fn description(column: &Value) -> String {
+    match text(column, "description") {
+        "" => format!("Custom resource definition column (in JSONPath format): {}", text(column, "jsonPath")),
+        text => text.to_owned(),
+    }
 }
 
 fn is_definition(resource: &Resource) -> bool {
@@ -175,7 +218,10 @@ pub(crate) fn prepare_create(resource: &Resource, value: &mut Value, _time: &str
         return;
     }
     default_names(value);
-    let stored: Vec<Value> = versions(value).filter(|version| version["storage"] == json!(true)).map(|version| version["name"].clone()).collect();
+    let stored: Vec<Value> = versions(value)
+        .filter(|version| version["storage"] == json!(true))
+        .map(|version| version["name"].clone())
+        .collect();
     value["status"] = json!({
         "acceptedNames": {"kind": "", "plural": ""},
         "conditions": null,
@@ -206,7 +252,10 @@ pub(crate) fn prepare_update(resource: &Resource, new: &mut Value, old: &Value, 
     if let (Some(status), Some(map)) = (old.get("status"), new.as_object_mut()) {
         map.insert("status".into(), status.clone());
     }
-    let current: Vec<Value> = versions(new).filter(|version| version["storage"] == json!(true)).map(|version| version["name"].clone()).collect();
+    let current: Vec<Value> = versions(new)
+        .filter(|version| version["storage"] == json!(true))
+        .map(|version| version["name"].clone())
+        .collect();
     let stored = object::member_mut(new, "status").entry("storedVersions").or_insert_with(|| json!([]));
     if let Some(stored) = stored.as_array_mut() {
         for name in current {
@@ -224,9 +273,16 @@ pub fn established(definition: &Value, taken: bool, time: &str) -> Option<Value>
     let mut next = definition.clone();
     let mut conditions = Vec::new();
     let condition = |kind: &str, status: &str, reason: &str, message: &str| {
-        let old = definition.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten().find(|old| old["type"] == kind);
-        let since = old.filter(|old| old["status"] == status).map_or_else(|| json!(time), |old| old["lastTransitionTime"].clone());
-        json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since, "observedGeneration": definition["metadata"]["generation"]})
+        let old = definition
+            .pointer("/status/conditions")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .find(|old| old["type"] == kind);
+        let since = old
+            .filter(|old| old["status"] == status)
+            .map_or_else(|| json!(time), |old| old["lastTransitionTime"].clone());
+        json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since})
     };
     if taken {
         let message = format!("{:?} is already in use", text(names, "plural"));
@@ -234,7 +290,12 @@ pub fn established(definition: &Value, taken: bool, time: &str) -> Option<Value>
         conditions.push(condition("Established", "False", "NotAccepted", "not all names are accepted"));
     } else {
         conditions.push(condition("NamesAccepted", "True", "NoConflicts", "no conflicts found"));
-        conditions.push(condition("Established", "True", "InitialNamesAccepted", "the initial names have been accepted"));
+        conditions.push(condition(
+            "Established",
+            "True",
+            "InitialNamesAccepted",
+            "the initial names have been accepted",
+        ));
         next["status"]["acceptedNames"] = names.clone();
     }
     for kept in definition.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten() {

@@ -31,7 +31,11 @@ pub struct Body<'a> {
 ///
 /// # Errors
 /// 400 in Go's words.
-pub fn decode(resource: &Resource, body: Body<'_>, validation: FieldValidation) -> Result<(Value, Vec<String>), Status> {
+pub fn decode(
+    resource: &Resource,
+    body: Body<'_>,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), Status> {
     let gvk = resource.gvk();
     let Body { mut value, raw, mut strict } = body;
     check_kind(resource, &gvk, &value)?;
@@ -43,7 +47,8 @@ pub fn decode(resource: &Resource, body: Body<'_>, validation: FieldValidation) 
         map.insert("kind".into(), gvk.kind.clone().into());
     }
     let schema = resource.schema();
-    let unknown = read(resource, schema.as_deref(), &mut value, Decode::Json).map_err(|error| cannot_handle(&gvk, &error))?;
+    let unknown = read(resource, schema.as_deref(), &mut value, Decode::Json)
+        .map_err(|error| cannot_handle(&gvk, &error))?;
     if validation != FieldValidation::Ignore {
         match raw {
             Some(raw) => strict.extend(apiserver_schema::strict_errors(schema.as_deref(), raw)),
@@ -64,10 +69,16 @@ pub fn decode(resource: &Resource, body: Body<'_>, validation: FieldValidation) 
 ///
 /// # Errors
 /// The decoder's text.
-pub fn read(resource: &Resource, schema: Option<&Schema>, value: &mut Value, mode: Decode) -> Result<Vec<String>, String> {
+pub fn read(
+    resource: &Resource,
+    schema: Option<&Schema>,
+    value: &mut Value,
+    mode: Decode,
+) -> Result<Vec<String>, String> {
     let Some(schema) = schema else { return Ok(Vec::new()) };
     if resource.is_custom() {
-        let unknown = apiserver_schema::prune(schema, value);
+        let mut unknown = apiserver_schema::prune(schema, value);
+        unknown.sort();
         apiserver_schema::apply_defaults(schema, value);
         return Ok(unknown.iter().map(|path| format!("unknown field {path:?}")).collect());
     }
@@ -78,7 +89,12 @@ pub fn read(resource: &Resource, schema: Option<&Schema>, value: &mut Value, mod
 /// What a decoder says that met something it does not understand.
 pub fn cannot_handle(gvk: &GroupVersionKind, why: &str) -> Status {
     let version = gvk.api_version();
-    Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", gvk.kind, last(&version), gvk.kind))
+    Status::bad_request(format!(
+        "{} in version {:?} cannot be handled as a {}: {why}",
+        gvk.kind,
+        last(&version),
+        gvk.kind
+    ))
 }
 
 fn last(api_version: &str) -> &str {
@@ -103,8 +119,21 @@ fn check_kind(resource: &Resource, gvk: &GroupVersionKind, value: &Value) -> Res
         if kind.is_empty() {
             return Err(Status::bad_request(format!("Object 'Kind' is missing in '{value}'")));
         }
+        if kind != gvk.kind && api_version == gvk.api_version() {
+            let error = apiserver_meta::field::FieldError::invalid(
+                "kind",
+                &kind.into(),
+                format!("must be {}", gvk.kind),
+            );
+            let sent = GroupVersionKind { kind: kind.to_owned(), ..gvk.clone() };
+            return Err(Status::invalid(&sent, crate::object::name(value), &[error]));
+        }
         if api_version.is_empty() {
-            return Err(Status::bad_request("the object provided is unrecognized (must be of type ".to_owned() + &gvk.kind + "): Object 'apiVersion' is missing"));
+            return Err(Status::bad_request(
+                "the object provided is unrecognized (must be of type ".to_owned()
+                    + &gvk.kind
+                    + "): Object 'apiVersion' is missing",
+            ));
         }
     }
     let api_version_matches = api_version.is_empty() || api_version == gvk.api_version();
@@ -115,14 +144,22 @@ fn check_kind(resource: &Resource, gvk: &GroupVersionKind, value: &Value) -> Res
     let sent = GroupVersionKind {
         kind: if kind.is_empty() { gvk.kind.clone() } else { kind.to_owned() },
         ..{
-            let gv = apiserver_meta::GroupVersion::parse(if api_version.is_empty() { &resource.stored_api_version } else { api_version });
+            let gv = apiserver_meta::GroupVersion::parse(if api_version.is_empty() {
+                &resource.stored_api_version
+            } else {
+                api_version
+            });
             GroupVersionKind::new(gv.group, gv.version, "")
         }
     };
     if api_version_matches {
         return Err(Status::bad_request(format!(
             "{} in version {:?} cannot be handled as a {}: no kind {:?} is registered for version {:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
-            sent.kind, gvk.version, gvk.kind, sent.kind, gvk.api_version()
+            sent.kind,
+            gvk.version,
+            gvk.kind,
+            sent.kind,
+            gvk.api_version()
         )));
     }
     Err(Status::bad_request(format!(

@@ -50,7 +50,12 @@ impl Registry {
     ///
     /// # Errors
     /// 404, 409 of a precondition, 403 of a namespace that must stay.
-    pub async fn delete(&self, call: &Call<'_>, name: &str, options: &DeleteOptions) -> Result<Deleted, Status> {
+    pub async fn delete(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Deleted, Status> {
         let gr = call.resource.group_resource();
         let key = call.resource.key(call.namespace, name);
         loop {
@@ -80,7 +85,7 @@ impl Registry {
             self.after_write(call);
             if removes {
                 self.release_service(call, &key);
-                return Ok(Deleted { bytes: current.bytes().clone(), gone: true });
+                return Ok(Deleted { bytes: last_state(&old, entry.revision), gone: true });
             }
             return Ok(Deleted { bytes: entry.value.bytes, gone: false });
         }
@@ -99,7 +104,11 @@ impl Registry {
         let snapshot = self.cache().snapshot(&call.resource.prefix);
         let scope = call.resource.scope(call.namespace);
         let mut left = Vec::new();
-        let chosen: Vec<_> = snapshot.scope(&scope).filter(|object| selectors.select(call.resource, object)).cloned().collect();
+        let chosen: Vec<_> = snapshot
+            .scope(&scope)
+            .filter(|object| selectors.select(call.resource, object))
+            .cloned()
+            .collect();
         // Many at once: they share the store's syncs.
         for batch in chosen.chunks(256) {
             let deletions = batch.iter().map(|found| async {
@@ -116,6 +125,15 @@ impl Registry {
         }
         Ok((self.cache().revision(), left))
     }
+}
+
+/// The object as its deletion answers it: at the deletion's revision, its grace period over.
+fn last_state(old: &Value, revision: u64) -> Bytes {
+    let mut last = old.clone();
+    if object::is_deleting(old) {
+        object::metadata_mut(&mut last).insert("deletionGracePeriodSeconds".into(), 0.into());
+    }
+    with_revision(&last, revision)
 }
 
 fn check_preconditions(call: &Call, name: &str, old: &Value, options: &DeleteOptions) -> Result<(), Status> {
@@ -208,7 +226,9 @@ fn namespace_finalizers(call: &Call, old: &Value) -> Vec<Value> {
 fn finalizers_after(call: &Call, old: &Value, options: &DeleteOptions) -> Vec<String> {
     let mut finalizers: Vec<String> = object::finalizers(old)
         .into_iter()
-        .filter(|finalizer| !["orphan", "foregroundDeletion"].contains(finalizer) || options.propagation.is_none())
+        .filter(|finalizer| {
+            !["orphan", "foregroundDeletion"].contains(finalizer) || options.propagation.is_none()
+        })
         .map(str::to_owned)
         .collect();
     match options.propagation {

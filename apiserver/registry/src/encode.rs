@@ -8,7 +8,12 @@ pub fn document(object: &Value) -> Document {
     let mut bytes = Vec::with_capacity(1024);
     let mut splice = None;
     bytes.push(b'{');
-    for (i, (key, value)) in object.as_object().into_iter().flatten().enumerate() {
+    let members = object.as_object().into_iter().flatten();
+    let is_type = |key: &str| key == "apiVersion" || key == "kind";
+    // apiVersion and kind come first: the items of a list are the same bytes without them.
+    let first = members.clone().filter(|(key, _)| is_type(key));
+    let rest = members.filter(|(key, _)| !is_type(key));
+    for (i, (key, value)) in first.chain(rest).enumerate() {
         if i > 0 {
             bytes.push(b',');
         }
@@ -29,7 +34,7 @@ fn write_json(bytes: &mut Vec<u8>, value: &Value) {
 }
 
 /// Parses stored bytes and drops the revision: what an update compares with.
-pub fn without_revision(mut object: Value) -> Value {
+pub(crate) fn without_revision(mut object: Value) -> Value {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");
     }

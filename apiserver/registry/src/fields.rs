@@ -7,9 +7,55 @@ use crate::catalogue::Resource;
 
 /// Kinds with selectable fields of their own, beside `metadata.name` and `metadata.namespace`.
 const FIELDS: &[(&str, &str, &[&str])] = &[
-    ("", "Pod", &["spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork", "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName"]),
-    ("", "Event", &["involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type"]),
-    ("events.k8s.io", "Event", &["involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type"]),
+    (
+        "",
+        "Pod",
+        &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.podIPs",
+            "status.nominatedNodeName",
+        ],
+    ),
+    (
+        "",
+        "Event",
+        &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
+        ],
+    ),
+    (
+        "events.k8s.io",
+        "Event",
+        &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
+        ],
+    ),
     ("", "Namespace", &["status.phase"]),
     ("", "Node", &["spec.unschedulable"]),
     ("", "Secret", &["type"]),
@@ -21,15 +67,14 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
 ];
 
 /// Kinds whose conversion function words the refusal of an unknown field as "field label not supported".
-const LABEL_WORDING: &[(&str, &str)] = &[
-    ("", "ConfigMap"),
-    ("", "Endpoints"),
-];
+const LABEL_WORDING: &[(&str, &str)] = &[("", "ConfigMap"), ("", "Endpoints")];
 
 /// The selectable fields of a kind.
 pub fn of(resource: &Resource) -> Vec<&str> {
     let mut fields = vec!["metadata.name", "metadata.namespace"];
-    if let Some((_, _, own)) = FIELDS.iter().find(|(group, kind, _)| *group == resource.group && *kind == resource.kind) {
+    if let Some((_, _, own)) =
+        FIELDS.iter().find(|(group, kind, _)| *group == resource.group && *kind == resource.kind)
+    {
         fields.extend(own.iter());
     }
     if let Some(custom) = &resource.custom {
@@ -46,12 +91,15 @@ pub fn check(resource: &Resource, selector: &FieldSelector) -> Result<(), String
     let known = of(resource);
     for term in &selector.terms {
         let path = term.path.as_str();
-        if known.contains(&path) && (resource.namespaced || path != "metadata.namespace" || !resource.is_custom()) {
+        if known.contains(&path)
+            && (resource.namespaced || path != "metadata.namespace" || !resource.is_custom())
+        {
             continue;
         }
         let own = FIELDS.iter().any(|(group, kind, _)| *group == resource.group && *kind == resource.kind);
+        let path_is_meta = path.starts_with("metadata.");
         let labelled = LABEL_WORDING.contains(&(resource.group.as_str(), resource.kind.as_str()));
-        return Err(if own || labelled || resource.is_custom() {
+        return Err(if (own || labelled) && !path_is_meta || resource.is_custom() {
             format!("field label not supported: {path}")
         } else {
             format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")

@@ -95,7 +95,8 @@ impl Registry {
             && (call.namespace.is_some() || !resource.namespaced)
         {
             let found = snapshot.objects.get(&resource.key(call.namespace, name));
-            let objects = found.filter(|object| selectors.select(resource, object)).cloned().into_iter().collect();
+            let objects =
+                found.filter(|object| selectors.select(resource, object)).cloned().into_iter().collect();
             return Ok(Listing { revision: snapshot.revision, objects, next: None, remaining: None });
         }
         let mut objects = Vec::new();
@@ -119,11 +120,14 @@ impl Registry {
 }
 
 /// What a client gets for a revision the cache can't serve.
-pub(crate) fn cache_error(error: &CacheError) -> Status {
+pub fn cache_error(error: &CacheError) -> Status {
     match error {
         CacheError::Expired { asked, oldest } => Status::too_old(*asked, *oldest),
         CacheError::Future { asked, current } => {
-            let mut status = Status::timeout(format!("Timeout: Too large resource version: {asked}, current: {current}"), 1);
+            let mut status = Status::timeout(
+                format!("Timeout: Too large resource version: {asked}, current: {current}"),
+                1,
+            );
             status.details = Some(serde_json::json!({
                 "retryAfterSeconds": 1,
                 "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],

@@ -59,7 +59,13 @@ pub fn uid(object: &Value) -> &str {
 
 /// Finalizers, in order.
 pub fn finalizers(object: &Value) -> Vec<&str> {
-    metadata(object).get("finalizers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+    metadata(object)
+        .get("finalizers")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 pub fn is_deleting(object: &Value) -> bool {
@@ -71,7 +77,10 @@ pub fn fill_for_create(resource: &Resource, object: &mut Value, uid: &str, now: 
     let has_generation = resource.strategy.generation || resource.is_custom();
     let metadata = metadata_mut(object);
     let named = metadata.get("name").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
-    if !named && let Some(prefix) = metadata.get("generateName").and_then(Value::as_str).filter(|text| !text.is_empty()) {
+    if !named
+        && let Some(prefix) =
+            metadata.get("generateName").and_then(Value::as_str).filter(|text| !text.is_empty())
+    {
         let mut end = prefix.len().min(GENERATED_PREFIX_MAX);
         while !prefix.is_char_boundary(end) {
             end -= 1;
@@ -86,8 +95,6 @@ pub fn fill_for_create(resource: &Resource, object: &mut Value, uid: &str, now: 
     metadata.insert("creationTimestamp".into(), now.into());
     if has_generation {
         metadata.insert("generation".into(), 1.into());
-    } else {
-        metadata.remove("generation");
     }
 }
 
@@ -95,7 +102,9 @@ pub fn fill_for_create(resource: &Resource, object: &mut Value, uid: &str, now: 
 pub fn keep_for_update(object: &mut Value, old: &Value) {
     let old = metadata(old).clone();
     let metadata = metadata_mut(object);
-    for member in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"] {
+    for member in
+        ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"]
+    {
         // A client may leave these out; it may not change them.
         match old.get(member) {
             Some(value) if member != "generateName" || !metadata.contains_key(member) => {
@@ -189,13 +198,15 @@ pub fn validate_update(object: &Value, old: &Value) -> Vec<FieldError> {
             .map(|finalizer| format!("{finalizer:?}"))
             .collect();
         if !added.is_empty() {
-            errors.push(FieldError::forbidden(
+            // Upstream checks this twice on its way.
+            let refused = FieldError::forbidden(
                 "metadata.finalizers",
                 format!(
                     "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
                     added.join(", ")
                 ),
-            ));
+            );
+            errors.extend([refused.clone(), refused]);
         }
     }
     validate_common(object, &mut errors);
@@ -206,8 +217,8 @@ fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
     let metadata = metadata(object);
     validate_labels(metadata.get("labels"), "metadata.labels", errors);
     validate_annotations(metadata.get("annotations"), errors);
-    for (i, owner) in metadata.get("ownerReferences").and_then(Value::as_array).into_iter().flatten().enumerate() {
-        validate_owner(owner, &format!("metadata.ownerReferences[{i}]"), errors);
+    for owner in metadata.get("ownerReferences").and_then(Value::as_array).into_iter().flatten() {
+        validate_owner(owner, "metadata.ownerReferences", errors);
     }
     let owners = metadata.get("ownerReferences").and_then(Value::as_array).into_iter().flatten();
     let controllers: Vec<&str> = owners
@@ -227,9 +238,10 @@ fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
         for problem in names::qualified_name(finalizer) {
             errors.push(FieldError::invalid("metadata.finalizers", &finalizer.into(), problem));
         }
+        let index = finalizers(object).iter().position(|known| *known == finalizer).unwrap_or(0);
         if !finalizer.contains('/') && !["foregroundDeletion", "orphan", "kubernetes"].contains(&finalizer) {
             errors.push(FieldError::invalid(
-                "metadata.finalizers",
+                format!("metadata.finalizers[{index}]"),
                 &finalizer.into(),
                 "name is neither a standard finalizer name nor is it fully qualified",
             ));
@@ -264,8 +276,12 @@ fn validate_annotations(annotations: Option<&Value>, errors: &mut Vec<FieldError
 
 fn validate_owner(owner: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let text = |member: &str| owner.get(member).and_then(Value::as_str).unwrap_or("");
-    if text("apiVersion").is_empty() {
-        errors.push(FieldError::invalid(format!("{path}.apiVersion"), &"".into(), "version must not be empty"));
+    if text("apiVersion").is_empty() || text("apiVersion").matches('/').count() > 1 {
+        errors.push(FieldError::invalid(
+            format!("{path}.apiVersion"),
+            &text("apiVersion").into(),
+            "version must not be empty",
+        ));
     }
     for (member, problem) in
         [("kind", "must not be empty"), ("name", "must not be empty"), ("uid", "must not be empty")]
@@ -275,7 +291,7 @@ fn validate_owner(owner: &Value, path: &str, errors: &mut Vec<FieldError>) {
         }
     }
     if text("apiVersion") == "v1" && text("kind") == "Event" {
-        errors.push(FieldError::invalid(path, &"v1, Kind=Event".into(), "is disallowed from being an owner"));
+        errors.push(FieldError::invalid(path, owner, "/v1, Kind=Event is disallowed from being an owner"));
     }
 }
 
@@ -286,7 +302,8 @@ mod tests {
     #[test]
     fn an_update_keeps_what_it_may_not_change() {
         let old = json!({"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "generation": 3}});
-        let mut new = json!({"metadata": {"generation": 9, "resourceVersion": "5", "deletionTimestamp": "x"}});
+        let mut new =
+            json!({"metadata": {"generation": 9, "resourceVersion": "5", "deletionTimestamp": "x"}});
         keep_for_update(&mut new, &old);
         assert_eq!(new, old);
     }

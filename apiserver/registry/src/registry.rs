@@ -101,7 +101,8 @@ impl Registry {
     /// Serves what the established custom resource definitions say, and nothing else.
     pub fn reload_custom(&self) {
         let catalogue = self.catalogue();
-        let Some(definitions) = catalogue.get("apiextensions.k8s.io", "v1", "customresourcedefinitions") else {
+        let Some(definitions) = catalogue.get("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+        else {
             return;
         };
         let mut rows = Vec::new();
@@ -122,7 +123,12 @@ impl Registry {
     }
 
     /// Commits and turns a store error into what the client gets; `None` means a lost race, to be tried again.
-    pub(crate) async fn commit(&self, call: &Call<'_>, name: &str, writes: Vec<Write>) -> Result<Option<Entry>, Status> {
+    pub(crate) async fn commit(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        writes: Vec<Write>,
+    ) -> Result<Option<Entry>, Status> {
         let creates = matches!(writes.first().map(|write| &write.op), Some(Op::Create(_)));
         match self.inner.store.commit(writes).await {
             Ok(entries) => Ok(entries.into_iter().next()),
@@ -130,7 +136,12 @@ impl Registry {
                 Err(Status::already_exists(&call.resource.group_resource(), name))
             }
             Err(StoreError::Exists { .. } | StoreError::Conflict { .. }) => Ok(None),
-            Err(error @ (StoreError::Engine(_) | StoreError::Closed | StoreError::Compacted { .. } | StoreError::Future { .. })) => {
+            Err(
+                error @ (StoreError::Engine(_)
+                | StoreError::Closed
+                | StoreError::Compacted { .. }
+                | StoreError::Future { .. }),
+            ) => {
                 tracing::error!(error = %error, "a write failed");
                 Err(Status::internal(error))
             }
@@ -156,7 +167,8 @@ impl Registry {
         if !crate::object::is_deleting(&found.parse()) {
             return Ok(());
         }
-        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let why =
+            format!("unable to create new content in namespace {namespace} because it is being terminated");
         let name = crate::object::name(object);
         let mut status = Status::forbidden(&call.resource.group_resource(), name, &why);
         if let Some(Value::Object(details)) = &mut status.details {

@@ -89,7 +89,10 @@ impl Registry {
                 self.after_write(call);
                 if finished {
                     self.release_service(call, &key);
-                    return Ok((Written { bytes: with_revision(&stored, entry.revision), warnings }, false));
+                    return Ok((
+                        Written { bytes: with_revision(&stored, current.revision()), warnings },
+                        false,
+                    ));
                 }
                 return Ok((Written { bytes: entry.value.bytes, warnings }, false));
             }
@@ -101,7 +104,14 @@ impl Registry {
     }
 
     /// Checks the resourceVersion the client sent; says whether it sent one.
-    fn check_version(&self, call: &Call, name: &str, old: &Value, new: &Value, current: u64) -> Result<bool, Status> {
+    fn check_version(
+        &self,
+        call: &Call,
+        name: &str,
+        old: &Value,
+        new: &Value,
+        current: u64,
+    ) -> Result<bool, Status> {
         let gr = call.resource.group_resource();
         let uid = object::uid(new);
         if !uid.is_empty() && uid != object::uid(old) && object::text(new, "resourceVersion").is_empty() {
@@ -114,11 +124,18 @@ impl Registry {
         }
         match object::text(new, "resourceVersion") {
             "" | "0" => {
-                if call.resource.strategy.unconditional_update {
+                if call.resource.strategy.unconditional_update || call.subresource == "scale" {
                     Ok(false)
                 } else {
-                    let error = FieldError::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
-                    Err(Status::invalid(&call.resource.gvk(), name, &[error]))
+                    let error = FieldError::invalid(
+                        "metadata.resourceVersion",
+                        &0.into(),
+                        "must be specified for an update",
+                    );
+                    // Named after the resource, not the kind: the store refuses, not the validation.
+                    let what =
+                        apiserver_meta::GroupVersionKind { kind: gr.resource.clone(), ..call.resource.gvk() };
+                    Err(Status::invalid(&what, name, &[error]))
                 }
             }
             version => match version.parse::<u64>() {
@@ -273,8 +290,11 @@ fn generation_moves(call: &Call, new: &Value, old: &Value) -> bool {
     if !(resource.strategy.generation || resource.is_custom()) {
         return false;
     }
-    let has_status = resource.strategy.status || resource.custom.as_ref().is_some_and(|custom| custom.has_status);
-    let counts = |key: &str| key != "metadata" && key != "apiVersion" && key != "kind" && !(has_status && key == "status");
+    let has_status =
+        resource.strategy.status || resource.custom.as_ref().is_some_and(|custom| custom.has_status);
+    let counts = |key: &str| {
+        key != "metadata" && key != "apiVersion" && key != "kind" && !(has_status && key == "status")
+    };
     let empty = serde_json::Map::new();
     let (new, old) = (new.as_object().unwrap_or(&empty), old.as_object().unwrap_or(&empty));
     new.iter().any(|(key, value)| counts(key) && old.get(key) != Some(value))
@@ -282,17 +302,24 @@ fn generation_moves(call: &Call, new: &Value, old: &Value) -> bool {
 }
 
 /// Fields a verb sets back, so that nobody comes to own them through it.
-pub(crate) fn reset_fields(resource: &Resource, subresource: &str) -> &'static FieldSet {
+pub fn reset_fields(resource: &Resource, subresource: &str) -> &'static FieldSet {
     static NONE: OnceLock<FieldSet> = OnceLock::new();
     static STATUS: OnceLock<FieldSet> = OnceLock::new();
     static SPEC: OnceLock<FieldSet> = OnceLock::new();
     static STATUS_OF_CUSTOM: OnceLock<FieldSet> = OnceLock::new();
-    let has_status = resource.strategy.status || resource.custom.as_ref().is_some_and(|custom| custom.has_status);
+    let has_status =
+        resource.strategy.status || resource.custom.as_ref().is_some_and(|custom| custom.has_status);
     match (subresource, has_status) {
         ("", true) => STATUS.get_or_init(|| FieldSet::of(&[&["status"]])),
-        ("status", _) if resource.is_custom() => {
-            STATUS_OF_CUSTOM.get_or_init(|| FieldSet::of(&[&["spec"], &["metadata", "labels"], &["metadata", "annotations"], &["metadata", "finalizers"], &["metadata", "ownerReferences"]]))
-        }
+        ("status", _) if resource.is_custom() => STATUS_OF_CUSTOM.get_or_init(|| {
+            FieldSet::of(&[
+                &["spec"],
+                &["metadata", "labels"],
+                &["metadata", "annotations"],
+                &["metadata", "finalizers"],
+                &["metadata", "ownerReferences"],
+            ])
+        }),
         ("status", _) => SPEC.get_or_init(|| FieldSet::of(&[&["spec"]])),
         _ => NONE.get_or_init(FieldSet::default),
     }

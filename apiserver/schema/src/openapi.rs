@@ -44,6 +44,22 @@ pub fn openapi_group_definitions(
     definitions_of(version, own.chain(common))
 }
 
+/// What the documentation says of fields, given as type name and path. Reading it costs some milliseconds however
+/// few are asked for: ask once for all.
+pub fn field_descriptions(fields: &[(&'static str, &[&str])]) -> Vec<Option<String>> {
+    let docs = documentation();
+    fields
+        .iter()
+        .map(|(definition, path)| {
+            let (last, parents) = path.split_last()?;
+            let schema = named(definition);
+            let owner = if parents.is_empty() { Some(*definition) } else { schema.at(parents)?.definition };
+            let text = docs.get(owner?)?.get("properties")?.get(last)?.get("description")?;
+            text.as_str().map(str::to_owned)
+        })
+        .collect()
+}
+
 fn definitions_of(
     version: OpenApi,
     roots: impl Iterator<Item = &'static str>,

@@ -155,7 +155,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
-fn write(seconds: i64, micros: Option<i64>) -> String {
+pub(crate) fn write(seconds: i64, micros: Option<i64>) -> String {
     let days = seconds.div_euclid(86_400);
     let rest = seconds.rem_euclid(86_400);
     let shifted = days + 719_468;

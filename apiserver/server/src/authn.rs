@@ -22,11 +22,19 @@ pub struct User {
 impl User {
     /// Member of `system:masters`: what in-process loops are.
     pub fn master(name: &str) -> Self {
-        Self { name: name.to_owned(), groups: vec!["system:masters".into(), "system:authenticated".into()], ..Self::default() }
+        Self {
+            name: name.to_owned(),
+            groups: vec!["system:masters".into(), "system:authenticated".into()],
+            ..Self::default()
+        }
     }
 
     pub(crate) fn anonymous() -> Self {
-        Self { name: "system:anonymous".into(), groups: vec!["system:unauthenticated".into()], ..Self::default() }
+        Self {
+            name: "system:anonymous".into(),
+            groups: vec!["system:unauthenticated".into()],
+            ..Self::default()
+        }
     }
 
     pub(crate) fn is_in(&self, group: &str) -> bool {
@@ -70,7 +78,8 @@ pub(crate) fn user_of_certificate(der: &[u8]) -> Option<User> {
     let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(der).ok()?;
     let subject = certificate.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let groups = subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect();
+    let groups =
+        subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect();
     Some(User { name, groups, ..User::default() })
 }
 
@@ -79,7 +88,12 @@ impl Authentication {
     ///
     /// # Errors
     /// 401 for a token nobody knows, or nobody at all where anonymous requests are off.
-    pub(crate) fn user(&self, headers: &HeaderMap, certificate: Option<&User>, check: impl Fn(&str) -> Option<User>) -> Result<User, Status> {
+    pub(crate) fn user(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&User>,
+        check: impl Fn(&str) -> Option<User>,
+    ) -> Result<User, Status> {
         if let Some(user) = certificate {
             return Ok(user.clone().authenticated());
         }
@@ -100,7 +114,9 @@ fn bearer(header: &str) -> Option<&str> {
 
 /// The user a request wants to be taken for, where it says so, and what the asker must be allowed for that:
 /// resource (with its group), name.
-pub(crate) fn impersonated(headers: &HeaderMap) -> Result<Option<(User, Vec<(&'static str, &'static str, String)>)>, Status> {
+pub(crate) fn impersonated(
+    headers: &HeaderMap,
+) -> Result<Option<(User, Vec<(&'static str, &'static str, String)>)>, Status> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
     let all = |name: &str| -> Vec<String> {
         headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned).collect()
@@ -117,7 +133,11 @@ pub(crate) fn impersonated(headers: &HeaderMap) -> Result<Option<(User, Vec<(&'s
         if groups.is_empty() && uid.is_empty() && extra.is_empty() {
             return Ok(None);
         }
-        return Err(Status::new(500, "InternalError", "Internal error occurred: requested [] without impersonating a user"));
+        return Err(Status::new(
+            500,
+            "InternalError",
+            "Internal error occurred: requested [] without impersonating a user",
+        ));
     }
     let mut needs: Vec<(&'static str, &'static str, String)> = Vec::new();
     let account = name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));

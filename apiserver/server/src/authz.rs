@@ -47,6 +47,7 @@ pub(crate) struct Index {
 
 #[derive(Debug)]
 struct Binding {
+    name: String,
     /// Empty for cluster role bindings.
     namespace: String,
     role: String,
@@ -62,15 +63,54 @@ pub(crate) struct Rule {
     urls: Vec<String>,
 }
 
+impl Binding {
+    fn describe(&self, subject: &Value) -> String {
+        let text = |member: &str| subject[member].as_str().unwrap_or("");
+        let shown = match text("kind") {
+            "ServiceAccount" => {
+                let namespace = subject["namespace"].as_str().unwrap_or(&self.namespace);
+                format!("ServiceAccount \"{}/{namespace}\"", text("name"))
+            }
+            kind => format!("{kind} {:?}", text("name")),
+        };
+        let (role_namespace, role) = self.role.split_once('/').unwrap_or(("", &self.role));
+        let role_kind = if role_namespace.is_empty() { "ClusterRole" } else { "Role" };
+        if self.namespace.is_empty() {
+            format!("RBAC: allowed by ClusterRoleBinding {:?} of {role_kind} {role:?} to {shown}", self.name)
+        } else {
+            format!(
+                "RBAC: allowed by RoleBinding \"{}/{}\" of {role_kind} {role:?} to {shown}",
+                self.name, self.namespace
+            )
+        }
+    }
+}
+
 impl Rule {
     fn parse(rule: &Value) -> Self {
-        let list = |member: &str| rule.get(member).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-        Self { verbs: list("verbs"), groups: list("apiGroups"), resources: list("resources"), names: list("resourceNames"), urls: list("nonResourceURLs") }
+        let list = |member: &str| {
+            rule.get(member)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect()
+        };
+        Self {
+            verbs: list("verbs"),
+            groups: list("apiGroups"),
+            resources: list("resources"),
+            names: list("resourceNames"),
+            urls: list("nonResourceURLs"),
+        }
     }
 
     fn to_json(&self) -> Value {
         let mut rule = json!({"verbs": self.verbs});
-        for (member, list) in [("apiGroups", &self.groups), ("resources", &self.resources), ("resourceNames", &self.names)] {
+        for (member, list) in
+            [("apiGroups", &self.groups), ("resources", &self.resources), ("resourceNames", &self.names)]
+        {
             if !list.is_empty() {
                 rule[member] = json!(list);
             }
@@ -84,16 +124,24 @@ impl Rule {
             return false;
         }
         if let Some(path) = wanted.path {
-            return self.urls.iter().any(|url| url == "*" || url == path || url.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix)));
+            return self.urls.iter().any(|url| {
+                url == "*"
+                    || url == path
+                    || url.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix))
+            });
         }
         let resource = self.resources.iter().any(|known| {
             known == "*"
                 || match known.split_once('/') {
-                    Some((resource, sub)) => sub == wanted.subresource && (resource == "*" || resource == wanted.resource),
+                    Some((resource, sub)) => {
+                        sub == wanted.subresource && (resource == "*" || resource == wanted.resource)
+                    }
                     None => wanted.subresource.is_empty() && known == wanted.resource,
                 }
         });
-        has(&self.groups, wanted.group) && resource && (self.names.is_empty() || self.names.iter().any(|name| name == wanted.name))
+        has(&self.groups, wanted.group)
+            && resource
+            && (self.names.is_empty() || self.names.iter().any(|name| name == wanted.name))
     }
 }
 
@@ -104,7 +152,11 @@ impl Index {
             let role = role.parse();
             let rules = role["rules"].as_array().into_iter().flatten().map(Rule::parse).collect();
             let metadata = &role["metadata"];
-            let key = format!("{}/{}", metadata["namespace"].as_str().unwrap_or(""), metadata["name"].as_str().unwrap_or(""));
+            let key = format!(
+                "{}/{}",
+                metadata["namespace"].as_str().unwrap_or(""),
+                metadata["name"].as_str().unwrap_or("")
+            );
             index.rules.insert(key, rules);
         }
         for binding in states[2].iter().chain(&states[3]) {
@@ -113,6 +165,7 @@ impl Index {
             let role_namespace = if binding["roleRef"]["kind"] == "Role" { namespace.as_str() } else { "" };
             index.bindings.push(Binding {
                 role: format!("{role_namespace}/{}", binding["roleRef"]["name"].as_str().unwrap_or("")),
+                name: binding["metadata"]["name"].as_str().unwrap_or("").to_owned(),
                 subjects: binding["subjects"].as_array().cloned().unwrap_or_default(),
                 namespace,
             });
@@ -120,13 +173,37 @@ impl Index {
         index
     }
 
+    fn reason(&self, user: &User, wanted: &Attributes) -> Option<String> {
+        for binding in &self.bindings {
+            if !binding.namespace.is_empty() && Some(binding.namespace.as_str()) != wanted.namespace {
+                continue;
+            }
+            let Some(subject) =
+                binding.subjects.iter().find(|subject| applies(subject, &binding.namespace, user))
+            else {
+                continue;
+            };
+            let rules = self.rules.get(&binding.role).map_or(&[][..], Vec::as_slice);
+            if rules.iter().any(|rule| rule.allows(wanted)) {
+                return Some(binding.describe(subject));
+            }
+        }
+        None
+    }
+
     /// The rules that hold for a user in a namespace (and cluster-wide).
-    pub(crate) fn rules_for<'a>(&'a self, user: &User, namespace: Option<&str>) -> impl Iterator<Item = &'a Rule> {
+    pub(crate) fn rules_for<'a>(
+        &'a self,
+        user: &User,
+        namespace: Option<&str>,
+    ) -> impl Iterator<Item = &'a Rule> {
         let chosen: Vec<&Rule> = self
             .bindings
             .iter()
             .filter(|binding| binding.namespace.is_empty() || Some(binding.namespace.as_str()) == namespace)
-            .filter(|binding| binding.subjects.iter().any(|subject| applies(subject, &binding.namespace, user)))
+            .filter(|binding| {
+                binding.subjects.iter().any(|subject| applies(subject, &binding.namespace, user))
+            })
             .filter_map(|binding| self.rules.get(&binding.role))
             .flatten()
             .collect();
@@ -167,6 +244,14 @@ impl Rbac {
         built
     }
 
+    /// Why the user may do this: the binding and role, as access reviews print them; empty for the masters.
+    pub(crate) fn reason(&self, registry: &Registry, user: &User, wanted: &Attributes) -> Option<String> {
+        if user.is_in("system:masters") {
+            return Some(String::new());
+        }
+        self.index(registry).reason(user, wanted)
+    }
+
     /// May the user do this?
     pub(crate) fn allows(&self, registry: &Registry, user: &User, wanted: &Attributes) -> bool {
         if user.is_in("system:masters") {
@@ -176,7 +261,12 @@ impl Rbac {
     }
 
     /// The rules of a user, as SelfSubjectRulesReview prints them.
-    pub(crate) fn review(&self, registry: &Registry, user: &User, namespace: &str) -> (Vec<Value>, Vec<Value>) {
+    pub(crate) fn review(
+        &self,
+        registry: &Registry,
+        user: &User,
+        namespace: &str,
+    ) -> (Vec<Value>, Vec<Value>) {
         let index = self.index(registry);
         let (mut resources, mut urls) = (Vec::new(), Vec::new());
         if user.is_in("system:masters") {
@@ -200,10 +290,17 @@ pub(crate) fn refusal(user: &User, wanted: &Attributes) -> String {
     if let Some(path) = wanted.path {
         return format!("User {:?} cannot {} path {path:?}", user.name, wanted.verb);
     }
-    let resource = if wanted.subresource.is_empty() { wanted.resource.to_owned() } else { format!("{}/{}", wanted.resource, wanted.subresource) };
+    let resource = if wanted.subresource.is_empty() {
+        wanted.resource.to_owned()
+    } else {
+        format!("{}/{}", wanted.resource, wanted.subresource)
+    };
     let place = match wanted.namespace {
         Some(namespace) => format!("in the namespace {namespace:?}"),
         None => "at the cluster scope".to_owned(),
     };
-    format!("User {:?} cannot {} resource {resource:?} in API group {:?} {place}", user.name, wanted.verb, wanted.group)
+    format!(
+        "User {:?} cannot {} resource {resource:?} in API group {:?} {place}",
+        user.name, wanted.verb, wanted.group
+    )
 }

@@ -5,7 +5,8 @@ use apiserver_registry::Resource;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http_body::Body;
+use http_body_util::BodyExt;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -49,7 +50,13 @@ impl Answer {
     }
 
     pub(crate) fn of(status: StatusCode, content_type: &'static str, bytes: impl Into<Bytes>) -> Self {
-        Self { status, body: full(bytes), content_type: HeaderValue::from_static(content_type), warnings: Vec::new(), headers: Vec::new() }
+        Self {
+            status,
+            body: full(bytes),
+            content_type: HeaderValue::from_static(content_type),
+            warnings: Vec::new(),
+            headers: Vec::new(),
+        }
     }
 
     /// A value in the form that was asked for.
@@ -74,7 +81,11 @@ pub(crate) fn render(accepted: Accepted, value: &Value) -> Bytes {
 }
 
 /// Answers a request, whatever it is.
-pub(crate) async fn answer(server: &ApiServer, request: Request<RequestBody>, certificate: Option<&User>) -> Response<ResponseBody> {
+pub(crate) async fn answer(
+    server: &ApiServer,
+    request: Request<RequestBody>,
+    certificate: Option<&User>,
+) -> Response<ResponseBody> {
     let (mut parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query().unwrap_or(""));
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
@@ -82,10 +93,15 @@ pub(crate) async fn answer(server: &ApiServer, request: Request<RequestBody>, ce
     let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let parts = parts;
     // Errors are written as the client wants, where that can be understood at all.
-    let accepted = negotiate::accept(&parts.headers, pretty, false).map_or(
+    let accepted = negotiate::accept(&parts.headers, pretty, false, false).map_or(
         Accepted { media: Media::Json, form: Form::Object, pretty },
         |accepted| Accepted { form: Form::Object, ..accepted },
     );
+    // The body is read before anything is refused: a client that still writes would see a broken connection.
+    let body = match collect(body).await {
+        Ok(bytes) => full(bytes),
+        Err(status) => return respond(failure(accepted, &status)),
+    };
     let outcome = route(server, &parts, &info, &query, body, certificate, upgrade).await;
     let outcome = outcome.unwrap_or_else(|status| failure(accepted, &status));
     respond(outcome)
@@ -93,6 +109,9 @@ pub(crate) async fn answer(server: &ApiServer, request: Request<RequestBody>, ce
 
 /// The answer of a Status.
 pub(crate) fn failure(accepted: Accepted, status: &Status) -> Answer {
+    if status.reason == PAGE_NOT_FOUND {
+        return Answer::text(StatusCode::NOT_FOUND, status.message.clone());
+    }
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = Answer::value(code, accepted, &status.to_json());
     if let Some(seconds) = status.retry_after_s {
@@ -124,14 +143,24 @@ fn respond(answer: Answer) -> Response<ResponseBody> {
 ///
 /// # Errors
 /// 413 past the limit, 400 where it breaks off.
-pub(crate) async fn collect(body: RequestBody) -> Result<Bytes, Status> {
-    match Limited::new(body, limits::BODY_BYTES_MAX).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Status::too_large(format!("Request entity too large: limit is {}", limits::BODY_BYTES_MAX)))
+pub(crate) async fn collect(mut body: RequestBody) -> Result<Bytes, Status> {
+    let mut whole = bytes::BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
+        let Ok(chunk) = frame.into_data() else { continue };
+        if whole.len() + chunk.len() > limits::BODY_BYTES_MAX {
+            return Err(Status::too_large(format!(
+                "Request entity too large: limit is {}",
+                limits::BODY_BYTES_MAX
+            )));
         }
-        Err(error) => Err(Status::bad_request(format!("the body could not be read: {error}"))),
+        if whole.is_empty() && body.is_end_stream() {
+            return Ok(chunk);
+        }
+        whole.extend_from_slice(&chunk);
     }
+    Ok(whole.freeze())
 }
 
 async fn route(
@@ -147,8 +176,15 @@ async fn route(
     let user = impersonate(server, &parts.headers, user)?;
     authorize(server, info, &user)?;
     let plain = Accepted { media: Media::Json, form: Form::Object, pretty: query.flag("pretty") };
-    let mut context =
-        Context { server, info, query, headers: &parts.headers, method: &parts.method, user: &user, accepted: plain };
+    let mut context = Context {
+        server,
+        info,
+        query,
+        headers: &parts.headers,
+        method: &parts.method,
+        user: &user,
+        accepted: plain,
+    };
     if !info.is_resource {
         return match health::answer(&context) {
             Some(answer) => Ok(answer),
@@ -160,7 +196,12 @@ async fn route(
         return Err(unknown_resource(server, info));
     };
     if !matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
-        context.accepted = negotiate::accept(&parts.headers, plain.pretty, info.verb == "watch")?;
+        context.accepted = negotiate::accept(
+            &parts.headers,
+            plain.pretty,
+            info.verb == "watch",
+            matches!(info.verb.as_str(), "list" | "watch"),
+        )?;
     }
     check_place(info, &resource)?;
     handlers::dispatch(context, &resource, body, upgrade).await
@@ -180,7 +221,8 @@ fn impersonate(server: &ApiServer, headers: &HeaderMap, user: User) -> Result<Us
             Some((namespace, name)) if resource == "serviceaccounts" => (Some(namespace), name),
             _ => (None, name.as_str()),
         };
-        let wanted = Attributes { verb: "impersonate", group, resource, name, namespace, ..Attributes::default() };
+        let wanted =
+            Attributes { verb: "impersonate", group, resource, name, namespace, ..Attributes::default() };
         if !server.inner.rbac.allows(server.registry(), &user, &wanted) {
             let gr = GroupResource::new(group, resource);
             return Err(Status::forbidden(&gr, name, &authz::refusal(&user, &wanted)));
@@ -220,21 +262,22 @@ fn unknown_resource(server: &ApiServer, info: &RequestInfo) -> Status {
     let catalogue = server.registry().catalogue();
     let known = !catalogue.resources(&info.group, &info.version).is_empty();
     let custom = catalogue.resources(&info.group, &info.version).iter().any(|row| row.is_custom());
-    if !known || custom {
+    if (!known && !info.group.is_empty()) || custom {
         return page_not_found();
     }
     not_found_here()
 }
 
 /// Marks the plain-text 404; [`failure`] never sees it as JSON.
-fn page_not_found() -> Status {
+pub(crate) fn page_not_found() -> Status {
     Status::new(404, PAGE_NOT_FOUND, "404 page not found\n")
 }
 
 pub(crate) const PAGE_NOT_FOUND: &str = "page not found";
 
 pub(crate) fn not_found_here() -> Status {
-    Status::new(404, "NotFound", "the server could not find the requested resource").with_details(serde_json::json!({}))
+    Status::new(404, "NotFound", "the server could not find the requested resource")
+        .with_details(serde_json::json!({}))
 }
 
 pub(crate) fn method_not_allowed() -> Status {

@@ -36,7 +36,8 @@ impl Media {
     }
 }
 
-const OBJECT_TYPES: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+const OBJECT_TYPES: &[&str] =
+    &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 const STREAM_TYPES: &[&str] = &[
     "application/json",
     "application/yaml",
@@ -61,7 +62,11 @@ fn entries(header: &str) -> Vec<Entry<'_>> {
             let mut pieces = part.split(';').map(str::trim);
             let media = pieces.next().unwrap_or("");
             let parameters: Vec<(&str, &str)> = pieces.filter_map(|piece| piece.split_once('=')).collect();
-            let quality = parameters.iter().find(|(name, _)| *name == "q").and_then(|(_, value)| value.parse().ok()).unwrap_or(1.0);
+            let quality = parameters
+                .iter()
+                .find(|(name, _)| *name == "q")
+                .and_then(|(_, value)| value.parse().ok())
+                .unwrap_or(1.0);
             Entry { media, parameters, quality }
         })
         .collect();
@@ -73,7 +78,12 @@ fn entries(header: &str) -> Vec<Entry<'_>> {
 ///
 /// # Errors
 /// 406 where none of the accepted ones can be made.
-pub(crate) fn accept(headers: &HeaderMap, pretty: bool, watch: bool) -> Result<Accepted, Status> {
+pub(crate) fn accept(
+    headers: &HeaderMap,
+    pretty: bool,
+    watch: bool,
+    streams: bool,
+) -> Result<Accepted, Status> {
     let header = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let plain = Accepted { media: Media::Json, form: Form::Object, pretty };
     if header.trim().is_empty() {
@@ -81,11 +91,13 @@ pub(crate) fn accept(headers: &HeaderMap, pretty: bool, watch: bool) -> Result<A
     }
     for entry in entries(header) {
         let media = match entry.media {
-            "application/json" | "*/*" | "application/*" => Media::Json,
+            "application/json" | "*/*" => Media::Json,
             "application/yaml" => Media::Yaml,
             _ => continue,
         };
-        let parameter = |name: &str| entry.parameters.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| *value);
+        let parameter = |name: &str| {
+            entry.parameters.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| *value)
+        };
         let form = match (parameter("as"), parameter("v"), parameter("g")) {
             ("", _, _) => Form::Object,
             ("Table", "v1", "meta.k8s.io") => Form::Table,
@@ -102,13 +114,18 @@ pub(crate) fn accept(headers: &HeaderMap, pretty: bool, watch: bool) -> Result<A
     Err(if transformed {
         Status::not_acceptable(OBJECT_TYPES)
     } else {
-        not_acceptable_text(if watch { STREAM_TYPES } else { OBJECT_TYPES })
+        not_acceptable_text(if streams { STREAM_TYPES } else { OBJECT_TYPES })
     })
 }
 
 /// The 406 of a request without a known type at all.
 fn not_acceptable_text(types: &[&str]) -> Status {
-    Status::not_acceptable(types)
+    Status::new(
+        406,
+        "NotAcceptable",
+        format!("406: Not Acceptable\n\nAvailable representations: {}", types.join(", ")),
+    )
+    .with_details(serde_json::json!({}))
 }
 
 /// How a body is written.
@@ -116,6 +133,7 @@ fn not_acceptable_text(types: &[&str]) -> Status {
 pub(crate) enum BodyMedia {
     Json,
     Yaml,
+    Protobuf,
 }
 
 /// The form a body came in.
@@ -127,6 +145,7 @@ pub(crate) fn body_media(headers: &HeaderMap) -> Result<BodyMedia, Status> {
     match header.split(';').next().unwrap_or("").trim() {
         "" | "application/json" => Ok(BodyMedia::Json),
         "application/yaml" => Ok(BodyMedia::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(BodyMedia::Protobuf),
         _ => Err(Status::unsupported_media_type(OBJECT_TYPES)),
     }
 }
@@ -152,12 +171,8 @@ pub(crate) fn patch_media(headers: &HeaderMap, custom: bool) -> Result<PatchMedi
         "application/strategic-merge-patch+json" if !custom => PatchMedia::Strategic,
         "application/apply-patch+yaml" => PatchMedia::Apply,
         _ => {
-            let mut known = vec!["application/json-patch+json", "application/merge-patch+json"];
-            if !custom {
-                known.push("application/strategic-merge-patch+json");
-            }
-            known.extend(["application/apply-patch+yaml", "application/apply-patch+cbor"]);
-            return Err(Status::unsupported_media_type(&known));
+            let status = Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+            return Err(status.with_details(serde_json::json!({})));
         }
     };
     Ok(media)
@@ -170,14 +185,17 @@ mod tests {
     fn accepted(header: &str) -> Result<Accepted, Status> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, header.parse().unwrap());
-        accept(&headers, false, false)
+        accept(&headers, false, false, false)
     }
 
     #[test]
     fn the_first_known_form_wins() {
         let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
         assert_eq!(accepted(kubectl).unwrap().form, Form::Table);
-        assert_eq!(accepted("application/vnd.kubernetes.protobuf,application/json").unwrap().form, Form::Object);
+        assert_eq!(
+            accepted("application/vnd.kubernetes.protobuf,application/json").unwrap().form,
+            Form::Object
+        );
         assert_eq!(accepted("application/yaml").unwrap().media, Media::Yaml);
         assert_eq!(accepted("text/html;q=0.9, */*;q=0.1").unwrap().media, Media::Json);
         assert_eq!(accepted("text/html").unwrap_err().code, 406);

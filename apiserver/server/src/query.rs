@@ -6,7 +6,8 @@ pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
     pub(crate) fn parse(text: &str) -> Self {
-        let pairs = text.split('&').filter(|part| !part.is_empty()).map(|part| {
+        // Go drops pairs it can't read: those with a semicolon or a broken escape.
+        let pairs = text.split('&').filter(|part| !part.is_empty() && is_readable(part)).map(|part| {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             (decode(name, true), decode(value, true))
         });
@@ -31,6 +32,14 @@ impl Query {
     pub(crate) fn flag(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| !matches!(value, "false" | "0"))
     }
+}
+
+fn is_readable(part: &str) -> bool {
+    let escapes = part
+        .split('%')
+        .skip(1)
+        .all(|rest| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit));
+    !part.contains(';') && escapes
 }
 
 /// Percent-decoding; `plus` where `+` is a space.

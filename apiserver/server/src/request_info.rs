@@ -106,13 +106,19 @@ mod tests {
     #[test]
     fn paths_are_understood() {
         let info = parse("GET", "/api/v1/namespaces/a/pods/b/log");
-        assert_eq!((info.verb.as_str(), info.namespace.as_deref(), info.resource.as_str()), ("get", Some("a"), "pods"));
+        assert_eq!(
+            (info.verb.as_str(), info.namespace.as_deref(), info.resource.as_str()),
+            ("get", Some("a"), "pods")
+        );
         assert_eq!((info.name.as_str(), info.subresource.as_str()), ("b", "log"));
         assert_eq!(parse("GET", "/apis/apps/v1/deployments").verb, "list");
         assert_eq!(parse("GET", "/api/v1/pods?watch=1").verb, "watch");
         assert_eq!(parse("DELETE", "/api/v1/namespaces/a/pods").verb, "deletecollection");
         let info = parse("PUT", "/api/v1/namespaces/a/finalize");
-        assert_eq!((info.resource.as_str(), info.name.as_str(), info.subresource.as_str()), ("namespaces", "a", "finalize"));
+        assert_eq!(
+            (info.resource.as_str(), info.name.as_str(), info.subresource.as_str()),
+            ("namespaces", "a", "finalize")
+        );
         assert_eq!(info.scope(), None);
         assert!(!parse("GET", "/healthz").is_resource);
         assert!(!parse("GET", "//api/v1/pods").is_resource);

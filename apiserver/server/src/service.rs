@@ -72,7 +72,11 @@ impl ApiServer {
     }
 
     /// Answers one request. `certificate` is the user that TLS vouches for.
-    pub async fn handle(&self, request: Request<RequestBody>, certificate: Option<&User>) -> Response<ResponseBody> {
+    pub async fn handle(
+        &self,
+        request: Request<RequestBody>,
+        certificate: Option<&User>,
+    ) -> Response<ResponseBody> {
         crate::dispatch::answer(self, request, certificate).await
     }
 }

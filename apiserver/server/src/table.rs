@@ -73,12 +73,12 @@ fn finished(resource: &Resource, object: &Value) -> Option<Value> {
 
 /// A Table; later ones of a watch leave the columns out.
 pub(crate) fn table(resource: &Resource, rows: Vec<Value>, revision: &str, with_columns: bool) -> Value {
-    let schema = resource.schema();
     let describe = |column: &apiserver_registry::Column| -> String {
-        if !column.description.is_empty() {
-            return column.description.clone();
+        if column.description.is_empty() {
+            describe_column(resource, &column.name)
+        } else {
+            column.description.clone()
         }
-        describe_column(schema.as_deref(), resource, &column.name)
     };
     let columns: Vec<Value> = resource
         .columns
@@ -94,25 +94,40 @@ pub(crate) fn table(resource: &Resource, rows: Vec<Value>, revision: &str, with_
     })
 }
 
-/// What a column says of itself; the words of the API's own documentation, where a field stands behind it.
-fn describe_column(schema: Option<&apiserver_schema::Schema>, resource: &Resource, column: &str) -> String {
-    let path: &[&str] = match column {
-        "Name" => &["metadata", "name"],
-        "Age" | "Created At" => &["metadata", "creationTimestamp"],
-        _ => return format!("{column} of the {}.", resource.kind),
-    };
-    let found = schema.and_then(|schema| schema.at(path)).and_then(|schema| schema.description.as_deref());
-    found.unwrap_or("").to_owned()
+/// What a column says of itself: the API's own words of the field behind it.
+fn describe_column(resource: &Resource, column: &str) -> String {
+    static TEXTS: std::sync::OnceLock<[String; 2]> = std::sync::OnceLock::new();
+    let texts = TEXTS.get_or_init(|| {
+        const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+        let found =
+            apiserver_schema::field_descriptions(&[(META, &["name"]), (META, &["creationTimestamp"])]);
+        let mut found = found.into_iter().map(Option::unwrap_or_default);
+        [found.next().unwrap_or_default(), found.next().unwrap_or_default()]
+    });
+    match column {
+        "Name" => texts[0].clone(),
+        "Age" | "Created At" => texts[1].clone(),
+        _ => crate::column_texts::of(&resource.kind, column),
+    }
 }
 
 /// Does the client take gzip?
 pub(crate) fn wants_gzip(context: &Context) -> bool {
-    let header = context.headers.get(http::header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let header = context
+        .headers
+        .get(http::header::ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
     header.split(',').any(|coding| coding.trim().split(';').next() == Some("gzip"))
 }
 
 /// A large whole answer compressed where the client takes it. Small ones are not worth it.
-pub(crate) fn compressed(_context: &Context, answer: Answer) -> Answer {
+pub(crate) fn compressed(context: &Context, status: http::StatusCode, bytes: Bytes) -> Answer {
+    if bytes.len() < crate::limits::GZIP_BYTES_MIN || !wants_gzip(context) {
+        return Answer::json(status, bytes);
+    }
+    let mut answer = gzip_chunks(std::iter::once(bytes));
+    answer.status = status;
     answer
 }
 

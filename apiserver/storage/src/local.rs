@@ -119,6 +119,11 @@ impl Local {
         Ok(Self { requests: Mutex::new(Some(requests)), shared, writer: Mutex::new(Some(thread)) })
     }
 
+    /// Events up to this revision are gone.
+    pub fn floor(&self) -> Revision {
+        read(&self.shared.window).floor
+    }
+
     /// Finishes what waits, syncs and stops the writer. Later writes get [`Error::Closed`].
     pub fn close(&self) {
         drop(self.requests.lock().unwrap_or_else(PoisonError::into_inner).take());

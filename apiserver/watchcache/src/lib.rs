@@ -187,7 +187,11 @@ impl Cache {
 
     /// Revision of the last change of a resource; 0 where there was none in this process.
     pub fn last_change(&self, resource: &str) -> Revision {
-        self.read().resources.get(resource).and_then(|found| found.window.back()).map_or(0, |change| change.revision)
+        self.read()
+            .resources
+            .get(resource)
+            .and_then(|found| found.window.back())
+            .map_or(0, |change| change.revision)
     }
 
     /// The current state of a resource; `resource` is its key prefix.

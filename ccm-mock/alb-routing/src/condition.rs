@@ -81,7 +81,7 @@ pub(crate) fn holds(condition: &RuleCondition, head: &RequestHead) -> bool {
         return in_values(v, &head.path, false);
     }
     if let Some(v) = &condition.http_request_method_config {
-        return v.values.iter().any(|m| *m == head.method);
+        return v.values.contains(&head.method);
     }
     if let Some(v) = &condition.source_ip_config {
         return v.values.iter().any(|c| in_cidr(c, head.source_ip));

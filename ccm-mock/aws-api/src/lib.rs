@@ -3,6 +3,7 @@
 //! Values only. It decides nothing: refusing, allocating and answering is `fake-aws`, matching is `alb-routing`.
 
 pub mod acm;
+mod action;
 pub mod crd;
 pub mod ec2;
 pub mod elbv2;

@@ -298,7 +298,7 @@ impl Cloud {
         if let Some(old) = &change.old {
             match api.patch(&change.name, &params, &Patch::Merge(merge_patch(old, new))).await {
                 Err(e) if !is_code(&e, 404) => return Err(e.into()),
-                Ok(written) => return Ok(self.remember(change, &written)),
+                Ok(written) => return self.remember(change, &written),
                 Err(_) => {}
             }
         }
@@ -307,17 +307,18 @@ impl Cloud {
         match api.create(&post, &object).await {
             Err(e) if is_code(&e, 409) => {
                 let written = api.patch(&change.name, &params, &Patch::Merge(new.clone())).await?;
-                Ok(self.remember(change, &written))
+                self.remember(change, &written)
             }
             Err(e) => Err(e.into()),
-            Ok(written) => Ok(self.remember(change, &written)),
+            Ok(written) => self.remember(change, &written),
         }
     }
 
-    fn remember(&self, change: &Change, object: &DynamicObject) {
+    fn remember(&self, change: &Change, object: &DynamicObject) -> Result<(), Error> {
         if let Ok(mut written) = self.written.lock() {
             written.insert(format!("{}/{}", change.kind, change.name), version(object));
         }
+        Ok(())
     }
 
     /// True for an event that is older than, or the same as, what was written here.

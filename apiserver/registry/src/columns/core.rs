@@ -28,16 +28,17 @@ fn simple(subject: &Subject, column: &str) -> Value {
         _ => 0,
     };
     match (subject.kind, column) {
-        ("ConfigMap", "Data") => json!((count("/data") + count("/binaryData")).to_string()),
+        ("ConfigMap", "Data") => json!(count("/data") + count("/binaryData")),
         ("Secret", "Type") => json!(subject.text("/type")),
-        ("Secret", "Data") => json!(count("/data").to_string()),
+        ("Secret", "Data") => json!(count("/data")),
         ("Namespace", "Status") => json!(subject.text("/status/phase")),
         ("IngressClass", "Controller") => json!(subject.text("/spec/controller")),
         ("IngressClass", "Parameters") => match subject.at("/spec/parameters") {
             Value::Null => json!("<none>"),
             parameters => {
                 let kind = parameters["kind"].as_str().unwrap_or("");
-                let group = parameters["apiGroup"].as_str().map(|group| format!(".{group}")).unwrap_or_default();
+                let group =
+                    parameters["apiGroup"].as_str().map(|group| format!(".{group}")).unwrap_or_default();
                 json!(format!("{kind}{group}/{}", parameters["name"].as_str().unwrap_or("")))
             }
         },
@@ -50,8 +51,18 @@ fn simple(subject: &Subject, column: &str) -> Value {
         ("IPAddress", "ParentRef") => {
             let parent = subject.at("/spec/parentRef");
             let part = |member: &str| parent[member].as_str().unwrap_or("");
-            let resource = [part("resource"), part("group")].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(".");
-            json!([resource.as_str(), part("namespace"), part("name")].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("/"))
+            let resource = [part("resource"), part("group")]
+                .into_iter()
+                .filter(|text| !text.is_empty())
+                .collect::<Vec<_>>()
+                .join(".");
+            json!(
+                [resource.as_str(), part("namespace"), part("name")]
+                    .into_iter()
+                    .filter(|text| !text.is_empty())
+                    .collect::<Vec<_>>()
+                    .join("/")
+            )
         }
         ("PriorityClass", "Value") => json!(subject.number("/value")),
         ("PriorityClass", "Global-Default") => json!(subject.at("/globalDefault") == &json!(true)),
@@ -59,33 +70,53 @@ fn simple(subject: &Subject, column: &str) -> Value {
         ("StorageClass", "Provisioner") => json!(subject.text("/provisioner")),
         ("StorageClass", "ReclaimPolicy") => json!(subject.text("/reclaimPolicy")),
         ("StorageClass", "VolumeBindingMode") => json!(subject.text("/volumeBindingMode")),
-        ("StorageClass", "AllowVolumeExpansion") => json!(subject.at("/allowVolumeExpansion") == &json!(true)),
+        ("StorageClass", "AllowVolumeExpansion") => {
+            json!(subject.at("/allowVolumeExpansion") == &json!(true))
+        }
         ("RuntimeClass", "Handler") => json!(subject.text("/handler")),
         ("CSINode", "Drivers") => json!(count("/spec/drivers")),
         ("APIService", "Service") => match subject.at("/spec/service") {
             Value::Null => json!("Local"),
-            service => json!(format!("{}/{}", service["namespace"].as_str().unwrap_or(""), service["name"].as_str().unwrap_or(""))),
+            service => json!(format!(
+                "{}/{}",
+                service["namespace"].as_str().unwrap_or(""),
+                service["name"].as_str().unwrap_or("")
+            )),
         },
         ("APIService", "Available") => {
-            let available = subject.items("/status/conditions").iter().find(|condition| condition["type"] == "Available");
+            let available =
+                subject.items("/status/conditions").iter().find(|condition| condition["type"] == "Available");
             json!(available.and_then(|condition| condition["status"].as_str()).unwrap_or("Unknown"))
         }
-        ("MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration", "Webhooks") => json!(count("/webhooks")),
+        ("MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration", "Webhooks") => {
+            json!(count("/webhooks"))
+        }
         ("ValidatingAdmissionPolicy", "Validations") => json!(count("/spec/validations")),
-        ("ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy", "ParamKind") => match subject.at("/spec/paramKind") {
-            Value::Null => json!("<unset>"),
-            kind => json!(format!("{}/{}", kind["apiVersion"].as_str().unwrap_or(""), kind["kind"].as_str().unwrap_or(""))),
-        },
-        ("ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding", "PolicyName") => json!(subject.text("/spec/policyName")),
-        ("ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding", "ParamRef") => match subject.text("/spec/paramRef/name") {
-            "" => json!("<unset>"),
-            name => json!(name),
-        },
+        ("ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy", "ParamKind") => {
+            match subject.at("/spec/paramKind") {
+                Value::Null => json!("<unset>"),
+                kind => json!(format!(
+                    "{}/{}",
+                    kind["apiVersion"].as_str().unwrap_or(""),
+                    kind["kind"].as_str().unwrap_or("")
+                )),
+            }
+        }
+        ("ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding", "PolicyName") => {
+            json!(subject.text("/spec/policyName"))
+        }
+        ("ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding", "ParamRef") => {
+            match subject.text("/spec/paramRef/name") {
+                "" => json!("<unset>"),
+                name => json!(name),
+            }
+        }
         ("FlowSchema", "PriorityLevel") => json!(subject.text("/spec/priorityLevelConfiguration/name")),
         ("FlowSchema", "MatchingPrecedence") => json!(subject.number("/spec/matchingPrecedence")),
         ("FlowSchema", "DistinguisherMethod") => or_none(subject.text("/spec/distinguisherMethod/type")),
         ("FlowSchema", "MissingPL") => {
-            let dangling = subject.items("/status/conditions").iter().find(|condition| condition["type"] == "Dangling");
+            let dangling =
+                subject.items("/status/conditions").iter().find(|condition| condition["type"] == "Dangling");
             json!(dangling.and_then(|condition| condition["status"].as_str()).unwrap_or("?"))
         }
         ("PriorityLevelConfiguration", "Type") => json!(subject.text("/spec/type")),
@@ -136,7 +167,9 @@ fn service(service: &Subject, column: &str) -> Value {
                 .iter()
                 .map(|port| match port["nodePort"].as_i64().unwrap_or(0) {
                     0 => format!("{}/{}", port["port"], port["protocol"].as_str().unwrap_or("")),
-                    node_port => format!("{}:{node_port}/{}", port["port"], port["protocol"].as_str().unwrap_or("")),
+                    node_port => {
+                        format!("{}:{node_port}/{}", port["port"], port["protocol"].as_str().unwrap_or(""))
+                    }
                 })
                 .collect();
             or_none(ports.join(","))
@@ -164,7 +197,9 @@ fn load_balancer_addresses<'a>(subject: &Subject<'a>) -> Vec<&'a str> {
     subject
         .items("/status/loadBalancer/ingress")
         .iter()
-        .filter_map(|ingress| ingress["ip"].as_str().filter(|ip| !ip.is_empty()).or_else(|| ingress["hostname"].as_str()))
+        .filter_map(|ingress| {
+            ingress["ip"].as_str().filter(|ip| !ip.is_empty()).or_else(|| ingress["hostname"].as_str())
+        })
         .collect()
 }
 
@@ -243,7 +278,8 @@ fn node(node: &Subject, column: &str) -> Value {
     };
     match column {
         "Status" => {
-            let ready = node.items("/status/conditions").iter().find(|condition| condition["type"] == "Ready");
+            let ready =
+                node.items("/status/conditions").iter().find(|condition| condition["type"] == "Ready");
             let mut text = match ready.and_then(|condition| condition["status"].as_str()) {
                 Some("True") => "Ready",
                 Some(_) => "NotReady",
@@ -284,7 +320,9 @@ fn unknown(text: &str) -> Value {
 }
 
 fn event(event: &Subject, column: &str) -> Value {
-    let first = |names: [&str; 3]| names.into_iter().map(|name| event.text(name)).find(|text| !text.is_empty()).unwrap_or("");
+    let first = |names: [&str; 3]| {
+        names.into_iter().map(|name| event.text(name)).find(|text| !text.is_empty()).unwrap_or("")
+    };
     match column {
         "Last Seen" => {
             let last = first(["/series/lastObservedTime", "/lastTimestamp", "/eventTime"]);
@@ -297,7 +335,8 @@ fn event(event: &Subject, column: &str) -> Value {
         "Type" => json!(event.text("/type")),
         "Reason" => json!(event.text("/reason")),
         "Object" => {
-            let (kind, name) = (event.text("/involvedObject/kind").to_lowercase(), event.text("/involvedObject/name"));
+            let (kind, name) =
+                (event.text("/involvedObject/kind").to_lowercase(), event.text("/involvedObject/name"));
             json!(if name.is_empty() { kind } else { format!("{kind}/{name}") })
         }
         "Subobject" => json!(event.text("/involvedObject/fieldPath")),
@@ -318,7 +357,9 @@ fn volume(volume: &Subject, column: &str) -> Value {
         "Status" if !volume.at("/metadata/deletionTimestamp").is_null() => json!("Terminating"),
         "Status" => json!(volume.text("/status/phase")),
         "Volume" => json!(volume.text("/spec/volumeName")),
-        "Capacity" => json!(volume.text(if claim { "/status/capacity/storage" } else { "/spec/capacity/storage" })),
+        "Capacity" => {
+            json!(volume.text(if claim { "/status/capacity/storage" } else { "/spec/capacity/storage" }))
+        }
         "Access Modes" => {
             let modes = volume.items(if claim { "/status/accessModes" } else { "/spec/accessModes" });
             let short: Vec<&str> = modes
@@ -356,7 +397,9 @@ fn binding(binding: &Subject, column: &str) -> Value {
             .iter()
             .filter(|subject| subject["kind"] == kind)
             .map(|subject| match (kind, subject["namespace"].as_str()) {
-                ("ServiceAccount", Some(namespace)) => format!("{namespace}/{}", subject["name"].as_str().unwrap_or("")),
+                ("ServiceAccount", Some(namespace)) => {
+                    format!("{namespace}/{}", subject["name"].as_str().unwrap_or(""))
+                }
                 _ => subject["name"].as_str().unwrap_or("").to_owned(),
             })
             .collect();

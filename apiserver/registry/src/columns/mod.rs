@@ -57,13 +57,23 @@ impl<'a> Subject<'a> {
             "Name" => return json!(object::name(self.object)),
             "Age" => return self.age("/metadata/creationTimestamp"),
             "Created At" => return self.at("/metadata/creationTimestamp").clone(),
-            "Containers" | "Images" | "Selector" if self.kind != "Service" => return workload::common(self, column),
+            "Containers" | "Images" | "Selector" if self.kind != "Service" => {
+                return workload::common(self, column);
+            }
             _ => {}
         }
         match self.kind {
             "Pod" => pod::cell(self, column),
-            "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "ReplicationController" | "Job" | "CronJob"
-            | "HorizontalPodAutoscaler" | "PodDisruptionBudget" | "ControllerRevision" => workload::cell(self, column),
+            "Deployment"
+            | "ReplicaSet"
+            | "StatefulSet"
+            | "DaemonSet"
+            | "ReplicationController"
+            | "Job"
+            | "CronJob"
+            | "HorizontalPodAutoscaler"
+            | "PodDisruptionBudget"
+            | "ControllerRevision" => workload::cell(self, column),
             _ => core::cell(self, column),
         }
     }
@@ -76,7 +86,9 @@ fn custom_cell(object: &Value, path: &str, kind: &str, now: i64) -> Value {
         ("date", Some(Value::String(time))) => json!(age(&time, now)),
         ("string", Some(Value::String(text))) => json!(text),
         ("string", Some(other)) => json!(apiserver_schema::go_display(&other)),
-        ("integer", Some(Value::Number(number))) => number.as_i64().map_or_else(|| json!(number.as_f64().map(|float| float as i64)), |int| json!(int)),
+        ("integer", Some(Value::Number(number))) => {
+            number.as_i64().map_or_else(|| json!(number.as_f64().map(|float| float as i64)), |int| json!(int))
+        }
         ("number", Some(value @ Value::Number(_))) | ("boolean", Some(value @ Value::Bool(_))) => value,
         _ => Value::Null,
     }
@@ -95,7 +107,9 @@ pub fn lookup(object: &Value, path: &str) -> Option<Value> {
             found = if inside == "*" {
                 many = true;
                 found.iter().flat_map(|value| value.as_array().into_iter().flatten()).collect()
-            } else if let Some(filter) = inside.strip_prefix("?(@.").and_then(|filter| filter.strip_suffix(')')) {
+            } else if let Some(filter) =
+                inside.strip_prefix("?(@.").and_then(|filter| filter.strip_suffix(')'))
+            {
                 many = true;
                 let (member, wanted) = filter.split_once("==")?;
                 let wanted = wanted.trim().trim_matches(['"', '\'']);
@@ -172,6 +186,14 @@ pub fn human_duration(seconds: i64) -> String {
     }
 }
 
+/// A label selector as text; empty for none. Plain maps (ReplicationControllers) are taken too.
+pub fn selector(selector: &Value) -> String {
+    match selector_text(selector) {
+        text if text == "<none>" => String::new(),
+        text => text,
+    }
+}
+
 /// `metav1.FormatLabelSelector`, and `<none>` of nothing.
 pub(crate) fn selector_text(selector: &Value) -> String {
     let mut terms: Vec<String> = Vec::new();
@@ -184,7 +206,8 @@ pub(crate) fn selector_text(selector: &Value) -> String {
     }
     for expression in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
         let key = expression["key"].as_str().unwrap_or("");
-        let values: Vec<&str> = expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let values: Vec<&str> =
+            expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         terms.push(match expression["operator"].as_str().unwrap_or("") {
             "In" => format!("{key} in ({})", values.join(",")),
             "NotIn" => format!("{key} notin ({})", values.join(",")),
@@ -206,7 +229,18 @@ mod tests {
 
     #[test]
     fn durations_read_as_upstream() {
-        for (seconds, text) in [(0, "0s"), (119, "119s"), (120, "2m"), (125, "2m5s"), (600, "10m"), (10_800, "3h"), (12_000, "3h20m"), (172_800, "2d"), (180_000, "2d2h"), (-5, "<invalid>")] {
+        for (seconds, text) in [
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (125, "2m5s"),
+            (600, "10m"),
+            (10_800, "3h"),
+            (12_000, "3h20m"),
+            (172_800, "2d"),
+            (180_000, "2d2h"),
+            (-5, "<invalid>"),
+        ] {
             assert_eq!(human_duration(seconds), text);
         }
     }
@@ -214,7 +248,11 @@ mod tests {
     #[test]
     fn json_paths() {
         let object = json!({"a": {"b.c": [{"t": "x", "v": 1}, {"t": "y", "v": 2}]}});
-        for (path, want) in [(r".a.b\.c[1].v", Some(json!(2))), (r#".a['b.c'][?(@.t=="y")].v"#, Some(json!(2))), (".a.none", None)] {
+        for (path, want) in [
+            (r".a.b\.c[1].v", Some(json!(2))),
+            (r#".a['b.c'][?(@.t=="y")].v"#, Some(json!(2))),
+            (".a.none", None),
+        ] {
             assert_eq!(lookup(&object, path), want, "{path}");
         }
     }

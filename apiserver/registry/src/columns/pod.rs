@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use super::{Subject, age, or_none};
 
 pub(super) fn cell(pod: &Subject, column: &str) -> Value {
-    let ready = || pod.items("/status/containerStatuses").iter().filter(|status| status["ready"] == json!(true)).count();
+    let ready = || {
+        pod.items("/status/containerStatuses").iter().filter(|status| status["ready"] == json!(true)).count()
+    };
     match column {
         "Ready" => json!(format!("{}/{}", ready(), total(pod))),
         "Status" => json!(status(pod)),
@@ -19,7 +21,9 @@ pub(super) fn cell(pod: &Subject, column: &str) -> Value {
                 return json!("<none>");
             }
             let met = gates.iter().filter(|gate| {
-                pod.items("/status/conditions").iter().any(|condition| condition["type"] == gate["conditionType"] && condition["status"] == "True")
+                pod.items("/status/conditions").iter().any(|condition| {
+                    condition["type"] == gate["conditionType"] && condition["status"] == "True"
+                })
             });
             json!(format!("{}/{}", met.count(), gates.len()))
         }
@@ -28,7 +32,11 @@ pub(super) fn cell(pod: &Subject, column: &str) -> Value {
 }
 
 fn total(pod: &Subject) -> usize {
-    let sidecars = pod.items("/spec/initContainers").iter().filter(|container| container["restartPolicy"] == "Always").count();
+    let sidecars = pod
+        .items("/spec/initContainers")
+        .iter()
+        .filter(|container| container["restartPolicy"] == "Always")
+        .count();
     pod.items("/spec/containers").len() + sidecars
 }
 
@@ -37,7 +45,10 @@ fn status(pod: &Subject) -> String {
     if !pod.text("/status/reason").is_empty() {
         reason = pod.text("/status/reason").to_owned();
     }
-    let scheduled_out = pod.items("/status/conditions").iter().any(|condition| condition["type"] == "PodScheduled" && condition["reason"] == "SchedulingGated");
+    let scheduled_out = pod
+        .items("/status/conditions")
+        .iter()
+        .any(|condition| condition["type"] == "PodScheduled" && condition["reason"] == "SchedulingGated");
     if scheduled_out {
         reason = "SchedulingGated".to_owned();
     }
@@ -53,7 +64,9 @@ fn status(pod: &Subject) -> String {
             format!("Init:{}", terminated_text(terminated))
         } else {
             match container.pointer("/state/waiting/reason").and_then(Value::as_str) {
-                Some(waiting) if !waiting.is_empty() && waiting != "PodInitializing" => format!("Init:{waiting}"),
+                Some(waiting) if !waiting.is_empty() && waiting != "PodInitializing" => {
+                    format!("Init:{waiting}")
+                }
                 _ => format!("Init:{i}/{}", pod.items("/spec/initContainers").len()),
             }
         };
@@ -62,7 +75,11 @@ fn status(pod: &Subject) -> String {
     if !initializing {
         let mut has_running = false;
         for container in pod.items("/status/containerStatuses").iter().rev() {
-            if let Some(waiting) = container.pointer("/state/waiting/reason").and_then(Value::as_str).filter(|text| !text.is_empty()) {
+            if let Some(waiting) = container
+                .pointer("/state/waiting/reason")
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+            {
                 reason = waiting.to_owned();
             } else if let Some(terminated) = container.pointer("/state/terminated") {
                 reason = terminated_text(terminated);
@@ -71,7 +88,10 @@ fn status(pod: &Subject) -> String {
             }
         }
         if reason == "Completed" && has_running {
-            let ready = pod.items("/status/conditions").iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+            let ready = pod
+                .items("/status/conditions")
+                .iter()
+                .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
             reason = if ready { "Running" } else { "NotReady" }.to_owned();
         }
     }
@@ -100,7 +120,10 @@ fn terminated_text(terminated: &Value) -> String {
 fn restarts(pod: &Subject) -> String {
     let statuses = pod.items("/status/containerStatuses");
     let count: i64 = statuses.iter().filter_map(|status| status["restartCount"].as_i64()).sum();
-    let last = statuses.iter().filter_map(|status| status.pointer("/lastState/terminated/finishedAt")?.as_str()).max();
+    let last = statuses
+        .iter()
+        .filter_map(|status| status.pointer("/lastState/terminated/finishedAt")?.as_str())
+        .max();
     match last {
         Some(last) if count > 0 => format!("{count} ({} ago)", age(last, pod.now)),
         _ => count.to_string(),

@@ -6,7 +6,8 @@ use super::{Subject, human_duration, selector_text};
 
 /// Container names, images and selector of anything with a Pod template.
 pub(super) fn common(workload: &Subject, column: &str) -> Value {
-    let template = if workload.kind == "CronJob" { "/spec/jobTemplate/spec/template" } else { "/spec/template" };
+    let template =
+        if workload.kind == "CronJob" { "/spec/jobTemplate/spec/template" } else { "/spec/template" };
     let containers = workload.items(&format!("{template}/spec/containers"));
     let list = |member: &str| -> Value {
         let names: Vec<&str> = containers.iter().filter_map(|container| container[member].as_str()).collect();
@@ -15,15 +16,25 @@ pub(super) fn common(workload: &Subject, column: &str) -> Value {
     match column {
         "Containers" => list("name"),
         "Images" => list("image"),
-        _ if workload.kind == "CronJob" => json!(selector_text(workload.at("/spec/jobTemplate/spec/selector"))),
+        _ if workload.kind == "CronJob" => {
+            json!(selector_text(workload.at("/spec/jobTemplate/spec/selector")))
+        }
         _ => json!(selector_text(workload.at("/spec/selector"))),
     }
 }
 
 pub(super) fn cell(workload: &Subject, column: &str) -> Value {
     match (workload.kind, column) {
-        ("Deployment", "Ready") => json!(format!("{}/{}", workload.number("/status/readyReplicas"), workload.number("/spec/replicas"))),
-        ("StatefulSet", "Ready") => json!(format!("{}/{}", workload.number("/status/readyReplicas"), workload.number("/spec/replicas"))),
+        ("Deployment", "Ready") => json!(format!(
+            "{}/{}",
+            workload.number("/status/readyReplicas"),
+            workload.number("/spec/replicas")
+        )),
+        ("StatefulSet", "Ready") => json!(format!(
+            "{}/{}",
+            workload.number("/status/readyReplicas"),
+            workload.number("/spec/replicas")
+        )),
         ("Deployment", "Up-to-date") => json!(workload.number("/status/updatedReplicas")),
         ("Deployment", "Available") => json!(workload.number("/status/availableReplicas")),
         ("ReplicaSet" | "ReplicationController", "Desired") => json!(workload.number("/spec/replicas")),
@@ -34,14 +45,18 @@ pub(super) fn cell(workload: &Subject, column: &str) -> Value {
         ("DaemonSet", "Ready") => json!(workload.number("/status/numberReady")),
         ("DaemonSet", "Up-to-date") => json!(workload.number("/status/updatedNumberScheduled")),
         ("DaemonSet", "Available") => json!(workload.number("/status/numberAvailable")),
-        ("DaemonSet", "Node Selector") => json!(selector_text(workload.at("/spec/template/spec/nodeSelector"))),
+        ("DaemonSet", "Node Selector") => {
+            json!(selector_text(workload.at("/spec/template/spec/nodeSelector")))
+        }
         ("Job", _) => job(workload, column),
         ("CronJob", "Schedule") => json!(workload.text("/spec/schedule")),
         ("CronJob", "Timezone") => match workload.text("/spec/timeZone") {
             "" => json!("<none>"),
             zone => json!(zone),
         },
-        ("CronJob", "Suspend") => json!(if workload.at("/spec/suspend") == &json!(true) { "True" } else { "False" }),
+        ("CronJob", "Suspend") => {
+            json!(if workload.at("/spec/suspend") == &json!(true) { "True" } else { "False" })
+        }
         ("CronJob", "Active") => json!(workload.items("/status/active").len()),
         ("CronJob", "Last Schedule") => match workload.text("/status/lastScheduleTime") {
             "" => json!("<none>"),
@@ -50,11 +65,19 @@ pub(super) fn cell(workload: &Subject, column: &str) -> Value {
         ("HorizontalPodAutoscaler", _) => autoscaler(workload, column),
         ("PodDisruptionBudget", "Min Available") => int_or_string(workload.at("/spec/minAvailable")),
         ("PodDisruptionBudget", "Max Unavailable") => int_or_string(workload.at("/spec/maxUnavailable")),
-        ("PodDisruptionBudget", "Allowed Disruptions") => json!(workload.number("/status/disruptionsAllowed")),
+        ("PodDisruptionBudget", "Allowed Disruptions") => {
+            json!(workload.number("/status/disruptionsAllowed"))
+        }
         ("ControllerRevision", "Controller") => {
-            let owner = workload.items("/metadata/ownerReferences").iter().find(|owner| owner["controller"] == json!(true));
+            let owner = workload
+                .items("/metadata/ownerReferences")
+                .iter()
+                .find(|owner| owner["controller"] == json!(true));
             owner.map_or(json!("<none>"), |owner| {
-                let group = owner["apiVersion"].as_str().and_then(|version| version.split_once('/')).map_or("", |(group, _)| group);
+                let group = owner["apiVersion"]
+                    .as_str()
+                    .and_then(|version| version.split_once('/'))
+                    .map_or("", |(group, _)| group);
                 let kind = owner["kind"].as_str().unwrap_or("").to_lowercase();
                 json!(format!("{kind}.{group}/{}", owner["name"].as_str().unwrap_or("")))
             })
@@ -73,7 +96,11 @@ fn int_or_string(value: &Value) -> Value {
 }
 
 fn job(job: &Subject, column: &str) -> Value {
-    let condition = |kind: &str| job.items("/status/conditions").iter().any(|condition| condition["type"] == kind && condition["status"] == "True");
+    let condition = |kind: &str| {
+        job.items("/status/conditions")
+            .iter()
+            .any(|condition| condition["type"] == kind && condition["status"] == "True")
+    };
     match column {
         "Status" => {
             let status = if condition("Complete") {
@@ -104,7 +131,9 @@ fn job(job: &Subject, column: &str) -> Value {
             }
         }
         "Duration" => {
-            let second = |pointer: &str| job.text(pointer).parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second);
+            let second = |pointer: &str| {
+                job.text(pointer).parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
+            };
             match (second("/status/startTime"), second("/status/completionTime")) {
                 (Some(start), end) => json!(human_duration(end.unwrap_or(job.now) - start)),
                 (None, _) => json!(""),
@@ -116,7 +145,11 @@ fn job(job: &Subject, column: &str) -> Value {
 
 fn autoscaler(scaler: &Subject, column: &str) -> Value {
     match column {
-        "Reference" => json!(format!("{}/{}", scaler.text("/spec/scaleTargetRef/kind"), scaler.text("/spec/scaleTargetRef/name"))),
+        "Reference" => json!(format!(
+            "{}/{}",
+            scaler.text("/spec/scaleTargetRef/kind"),
+            scaler.text("/spec/scaleTargetRef/name")
+        )),
         "Targets" => {
             let current = scaler.items("/status/currentMetrics");
             let targets: Vec<String> = scaler
@@ -125,14 +158,22 @@ fn autoscaler(scaler: &Subject, column: &str) -> Value {
                 .enumerate()
                 .map(|(i, metric)| {
                     let name = metric.pointer("/resource/name").and_then(Value::as_str).unwrap_or("");
-                    let have = current.get(i).and_then(|metric| metric.pointer("/resource/current/averageUtilization")).map_or("<unknown>".to_owned(), |value| format!("{value}%"));
-                    let want = metric.pointer("/resource/target/averageUtilization").map_or("<auto>".to_owned(), |value| format!("{value}%"));
+                    let have = current
+                        .get(i)
+                        .and_then(|metric| metric.pointer("/resource/current/averageUtilization"))
+                        .map_or("<unknown>".to_owned(), |value| format!("{value}%"));
+                    let want = metric
+                        .pointer("/resource/target/averageUtilization")
+                        .map_or("<auto>".to_owned(), |value| format!("{value}%"));
                     format!("{name}: {have}/{want}")
                 })
                 .collect();
             if targets.is_empty() { json!("<none>") } else { json!(targets.join(", ")) }
         }
-        "MinPods" => scaler.at("/spec/minReplicas").as_i64().map_or(json!("<unset>"), |number| json!(number.to_string())),
+        "MinPods" => scaler
+            .at("/spec/minReplicas")
+            .as_i64()
+            .map_or(json!("<unset>"), |number| json!(number.to_string())),
         "MaxPods" => json!(scaler.number("/spec/maxReplicas")),
         "Replicas" => json!(scaler.number("/status/currentReplicas")),
         _ => Value::Null,

@@ -4,10 +4,19 @@ use apiserver_meta::field::FieldError;
 use serde_json::{Map, Value, json};
 
 use super::pod;
-use super::shared::{at, at_mut, check_immutable, check_label_selector, check_not_negative, default, default_text, is_empty, keep_status, selector_matches_template, text};
+use super::shared::{
+    at, at_mut, check_immutable, check_label_selector, check_not_negative, default, default_text, is_empty,
+    keep_status, selector_matches_template, text,
+};
 use super::{PLAIN, Strategy};
 
-const WORKLOAD: Strategy = Strategy { status: true, generation: true, prepare_update: keep_status, prepare_create: empty_status, ..PLAIN };
+const WORKLOAD: Strategy = Strategy {
+    status: true,
+    generation: true,
+    prepare_update: keep_status,
+    prepare_create: empty_status,
+    ..PLAIN
+};
 
 pub(super) static DEPLOYMENT: Strategy = Strategy {
     default: |deployment| {
@@ -21,7 +30,12 @@ pub(super) static DEPLOYMENT: Strategy = Strategy {
     validate_create: validate_deployment,
     validate_update: |new, old| {
         let mut errors = validate_deployment(new);
-        check_immutable(at(new, &["spec", "selector"]), at(old, &["spec", "selector"]), "spec.selector", &mut errors);
+        check_immutable(
+            at(new, &["spec", "selector"]),
+            at(old, &["spec", "selector"]),
+            "spec.selector",
+            &mut errors,
+        );
         errors
     },
     ..WORKLOAD
@@ -38,7 +52,12 @@ pub(super) static REPLICA_SET: Strategy = Strategy {
     validate_create: validate_replica_set,
     validate_update: |new, old| {
         let mut errors = validate_replica_set(new);
-        check_immutable(at(new, &["spec", "selector"]), at(old, &["spec", "selector"]), "spec.selector", &mut errors);
+        check_immutable(
+            at(new, &["spec", "selector"]),
+            at(old, &["spec", "selector"]),
+            "spec.selector",
+            &mut errors,
+        );
         errors
     },
     ..WORKLOAD
@@ -47,11 +66,16 @@ pub(super) static REPLICA_SET: Strategy = Strategy {
 pub(super) static STATEFUL_SET: Strategy = Strategy {
     default: |set| {
         default_template(set);
-        for claim in set.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut).into_iter().flatten() {
+        for claim in
+            set.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut).into_iter().flatten()
+        {
             if let Some(object) = claim.as_object_mut() {
                 default_text(object, "apiVersion", "v1");
                 default_text(object, "kind", "PersistentVolumeClaim");
-                default(object, "status", json!({"phase": "Pending"}));
+                let status = object.entry("status").or_insert_with(|| json!({}));
+                if let Some(status) = status.as_object_mut() {
+                    default_text(status, "phase", "Pending");
+                }
             }
             if let Some(spec) = at_mut(claim, &["spec"]) {
                 default_text(spec, "volumeMode", "Filesystem");
@@ -60,7 +84,11 @@ pub(super) static STATEFUL_SET: Strategy = Strategy {
         let Some(spec) = at_mut(set, &["spec"]) else { return };
         default_text(spec, "podManagementPolicy", "OrderedReady");
         default_strategy(spec, "updateStrategy", json!({"partition": 0}));
-        default(spec, "persistentVolumeClaimRetentionPolicy", json!({"whenDeleted": "Retain", "whenScaled": "Retain"}));
+        default(
+            spec,
+            "persistentVolumeClaimRetentionPolicy",
+            json!({"whenDeleted": "Retain", "whenScaled": "Retain"}),
+        );
         default(spec, "replicas", 1);
         default(spec, "revisionHistoryLimit", 10);
     },
@@ -68,7 +96,15 @@ pub(super) static STATEFUL_SET: Strategy = Strategy {
     validate_create: validate_stateful_set,
     validate_update: |new, old| {
         let mut errors = validate_stateful_set(new);
-        let mutable = ["replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit", "persistentVolumeClaimRetentionPolicy", "minReadySeconds"];
+        let mutable = [
+            "replicas",
+            "ordinals",
+            "template",
+            "updateStrategy",
+            "revisionHistoryLimit",
+            "persistentVolumeClaimRetentionPolicy",
+            "minReadySeconds",
+        ];
         let fixed = |set: &Value| -> Map<String, Value> {
             let mut spec = at(set, &["spec"]).as_object().cloned().unwrap_or_default();
             spec.retain(|key, _| !mutable.contains(&key.as_str()));
@@ -94,11 +130,18 @@ pub(super) static DAEMON_SET: Strategy = Strategy {
     },
     prepare_create: |set| {
         set["status"] = json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0});
+        template_generation(set, 1);
     },
+    prepare_update: prepare_daemon_set_update,
     validate_create: validate_selector_and_template,
     validate_update: |new, old| {
         let mut errors = validate_selector_and_template(new);
-        check_immutable(at(new, &["spec", "selector"]), at(old, &["spec", "selector"]), "spec.selector", &mut errors);
+        check_immutable(
+            at(new, &["spec", "selector"]),
+            at(old, &["spec", "selector"]),
+            "spec.selector",
+            &mut errors,
+        );
         errors
     },
     ..WORKLOAD
@@ -121,6 +164,22 @@ pub(super) static REPLICATION_CONTROLLER: Strategy = Strategy {
     prepare_create: |controller| controller["status"] = json!({"replicas": 0}),
     ..WORKLOAD
 };
+
+/// DaemonSets still count their template's versions, in an annotation.
+fn template_generation(set: &mut Value, generation: i64) {
+    let annotations = crate::object::metadata_mut(set).entry("annotations").or_insert_with(|| json!({}));
+    if let Some(annotations) = annotations.as_object_mut() {
+        annotations.insert("deprecated.daemonset.template.generation".into(), generation.to_string().into());
+    }
+}
+
+fn prepare_daemon_set_update(new: &mut Value, old: &Value) {
+    keep_status(new, old);
+    let before = at(old, &["metadata", "annotations", "deprecated.daemonset.template.generation"]);
+    let before: i64 = before.as_str().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let changed = at(new, &["spec", "template"]) != at(old, &["spec", "template"]);
+    template_generation(new, before + i64::from(changed));
+}
 
 fn empty_status(object: &mut Value) {
     object["status"] = json!({});
@@ -165,7 +224,11 @@ fn validate_selector_and_template(object: &Value) -> Vec<FieldError> {
     } else {
         check_label_selector(selector, "spec.selector", &mut errors);
         if is_empty(at(selector, &["matchLabels"])) && is_empty(at(selector, &["matchExpressions"])) {
-            errors.push(FieldError::invalid("spec.selector", selector, "empty selector is invalid for deployment"));
+            errors.push(FieldError::invalid(
+                "spec.selector",
+                selector,
+                "empty selector is invalid for deployment",
+            ));
         }
         if !selector_matches_template(spec) {
             errors.push(FieldError::invalid(
@@ -176,13 +239,21 @@ fn validate_selector_and_template(object: &Value) -> Vec<FieldError> {
         }
     }
     let mut labels = Vec::new();
-    crate::object::validate_labels(spec.pointer("/template/metadata/labels"), "spec.template.labels", &mut labels);
+    crate::object::validate_labels(
+        spec.pointer("/template/metadata/labels"),
+        "spec.template.labels",
+        &mut labels,
+    );
     errors.extend(labels);
     let template = at(spec, &["template", "spec"]);
     errors.extend(pod::validate_spec(template, "spec.template.spec"));
     let restart = text(template, "restartPolicy");
     if !restart.is_empty() && restart != "Always" && ["OnFailure", "Never"].contains(&restart) {
-        errors.push(FieldError::not_supported("spec.template.spec.restartPolicy", &restart.into(), &["Always"]));
+        errors.push(FieldError::not_supported(
+            "spec.template.spec.restartPolicy",
+            &restart.into(),
+            &["Always"],
+        ));
     }
     check_not_negative(spec, "minReadySeconds", "spec.minReadySeconds", &mut errors);
     check_not_negative(spec, "revisionHistoryLimit", "spec.revisionHistoryLimit", &mut errors);
@@ -199,7 +270,13 @@ fn validate_replica_set(set: &Value) -> Vec<FieldError> {
 fn validate_stateful_set(set: &Value) -> Vec<FieldError> {
     let spec = at(set, &["spec"]);
     let mut errors = Vec::new();
-    super::shared::check_one_of(spec, "podManagementPolicy", "spec.podManagementPolicy", &["OrderedReady", "Parallel"], &mut errors);
+    super::shared::check_one_of(
+        spec,
+        "podManagementPolicy",
+        "spec.podManagementPolicy",
+        &["OrderedReady", "Parallel"],
+        &mut errors,
+    );
     check_not_negative(spec, "replicas", "spec.replicas", &mut errors);
     errors.extend(validate_selector_and_template(set));
     errors
@@ -210,7 +287,9 @@ fn validate_deployment(deployment: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     check_not_negative(spec, "replicas", "spec.replicas", &mut errors);
     let mut rest = validate_selector_and_template(deployment);
-    let counts = |error: &FieldError| error.field == "spec.minReadySeconds" || error.field == "spec.revisionHistoryLimit";
+    let counts = |error: &FieldError| {
+        error.field == "spec.minReadySeconds" || error.field == "spec.revisionHistoryLimit"
+    };
     let late: Vec<FieldError> = rest.iter().filter(|error| counts(error)).cloned().collect();
     rest.retain(|error| !counts(error));
     errors.extend(rest);
@@ -220,7 +299,11 @@ fn validate_deployment(deployment: &Value) -> Vec<FieldError> {
     if let Some(deadline) = deadline {
         check_not_negative(spec, "progressDeadlineSeconds", "spec.progressDeadlineSeconds", &mut errors);
         if deadline <= spec.get("minReadySeconds").and_then(Value::as_i64).unwrap_or(0) {
-            errors.push(FieldError::invalid("spec.progressDeadlineSeconds", &deadline.into(), "must be greater than minReadySeconds"));
+            errors.push(FieldError::invalid(
+                "spec.progressDeadlineSeconds",
+                &deadline.into(),
+                "must be greater than minReadySeconds",
+            ));
         }
     }
     errors
@@ -253,11 +336,16 @@ fn validate_rolling_update(rolling: &Value, errors: &mut Vec<FieldError>) {
     for member in ["maxUnavailable", "maxSurge"] {
         let path = format!("spec.strategy.rollingUpdate.{member}");
         match at(rolling, &[member]) {
-            Value::String(text) => match text.strip_suffix('%').and_then(|digits| digits.parse::<u64>().ok()) {
+            Value::String(text) => match text.strip_suffix('%').and_then(|digits| digits.parse::<u64>().ok())
+            {
                 Some(percent) => {
                     zero &= percent == 0;
                     if member == "maxUnavailable" && percent > 100 {
-                        errors.push(FieldError::invalid(path, &text.clone().into(), "must not be greater than 100%"));
+                        errors.push(FieldError::invalid(
+                            path,
+                            &text.clone().into(),
+                            "must not be greater than 100%",
+                        ));
                     }
                 }
                 None => {

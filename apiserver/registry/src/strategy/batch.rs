@@ -73,7 +73,12 @@ fn generate_selector(job: &mut Value) {
     if let Some(template) = spec.get_mut("template") {
         let labels = crate::object::metadata_mut(template).entry("labels").or_insert_with(|| json!({}));
         if let Some(labels) = labels.as_object_mut() {
-            for (key, value) in [("batch.kubernetes.io/controller-uid", &uid), ("batch.kubernetes.io/job-name", &name), ("controller-uid", &uid), ("job-name", &name)] {
+            for (key, value) in [
+                ("batch.kubernetes.io/controller-uid", &uid),
+                ("batch.kubernetes.io/job-name", &name),
+                ("controller-uid", &uid),
+                ("job-name", &name),
+            ] {
                 labels.insert(key.into(), value.clone().into());
             }
         }
@@ -83,7 +88,9 @@ fn generate_selector(job: &mut Value) {
 
 fn validate_job_spec(spec: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    for member in ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"] {
+    for member in
+        ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"]
+    {
         check_not_negative(spec, member, &format!("{path}.{member}"), &mut errors);
     }
     let template = at(spec, &["template", "spec"]);
@@ -122,7 +129,13 @@ fn validate_cron_job(cron: &Value) -> Vec<FieldError> {
         }
     }
     check_not_negative(spec, "startingDeadlineSeconds", "spec.startingDeadlineSeconds", &mut errors);
-    check_one_of(spec, "concurrencyPolicy", "spec.concurrencyPolicy", &["Allow", "Forbid", "Replace"], &mut errors);
+    check_one_of(
+        spec,
+        "concurrencyPolicy",
+        "spec.concurrencyPolicy",
+        &["Allow", "Forbid", "Replace"],
+        &mut errors,
+    );
     errors.extend(validate_job_spec(at(spec, &["jobTemplate", "spec"]), "spec.jobTemplate.spec"));
     check_not_negative(spec, "successfulJobsHistoryLimit", "spec.successfulJobsHistoryLimit", &mut errors);
     check_not_negative(spec, "failedJobsHistoryLimit", "spec.failedJobsHistoryLimit", &mut errors);

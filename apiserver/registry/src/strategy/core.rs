@@ -4,7 +4,9 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use serde_json::{Value, json};
 
-use super::shared::{at, at_mut, check_ip, check_one_of, check_port, default_text, items, items_mut, keep_status, text};
+use super::shared::{
+    at, at_mut, check_ip, check_one_of, check_port, default_text, items, items_mut, keep_status, text,
+};
 use super::{PLAIN, Strategy};
 
 /// Bytes of data a ConfigMap or Secret may hold.
@@ -70,7 +72,10 @@ pub(super) static SECRET: Strategy = Strategy {
             let data = object.entry("data").or_insert_with(|| json!({}));
             if let Some(data) = data.as_object_mut() {
                 for (key, value) in strings {
-                    data.insert(key, base64(value.as_str().unwrap_or("").as_bytes()).into());
+                    data.insert(
+                        key,
+                        apiserver_meta::base64::encode(value.as_str().unwrap_or("").as_bytes()).into(),
+                    );
                 }
             }
         }
@@ -122,23 +127,6 @@ fn validate_secret(secret: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// Standard base64 with padding, as Go prints byte slices.
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let block = chunk.iter().enumerate().fold(0u32, |block, (i, byte)| block | u32::from(*byte) << (16 - 8 * i));
-        for i in 0..4 {
-            if i <= chunk.len() {
-                out.push(char::from(ALPHABET[(block >> (18 - 6 * i) & 63) as usize]));
-            } else {
-                out.push('=');
-            }
-        }
-    }
-    out
-}
-
 pub(super) static NAMESPACE: Strategy = Strategy {
     default: |namespace| {
         let name = crate::object::name(namespace).to_owned();
@@ -171,7 +159,9 @@ pub(super) static NAMESPACE: Strategy = Strategy {
         let mut errors = Vec::new();
         let labels = crate::object::metadata(namespace).get("labels").and_then(Value::as_object);
         for (key, value) in labels.into_iter().flatten() {
-            let is_level = ["enforce", "audit", "warn"].iter().any(|mode| *key == format!("pod-security.kubernetes.io/{mode}"));
+            let is_level = ["enforce", "audit", "warn"]
+                .iter()
+                .any(|mode| *key == format!("pod-security.kubernetes.io/{mode}"));
             if is_level && !["privileged", "baseline", "restricted"].contains(&value.as_str().unwrap_or("")) {
                 errors.push(FieldError::invalid(
                     format!("metadata.labels[{key}]"),
@@ -182,7 +172,7 @@ pub(super) static NAMESPACE: Strategy = Strategy {
         }
         errors
     },
-    name_rule: names::dns1123_label,
+    name_rule: names::dns1123_label_of_service,
     status: true,
     ..PLAIN
 };
@@ -201,7 +191,9 @@ pub(super) static ENDPOINTS: Strategy = Strategy {
     },
     validate_create: validate_endpoints,
     validate_update: |endpoints, _| validate_endpoints(endpoints),
-    warnings: |_| vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()],
+    warnings: |_| {
+        vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
+    },
     create_on_update: true,
     ..PLAIN
 };
@@ -225,7 +217,11 @@ fn validate_endpoints(endpoints: &Value) -> Vec<FieldError> {
             if name.is_empty() && ports.len() > 1 {
                 errors.push(FieldError::required(format!("{path}.name"), ""));
             } else if !name.is_empty() {
-                errors.extend(names::dns1123_label(name).into_iter().map(|problem| FieldError::invalid(format!("{path}.name"), &name.into(), problem)));
+                errors.extend(
+                    names::dns1123_label(name)
+                        .into_iter()
+                        .map(|problem| FieldError::invalid(format!("{path}.name"), &name.into(), problem)),
+                );
             }
             check_port(port.get("port").unwrap_or(&json!(0)), format!("{path}.port"), &mut errors);
             check_one_of(port, "protocol", &format!("{path}.protocol"), &["SCTP", "TCP", "UDP"], &mut errors);
@@ -243,10 +239,16 @@ fn validate_address(address: &Value, path: &str, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid(format!("{path}.ip"), &ip.into(), "must be a valid IP address"));
         return;
     }
-    errors.extend(special_ip_error(ip).map(|problem| FieldError::invalid(format!("{path}.ip"), &ip.into(), problem)));
+    errors.extend(
+        special_ip_error(ip).map(|problem| FieldError::invalid(format!("{path}.ip"), &ip.into(), problem)),
+    );
     let hostname = text(address, "hostname");
     if !hostname.is_empty() {
-        errors.extend(names::dns1123_label(hostname).into_iter().map(|problem| FieldError::invalid(format!("{path}.hostname"), &hostname.into(), problem)));
+        errors.extend(
+            names::dns1123_label(hostname)
+                .into_iter()
+                .map(|problem| FieldError::invalid(format!("{path}.hostname"), &hostname.into(), problem)),
+        );
     }
 }
 
@@ -260,7 +262,9 @@ pub(super) fn special_ip_error(ip: &str) -> Option<&'static str> {
         return Some("may not be in the loopback range (127.0.0.0/8, ::1/128)");
     }
     match ip {
-        std::net::IpAddr::V4(v4) if v4.is_link_local() => Some("may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        std::net::IpAddr::V4(v4) if v4.is_link_local() => {
+            Some("may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+        }
         std::net::IpAddr::V4(v4) if v4.octets()[..3] == [224, 0, 0] => {
             Some("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
         }
@@ -276,7 +280,11 @@ pub(super) static EVENT: Strategy = Strategy {
         let mut errors = Vec::new();
         let involved = event.get("involvedObject").or_else(|| event.get("regarding")).unwrap_or(&Value::Null);
         let (about, namespace) = (text(involved, "namespace"), crate::object::namespace(event));
-        let mismatch = if about.is_empty() { namespace != "default" && !namespace.is_empty() } else { about != namespace };
+        let mismatch = if about.is_empty() {
+            namespace != "default" && !namespace.is_empty()
+        } else {
+            about != namespace
+        };
         if mismatch {
             errors.push(FieldError::invalid(
                 "involvedObject.namespace",
@@ -314,13 +322,3 @@ pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
     status: true,
     ..PLAIN
 };
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn base64_pads() {
-        for (plain, encoded) in [("", ""), ("a", "YQ=="), ("ab", "YWI="), ("abc", "YWJj"), ("\u{ff}?", "w78/")] {
-            assert_eq!(super::base64(plain.as_bytes()), encoded);
-        }
-    }
-}

@@ -6,6 +6,7 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use serde_json::Value;
 
+mod admission;
 mod apps;
 mod batch;
 mod core;
@@ -81,8 +82,20 @@ pub const PLAIN: Strategy = Strategy {
 pub static CUSTOM: Strategy = Strategy { unconditional_update: false, generation: true, ..PLAIN };
 
 static PLAIN_KIND: Strategy = PLAIN;
-static WITH_STATUS: Strategy = Strategy { status: true, ..PLAIN };
-static WITH_STATUS_AND_GENERATION: Strategy = Strategy { status: true, generation: true, ..PLAIN };
+static WITH_STATUS: Strategy = Strategy { status: true, prepare_update: shared::keep_status, ..PLAIN };
+static WITH_STATUS_AND_GENERATION: Strategy =
+    Strategy { status: true, generation: true, prepare_update: shared::keep_status, ..PLAIN };
+static DISRUPTION_BUDGET: Strategy = Strategy {
+    prepare_create: |budget| {
+        budget["status"] = serde_json::json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
+    },
+    prepare_update: shared::keep_status,
+    status: true,
+    generation: true,
+    ..PLAIN
+};
+static API_SERVICE: Strategy =
+    Strategy { status: true, prepare_update: shared::keep_status, name_rule: names::path_segment, ..PLAIN };
 static WITH_GENERATION: Strategy = Strategy { generation: true, ..PLAIN };
 
 /// The strategy of a built-in kind.
@@ -120,12 +133,14 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         | ("certificates.k8s.io", "CertificateSigningRequest")
         | ("networking.k8s.io", "ServiceCIDR")
         | ("storage.k8s.io", "VolumeAttachment")
-        | ("resource.k8s.io", "ResourceClaim")
-        | ("apiregistration.k8s.io", "APIService") => &WITH_STATUS,
-        ("policy", "PodDisruptionBudget")
-        | ("flowcontrol.apiserver.k8s.io", _)
-        | ("apiextensions.k8s.io", "CustomResourceDefinition")
-        | ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &WITH_STATUS_AND_GENERATION,
+        | ("resource.k8s.io", "ResourceClaim") => &WITH_STATUS,
+        ("apiregistration.k8s.io", "APIService") => &API_SERVICE,
+        ("policy", "PodDisruptionBudget") => &DISRUPTION_BUDGET,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &admission::POLICY,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &admission::BINDING,
+        ("flowcontrol.apiserver.k8s.io", _) | ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            &WITH_STATUS_AND_GENERATION
+        }
         ("admissionregistration.k8s.io", _) => &WITH_GENERATION,
         _ => &PLAIN_KIND,
     }

@@ -4,7 +4,10 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use serde_json::{Value, json};
 
-use super::shared::{at, at_mut, check_ip, check_one_of, check_port, default_text, is_empty, items, items_mut, keep_status, text};
+use super::shared::{
+    at, at_mut, check_ip, check_one_of, check_port, default_text, is_empty, items, items_mut, keep_status,
+    text,
+};
 use super::{PLAIN, Strategy};
 
 pub(super) static INGRESS: Strategy = Strategy {
@@ -13,9 +16,13 @@ pub(super) static INGRESS: Strategy = Strategy {
     prepare_update: keep_status,
     validate_create: validate_ingress,
     validate_update: |ingress, _| validate_ingress(ingress),
-    validate_status: |ingress, _| load_balancer_errors(at(ingress, &["status", "loadBalancer"]), "status.loadBalancer", false),
+    validate_status: |ingress, _| {
+        load_balancer_errors(at(ingress, &["status", "loadBalancer"]), "status.loadBalancer", false)
+    },
     warnings: |ingress| {
-        let annotated = crate::object::metadata(ingress).get("annotations").is_some_and(|all| all.get("kubernetes.io/ingress.class").is_some());
+        let annotated = crate::object::metadata(ingress)
+            .get("annotations")
+            .is_some_and(|all| all.get("kubernetes.io/ingress.class").is_some());
         if annotated {
             vec!["annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead".to_owned()]
         } else {
@@ -31,7 +38,11 @@ fn validate_ingress(ingress: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = at(ingress, &["spec"]);
     if items(spec, "rules").is_empty() && at(spec, &["defaultBackend"]).is_null() {
-        errors.push(FieldError::invalid("spec", &Value::Null, "either `defaultBackend` or `rules` must be specified"));
+        errors.push(FieldError::invalid(
+            "spec",
+            &Value::Null,
+            "either `defaultBackend` or `rules` must be specified",
+        ));
     }
     if let Some(backend) = spec.get("defaultBackend") {
         validate_backend(backend, "spec.defaultBackend", &mut errors);
@@ -59,7 +70,11 @@ fn validate_ingress(ingress: &Value) -> Vec<FieldError> {
     }
     let class = text(spec, "ingressClassName");
     if !class.is_empty() {
-        errors.extend(names::dns1123_subdomain(class).into_iter().map(|problem| FieldError::invalid("spec.ingressClassName", &class.into(), problem)));
+        errors.extend(
+            names::dns1123_subdomain(class)
+                .into_iter()
+                .map(|problem| FieldError::invalid("spec.ingressClassName", &class.into(), problem)),
+        );
     }
     errors
 }
@@ -82,11 +97,15 @@ fn validate_host(host: &str, path: &str, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid(path, &host.into(), "must be a DNS name, not an IP address"));
         return;
     }
-    errors.extend(host_problems(host).into_iter().map(|problem| FieldError::invalid(path, &host.into(), problem)));
+    errors.extend(
+        host_problems(host).into_iter().map(|problem| FieldError::invalid(path, &host.into(), problem)),
+    );
 }
 
 fn validate_tls_host(host: &str, path: &str, errors: &mut Vec<FieldError>) {
-    errors.extend(host_problems(host).into_iter().map(|problem| FieldError::invalid(path, &host.into(), problem)));
+    errors.extend(
+        host_problems(host).into_iter().map(|problem| FieldError::invalid(path, &host.into(), problem)),
+    );
 }
 
 fn validate_path(http_path: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -99,12 +118,20 @@ fn validate_path(http_path: &Value, path: &str, errors: &mut Vec<FieldError>) {
             if absolute {
                 for bad in ["//", "/./", "/../", "%2f", "%2F"] {
                     if value.contains(bad) {
-                        errors.push(FieldError::invalid(&place, &value.into(), format!("must not contain '{bad}'")));
+                        errors.push(FieldError::invalid(
+                            &place,
+                            &value.into(),
+                            format!("must not contain '{bad}'"),
+                        ));
                     }
                 }
                 for bad in ["/..", "/."] {
                     if value.ends_with(bad) {
-                        errors.push(FieldError::invalid(&place, &value.into(), format!("cannot end with '{bad}'")));
+                        errors.push(FieldError::invalid(
+                            &place,
+                            &value.into(),
+                            format!("cannot end with '{bad}'"),
+                        ));
                     }
                 }
             } else {
@@ -129,7 +156,11 @@ fn validate_backend(backend: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let (service, resource) = (backend.get("service"), backend.get("resource"));
     match (service, resource) {
         (Some(_), Some(_)) => {
-            errors.push(FieldError::invalid(path, &"".into(), "cannot set both resource and service backends"));
+            errors.push(FieldError::invalid(
+                path,
+                &"".into(),
+                "cannot set both resource and service backends",
+            ));
         }
         (None, None) => {
             errors.push(FieldError::invalid(path, &"".into(), "resource or service backend is required"));
@@ -150,15 +181,23 @@ fn validate_service_backend(service: &Value, path: &str, errors: &mut Vec<FieldE
     if name.is_empty() {
         errors.push(FieldError::required(format!("{path}.service.name"), ""));
     } else {
-        errors.extend(names::dns1123_label(name).into_iter().map(|problem| FieldError::invalid(format!("{path}.service.name"), &name.into(), problem)));
+        errors.extend(
+            names::dns1123_label(name)
+                .into_iter()
+                .map(|problem| FieldError::invalid(format!("{path}.service.name"), &name.into(), problem)),
+        );
     }
     let port_name = text(at(service, &["port"]), "name");
     let number = at(service, &["port", "number"]);
     match (port_name.is_empty(), number.as_i64().unwrap_or(0) == 0) {
-        (false, false) => errors.push(FieldError::invalid(path, &"".into(), "cannot set both port name & port number")),
+        (false, false) => {
+            errors.push(FieldError::invalid(path, &"".into(), "cannot set both port name & port number"))
+        }
         (true, true) => errors.push(FieldError::required(path, "port name or number is required")),
         (false, true) => {
-            errors.extend(names::port_name(port_name).into_iter().map(|problem| FieldError::invalid(format!("{path}.service.port.name"), &port_name.into(), problem)));
+            errors.extend(names::port_name(port_name).into_iter().map(|problem| {
+                FieldError::invalid(format!("{path}.service.port.name"), &port_name.into(), problem)
+            }));
         }
         (true, false) => check_port(number, format!("{path}.service.port.number"), errors),
     }
@@ -176,16 +215,27 @@ pub(super) fn load_balancer_errors(status: &Value, path: &str, has_ip_mode: bool
         let mode = text(ingress, "ipMode");
         if has_ip_mode && !mode.is_empty() {
             if ip.is_empty() {
-                errors.push(FieldError::forbidden(format!("{path}.ipMode"), "may not be specified when `ip` is not set"));
+                errors.push(FieldError::forbidden(
+                    format!("{path}.ipMode"),
+                    "may not be specified when `ip` is not set",
+                ));
             } else {
                 check_one_of(ingress, "ipMode", &format!("{path}.ipMode"), &["VIP", "Proxy"], &mut errors);
             }
         }
         let hostname = text(ingress, "hostname");
         if !hostname.is_empty() {
-            errors.extend(names::dns1123_subdomain(hostname).into_iter().map(|problem| FieldError::invalid(format!("{path}.hostname"), &hostname.into(), problem)));
+            errors.extend(
+                names::dns1123_subdomain(hostname).into_iter().map(|problem| {
+                    FieldError::invalid(format!("{path}.hostname"), &hostname.into(), problem)
+                }),
+            );
             if hostname.parse::<std::net::IpAddr>().is_ok() {
-                errors.push(FieldError::invalid(format!("{path}.hostname"), &hostname.into(), "must be a DNS name, not an IP address"));
+                errors.push(FieldError::invalid(
+                    format!("{path}.hostname"),
+                    &hostname.into(),
+                    "must be a DNS name, not an IP address",
+                ));
             }
         }
     }
@@ -199,7 +249,8 @@ pub(super) static INGRESS_CLASS: Strategy = Strategy {
         }
     },
     validate_update: |class, old| {
-        let (new, before) = (text(at(class, &["spec"]), "controller"), text(at(old, &["spec"]), "controller"));
+        let (new, before) =
+            (text(at(class, &["spec"]), "controller"), text(at(old, &["spec"]), "controller"));
         if new != before && !before.is_empty() {
             return vec![FieldError::invalid("spec.controller", &new.into(), "field is immutable")];
         }
@@ -224,7 +275,10 @@ pub(super) static NETWORK_POLICY: Strategy = Strategy {
         if let Some(spec) = at_mut(policy, &["spec"])
             && !spec.contains_key("policyTypes")
         {
-            spec.insert("policyTypes".into(), if has_egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) });
+            spec.insert(
+                "policyTypes".into(),
+                if has_egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) },
+            );
         }
     },
     generation: true,
@@ -240,11 +294,19 @@ pub(super) static ENDPOINT_SLICE: Strategy = Strategy {
             }
         }
     },
+    warnings: |slice| match text(slice, "addressType") {
+        "FQDN" => vec!["spec.addressType: FQDN endpoints are deprecated".to_owned()],
+        _ => Vec::new(),
+    },
     validate_create: validate_slice,
     validate_update: |slice, old| {
         let mut errors = validate_slice(slice);
         if slice.get("addressType") != old.get("addressType") {
-            errors.push(FieldError::invalid("addressType", &text(slice, "addressType").into(), "field is immutable"));
+            errors.push(FieldError::invalid(
+                "addressType",
+                &text(slice, "addressType").into(),
+                "field is immutable",
+            ));
         }
         errors
     },
@@ -279,7 +341,11 @@ fn validate_slice(slice: &Value) -> Vec<FieldError> {
         }
         seen.push(name);
         if !name.is_empty() {
-            errors.extend(names::dns1123_label(name).into_iter().map(|problem| FieldError::invalid(format!("{path}.name"), &name.into(), problem)));
+            errors.extend(
+                names::dns1123_label(name)
+                    .into_iter()
+                    .map(|problem| FieldError::invalid(format!("{path}.name"), &name.into(), problem)),
+            );
         }
         if text(port, "protocol").is_empty() {
             errors.push(FieldError::required(format!("{path}.protocol"), ""));
@@ -290,7 +356,13 @@ fn validate_slice(slice: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn validate_endpoint_address(address: &str, family: &str, path: &str, index: usize, errors: &mut Vec<FieldError>) {
+fn validate_endpoint_address(
+    address: &str,
+    family: &str,
+    path: &str,
+    index: usize,
+    errors: &mut Vec<FieldError>,
+) {
     if family != "IPv4" && family != "IPv6" {
         return;
     }
@@ -303,7 +375,10 @@ fn validate_endpoint_address(address: &str, family: &str, path: &str, index: usi
         errors.push(FieldError::invalid(path, &address.into(), format!("must be an {family} address")));
         return;
     }
-    errors.extend(super::core::special_ip_error(address).map(|problem| FieldError::invalid(place, &address.into(), problem)));
+    errors.extend(
+        super::core::special_ip_error(address)
+            .map(|problem| FieldError::invalid(place, &address.into(), problem)),
+    );
 }
 
 pub(super) static LEASE: Strategy = Strategy {
@@ -322,7 +397,11 @@ fn validate_lease(lease: &Value) -> Vec<FieldError> {
     if let Some(seconds) = spec.get("leaseDurationSeconds").and_then(Value::as_i64)
         && seconds <= 0
     {
-        errors.push(FieldError::invalid("spec.leaseDurationSeconds", &seconds.into(), "must be greater than 0"));
+        errors.push(FieldError::invalid(
+            "spec.leaseDurationSeconds",
+            &seconds.into(),
+            "must be greater than 0",
+        ));
     }
     super::shared::check_not_negative(spec, "leaseTransitions", "spec.leaseTransitions", &mut errors);
     errors

@@ -15,13 +15,28 @@ pub(super) static NODE: Strategy = Strategy {
             status.insert("allocatable".into(), capacity);
         }
     },
+    prepare_create: |node| {
+        // A new node takes no Pods until the node lifecycle controller has seen it ready.
+        let taint = serde_json::json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
+        let spec = crate::object::member_mut(node, "spec");
+        let taints = spec.entry("taints").or_insert_with(|| serde_json::json!([]));
+        if let Some(taints) = taints.as_array_mut()
+            && !taints.iter().any(|known| known["key"] == taint["key"] && known["effect"] == taint["effect"])
+        {
+            taints.push(taint);
+        }
+    },
     prepare_update: keep_status,
     validate_create: validate,
     validate_update: |node, old| {
         let mut errors = validate(node);
-        let (before, after) = (text(at(old, &["spec"]), "providerID"), text(at(node, &["spec"]), "providerID"));
+        let (before, after) =
+            (text(at(old, &["spec"]), "providerID"), text(at(node, &["spec"]), "providerID"));
         if !before.is_empty() && before != after {
-            errors.push(FieldError::forbidden("spec.providerID", "node updates may not change providerID except from \"\" to valid"));
+            errors.push(FieldError::forbidden(
+                "spec.providerID",
+                "node updates may not change providerID except from \"\" to valid",
+            ));
         }
         errors
     },

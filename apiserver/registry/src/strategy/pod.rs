@@ -128,10 +128,14 @@ fn default_probe(probe: &mut Value) {
         default_http_get(get);
     }
     if let Some(grpc) = at_mut(probe, &["grpc"]) {
-        default(grpc, "service", "");
+        if grpc.get("service").is_none_or(Value::is_null) {
+            grpc.insert("service".into(), "".into());
+        }
     }
     let Some(map) = probe.as_object_mut() else { return };
-    for (member, value) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)] {
+    for (member, value) in
+        [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
+    {
         if map.get(member).and_then(Value::as_i64).unwrap_or(0) == 0 {
             map.insert(member.into(), value.into());
         }
@@ -144,10 +148,36 @@ fn default_http_get(get: &mut Map<String, Value>) {
 }
 
 const VOLUME_SOURCES: &[&str] = &[
-    "hostPath", "emptyDir", "gcePersistentDisk", "awsElasticBlockStore", "gitRepo", "secret", "nfs", "iscsi",
-    "glusterfs", "persistentVolumeClaim", "rbd", "flexVolume", "cinder", "cephfs", "flocker", "downwardAPI", "fc",
-    "azureFile", "configMap", "vsphereVolume", "quobyte", "azureDisk", "photonPersistentDisk", "projected",
-    "portworxVolume", "scaleIO", "storageos", "csi", "ephemeral", "image",
+    "hostPath",
+    "emptyDir",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "gitRepo",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "persistentVolumeClaim",
+    "rbd",
+    "flexVolume",
+    "cinder",
+    "cephfs",
+    "flocker",
+    "downwardAPI",
+    "fc",
+    "azureFile",
+    "configMap",
+    "vsphereVolume",
+    "quobyte",
+    "azureDisk",
+    "photonPersistentDisk",
+    "projected",
+    "portworxVolume",
+    "scaleIO",
+    "storageos",
+    "csi",
+    "ephemeral",
+    "image",
 ];
 
 fn default_volume(volume: &mut Value) {
@@ -166,23 +196,37 @@ fn default_volume(volume: &mut Value) {
     if let Some(iscsi) = map.get_mut("iscsi").and_then(Value::as_object_mut) {
         default_text(iscsi, "iscsiInterface", "default");
     }
-    if let Some(template) = map.get_mut("ephemeral").and_then(|source| source.pointer_mut("/volumeClaimTemplate/spec"))
+    if let Some(template) =
+        map.get_mut("ephemeral").and_then(|source| source.pointer_mut("/volumeClaimTemplate/spec"))
         && let Some(spec) = template.as_object_mut()
     {
         default_text(spec, "volumeMode", "Filesystem");
     }
-    let projected = map.get_mut("projected").and_then(|source| source.get_mut("sources")).and_then(Value::as_array_mut);
+    let projected =
+        map.get_mut("projected").and_then(|source| source.get_mut("sources")).and_then(Value::as_array_mut);
     for source in projected.into_iter().flatten() {
         if let Some(token) = at_mut(source, &["serviceAccountToken"]) {
             default(token, "expirationSeconds", 3600);
         }
-        for item in source.get_mut("downwardAPI").and_then(|api| api.get_mut("items")).and_then(Value::as_array_mut).into_iter().flatten() {
+        for item in source
+            .get_mut("downwardAPI")
+            .and_then(|api| api.get_mut("items"))
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             if let Some(field) = at_mut(item, &["fieldRef"]) {
                 default_text(field, "apiVersion", "v1");
             }
         }
     }
-    for item in map.get_mut("downwardAPI").and_then(|api| api.get_mut("items")).and_then(Value::as_array_mut).into_iter().flatten() {
+    for item in map
+        .get_mut("downwardAPI")
+        .and_then(|api| api.get_mut("items"))
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         if let Some(field) = at_mut(item, &["fieldRef"]) {
             default_text(field, "apiVersion", "v1");
         }
@@ -234,21 +278,34 @@ pub(crate) fn validate_spec(spec: &Value, path: &str) -> Vec<FieldError> {
     ] {
         let value = text(spec, member);
         if !value.is_empty() && !allowed.contains(&value) {
-            errors.push(FieldError::not_supported_in_order(format!("{path}.{member}"), &value.into(), allowed));
+            errors.push(FieldError::not_supported_in_order(
+                format!("{path}.{member}"),
+                &value.into(),
+                allowed,
+            ));
         }
     }
-    for (member, rule) in
-        [("serviceAccountName", names::dns1123_subdomain as fn(&str) -> Vec<String>), ("nodeName", names::dns1123_subdomain)]
-    {
+    for (member, rule) in [
+        ("serviceAccountName", names::dns1123_subdomain as fn(&str) -> Vec<String>),
+        ("nodeName", names::dns1123_subdomain),
+    ] {
         let value = text(spec, member);
         if !value.is_empty() {
-            errors.extend(rule(value).into_iter().map(|problem| FieldError::invalid(format!("{path}.{member}"), &value.into(), problem)));
+            errors.extend(
+                rule(value)
+                    .into_iter()
+                    .map(|problem| FieldError::invalid(format!("{path}.{member}"), &value.into(), problem)),
+            );
         }
     }
     crate::object::validate_labels(spec.get("nodeSelector"), &format!("{path}.nodeSelector"), &mut errors);
     let hostname = text(spec, "hostname");
     if !hostname.is_empty() {
-        errors.extend(names::dns1123_label(hostname).into_iter().map(|problem| FieldError::invalid(format!("{path}.hostname"), &hostname.into(), problem)));
+        errors.extend(
+            names::dns1123_label(hostname)
+                .into_iter()
+                .map(|problem| FieldError::invalid(format!("{path}.hostname"), &hostname.into(), problem)),
+        );
     }
     if let Some(seconds) = spec.get("activeDeadlineSeconds").and_then(Value::as_i64)
         && !(1..=i64::from(i32::MAX)).contains(&seconds)
@@ -270,7 +327,11 @@ fn validate_volumes<'a>(spec: &'a Value, path: &str, errors: &mut Vec<FieldError
         if name.is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));
         } else {
-            errors.extend(names::dns1123_label(name).into_iter().map(|problem| FieldError::invalid(format!("{path}.name"), &name.into(), problem)));
+            errors.extend(
+                names::dns1123_label(name)
+                    .into_iter()
+                    .map(|problem| FieldError::invalid(format!("{path}.name"), &name.into(), problem)),
+            );
         }
         if names_seen.contains(&name) {
             errors.push(FieldError::duplicate(format!("{path}.name"), &name.into()));
@@ -279,9 +340,14 @@ fn validate_volumes<'a>(spec: &'a Value, path: &str, errors: &mut Vec<FieldError
         let mut sources = VOLUME_SOURCES.iter().filter(|source| volume.get(**source).is_some());
         sources.next();
         for extra in sources {
-            errors.push(FieldError::forbidden(format!("{path}.{extra}"), "may not specify more than 1 volume type"));
+            errors.push(FieldError::forbidden(
+                format!("{path}.{extra}"),
+                "may not specify more than 1 volume type",
+            ));
         }
-        for (j, source) in items(volume.get("projected").unwrap_or(&Value::Null), "sources").iter().enumerate() {
+        for (j, source) in
+            items(volume.get("projected").unwrap_or(&Value::Null), "sources").iter().enumerate()
+        {
             if source.get("serviceAccountToken").is_some() && text(spec, "serviceAccountName").is_empty() {
                 errors.push(FieldError::forbidden(
                     format!("{path}.projected.sources[{j}].serviceAccountToken"),
@@ -298,22 +364,40 @@ fn validate_container(container: &Value, path: &str, volumes: &[&str], errors: &
     if name.is_empty() {
         errors.push(FieldError::required(format!("{path}.name"), ""));
     } else {
-        errors.extend(names::dns1123_label(name).into_iter().map(|problem| FieldError::invalid(format!("{path}.name"), &name.into(), problem)));
+        errors.extend(
+            names::dns1123_label(name)
+                .into_iter()
+                .map(|problem| FieldError::invalid(format!("{path}.name"), &name.into(), problem)),
+        );
     }
     let image = text(container, "image");
     if image.is_empty() {
         errors.push(FieldError::required(format!("{path}.image"), ""));
     } else if image.trim() != image {
-        errors.push(FieldError::invalid(format!("{path}.image"), &image.into(), "must not have leading or trailing whitespace"));
+        errors.push(FieldError::invalid(
+            format!("{path}.image"),
+            &image.into(),
+            "must not have leading or trailing whitespace",
+        ));
     }
-    super::shared::check_one_of(container, "imagePullPolicy", &format!("{path}.imagePullPolicy"), &["Always", "IfNotPresent", "Never"], errors);
+    super::shared::check_one_of(
+        container,
+        "imagePullPolicy",
+        &format!("{path}.imagePullPolicy"),
+        &["Always", "IfNotPresent", "Never"],
+        errors,
+    );
     validate_ports(container, path, errors);
     for (i, variable) in items(container, "env").iter().enumerate() {
         if text(variable, "name").is_empty() {
             errors.push(FieldError::required(format!("{path}.env[{i}].name"), ""));
         }
         if !text(variable, "value").is_empty() && variable.get("valueFrom").is_some() {
-            errors.push(FieldError::invalid(format!("{path}.env[{i}].valueFrom"), &"".into(), "may not be specified when `value` is not empty"));
+            errors.push(FieldError::invalid(
+                format!("{path}.env[{i}].valueFrom"),
+                &"".into(),
+                "may not be specified when `value` is not empty",
+            ));
         }
     }
     for (i, mount) in items(container, "volumeMounts").iter().enumerate() {
@@ -329,7 +413,11 @@ fn validate_container(container: &Value, path: &str, volumes: &[&str], errors: &
             errors.push(FieldError::required(format!("{path}.mountPath"), ""));
         }
     }
-    super::resources::validate(container.get("resources").unwrap_or(&Value::Null), &format!("{path}.resources"), errors);
+    super::resources::validate(
+        container.get("resources").unwrap_or(&Value::Null),
+        &format!("{path}.resources"),
+        errors,
+    );
 }
 
 fn validate_ports(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -338,7 +426,11 @@ fn validate_ports(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
         let path = format!("{path}.ports[{i}]");
         let name = text(port, "name");
         if !name.is_empty() {
-            errors.extend(names::port_name(name).into_iter().map(|problem| FieldError::invalid(format!("{path}.name"), &name.into(), problem)));
+            errors.extend(
+                names::port_name(name)
+                    .into_iter()
+                    .map(|problem| FieldError::invalid(format!("{path}.name"), &name.into(), problem)),
+            );
             if seen.contains(&name) {
                 errors.push(FieldError::duplicate(format!("{path}.name"), &name.into()));
             }
@@ -348,7 +440,13 @@ fn validate_ports(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
             0 => errors.push(FieldError::required(format!("{path}.containerPort"), "")),
             _ => super::shared::check_port(&port["containerPort"], format!("{path}.containerPort"), errors),
         }
-        super::shared::check_one_of(port, "protocol", &format!("{path}.protocol"), &["TCP", "UDP", "SCTP"], errors);
+        super::shared::check_one_of(
+            port,
+            "protocol",
+            &format!("{path}.protocol"),
+            &["TCP", "UDP", "SCTP"],
+            errors,
+        );
     }
 }
 
@@ -362,7 +460,10 @@ fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
         return errors;
     }
     if items(new_spec, "initContainers").len() != items(old_spec, "initContainers").len() {
-        errors.push(FieldError::forbidden("spec.initContainers", "pod updates may not add or remove containers"));
+        errors.push(FieldError::forbidden(
+            "spec.initContainers",
+            "pod updates may not add or remove containers",
+        ));
         return errors;
     }
     let mut masked = new_spec.clone();
@@ -374,7 +475,9 @@ fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
         }
     }
     let Some(map) = masked.as_object_mut() else { return errors };
-    let tolerations_grow = items(old_spec, "tolerations").iter().all(|toleration| items(new_spec, "tolerations").contains(toleration));
+    let tolerations_grow = items(old_spec, "tolerations")
+        .iter()
+        .all(|toleration| items(new_spec, "tolerations").contains(toleration));
     for (member, may_change) in
         [("activeDeadlineSeconds", true), ("tolerations", tolerations_grow), ("schedulingGates", true)]
     {

@@ -59,10 +59,13 @@ fn validate_role(role: &Value) -> Vec<FieldError> {
     for (i, rule) in items(role, "rules").iter().enumerate() {
         let path = format!("rules[{i}]");
         if items(rule, "verbs").is_empty() {
-            errors.push(FieldError::required(format!("{path}.verbs"), "verbs must contain at least one value"));
+            errors
+                .push(FieldError::required(format!("{path}.verbs"), "verbs must contain at least one value"));
         }
         let urls = items(rule, "nonResourceURLs");
-        let is_resource = !items(rule, "apiGroups").is_empty() || !items(rule, "resources").is_empty() || !items(rule, "resourceNames").is_empty();
+        let is_resource = !items(rule, "apiGroups").is_empty()
+            || !items(rule, "resources").is_empty()
+            || !items(rule, "resourceNames").is_empty();
         if !urls.is_empty() {
             if namespaced {
                 errors.push(FieldError::invalid(
@@ -81,10 +84,16 @@ fn validate_role(role: &Value) -> Vec<FieldError> {
             continue;
         }
         if items(rule, "apiGroups").is_empty() {
-            errors.push(FieldError::required(format!("{path}.apiGroups"), "resource rules must supply at least one api group"));
+            errors.push(FieldError::required(
+                format!("{path}.apiGroups"),
+                "resource rules must supply at least one api group",
+            ));
         }
         if items(rule, "resources").is_empty() {
-            errors.push(FieldError::required(format!("{path}.resources"), "resource rules must supply at least one resource"));
+            errors.push(FieldError::required(
+                format!("{path}.resources"),
+                "resource rules must supply at least one resource",
+            ));
         }
     }
     errors
@@ -117,7 +126,11 @@ fn validate_binding(binding: &Value) -> Vec<FieldError> {
             }
             "User" | "Group" => {
                 if text(subject, "apiGroup") != GROUP {
-                    errors.push(FieldError::not_supported(format!("{path}.apiGroup"), &text(subject, "apiGroup").into(), &[GROUP]));
+                    errors.push(FieldError::not_supported(
+                        format!("{path}.apiGroup"),
+                        &text(subject, "apiGroup").into(),
+                        &[GROUP],
+                    ));
                 }
             }
             other => errors.push(FieldError::not_supported_in_order(

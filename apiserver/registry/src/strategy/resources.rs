@@ -29,7 +29,10 @@ pub(super) fn validate(resources: &Value, path: &str, errors: &mut Vec<FieldErro
             errors.push(FieldError::invalid(
                 format!("{path}.requests"),
                 &as_text(request),
-                format!("must be less than or equal to {name} limit of {}", limit_text.as_str().unwrap_or("")),
+                format!(
+                    "must be less than or equal to {name} limit of {}",
+                    limit_text.as_str().unwrap_or("")
+                ),
             ));
         }
     }
@@ -40,7 +43,11 @@ fn validate_name(name: &str, path: &str, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid(path, &name.into(), problem));
     }
     if !name.contains('/') && !CONTAINER_RESOURCES.contains(&name) && !name.starts_with("hugepages-") {
-        errors.push(FieldError::invalid(path, &name.into(), "must be a standard resource type or fully qualified"));
+        errors.push(FieldError::invalid(
+            path,
+            &name.into(),
+            "must be a standard resource type or fully qualified",
+        ));
         errors.push(FieldError::invalid(path, &name.into(), "must be a standard resource for containers"));
     }
 }

@@ -4,7 +4,10 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use serde_json::{Value, json};
 
-use super::shared::{at, at_mut, check_one_of, check_port, check_port_or_name, default, default_text, items, items_mut, keep_status, text};
+use super::shared::{
+    at, at_mut, check_one_of, check_port, check_port_or_name, default, default_text, items, items_mut,
+    keep_status, text,
+};
 use super::{PLAIN, Strategy};
 
 pub(super) static SERVICE: Strategy = Strategy {
@@ -14,7 +17,13 @@ pub(super) static SERVICE: Strategy = Strategy {
     validate_create: |service| validate(service, None),
     validate_update: |service, old| validate(service, Some(old)),
     validate_status,
-    name_rule: names::dns1123_label,
+    name_rule: names::dns1123_label_of_service,
+    warnings: |service| match text(at(service, &["spec"]), "trafficDistribution") {
+        "PreferClose" => {
+            vec!["spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned()]
+        }
+        _ => Vec::new(),
+    },
     status: true,
     create_on_update: true,
     delete_returns_object: true,
@@ -49,7 +58,9 @@ fn default_service(service: &mut Value) {
             map.remove("sessionAffinityConfig");
         }
         Some("ClientIP") => {
-            let timeout = map.get("sessionAffinityConfig").map_or(&Value::Null, |config| at(config, &["clientIP", "timeoutSeconds"]));
+            let timeout = map
+                .get("sessionAffinityConfig")
+                .map_or(&Value::Null, |config| at(config, &["clientIP", "timeoutSeconds"]));
             if timeout.is_null() {
                 map.insert("sessionAffinityConfig".into(), json!({"clientIP": {"timeoutSeconds": 10800}}));
             }
@@ -95,7 +106,9 @@ fn prepare_update(new: &mut Value, old: &Value) {
             }
         }
         for member in ["ipFamilies", "ipFamilyPolicy"] {
-            if !spec.contains_key(member) && let Some(value) = old_spec.get(member) {
+            if !spec.contains_key(member)
+                && let Some(value) = old_spec.get(member)
+            {
                 spec.insert(member.into(), value.clone());
             }
         }
@@ -103,7 +116,8 @@ fn prepare_update(new: &mut Value, old: &Value) {
     if needs_node_ports(&old_kind) && needs_node_ports(&kind) {
         carry_node_ports(spec, &old_spec);
     }
-    if kind == "LoadBalancer" && old_kind == "LoadBalancer"
+    if kind == "LoadBalancer"
+        && old_kind == "LoadBalancer"
         && !spec.contains_key("healthCheckNodePort")
         && spec.get("externalTrafficPolicy") == Some(&json!("Local"))
         && let Some(port) = old_spec.get("healthCheckNodePort")
@@ -120,7 +134,13 @@ pub(crate) fn needs_node_ports(kind: &str) -> bool {
 }
 
 fn carry_node_ports(spec: &mut serde_json::Map<String, Value>, old_spec: &Value) {
-    let taken: Vec<Value> = spec.get("ports").and_then(Value::as_array).into_iter().flatten().filter_map(|port| port.get("nodePort").cloned()).collect();
+    let taken: Vec<Value> = spec
+        .get("ports")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|port| port.get("nodePort").cloned())
+        .collect();
     for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
         if port.get("nodePort").is_some() {
             continue;
@@ -136,15 +156,21 @@ fn carry_node_ports(spec: &mut serde_json::Map<String, Value>, old_spec: &Value)
     }
 }
 
-fn drop_type_dependent(spec: &mut serde_json::Map<String, Value>, old_spec: &Value, old_kind: &str, kind: &str) {
+fn drop_type_dependent(
+    spec: &mut serde_json::Map<String, Value>,
+    old_spec: &Value,
+    old_kind: &str,
+    kind: &str,
+) {
     let same = |spec: &serde_json::Map<String, Value>, member: &str| spec.get(member) == old_spec.get(member);
     if kind == "ExternalName" && same(spec, "clusterIP") {
-        for member in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        for member in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
             spec.remove(member);
         }
     }
     if needs_node_ports(old_kind) && !needs_node_ports(kind) {
-        let before: Vec<&Value> = items(old_spec, "ports").iter().filter_map(|port| port.get("nodePort")).collect();
+        let before: Vec<&Value> =
+            items(old_spec, "ports").iter().filter_map(|port| port.get("nodePort")).collect();
         for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
             if port.get("nodePort").is_some_and(|number| before.contains(&number))
                 && let Some(port) = port.as_object_mut()
@@ -175,18 +201,34 @@ fn validate(service: &Value, old: Option<&Value>) -> Vec<FieldError> {
     }
     match kind {
         "LoadBalancer" if headless => {
-            errors.push(FieldError::invalid("spec.clusterIPs[0]", &"None".into(), "may not be set to 'None' for LoadBalancer services"));
+            errors.push(FieldError::invalid(
+                "spec.clusterIPs[0]",
+                &"None".into(),
+                "may not be set to 'None' for LoadBalancer services",
+            ));
         }
         "NodePort" if headless => {
-            errors.push(FieldError::invalid("spec.clusterIPs[0]", &"None".into(), "may not be set to 'None' for NodePort services"));
+            errors.push(FieldError::invalid(
+                "spec.clusterIPs[0]",
+                &"None".into(),
+                "may not be set to 'None' for NodePort services",
+            ));
         }
         "ExternalName" => validate_external_name(spec, &mut errors),
         _ => {}
     }
     validate_ports(spec, kind, headless, &mut errors);
     for (key, value) in spec.get("selector").and_then(Value::as_object).into_iter().flatten() {
-        errors.extend(names::qualified_name(key).into_iter().map(|problem| FieldError::invalid("spec.selector", &key.clone().into(), problem)));
-        errors.extend(names::label_value(value.as_str().unwrap_or("")).into_iter().map(|problem| FieldError::invalid("spec.selector", value, problem)));
+        errors.extend(
+            names::qualified_name(key)
+                .into_iter()
+                .map(|problem| FieldError::invalid("spec.selector", &key.clone().into(), problem)),
+        );
+        errors.extend(
+            names::label_value(value.as_str().unwrap_or(""))
+                .into_iter()
+                .map(|problem| FieldError::invalid("spec.selector", value, problem)),
+        );
     }
     validate_affinity(spec, &mut errors);
     validate_cluster_ips(spec, kind, &mut errors);
@@ -194,7 +236,11 @@ fn validate(service: &Value, old: Option<&Value>) -> Vec<FieldError> {
         super::shared::check_ip(ip.as_str().unwrap_or(""), format!("spec.externalIPs[{i}]"), &mut errors);
     }
     if !["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"].contains(&kind) {
-        errors.push(FieldError::not_supported("spec.type", &kind.into(), &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]));
+        errors.push(FieldError::not_supported(
+            "spec.type",
+            &kind.into(),
+            &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
+        ));
     }
     validate_load_balancer(spec, kind, &mut errors);
     validate_traffic_policies(spec, kind, &mut errors);
@@ -212,7 +258,11 @@ fn validate_external_name(spec: &Value, errors: &mut Vec<FieldError>) {
     if name.is_empty() {
         errors.push(FieldError::required("spec.externalName", ""));
     } else {
-        errors.extend(names::dns1123_subdomain(name).into_iter().map(|problem| FieldError::invalid("spec.externalName", &name.into(), problem)));
+        errors.extend(
+            names::dns1123_subdomain(name)
+                .into_iter()
+                .map(|problem| FieldError::invalid("spec.externalName", &name.into(), problem)),
+        );
     }
 }
 
@@ -225,7 +275,11 @@ fn validate_ports(spec: &Value, kind: &str, headless: bool, errors: &mut Vec<Fie
         if name.is_empty() && ports.len() > 1 {
             errors.push(FieldError::required(format!("{path}.name"), ""));
         } else if !name.is_empty() {
-            errors.extend(names::dns1123_label(name).into_iter().map(|problem| FieldError::invalid(format!("{path}.name"), &name.into(), problem)));
+            errors.extend(
+                names::dns1123_label(name)
+                    .into_iter()
+                    .map(|problem| FieldError::invalid(format!("{path}.name"), &name.into(), problem)),
+            );
             if seen.contains(&name) {
                 errors.push(FieldError::duplicate(format!("{path}.name"), &name.into()));
             }
@@ -238,14 +292,23 @@ fn validate_ports(spec: &Value, kind: &str, headless: bool, errors: &mut Vec<Fie
         } else {
             check_one_of(port, "protocol", &format!("{path}.protocol"), &["SCTP", "TCP", "UDP"], errors);
         }
-        check_port_or_name(port.get("targetPort").unwrap_or(&json!(0)), &format!("{path}.targetPort"), errors);
+        check_port_or_name(
+            port.get("targetPort").unwrap_or(&json!(0)),
+            &format!("{path}.targetPort"),
+            errors,
+        );
         if kind == "ClusterIP" && port.get("nodePort").and_then(Value::as_i64).unwrap_or(0) != 0 {
-            errors.push(FieldError::forbidden(format!("{path}.nodePort"), "may not be used when `type` is 'ClusterIP'"));
+            errors.push(FieldError::forbidden(
+                format!("{path}.nodePort"),
+                "may not be used when `type` is 'ClusterIP'",
+            ));
         }
         let _ = headless;
     }
     for (i, port) in ports.iter().enumerate() {
-        let same = |other: &&Value| other.get("port") == port.get("port") && text(other, "protocol") == text(port, "protocol");
+        let same = |other: &&Value| {
+            other.get("port") == port.get("port") && text(other, "protocol") == text(port, "protocol")
+        };
         if ports[..i].iter().any(|other| same(&other)) {
             // Upstream prints the internal struct of protocol and port alone.
             errors.push(FieldError {
@@ -286,7 +349,11 @@ fn validate_cluster_ips(spec: &Value, kind: &str, errors: &mut Vec<FieldError>) 
     if let Some(first) = ips.first().and_then(Value::as_str)
         && first != ip
     {
-        errors.push(FieldError::invalid("spec.clusterIPs", &json!(ips), "first value must match `clusterIP`"));
+        errors.push(FieldError::invalid(
+            "spec.clusterIPs",
+            &json!(ips),
+            "first value must match `clusterIP`",
+        ));
     }
     for (i, ip) in ips.iter().enumerate() {
         let ip = ip.as_str().unwrap_or("");
@@ -299,12 +366,17 @@ fn validate_cluster_ips(spec: &Value, kind: &str, errors: &mut Vec<FieldError>) 
 fn validate_load_balancer(spec: &Value, kind: &str, errors: &mut Vec<FieldError>) {
     let ranges = items(spec, "loadBalancerSourceRanges");
     if !ranges.is_empty() && kind != "LoadBalancer" {
-        errors.push(FieldError::forbidden("spec.LoadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'"));
+        errors.push(FieldError::forbidden(
+            "spec.LoadBalancerSourceRanges",
+            "may only be used when `type` is 'LoadBalancer'",
+        ));
     }
     for (i, range) in ranges.iter().enumerate() {
         let range = range.as_str().unwrap_or("").trim();
         let valid = range.split_once('/').is_some_and(|(ip, bits)| {
-            ip.parse::<std::net::IpAddr>().is_ok_and(|ip| bits.parse::<u8>().is_ok_and(|bits| bits <= if ip.is_ipv4() { 32 } else { 128 }))
+            ip.parse::<std::net::IpAddr>().is_ok_and(|ip| {
+                bits.parse::<u8>().is_ok_and(|bits| bits <= if ip.is_ipv4() { 32 } else { 128 })
+            })
         });
         if !valid {
             errors.push(FieldError::invalid(
@@ -315,14 +387,24 @@ fn validate_load_balancer(spec: &Value, kind: &str, errors: &mut Vec<FieldError>
         }
     }
     if spec.get("allocateLoadBalancerNodePorts").is_some() && kind != "LoadBalancer" {
-        errors.push(FieldError::forbidden("spec.allocateLoadBalancerNodePorts", "may only be used when `type` is 'LoadBalancer'"));
+        errors.push(FieldError::forbidden(
+            "spec.allocateLoadBalancerNodePorts",
+            "may only be used when `type` is 'LoadBalancer'",
+        ));
     }
     let class = text(spec, "loadBalancerClass");
     if !class.is_empty() {
         if kind != "LoadBalancer" {
-            errors.push(FieldError::forbidden("spec.loadBalancerClass", "may only be used when `type` is 'LoadBalancer'"));
+            errors.push(FieldError::forbidden(
+                "spec.loadBalancerClass",
+                "may only be used when `type` is 'LoadBalancer'",
+            ));
         }
-        errors.extend(names::qualified_name(class).into_iter().map(|problem| FieldError::invalid("spec.loadBalancerClass", &class.into(), problem)));
+        errors.extend(
+            names::qualified_name(class)
+                .into_iter()
+                .map(|problem| FieldError::invalid("spec.loadBalancerClass", &class.into(), problem)),
+        );
     }
 }
 
@@ -337,14 +419,24 @@ fn validate_traffic_policies(spec: &Value, kind: &str, errors: &mut Vec<FieldErr
                 "may only be set for externally-accessible services",
             ));
         } else {
-            check_one_of(spec, "externalTrafficPolicy", "spec.externalTrafficPolicy", &["Cluster", "Local"], errors);
+            check_one_of(
+                spec,
+                "externalTrafficPolicy",
+                "spec.externalTrafficPolicy",
+                &["Cluster", "Local"],
+                errors,
+            );
         }
     }
     check_one_of(spec, "internalTrafficPolicy", "spec.internalTrafficPolicy", &["Cluster", "Local"], errors);
     let distribution = text(spec, "trafficDistribution");
     let known = ["PreferClose", "PreferSameZone", "PreferSameNode"];
     if !distribution.is_empty() && !known.contains(&distribution) {
-        errors.push(FieldError::not_supported_in_order("spec.trafficDistribution", &distribution.into(), &known));
+        errors.push(FieldError::not_supported_in_order(
+            "spec.trafficDistribution",
+            &distribution.into(),
+            &known,
+        ));
     }
     let health_port = spec.get("healthCheckNodePort").and_then(Value::as_i64).unwrap_or(0);
     if health_port != 0 && !(kind == "LoadBalancer" && external == "Local") {
@@ -360,7 +452,11 @@ fn validate_change(spec: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let has_ip = |spec: &Value| text(spec, "type") != "ExternalName";
     let (before, after) = (text(old, "clusterIP"), text(spec, "clusterIP"));
     if has_ip(spec) && has_ip(old) && !before.is_empty() && before != after {
-        errors.push(FieldError::invalid("spec.clusterIPs[0]", &json!(items(spec, "clusterIPs")), "may not change once set"));
+        errors.push(FieldError::invalid(
+            "spec.clusterIPs[0]",
+            &json!(items(spec, "clusterIPs")),
+            "may not change once set",
+        ));
     }
     if text(spec, "type") == "LoadBalancer"
         && text(old, "type") == "LoadBalancer"
@@ -372,5 +468,9 @@ fn validate_change(spec: &Value, old: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn validate_status(service: &Value, _: &Value) -> Vec<FieldError> {
-    super::networking::load_balancer_errors(at(service, &["status", "loadBalancer"]), "status.loadBalancer", true)
+    super::networking::load_balancer_errors(
+        at(service, &["status", "loadBalancer"]),
+        "status.loadBalancer",
+        true,
+    )
 }

@@ -99,7 +99,13 @@ pub(crate) fn check_not_negative(object: &Value, member: &str, path: &str, error
 }
 
 /// Errors of a member that must be one of `allowed`, printed sorted. A missing one is fine.
-pub(crate) fn check_one_of(object: &Value, member: &str, path: &str, allowed: &[&str], errors: &mut Vec<FieldError>) {
+pub(crate) fn check_one_of(
+    object: &Value,
+    member: &str,
+    path: &str,
+    allowed: &[&str],
+    errors: &mut Vec<FieldError>,
+) {
     let value = text(object, member);
     if !value.is_empty() && !allowed.contains(&value) {
         errors.push(FieldError::not_supported(path, &value.into(), allowed));
@@ -143,7 +149,9 @@ pub(crate) fn check_label_selector(value: &Value, path: &str, errors: &mut Vec<F
 
 /// Does a `metav1.LabelSelector` select a template's labels?
 pub(crate) fn selector_matches_template(spec: &Value) -> bool {
-    let Some(selector) = spec.get("selector").and_then(selector::LabelSelector::from_json) else { return false };
+    let Some(selector) = spec.get("selector").and_then(selector::LabelSelector::from_json) else {
+        return false;
+    };
     let labels = at(spec, &["template", "metadata", "labels"]);
     selector.matches(|key| labels.get(key).and_then(Value::as_str))
 }

@@ -12,7 +12,11 @@ use crate::dispatch::{Answer, Context};
 use crate::negotiate;
 
 /// Creates an object.
-pub(super) async fn create(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> Result<Answer, Status> {
+pub(super) async fn create(
+    context: &Context<'_>,
+    resource: &Arc<Resource>,
+    raw: Bytes,
+) -> Result<Answer, Status> {
     let options = options::write_options(context, "CreateOptions")?;
     read::check_form(context, resource)?;
     let media = negotiate::body_media(context.headers)?;
@@ -27,11 +31,17 @@ pub(super) async fn create(context: &Context<'_>, resource: &Arc<Resource>, raw:
 }
 
 /// The namespace in the body must be the one in the path.
-pub(super) fn check_namespace(context: &Context, resource: &Resource, value: &serde_json::Value) -> Result<(), Status> {
+pub(super) fn check_namespace(
+    context: &Context,
+    resource: &Resource,
+    value: &serde_json::Value,
+) -> Result<(), Status> {
     let (Some(namespace), true) = (context.info.scope(), resource.namespaced) else { return Ok(()) };
     let given = object::namespace(value);
     if !given.is_empty() && given != namespace {
-        return Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
     Ok(())
 }

@@ -8,12 +8,16 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{object_answer, options, served};
+use super::{item, object_answer, options, served};
 use crate::dispatch::{Answer, Context};
 use crate::negotiate::Form;
 
 /// Deletes one object.
-pub(super) async fn delete(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> Result<Answer, Status> {
+pub(super) async fn delete(
+    context: &Context<'_>,
+    resource: &Arc<Resource>,
+    raw: Bytes,
+) -> Result<Answer, Status> {
     let (options, dry_run) = options::delete_options(context, &raw)?;
     let call = Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run };
     let deleted = context.server.registry().delete(&call, &context.info.name, &options).await?;
@@ -28,18 +32,30 @@ pub(super) async fn delete(context: &Context<'_>, resource: &Arc<Resource>, raw:
 }
 
 /// Deletes every object of a scope that the selectors choose.
-pub(super) async fn delete_collection(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> Result<Answer, Status> {
+pub(super) async fn delete_collection(
+    context: &Context<'_>,
+    resource: &Arc<Resource>,
+    raw: Bytes,
+) -> Result<Answer, Status> {
     let (delete_options, dry_run) = options::delete_options(context, &raw)?;
     let selectors = options::selectors(context, resource)?;
     let call = Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run };
-    let (revision, left) = context.server.registry().delete_collection(&call, &selectors, &delete_options).await?;
+    let (revision, left) =
+        context.server.registry().delete_collection(&call, &selectors, &delete_options).await?;
     let metadata = json!({"resourceVersion": revision.to_string()});
     let parse = |bytes: &Bytes| served(resource, serde_json::from_slice(bytes).unwrap_or_default());
     if context.accepted.form == Form::Table {
-        let rows = left.iter().map(|bytes| crate::table::row(resource, &parse(bytes), crate::table::Include::default())).collect();
-        return Ok(Answer::value(StatusCode::OK, context.accepted, &crate::table::table(resource, rows, &revision.to_string(), true)));
+        let rows = left
+            .iter()
+            .map(|bytes| crate::table::row(resource, &parse(bytes), crate::table::Include::default()))
+            .collect();
+        return Ok(Answer::value(
+            StatusCode::OK,
+            context.accepted,
+            &crate::table::table(resource, rows, &revision.to_string(), true),
+        ));
     }
-    let items: Vec<Value> = left.iter().map(parse).collect();
+    let items: Vec<Value> = left.iter().map(|bytes| item(resource, parse(bytes))).collect();
     let list = json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata, "items": items});
     Ok(Answer::value(StatusCode::OK, context.accepted, &list))
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{Call, Listing, Page, Resource};
+use apiserver_watchcache::Object;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{options, read, served, served_bytes};
+use super::{item, item_bytes, options, read, served, served_bytes};
 use crate::body;
 use crate::dispatch::{Answer, Context};
 use crate::limits;
@@ -30,25 +31,44 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
     let include = if context.accepted.form == Form::Table { include? } else { table::Include::default() };
     let selectors = options::selectors(context, resource)?;
     let page = page(context, resource)?;
-    let call = Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
+    let call =
+        Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
     let listing = context.server.registry().list(&call, &selectors, &page).await?;
     let revision = page.from.as_ref().map_or(listing.revision, |(_, revision)| *revision);
-    let metadata = metadata(resource, &listing, revision);
+    let mut metadata = metadata(resource, &listing, revision);
     match (context.accepted.form, context.accepted.media) {
         (Form::Table, _) => {
-            let rows = listing.objects.iter().map(|object| table::row(resource, &served(resource, object.parse()), include)).collect();
+            let rows = listing
+                .objects
+                .iter()
+                .map(|object| table::row(resource, &served(resource, object.parse()), include))
+                .collect();
             let mut table = table::table(resource, rows, &revision.to_string(), true);
+            if let Some(Value::String(token)) = metadata.get("continue")
+                && token.is_empty()
+                && let Some(map) = metadata.as_object_mut()
+            {
+                map.remove("continue");
+            }
             table["metadata"] = metadata;
             Ok(Answer::value(StatusCode::OK, context.accepted, &table))
         }
         (Form::PartialList, _) => {
-            let items: Vec<Value> = listing.objects.iter().map(|object| table::partial(&served(resource, object.parse()))).collect();
+            let items: Vec<Value> = listing
+                .objects
+                .iter()
+                .map(|object| table::partial(&served(resource, object.parse())))
+                .collect();
             let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
             Ok(Answer::value(StatusCode::OK, context.accepted, &list))
         }
         (_, Media::Json) if !context.accepted.pretty => Ok(stream(context, resource, listing, &metadata)),
         _ => {
-            let items: Vec<Value> = listing.objects.iter().map(|object| served(resource, object.parse())).collect();
+            let items: Vec<Value> = listing
+                .objects
+                .iter()
+                .map(|object| item(resource, served(resource, object.parse())))
+                .collect();
             let list = json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata, "items": items});
             Ok(Answer::value(StatusCode::OK, context.accepted, &list))
         }
@@ -57,6 +77,10 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
 
 fn metadata(resource: &Resource, listing: &Listing, revision: u64) -> Value {
     let mut metadata = json!({"resourceVersion": revision.to_string()});
+    if resource.is_custom() {
+        // Unstructured lists print an empty token.
+        metadata["continue"] = "".into();
+    }
     if let Some(next) = &listing.next {
         let start = next.get(resource.prefix.len()..).unwrap_or("");
         let token = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start}).to_string();
@@ -83,10 +107,10 @@ fn stream(context: &Context, resource: &Arc<Resource>, listing: Listing, metadat
             if i > 0 {
                 buffer.put_u8(b',');
             }
-            buffer.put_slice(&served_bytes(resource, object));
+            put_item(&mut buffer, resource, object);
         }
         buffer.put_slice(b"]}\n");
-        return crate::table::compressed(context, Answer::json(StatusCode::OK, buffer.freeze()));
+        return table::compressed(context, StatusCode::OK, buffer.freeze());
     }
     let resource = resource.clone();
     let mut objects = listing.objects.into_iter();
@@ -101,7 +125,7 @@ fn stream(context: &Context, resource: &Arc<Resource>, listing: Listing, metadat
                 buffer.put_u8(b',');
             }
             first = false;
-            buffer.put_slice(&served_bytes(&resource, &object));
+            put_item(&mut buffer, &resource, &object);
             if buffer.len() >= limits::LIST_CHUNK_BYTES {
                 state = Some((String::new(), false));
                 return Some(buffer.freeze());
@@ -118,22 +142,35 @@ fn stream(context: &Context, resource: &Arc<Resource>, listing: Listing, metadat
     answer
 }
 
+fn put_item(buffer: &mut BytesMut, resource: &Resource, object: &Object) {
+    let (head, rest) = item_bytes(resource, served_bytes(resource, object));
+    buffer.extend(head);
+    buffer.put_slice(&rest);
+}
+
 /// Which page of which state is asked for.
 fn page(context: &Context, resource: &Resource) -> Result<Page, Status> {
     let query = context.query;
-    let (version, matching, token) = (query.text("resourceVersion"), query.text("resourceVersionMatch"), query.text("continue"));
+    let (version, matching, token) =
+        (query.text("resourceVersion"), query.text("resourceVersionMatch"), query.text("continue"));
     check_match(version, matching, token)?;
-    let mut page = Page { limit: query.text("limit").parse::<i64>().unwrap_or(0).max(0) as usize, ..Page::default() };
+    let mut page =
+        Page { limit: query.text("limit").parse::<i64>().unwrap_or(0).max(0) as usize, ..Page::default() };
     if !token.is_empty() {
         if !version.is_empty() && version != "0" {
-            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+            return Err(Status::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
         }
         page.from = Some(read_token(token, resource)?);
         return Ok(page);
     }
     if !version.is_empty() {
-        let revision = read::parse_version(version)
-            .map_err(|why| Status::bad_request(format!("invalid resource version: resourceVersion: Invalid value: {version:?}: {why}")))?;
+        let revision = read::parse_version(version).map_err(|why| {
+            Status::bad_request(format!(
+                "invalid resource version: resourceVersion: Invalid value: {version:?}: {why}"
+            ))
+        })?;
         match matching {
             "Exact" => page.exact = Some(revision),
             _ if page.limit > 0 && matching.is_empty() && revision > 0 => page.exact = Some(revision),
@@ -147,16 +184,29 @@ fn check_match(version: &str, matching: &str, token: &str) -> Result<(), Status>
     let mut errors = Vec::new();
     if !matching.is_empty() {
         if version.is_empty() && token.is_empty() {
-            errors.push(FieldError::forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+            errors.push(FieldError::forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
         }
         if !token.is_empty() {
-            errors.push(FieldError::forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"));
+            errors.push(FieldError::forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden when continue is provided",
+            ));
         }
         if !["Exact", "NotOlderThan"].contains(&matching) {
-            errors.push(FieldError::not_supported_in_order("resourceVersionMatch", &matching.into(), &["Exact", "NotOlderThan", ""]));
+            errors.push(FieldError::not_supported_in_order(
+                "resourceVersionMatch",
+                &matching.into(),
+                &["Exact", "NotOlderThan", ""],
+            ));
         }
         if matching == "Exact" && version == "0" {
-            errors.push(FieldError::forbidden("resourceVersionMatch", "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+            errors.push(FieldError::forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ));
         }
     }
     if errors.is_empty() {
@@ -166,9 +216,12 @@ fn check_match(version: &str, matching: &str, token: &str) -> Result<(), Status>
 }
 
 fn read_token(token: &str, resource: &Resource) -> Result<(String, u64), Status> {
-    let refuse = |why: String| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let refuse = |why: String| {
+        Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+    };
     let raw = unbase64_url(token).ok_or_else(|| refuse("illegal base64 data".to_owned()))?;
-    let value: Value = serde_json::from_slice(&raw).map_err(|error| refuse(super::json_error(&raw, &error)))?;
+    let value: Value =
+        serde_json::from_slice(&raw).map_err(|error| refuse(super::json_error(&raw, &error)))?;
     if value["v"] != "meta.k8s.io/v1" {
         return Err(refuse(format!("server does not recognize this encoded version {}", value["v"])));
     }
@@ -185,7 +238,8 @@ const URL_ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrst
 fn base64_url(bytes: &[u8]) -> String {
     let mut out = String::new();
     for chunk in bytes.chunks(3) {
-        let block = chunk.iter().enumerate().fold(0u32, |block, (i, byte)| block | u32::from(*byte) << (16 - 8 * i));
+        let block =
+            chunk.iter().enumerate().fold(0u32, |block, (i, byte)| block | u32::from(*byte) << (16 - 8 * i));
         for i in 0..=chunk.len() {
             out.push(char::from(URL_ALPHABET[(block >> (18 - 6 * i) & 63) as usize]));
         }

@@ -73,11 +73,14 @@ async fn route(
     if !known || !resource.has_verb(&info.verb) {
         return Err(method_not_allowed());
     }
-    if let Some(answer) = reviews::answer(&context, resource, &body_of_review(resource)) {
-        return answer(context, collect(body).await?).await;
+    if let Some(handler) = reviews::answer(&context, resource) {
+        return handler(context, collect(body).await?).await;
+    }
+    if resource.kind == "Binding" && resource.group.is_empty() {
+        return subresources::bind_from_collection(&context, &collect(body).await?).await;
     }
     match info.verb.as_str() {
-        "get" => read::get(&context, resource),
+        "get" => read::get(&context, resource).await,
         "list" => lists::list(&context, resource).await,
         "watch" => watch::watch(&context, resource).await,
         "create" => create::create(&context, resource, collect(body).await?).await,
@@ -89,23 +92,29 @@ async fn route(
     }
 }
 
-fn body_of_review(resource: &Resource) -> String {
-    resource.kind.clone()
-}
-
 /// The stored bytes of an object as the client of this version and form sees them.
-pub(crate) fn object_answer(context: &Context, resource: &Resource, status: StatusCode, bytes: Bytes) -> Answer {
+pub(crate) fn object_answer(
+    context: &Context,
+    resource: &Resource,
+    status: StatusCode,
+    bytes: Bytes,
+) -> Answer {
     let accepted = context.accepted;
     let same_version = resource.api_version() == resource.stored_api_version && !resource.is_custom();
     if accepted.media == Media::Json && accepted.form == Form::Object && !accepted.pretty && same_version {
-        return Answer::json(status, bytes);
+        return table::compressed(context, status, bytes);
     }
     let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     value_answer(context, resource, status, value)
 }
 
 /// As [`object_answer`], from a parsed object.
-pub(crate) fn value_answer(context: &Context, resource: &Resource, status: StatusCode, value: Value) -> Answer {
+pub(crate) fn value_answer(
+    context: &Context,
+    resource: &Resource,
+    status: StatusCode,
+    value: Value,
+) -> Answer {
     let value = served(resource, value);
     match context.accepted.form {
         Form::Object | Form::PartialList => Answer::value(status, context.accepted, &value),
@@ -130,7 +139,27 @@ pub(crate) fn served_bytes(resource: &Resource, object: &Object) -> Bytes {
     if resource.api_version() == resource.stored_api_version {
         return object.bytes().clone();
     }
-    Bytes::from(served(resource, object.parse()).to_string())
+    apiserver_registry::document(&served(resource, object.parse())).bytes
+}
+
+/// An object as an item of a list: built-in kinds leave `apiVersion` and `kind` to the list.
+pub(crate) fn item_bytes(resource: &Resource, bytes: Bytes) -> (Option<u8>, Bytes) {
+    if resource.is_custom() {
+        return (None, bytes);
+    }
+    let head = format!("{{\"apiVersion\":\"{}\",\"kind\":\"{}\",", resource.api_version(), resource.kind);
+    if bytes.starts_with(head.as_bytes()) { (Some(b'{'), bytes.slice(head.len()..)) } else { (None, bytes) }
+}
+
+/// As [`item_bytes`], of a tree.
+pub(crate) fn item(resource: &Resource, mut value: Value) -> Value {
+    if !resource.is_custom()
+        && let Some(map) = value.as_object_mut()
+    {
+        map.remove("apiVersion");
+        map.remove("kind");
+    }
+    value
 }
 
 /// A body's tree, whatever it was written in. `what` names the expected kind in an error.
@@ -145,12 +174,26 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
             Some((end, _)) => format!("{} ...", &text[..end]),
             None => text.into_owned(),
         };
-        Status::bad_request(format!("the object provided is unrecognized (must be of type {what}): couldn't get version/kind; json parse error: {why} ({shown})"))
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {what}): couldn't get version/kind; json parse error: {why} ({shown})"
+        ))
     };
     match media {
         BodyMedia::Json => {
-            let value = serde_json::from_slice(raw).map_err(|error| unrecognized(json_error(raw, &error)))?;
+            let value = match serde_json::from_slice(raw) {
+                Ok(value) => value,
+                // Go replaces what is no UTF-8.
+                Err(_) if std::str::from_utf8(raw).is_err() => {
+                    serde_json::from_str(&String::from_utf8_lossy(raw))
+                        .map_err(|error| unrecognized(json_error(raw, &error)))?
+                }
+                Err(error) => return Err(unrecognized(json_error(raw, &error))),
+            };
             Ok(Body { value, raw: Some(raw), strict: Vec::new() })
+        }
+        BodyMedia::Protobuf => {
+            let value = apiserver_schema::from_protobuf(raw).map_err(Status::bad_request)?;
+            Ok(Body { value, raw: None, strict: Vec::new() })
         }
         BodyMedia::Yaml => {
             let (value, strict) = crate::handlers::options::yaml(raw).map_err(unrecognized)?;

@@ -31,14 +31,22 @@ pub(crate) fn write_options(context: &Context, kind: &str) -> Result<WriteOption
         errors.push(FieldError::too_long("fieldManager", MANAGER_BYTES_MAX));
     }
     if given.chars().any(char::is_control) {
-        errors.push(FieldError::invalid("fieldManager", &given.into(), "should only contain printable characters"));
+        errors.push(FieldError::invalid(
+            "fieldManager",
+            &given.into(),
+            "should only contain printable characters",
+        ));
     }
     let validation = match query.text("fieldValidation") {
         "" | "Warn" => FieldValidation::Warn,
         "Ignore" => FieldValidation::Ignore,
         "Strict" => FieldValidation::Strict,
         other => {
-            errors.push(FieldError::not_supported("fieldValidation", &other.into(), &["", "Ignore", "Strict", "Warn"]));
+            errors.push(FieldError::not_supported(
+                "fieldValidation",
+                &other.into(),
+                &["", "Ignore", "Strict", "Warn"],
+            ));
             FieldValidation::Warn
         }
     };
@@ -61,13 +69,25 @@ fn manager(context: &Context, given: &str) -> String {
     if !given.is_empty() {
         return given.to_owned();
     }
-    let agent = context.headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let name: String = agent.split('/').next().unwrap_or("").chars().filter(|c| !c.is_control()).take(MANAGER_BYTES_MAX).collect();
+    let agent =
+        context.headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let name: String = agent
+        .split('/')
+        .next()
+        .unwrap_or("")
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MANAGER_BYTES_MAX)
+        .collect();
     if name.is_empty() { "unknown".to_owned() } else { name }
 }
 
 /// The call of a verb on the request's resource.
-pub(crate) fn call<'a>(context: &'a Context, resource: &'a Arc<Resource>, options: &'a WriteOptions) -> Call<'a> {
+pub(crate) fn call<'a>(
+    context: &'a Context,
+    resource: &'a Arc<Resource>,
+    options: &'a WriteOptions,
+) -> Call<'a> {
     Call {
         resource,
         namespace: context.info.scope(),
@@ -109,21 +129,28 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
         let query = context.query;
         if let Some(grace) = query.get("gracePeriodSeconds") {
             let parsed = grace.parse::<i64>();
-            options.grace_period_seconds =
-                Some(parsed.map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", go_quote(grace))))?);
+            options.grace_period_seconds = Some(parsed.map_err(|_| {
+                Status::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", go_quote(grace)))
+            })?);
         }
         dry = dry_run(query.all("dryRun"), &mut errors);
         let policy = query.text("propagationPolicy").to_owned();
         let orphan = query.get("orphanDependents").map(|value| value != "false");
         options.propagation = propagation(&policy, orphan, &mut errors);
     } else {
-        let value: Value = match serde_json::from_slice(raw) {
+        let value: Value = match if raw.starts_with(apiserver_schema::PROTOBUF_MAGIC) {
+            Ok(apiserver_schema::from_protobuf(raw).map_err(Status::bad_request)?)
+        } else {
+            serde_json::from_slice(raw)
+        } {
             Ok(value) => value,
             Err(error) => match yaml(raw) {
                 Ok((value @ Value::Object(_), _)) => value,
                 _ => {
                     let why = super::json_error(raw, &error);
-                    return Err(Status::bad_request(format!("couldn't get version/kind; json parse error: {why}")));
+                    return Err(Status::bad_request(format!(
+                        "couldn't get version/kind; json parse error: {why}"
+                    )));
                 }
             },
         };
@@ -135,14 +162,18 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
             )));
         }
         options.grace_period_seconds = value.get("gracePeriodSeconds").and_then(Value::as_i64);
-        let values = value.get("dryRun").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let values =
+            value.get("dryRun").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         let from_query = context.query.all("dryRun");
         dry |= dry_run(values.chain(from_query), &mut errors);
-        let precondition = |name: &str| value.pointer(&format!("/preconditions/{name}")).and_then(Value::as_str).map(str::to_owned);
+        let precondition = |name: &str| {
+            value.pointer(&format!("/preconditions/{name}")).and_then(Value::as_str).map(str::to_owned)
+        };
         options.uid = precondition("uid");
         options.resource_version = precondition("resourceVersion");
         let policy = value.get("propagationPolicy").and_then(Value::as_str).unwrap_or("").to_owned();
-        options.propagation = propagation(&policy, value.get("orphanDependents").and_then(Value::as_bool), &mut errors);
+        options.propagation =
+            propagation(&policy, value.get("orphanDependents").and_then(Value::as_bool), &mut errors);
     }
     if options.grace_period_seconds.is_some_and(|grace| grace < 0) {
         let grace = options.grace_period_seconds.unwrap_or(0);
@@ -150,7 +181,11 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
         options.grace_period_seconds = Some(grace.max(-1));
     }
     if !errors.is_empty() {
-        return Err(Status::invalid(&GroupVersionKind::new("meta.k8s.io", "v1", "DeleteOptions"), "", &errors));
+        return Err(Status::invalid(
+            &GroupVersionKind::new("meta.k8s.io", "v1", "DeleteOptions"),
+            "",
+            &errors,
+        ));
     }
     Ok((options, dry))
 }
@@ -190,8 +225,19 @@ pub(crate) fn yaml(raw: &[u8]) -> Result<(Value, Vec<String>), String> {
             let text = error.to_string();
             if text.contains("duplicate entry") {
                 let line = error.location().map_or(0, |location| location.line());
-                let key = text.split("key \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("").to_owned();
-                return Ok((last_wins(raw), vec![format!("yaml: unmarshal errors:\n  line {}: key {key:?} already set in map", line + 1)]));
+                let key = text
+                    .split("key \"")
+                    .nth(1)
+                    .and_then(|rest| rest.split('"').next())
+                    .unwrap_or("")
+                    .to_owned();
+                return Ok((
+                    last_wins(raw),
+                    vec![format!(
+                        "yaml: unmarshal errors:\n  line {}: key {key:?} already set in map",
+                        line + 1
+                    )],
+                ));
             }
             Err(format!("yaml: {text}"))
         }
@@ -223,7 +269,9 @@ fn to_json(value: serde_yaml_ng::Value, depth: usize) -> Result<Value, String> {
             (_, _, float) => float.and_then(serde_json::Number::from_f64).map_or(Value::Null, Value::Number),
         },
         Yaml::String(text) => text.into(),
-        Yaml::Sequence(list) => Value::Array(list.into_iter().map(|item| to_json(item, depth + 1)).collect::<Result<_, _>>()?),
+        Yaml::Sequence(list) => {
+            Value::Array(list.into_iter().map(|item| to_json(item, depth + 1)).collect::<Result<_, _>>()?)
+        }
         Yaml::Mapping(map) => {
             let mut object = serde_json::Map::new();
             for (key, value) in map {

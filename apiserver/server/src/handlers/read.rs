@@ -11,13 +11,25 @@ use crate::negotiate::Form;
 use crate::table::Include;
 
 /// Answers one object.
-pub(super) fn get(context: &Context, resource: &Arc<Resource>) -> Result<Answer, Status> {
+pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Result<Answer, Status> {
     check_form(context, resource)?;
     let version = context.query.text("resourceVersion");
     if !version.is_empty() {
-        parse_version(version).map_err(|why| Status::new(500, "", format!("resourceVersion: Invalid value: {version:?}: {why}")))?;
+        parse_version(version).map_err(|why| {
+            Status::new(500, "", format!("resourceVersion: Invalid value: {version:?}: {why}"))
+        })?;
     }
-    let call = Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
+    if let Ok(revision) = version.parse::<u64>() {
+        context
+            .server
+            .registry()
+            .cache()
+            .wait_for(revision)
+            .await
+            .map_err(|error| apiserver_registry::cache_error(&error))?;
+    }
+    let call =
+        Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
     let object = context.server.registry().get(&call, &context.info.name)?;
     Ok(object_answer(context, resource, StatusCode::OK, object.bytes().clone()))
 }
@@ -33,7 +45,10 @@ pub(super) fn check_form(context: &Context, resource: &Resource) -> Result<(), S
         Form::PartialList => Err(Status::new(
             406,
             "NotAcceptable",
-            format!("you requested PartialObjectMetadataList, but the requested object is not a list (*{})", go_type(resource, &resource.kind)),
+            format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list (*{})",
+                go_type(resource, &resource.kind)
+            ),
         )),
         Form::Table => Include::parse(context.query.text("includeObject")).map(|_| ()),
         Form::Object | Form::Partial => Ok(()),

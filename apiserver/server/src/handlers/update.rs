@@ -13,7 +13,11 @@ use crate::dispatch::{Answer, Context};
 use crate::negotiate;
 
 /// Replaces an object, or its status.
-pub(super) async fn update(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> Result<Answer, Status> {
+pub(super) async fn update(
+    context: &Context<'_>,
+    resource: &Arc<Resource>,
+    raw: Bytes,
+) -> Result<Answer, Status> {
     let options = options::write_options(context, "UpdateOptions")?;
     read::check_form(context, resource)?;
     let media = negotiate::body_media(context.headers)?;
@@ -24,7 +28,8 @@ pub(super) async fn update(context: &Context<'_>, resource: &Arc<Resource>, raw:
     let call = options::call(context, resource, &options);
     let may_create = resource.strategy.create_on_update && context.info.subresource.is_empty();
     let change = |_: Option<&Value>| Ok(Changed::Object(value.clone()));
-    let (written, created) = context.server.registry().update(&call, &context.info.name, may_create, change).await?;
+    let (written, created) =
+        context.server.registry().update(&call, &context.info.name, may_create, change).await?;
     warnings.extend(written.warnings);
     context.server.after_update(resource, &context.info.name).await;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
@@ -39,7 +44,9 @@ pub(super) fn check_name(context: &Context, resource: &Resource, value: &mut Val
         let metadata = object::metadata_mut(value);
         metadata.insert("name".into(), name.clone().into());
     } else if given != name {
-        return Err(Status::bad_request(format!("the name of the object ({given}) does not match the name on the URL ({name})")));
+        return Err(Status::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
+        )));
     }
     if let (Some(namespace), true) = (context.info.scope(), resource.namespaced) {
         object::metadata_mut(value).entry("namespace").or_insert_with(|| namespace.into());

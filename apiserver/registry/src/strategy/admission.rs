@@ -1,0 +1,108 @@
+//! ValidatingAdmissionPolicies and their bindings: shape only; expressions are not compiled here.
+
+use apiserver_meta::field::FieldError;
+use serde_json::{Value, json};
+
+use super::shared::{at, at_mut, default, default_text, items, items_mut, keep_status, text};
+use super::{PLAIN, Strategy};
+
+pub(super) static POLICY: Strategy = Strategy {
+    default: |policy| {
+        default_match(policy.pointer_mut("/spec/matchConstraints"));
+        if let Some(spec) = at_mut(policy, &["spec"]) {
+            default_text(spec, "failurePolicy", "Fail");
+        }
+    },
+    prepare_update: keep_status,
+    validate_create: validate_policy,
+    validate_update: |policy, _| validate_policy(policy),
+    status: true,
+    generation: true,
+    ..PLAIN
+};
+
+pub(super) static BINDING: Strategy = Strategy {
+    default: |binding| default_match(binding.pointer_mut("/spec/matchResources")),
+    validate_create: validate_binding,
+    validate_update: |binding, _| validate_binding(binding),
+    generation: true,
+    ..PLAIN
+};
+
+fn default_match(constraints: Option<&mut Value>) {
+    let Some(constraints) = constraints else { return };
+    for list in ["resourceRules", "excludeResourceRules"] {
+        for rule in items_mut(constraints, list) {
+            if let Some(rule) = rule.as_object_mut() {
+                default_text(rule, "scope", "*");
+            }
+        }
+    }
+    if let Some(map) = constraints.as_object_mut() {
+        default_text(map, "matchPolicy", "Equivalent");
+        default(map, "namespaceSelector", json!({}));
+        default(map, "objectSelector", json!({}));
+    }
+}
+
+fn validate_policy(policy: &Value) -> Vec<FieldError> {
+    let spec = at(policy, &["spec"]);
+    let mut errors = Vec::new();
+    if items(spec, "validations").is_empty() && items(spec, "auditAnnotations").is_empty() {
+        let why = "validations or auditAnnotations must contain at least one item";
+        errors.push(FieldError::required("spec.validations", why));
+        errors.push(FieldError::required("spec.auditAnnotations", why));
+    }
+    let policy_text = text(spec, "failurePolicy");
+    if !["Fail", "Ignore"].contains(&policy_text) {
+        errors.push(FieldError::not_supported(
+            "spec.failurePolicy",
+            &policy_text.into(),
+            &["Fail", "Ignore"],
+        ));
+    }
+    for (i, validation) in items(spec, "validations").iter().enumerate() {
+        let path = format!("spec.validations[{i}]");
+        if text(validation, "expression").is_empty() {
+            errors.push(FieldError::required(format!("{path}.expression"), "expression is not specified"));
+        }
+        let reason = text(validation, "reason");
+        let known = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+        if !reason.is_empty() && !known.contains(&reason) {
+            errors.push(FieldError::not_supported(format!("{path}.reason"), &reason.into(), &known));
+        }
+    }
+    errors
+}
+
+fn validate_binding(binding: &Value) -> Vec<FieldError> {
+    let spec = at(binding, &["spec"]);
+    let actions = items(spec, "validationActions");
+    let mut errors = Vec::new();
+    if text(spec, "policyName").is_empty() {
+        errors.push(FieldError::required("spec.policyName", ""));
+    }
+    if actions.is_empty() {
+        errors.push(FieldError::required(
+            "spec.validationActions",
+            "at least one validation action is required",
+        ));
+    }
+    for (i, action) in actions.iter().enumerate() {
+        if !["Audit", "Deny", "Warn"].contains(&action.as_str().unwrap_or("")) {
+            errors.push(FieldError::not_supported(
+                format!("spec.validationActions[{i}]"),
+                action,
+                &["Audit", "Deny", "Warn"],
+            ));
+        }
+    }
+    if actions.contains(&json!("Deny")) && actions.contains(&json!("Warn")) {
+        errors.push(FieldError::invalid(
+            "spec.validationActions",
+            &json!(actions),
+            "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)",
+        ));
+    }
+    errors
+}

@@ -1,0 +1,125 @@
+//! What a fresh server holds before anybody writes: system namespaces, bootstrap roles, the `kubernetes` Service.
+//!
+//! Objects that exist are left alone, so a restart writes nothing.
+
+use apiserver_meta::{GroupVersion, GroupVersionKind, Status};
+use apiserver_registry::{Call, Registry, object};
+use serde_json::{Value, json};
+
+use crate::service::ApiServer;
+
+const OBJECTS: &str = include_str!("../data/bootstrap.jsonl");
+
+const NAMESPACES: &[&str] = &["kube-system", "kube-public", "kube-node-lease", "default"];
+
+/// Writes what is missing.
+///
+/// # Errors
+/// When the store refuses.
+pub async fn bootstrap(server: &ApiServer) -> Result<(), Status> {
+    let registry = server.registry();
+    // Namespaces first: others live in them.
+    create_missing(
+        registry,
+        NAMESPACES
+            .iter()
+            .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+            .collect(),
+    )
+    .await?;
+    let mut objects: Vec<Value> = OBJECTS
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_str(line).expect("the table is part of the binary and parsed by a test"))
+        .collect();
+    objects.push(json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {
+            "client-ca-file": server.inner.config.ca_pem,
+            "requestheader-allowed-names": "[]",
+            "requestheader-extra-headers-prefix": "[\"X-Remote-Extra-\"]",
+            "requestheader-group-headers": "[\"X-Remote-Group\"]",
+            "requestheader-username-headers": "[\"X-Remote-User\"]",
+        },
+    }));
+    objects.extend(own_service(server));
+    create_missing(registry, objects).await
+}
+
+/// The `kubernetes` Service of this server, its EndpointSlice and Endpoints.
+fn own_service(server: &ApiServer) -> Vec<Value> {
+    let address = server.inner.config.advertise;
+    let labels = json!({"component": "apiserver", "provider": "kubernetes"});
+    let metadata = |labels: &Value| json!({"name": "kubernetes", "namespace": "default", "labels": labels});
+    let cluster_ip = "10.96.0.1";
+    // Validation refuses loopback endpoints, as upstream's does: a local server shows no endpoint then.
+    let mut objects = vec![json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": metadata(&labels),
+        "spec": {
+            "type": "ClusterIP", "clusterIP": cluster_ip, "clusterIPs": [cluster_ip], "sessionAffinity": "None",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": address.port()}],
+        },
+    })];
+    if !address.ip().is_loopback() {
+        objects.push(json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [address.ip().to_string()], "conditions": {"ready": true}}],
+            "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}],
+        }));
+        objects.push(json!({
+            "apiVersion": "v1", "kind": "Endpoints",
+            "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+            "subsets": [{"addresses": [{"ip": address.ip().to_string()}], "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}]}],
+        }));
+    }
+    objects.push(json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": ["10.96.0.0/16"]},
+    }));
+    objects
+}
+
+/// Creates what does not exist, many at once so that they share the store's syncs.
+async fn create_missing(registry: &Registry, objects: Vec<Value>) -> Result<(), Status> {
+    let creations = objects.into_iter().map(|object| create(registry, object));
+    for outcome in futures::future::join_all(creations).await {
+        match outcome {
+            Err(status) if status.reason == "AlreadyExists" => {}
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
+async fn create(registry: &Registry, mut value: Value) -> Result<(), Status> {
+    let gv = GroupVersion::parse(value["apiVersion"].as_str().unwrap_or(""));
+    let gvk = GroupVersionKind::new(gv.group, gv.version, value["kind"].as_str().unwrap_or(""));
+    let catalogue = registry.catalogue();
+    let Some(resource) = catalogue.by_kind(&gvk) else {
+        return Err(Status::internal(format!("no resource for {gvk}")));
+    };
+    let namespace = object::namespace(&value).to_owned();
+    let namespace = Some(namespace.as_str()).filter(|namespace| !namespace.is_empty());
+    if registry.cache().get(&resource.key(namespace, object::name(&value))).is_some() {
+        return Ok(());
+    }
+    if let Some(schema) = resource.schema() {
+        apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
+            .map_err(|error| Status::internal(format!("bootstrap object: {error}")))?;
+    }
+    let call = Call { resource, namespace, subresource: "", manager: "kube-apiserver", dry_run: false };
+    registry.create(&call, value).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bootstrap_objects_parse() {
+        assert!(OBJECTS.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+    }
+}

@@ -1,0 +1,242 @@
+//! What is served: `/api`, `/apis`, their groups and versions, aggregated discovery, OpenAPI.
+
+use apiserver_meta::Status;
+use apiserver_registry::{Catalogue, Group, Resource};
+use http::header::{ACCEPT, HeaderValue, VARY};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::dispatch::{Answer, Context, method_not_allowed, page_not_found};
+use crate::negotiate;
+
+/// Answers a path that is about no resource.
+pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
+    let path = context.info.path.clone();
+    let catalogue = context.server.registry().catalogue();
+    if let Some(answer) = crate::openapi::answer(context, &catalogue) {
+        return answer;
+    }
+    let parts: Vec<&str> = path.trim_start_matches('/').trim_end_matches('/').split('/').collect();
+    let known = match parts.as_slice() {
+        [""] => true,
+        ["api"] | ["apis"] => true,
+        ["api", version] => !catalogue.resources("", version).is_empty(),
+        ["apis", group] => catalogue.group(group).is_some() && !group.is_empty(),
+        ["apis", group, version] => !catalogue.resources(group, version).is_empty(),
+        _ => false,
+    };
+    if path.starts_with("//") || !known {
+        return Err(match parts.as_slice() {
+            ["api", _] => crate::dispatch::not_found_here(),
+            ["apis", group, _]
+                if catalogue.group(group).is_some_and(|found| !is_custom(&catalogue, found)) =>
+            {
+                crate::dispatch::not_found_here()
+            }
+            _ => page_not_found(),
+        });
+    }
+    // Upstream answers any method on the group list, and refuses the others.
+    if *context.method != Method::GET && parts.as_slice() != ["apis"] {
+        return Err(method_not_allowed());
+    }
+    if matches!(parts.as_slice(), ["api"] | ["apis"])
+        && let Some(answer) = aggregated(context, &catalogue, parts[0] == "api")
+    {
+        return Ok(answer);
+    }
+    context.accepted = negotiate::accept(context.headers, context.accepted.pretty, false, false)?;
+    let value = match parts.as_slice() {
+        [""] => paths(&catalogue),
+        ["api"] => json!({
+            "kind": "APIVersions",
+            "versions": ["v1"],
+            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": context.server.inner.config.advertise.to_string()}],
+        }),
+        ["apis"] => json!({
+            "kind": "APIGroupList",
+            "apiVersion": "v1",
+            "groups": catalogue.groups().iter().filter(|group| !group.name.is_empty()).map(group_json).collect::<Vec<_>>(),
+        }),
+        ["apis", group] => {
+            let mut value = catalogue.group(group).map(group_json).unwrap_or_default();
+            value["kind"] = "APIGroup".into();
+            value["apiVersion"] = "v1".into();
+            value
+        }
+        ["api", version] => resource_list(&catalogue, "", version),
+        [_, group, version] => resource_list(&catalogue, group, version),
+        _ => Value::Null,
+    };
+    Ok(Answer::value(StatusCode::OK, context.accepted, &value))
+}
+
+fn is_custom(catalogue: &Catalogue, group: &Group) -> bool {
+    group
+        .versions
+        .iter()
+        .flat_map(|version| catalogue.resources(&group.name, version))
+        .any(|row| row.is_custom())
+}
+
+fn paths(catalogue: &Catalogue) -> Value {
+    let mut paths =
+        vec!["/.well-known/openid-configuration".to_owned(), "/api".into(), "/api/v1".into(), "/apis".into()];
+    for group in catalogue.groups().iter().filter(|group| !group.name.is_empty()) {
+        paths.push(format!("/apis/{}", group.name));
+        paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{version}", group.name)));
+    }
+    paths.extend(
+        ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]
+            .map(str::to_owned),
+    );
+    json!({"paths": paths})
+}
+
+fn group_json(group: &Group) -> Value {
+    let version =
+        |version: &String| json!({"groupVersion": format!("{}/{version}", group.name), "version": version});
+    json!({
+        "name": group.name,
+        "versions": group.versions.iter().map(version).collect::<Vec<_>>(),
+        "preferredVersion": group.versions.first().map(version),
+    })
+}
+
+fn resource_list(catalogue: &Catalogue, group: &str, version: &str) -> Value {
+    let mut resources = Vec::new();
+    for row in catalogue.resources(group, version) {
+        let mut entry = json!({
+            "name": row.name, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind, "verbs": row.verbs,
+        });
+        if !row.short_names.is_empty() {
+            entry["shortNames"] = json!(row.short_names);
+        }
+        if !row.categories.is_empty() {
+            entry["categories"] = json!(row.categories);
+        }
+        if row.has_verb("list") && row.name != "componentstatuses" {
+            entry["storageVersionHash"] = storage_hash(row).into();
+        }
+        resources.push(entry);
+        for subresource in &row.subresources {
+            let mut entry = json!({
+                "name": format!("{}/{}", row.name, subresource.name), "singularName": "", "namespaced": row.namespaced,
+                "kind": subresource.kind, "verbs": subresource.verbs,
+            });
+            if !subresource.group.is_empty() {
+                entry["group"] = subresource.group.clone().into();
+            }
+            if !subresource.version.is_empty() {
+                entry["version"] = subresource.version.clone().into();
+            }
+            resources.push(entry);
+        }
+    }
+    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let mut list = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": resources});
+    if !group.is_empty() {
+        list["apiVersion"] = "v1".into();
+    }
+    list
+}
+
+/// A stable hash of where objects are stored, as `storageVersionHash` is.
+fn storage_hash(row: &Resource) -> String {
+    use base64::Engine;
+    let digest = ring::digest::digest(
+        &ring::digest::SHA256,
+        format!("{}/{}", row.stored_api_version, row.kind).as_bytes(),
+    );
+    base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
+}
+
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// Aggregated discovery, where the client asks for it first.
+fn aggregated(context: &Context, catalogue: &Catalogue, core: bool) -> Option<Answer> {
+    let header = context.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let first_plain = header
+        .split(',')
+        .position(|entry| !entry.contains("as=") && (entry.contains("json") || entry.contains('*')));
+    let wanted = |version: &str| {
+        header.split(',').position(|entry| {
+            entry.contains("as=APIGroupDiscoveryList")
+                && entry.contains(&format!("v={version}"))
+                && entry.contains("g=apidiscovery.k8s.io")
+                && entry.contains("json")
+        })
+    };
+    let version = match (wanted("v2"), wanted("v2beta1")) {
+        (Some(at), _) if first_plain.is_none_or(|plain| at < plain) => "v2",
+        (None, Some(at)) if first_plain.is_none_or(|plain| at < plain) => "v2beta1",
+        _ => return None,
+    };
+    let items: Vec<Value> = catalogue
+        .groups()
+        .iter()
+        .filter(|group| group.name.is_empty() == core)
+        .map(|group| {
+            let versions: Vec<Value> = group
+                .versions
+                .iter()
+                .map(|version| {
+                    let resources: Vec<Value> = catalogue
+                        .resources(&group.name, version)
+                        .iter()
+                        .map(|row| discovered(row, &group.name, version))
+                        .collect();
+                    json!({"version": version, "resources": resources, "freshness": "Current"})
+                })
+                .collect();
+            let metadata = if group.name.is_empty() {
+                json!({"creationTimestamp": null})
+            } else {
+                json!({"name": group.name, "creationTimestamp": null})
+            };
+            json!({"metadata": metadata, "versions": versions})
+        })
+        .collect();
+    let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {}, "items": items});
+    let mut answer = Answer::json(StatusCode::OK, list.to_string() + "\n");
+    answer.content_type = HeaderValue::from_str(&AGGREGATED.replace("v=v2", &format!("v={version}")))
+        .unwrap_or(HeaderValue::from_static(AGGREGATED));
+    answer.headers.push((VARY, HeaderValue::from_static("Accept")));
+    Some(answer)
+}
+
+fn discovered(row: &Resource, _group: &str, _version: &str) -> Value {
+    let kind =
+        |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    // Built-in kinds leave group and version out where they are the list's own; custom ones print them.
+    let own =
+        if row.is_custom() { kind(&row.group, &row.version, &row.kind) } else { kind("", "", &row.kind) };
+    let mut entry = json!({
+        "resource": row.name,
+        "responseKind": own,
+        "scope": if row.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": row.singular,
+        "verbs": row.verbs,
+    });
+    if !row.short_names.is_empty() {
+        entry["shortNames"] = json!(row.short_names);
+    }
+    if !row.categories.is_empty() {
+        entry["categories"] = json!(row.categories);
+    }
+    if !row.subresources.is_empty() {
+        let subresources: Vec<Value> = row
+            .subresources
+            .iter()
+            .map(|subresource| {
+                let response = match (subresource.group.is_empty(), row.is_custom()) {
+                    (true, true) => kind(&row.group, &row.version, &subresource.kind),
+                    _ => kind(&subresource.group, &subresource.version, &subresource.kind),
+                };
+                json!({"subresource": subresource.name, "responseKind": response, "verbs": subresource.verbs})
+            })
+            .collect();
+        entry["subresources"] = subresources.into();
+    }
+    entry
+}

@@ -1,0 +1,341 @@
+//! PATCH: JSON, merge, strategic merge and apply.
+
+use std::sync::Arc;
+
+use apiserver_meta::field::FieldError;
+use apiserver_meta::{GroupVersionKind, Status};
+use apiserver_registry::{Changed, FieldValidation, Resource, now, object, read as decode_tree};
+use apiserver_schema::{ApplyError, Decode, FieldSet, Manager, Operation, PatchError, Schema};
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::options::{self, WriteOptions};
+use super::{object_answer, read, update};
+use crate::dispatch::{Answer, Context};
+use crate::negotiate::{self, PatchMedia};
+
+/// A patch as it came.
+pub(super) struct Patch {
+    pub media: PatchMedia,
+    pub value: Value,
+    pub raw: Bytes,
+    pub force: bool,
+}
+
+/// Patches an object, or its status.
+pub(super) async fn patch(
+    context: &Context<'_>,
+    resource: &Arc<Resource>,
+    raw: Bytes,
+) -> Result<Answer, Status> {
+    read::check_form(context, resource)?;
+    let media = negotiate::patch_media(context.headers, resource.is_custom())?;
+    let options = patch_options(context, media)?;
+    let patch = parse(media, raw, context.query.flag("force"))?;
+    let call = options::call(context, resource, &options);
+    let schema = resource.schema().unwrap_or_else(Schema::any);
+    let may_create = media == PatchMedia::Apply && context.info.subresource.is_empty();
+    let mut warnings = Vec::new();
+    let reset = apiserver_registry::reset_fields(resource, call.subresource);
+    let outcome = context
+        .server
+        .registry()
+        .update(&call, &context.info.name, may_create, |live| {
+            warnings.clear();
+            change(context, resource, &schema, &options, &patch, reset, live, &mut warnings)
+        })
+        .await;
+    let (written, created) = outcome?;
+    context.server.after_update(resource, &context.info.name).await;
+    if created {
+        context.server.after_create(resource, &written.bytes).await;
+    }
+    warnings.extend(written.warnings);
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(object_answer(context, resource, status, written.bytes).warn(warnings))
+}
+
+/// The options of a patch; some belong to apply only, some apply must have.
+pub(super) fn patch_options(context: &Context, media: PatchMedia) -> Result<WriteOptions, Status> {
+    let mut errors = Vec::new();
+    if media == PatchMedia::Apply {
+        if context.query.text("fieldManager").is_empty() {
+            errors.push(FieldError::required("fieldManager", "is required for apply patch"));
+        }
+    } else if context.query.get("force").is_some() {
+        errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+    }
+    if !errors.is_empty() {
+        return Err(Status::invalid(
+            &GroupVersionKind::new("meta.k8s.io", "v1", "PatchOptions"),
+            "",
+            &errors,
+        ));
+    }
+    options::write_options(context, "PatchOptions")
+}
+
+/// Parses the body of a patch.
+pub(super) fn parse(media: PatchMedia, raw: Bytes, force: bool) -> Result<Patch, Status> {
+    let value = match media {
+        PatchMedia::Apply => {
+            options::yaml(&raw).map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?.0
+        }
+        _ => serde_json::from_slice(&raw).map_err(|error| {
+            let why = super::json_error(&raw, &error);
+            match media {
+                PatchMedia::Strategic => Status::bad_request(why),
+                _ => Status::bad_request(format!("error decoding patch: {why}")),
+            }
+        })?,
+    };
+    let object_needed = matches!(media, PatchMedia::Merge | PatchMedia::Strategic);
+    if object_needed && !value.is_object() {
+        let found = match &value {
+            Value::Array(_) => "array",
+            Value::String(_) => "string",
+            Value::Number(_) => "number",
+            Value::Bool(_) => "bool",
+            _ => "null",
+        };
+        let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
+        return Err(Status::bad_request(if media == PatchMedia::Merge {
+            format!("error decoding patch: {why}")
+        } else {
+            why
+        }));
+    }
+    Ok(Patch { media, value, raw, force })
+}
+
+fn patch_error(error: PatchError) -> Status {
+    match error {
+        PatchError::BadRequest(text) => Status::bad_request(text),
+        PatchError::Unprocessable(text) => Status::new(422, "Invalid", text.clone()).with_details(json!({})),
+        PatchError::TooLarge(text) => {
+            Status::too_large(format!("Request entity too large: {text}").replace(
+                "Request entity too large: Request entity too large: ",
+                "Request entity too large: ",
+            ))
+        }
+        PatchError::Failed(text) => Status::new(500, "", text),
+    }
+}
+
+/// A patched object that is no object of the kind any more.
+fn invalid_patch(patch: &Patch, why: &str) -> Status {
+    let shown = match patch.media {
+        PatchMedia::Strategic => apiserver_schema::go_display(&patch.value),
+        _ => String::from_utf8_lossy(&patch.raw).into_owned(),
+    };
+    let error = FieldError {
+        problem: apiserver_meta::field::Problem::Invalid,
+        field: "patch".into(),
+        value: apiserver_meta::field::go_quote(&shown),
+        detail: why.to_owned(),
+    };
+    Status::invalid(&GroupVersionKind::new("", "", ""), "", &[error])
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call, inside the closure of the update")]
+fn change(
+    context: &Context,
+    resource: &Arc<Resource>,
+    schema: &Schema,
+    options: &WriteOptions,
+    patch: &Patch,
+    reset: &FieldSet,
+    live: Option<&Value>,
+    warnings: &mut Vec<String>,
+) -> Result<Changed, Status> {
+    if patch.media == PatchMedia::Apply {
+        return apply(context, resource, schema, options, patch, reset, live, warnings);
+    }
+    let Some(live) = live else {
+        return Err(Status::not_found(&resource.group_resource(), &context.info.name));
+    };
+    let (mut next, mode, mut strict) = match patch.media {
+        PatchMedia::Json => {
+            let next = apiserver_schema::json_patch(live, &patch.value).map_err(patch_error)?;
+            let unknown = apiserver_schema::unknown_patch_fields(&patch.value);
+            (next, Decode::Json, unknown)
+        }
+        PatchMedia::Merge => {
+            let duplicates = apiserver_schema::duplicate_fields(&patch.raw);
+            (apiserver_schema::merge_patch(live, &patch.value), Decode::Json, quoted_duplicates(duplicates))
+        }
+        _ => {
+            let duplicates = apiserver_schema::duplicate_fields(&patch.raw);
+            let next = apiserver_schema::strategic_merge(schema, live, &patch.value).map_err(patch_error)?;
+            (next, Decode::Unstructured, quoted_duplicates(duplicates))
+        }
+    };
+    check_patched_kind(resource, patch, &next)?;
+    let unknown =
+        decode_tree(resource, Some(schema), &mut next, mode).map_err(|why| invalid_patch(patch, &why))?;
+    strict.extend(unknown);
+    report_strict(options, patch, strict, warnings)?;
+    update::check_name(context, resource, &mut next)?;
+    Ok(Changed::Object(next))
+}
+
+fn quoted_duplicates(fields: Vec<String>) -> Vec<String> {
+    fields
+        .into_iter()
+        .map(
+            |field| if field.starts_with("duplicate") { field } else { format!("duplicate field {field:?}") },
+        )
+        .collect()
+}
+
+fn report_strict(
+    options: &WriteOptions,
+    patch: &Patch,
+    strict: Vec<String>,
+    warnings: &mut Vec<String>,
+) -> Result<(), Status> {
+    match options.validation {
+        FieldValidation::Strict if !strict.is_empty() => {
+            Err(invalid_patch(patch, &format!("strict decoding error: {}", strict.join(", "))))
+        }
+        FieldValidation::Warn => {
+            warnings.extend(strict);
+            Ok(())
+        }
+        FieldValidation::Strict | FieldValidation::Ignore => Ok(()),
+    }
+}
+
+/// A patch may not turn an object into one of another kind.
+fn check_patched_kind(resource: &Resource, patch: &Patch, next: &Value) -> Result<(), Status> {
+    let text = |member: &str| next.get(member).and_then(Value::as_str).unwrap_or("");
+    let (version, kind) = (text("apiVersion"), text("kind"));
+    if version != resource.api_version() {
+        let why = format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        );
+        return Err(invalid_patch(patch, &why));
+    }
+    let mut readable = next.clone();
+    if kind != resource.kind {
+        // Upstream reads the object as what it says it is before it finds that it is something else.
+        if let Some(schema) = apiserver_schema::builtin(&resource.group, &resource.version, kind) {
+            apiserver_schema::decode(&schema, &mut readable, Decode::Json)
+                .map_err(|error| invalid_patch(patch, &error.message))?;
+        }
+        let package =
+            if resource.group.is_empty() { "core" } else { resource.group.split('.').next().unwrap_or("") };
+        let why = format!(
+            "converting ({}.{kind}) to ({package}.{}): unknown conversion",
+            resource.version, resource.kind
+        );
+        return Err(invalid_patch(patch, &why));
+    }
+    Ok(())
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call, inside the closure of the update")]
+fn apply(
+    context: &Context,
+    resource: &Arc<Resource>,
+    schema: &Schema,
+    options: &WriteOptions,
+    patch: &Patch,
+    reset: &FieldSet,
+    live: Option<&Value>,
+    warnings: &mut Vec<String>,
+) -> Result<Changed, Status> {
+    let mut applied = patch.value.clone();
+    let text = |member: &str| patch.value.get(member).and_then(Value::as_str).unwrap_or("");
+    if text("apiVersion") != resource.api_version() || text("kind") != resource.kind {
+        return Err(apply_kind_error(resource, text("apiVersion"), text("kind")));
+    }
+    update::check_name(context, resource, &mut applied)?;
+    super::create::check_namespace(context, resource, &applied)?;
+    if options.validation != FieldValidation::Ignore {
+        let mut probe = applied.clone();
+        let unknown = decode_tree(resource, Some(schema), &mut probe, Decode::Json).unwrap_or_default();
+        if resource.is_custom() {
+            report_strict(options, patch, unknown, warnings)?;
+        }
+    }
+    let time = now();
+    let api_version = resource.api_version();
+    let manager = Manager {
+        name: &options.manager,
+        operation: Operation::Apply,
+        api_version: &api_version,
+        subresource: &context.info.subresource,
+        time: &time,
+    };
+    let empty = json!({"apiVersion": api_version, "kind": resource.kind, "metadata": names(&applied)});
+    let merged =
+        apiserver_schema::apply(schema, live.unwrap_or(&empty), &applied, &manager, patch.force, reset);
+    let mut merged = merged.map_err(|error| apply_error(&error))?;
+    let sent_version = object::text(&applied, "resourceVersion").to_owned();
+    if live.is_none() || sent_version.is_empty() {
+        // The change is made from this very version: a lost race is tried again. A new object has none.
+        object::metadata_mut(&mut merged).remove("resourceVersion");
+    }
+    if let Some(live) = live
+        && !object::uid(&merged).is_empty()
+        && object::uid(&merged) != object::uid(live)
+    {
+        let error = FieldError::invalid("metadata.uid", &object::uid(&merged).into(), "field is immutable");
+        let mut status =
+            Status::invalid(&resource.gvk(), object::name(live), &[error.clone(), error.clone()]);
+        status.message = Status::invalid(&resource.gvk(), object::name(live), &[error]).message;
+        return Err(status);
+    }
+    let managed = object::metadata(&merged).get("managedFields").cloned();
+    decode_tree(resource, Some(schema), &mut merged, Decode::Json)
+        .map_err(|why| invalid_patch(patch, &why))?;
+    if let Some(managed) = managed {
+        object::metadata_mut(&mut merged).insert("managedFields".into(), managed);
+    }
+    Ok(Changed::Applied(merged))
+}
+
+fn names(object: &Value) -> Value {
+    let mut names = serde_json::Map::new();
+    for member in ["name", "namespace"] {
+        if let Some(value) = object::metadata(object).get(member) {
+            names.insert(member.to_owned(), value.clone());
+        }
+    }
+    Value::Object(names)
+}
+
+fn apply_kind_error(resource: &Resource, version: &str, kind: &str) -> Status {
+    if kind.is_empty() {
+        return Status::bad_request("Object 'Kind' is missing in the apply patch");
+    }
+    if version.is_empty() {
+        return Status::bad_request("Object 'apiVersion' is missing in the apply patch");
+    }
+    Status::bad_request(format!(
+        "invalid object type: {}",
+        GroupVersionKind {
+            kind: kind.to_owned(),
+            ..{
+                let gv = apiserver_meta::GroupVersion::parse(version);
+                GroupVersionKind::new(gv.group, gv.version, resource.kind.clone())
+            }
+        }
+    ))
+}
+
+fn apply_error(error: &ApplyError) -> Status {
+    match error {
+        ApplyError::BadRequest(text) => Status::bad_request(text.clone()),
+        ApplyError::Failed(text) => Status::new(500, "", text.clone()),
+        ApplyError::Conflicts(conflicts) => {
+            let causes: Vec<Value> = conflicts
+                .iter()
+                .map(|conflict| json!({"reason": "FieldManagerConflict", "message": conflict.message(), "field": conflict.field}))
+                .collect();
+            Status::new(409, "Conflict", error.to_string()).with_details(json!({"causes": causes}))
+        }
+    }
+}

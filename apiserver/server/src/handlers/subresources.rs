@@ -1,0 +1,508 @@
+//! Subresources: status and scale of any kind, and those of Pods, Namespaces, ServiceAccounts and others.
+
+use std::sync::Arc;
+
+use apiserver_meta::field::FieldError;
+use apiserver_meta::{GroupVersionKind, Status};
+use apiserver_registry::{Body, Call, Changed, DeleteOptions, Resource, cannot_handle, object};
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::options::{self, WriteOptions};
+use super::{parse_body, patch, read, served, update};
+use crate::body::RequestBody;
+use crate::dispatch::{Answer, Context, collect, method_not_allowed, not_found_here};
+use crate::negotiate::{self, PatchMedia};
+
+pub(super) async fn dispatch(
+    context: Context<'_>,
+    resource: &Arc<Resource>,
+    body: RequestBody,
+    upgrade: Option<hyper::upgrade::OnUpgrade>,
+) -> Result<Answer, Status> {
+    let info = context.info;
+    match (info.subresource.as_str(), info.verb.as_str()) {
+        ("scale", _) => scale(&context, resource, collect(body).await?).await,
+        ("binding", "create") => binding(&context, resource, &collect(body).await?).await,
+        ("eviction", "create") => eviction(&context, resource, &collect(body).await?).await,
+        ("token", "create") => token(&context, resource, &collect(body).await?),
+        ("finalize", "update") => update::update(&context, resource, collect(body).await?).await,
+        ("log" | "exec" | "attach" | "portforward" | "proxy", _) => {
+            crate::node_proxy::answer(context, resource, body, upgrade).await
+        }
+        (_, "get") => read::get(&context, resource).await,
+        (_, "update") => update::update(&context, resource, collect(body).await?).await,
+        (_, "patch") => patch::patch(&context, resource, collect(body).await?).await,
+        _ => Err(method_not_allowed()),
+    }
+}
+
+/// Where a kind keeps its replicas.
+struct Paths {
+    spec: String,
+    status: String,
+    selector: Option<String>,
+}
+
+fn paths(resource: &Resource) -> Option<Paths> {
+    let pointer = |path: &str| path.replace('.', "/");
+    match &resource.custom {
+        Some(custom) => custom.scale.as_ref().map(|scale| Paths {
+            spec: pointer(&scale.spec_replicas),
+            status: pointer(&scale.status_replicas),
+            selector: scale.label_selector.as_deref().map(pointer),
+        }),
+        None => {
+            Some(Paths { spec: "/spec/replicas".into(), status: "/status/replicas".into(), selector: None })
+        }
+    }
+}
+
+/// The `autoscaling/v1` Scale of an object.
+fn scale_of(resource: &Resource, paths: &Paths, value: &Value) -> Value {
+    let metadata = object::metadata(value);
+    let mut kept = serde_json::Map::new();
+    for member in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = metadata.get(member) {
+            kept.insert(member.to_owned(), value.clone());
+        }
+    }
+    let number = |pointer: &str| value.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+    let selector = match &paths.selector {
+        Some(pointer) => value.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned(),
+        None if resource.is_custom() => String::new(),
+        None => {
+            apiserver_registry::columns::selector(value.pointer("/spec/selector").unwrap_or(&Value::Null))
+        }
+    };
+    let mut status = json!({"replicas": number(&paths.status)});
+    if !selector.is_empty() {
+        status["selector"] = selector.into();
+    }
+    let mut spec = json!({});
+    if number(&paths.spec) != 0 {
+        spec["replicas"] = number(&paths.spec).into();
+    }
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": kept, "spec": spec, "status": status})
+}
+
+async fn scale(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> Result<Answer, Status> {
+    let paths = paths(resource).ok_or_else(not_found_here)?;
+    let registry = context.server.registry();
+    let name = &context.info.name;
+    let scale_gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
+    if context.info.verb == "get" {
+        let call = Call {
+            resource,
+            namespace: context.info.scope(),
+            subresource: "scale",
+            manager: "",
+            dry_run: false,
+        };
+        let current = served(resource, registry.get(&call, name)?.parse());
+        return Ok(Answer::value(StatusCode::OK, context.accepted, &scale_of(resource, &paths, &current)));
+    }
+    let (options, patching) = if context.info.verb == "patch" {
+        let media = negotiate::patch_media(context.headers, resource.is_custom())?;
+        let options = patch::patch_options(context, media)?;
+        (options, Some(patch::parse(media, raw.clone(), context.query.flag("force"))?))
+    } else {
+        (options::write_options(context, "UpdateOptions")?, None)
+    };
+    let sent = match &patching {
+        Some(_) => None,
+        None => Some(sent_scale(context, &raw, &scale_gvk)?),
+    };
+    let schema =
+        apiserver_schema::builtin("autoscaling", "v1", "Scale").unwrap_or_else(apiserver_schema::Schema::any);
+    let call = options::call(context, resource, &options);
+    let change = |live: Option<&Value>| {
+        let live = live.ok_or_else(|| Status::not_found(&resource.group_resource(), name))?;
+        let before = scale_of(resource, &paths, live);
+        let wanted = match (&sent, &patching) {
+            (Some(sent), _) => sent.clone(),
+            (None, Some(patch)) => patched_scale(&schema, patch, &before)?,
+            (None, None) => before.clone(),
+        };
+        scaled(resource, &paths, live, &wanted, &options, context, patching.as_ref())
+    };
+    let (written, _) = registry.update(&call, name, false, change).await?;
+    let value = served(resource, serde_json::from_slice(&written.bytes).unwrap_or_default());
+    Ok(Answer::value(StatusCode::OK, context.accepted, &scale_of(resource, &paths, &value)))
+}
+
+fn sent_scale(context: &Context, raw: &Bytes, gvk: &GroupVersionKind) -> Result<Value, Status> {
+    let media = negotiate::body_media(context.headers)?;
+    let Body { value, .. } = parse_body(media, raw, "Scale")?;
+    let kind = value["kind"].as_str().unwrap_or("Scale");
+    if kind != "Scale" {
+        let version = value["apiVersion"].as_str().unwrap_or("").rsplit('/').next().unwrap_or("").to_owned();
+        let why = format!("converting ({version}.{kind}) to (autoscaling.Scale): unknown conversion");
+        let mut status = cannot_handle(gvk, &why);
+        status.message = status.message.replacen("Scale in version", &format!("{kind} in version"), 1);
+        return Err(status);
+    }
+    let name = object::name(&value);
+    if !name.is_empty() && name != context.info.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            context.info.name
+        )));
+    }
+    Ok(value)
+}
+
+fn patched_scale(
+    schema: &apiserver_schema::Schema,
+    patch: &patch::Patch,
+    before: &Value,
+) -> Result<Value, Status> {
+    match patch.media {
+        PatchMedia::Json => apiserver_schema::json_patch(before, &patch.value)
+            .map_err(|error| Status::bad_request(error.to_string())),
+        PatchMedia::Merge => Ok(apiserver_schema::merge_patch(before, &patch.value)),
+        PatchMedia::Strategic => apiserver_schema::strategic_merge(schema, before, &patch.value)
+            .map_err(|error| Status::bad_request(error.to_string())),
+        PatchMedia::Apply => Ok(apiserver_schema::merge_patch(before, &patch.value)),
+    }
+}
+
+/// The object with the replicas a Scale asks for.
+fn scaled(
+    resource: &Resource,
+    paths: &Paths,
+    live: &Value,
+    wanted: &Value,
+    options: &WriteOptions,
+    context: &Context,
+    patching: Option<&patch::Patch>,
+) -> Result<Changed, Status> {
+    let replicas = wanted.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
+    if replicas < 0 {
+        let error =
+            FieldError::invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0");
+        return Err(Status::invalid(
+            &GroupVersionKind::new("autoscaling", "v1", "Scale"),
+            object::name(live),
+            &[error],
+        ));
+    }
+    let mut next = live.clone();
+    set(&mut next, &paths.spec, replicas.into());
+    let version = object::text(wanted, "resourceVersion").to_owned();
+    if patching.is_none() || version != object::text(live, "resourceVersion") {
+        object::metadata_mut(&mut next).insert("resourceVersion".into(), version.into());
+    } else {
+        object::metadata_mut(&mut next).remove("resourceVersion");
+    }
+    if let Some(patch) = patching.filter(|patch| patch.media == PatchMedia::Apply) {
+        // Ownership of an applied scale is recorded on the object, through its own schema.
+        let schema = resource.schema().unwrap_or_else(apiserver_schema::Schema::any);
+        let mut applied = json!({"apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {"name": object::name(live)}});
+        set(&mut applied, &paths.spec, replicas.into());
+        let (time, api_version) = (apiserver_registry::now(), resource.api_version());
+        let manager = apiserver_schema::Manager {
+            name: &options.manager,
+            operation: apiserver_schema::Operation::Apply,
+            api_version: &api_version,
+            subresource: &context.info.subresource,
+            time: &time,
+        };
+        let merged = apiserver_schema::apply(
+            &schema,
+            live,
+            &applied,
+            &manager,
+            patch.force,
+            &apiserver_schema::FieldSet::new(),
+        );
+        return merged.map(Changed::Applied).map_err(|error| match &error {
+            apiserver_schema::ApplyError::Conflicts(conflicts) => {
+                let causes: Vec<Value> = conflicts
+                    .iter()
+                    .map(|conflict| json!({"reason": "FieldManagerConflict", "message": conflict.message(), "field": conflict.field}))
+                    .collect();
+                Status::new(409, "Conflict", error.to_string()).with_details(json!({"causes": causes}))
+            }
+            _ => Status::bad_request(error.to_string()),
+        });
+    }
+    Ok(Changed::Object(next))
+}
+
+fn set(object: &mut Value, pointer: &str, value: Value) {
+    let mut place = object;
+    let mut members = pointer.trim_start_matches('/').split('/').peekable();
+    while let Some(member) = members.next() {
+        let map = if place.is_object() {
+            place
+        } else {
+            *place = json!({});
+            place
+        };
+        if members.peek().is_none() {
+            map[member] = value;
+            return;
+        }
+        if map.get(member).is_none() {
+            map[member] = json!({});
+        }
+        place = &mut map[member];
+    }
+}
+
+/// Assigns a Pod to a node.
+async fn binding(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> Result<Answer, Status> {
+    let options = options::write_options(context, "CreateOptions")?;
+    let media = negotiate::body_media(context.headers)?;
+    let body = parse_body(media, raw, "Binding")?;
+    let name = context.info.name.clone();
+    bind(context, resource, &options, &name, &body.value).await
+}
+
+/// Assigns the Pod that a Binding names.
+pub(super) async fn bind(
+    context: &Context<'_>,
+    pods: &Arc<Resource>,
+    options: &WriteOptions,
+    name: &str,
+    binding: &Value,
+) -> Result<Answer, Status> {
+    let target = |member: &str| {
+        binding.pointer(&format!("/target/{member}")).and_then(Value::as_str).unwrap_or("").to_owned()
+    };
+    let (kind, node) = (target("kind"), target("name"));
+    if !kind.is_empty() && kind != "Node" {
+        return Err(Status::new(
+            500,
+            "",
+            FieldError::not_supported_in_order("target.kind", &kind.into(), &["Node", "<empty>"]).to_string(),
+        ));
+    }
+    if node.is_empty() {
+        return Err(Status::new(500, "", "target.name: Required value"));
+    }
+    let call = Call {
+        resource: pods,
+        namespace: context.info.scope(),
+        subresource: "binding",
+        manager: &options.manager,
+        dry_run: options.dry_run,
+    };
+    let time = apiserver_registry::now();
+    let change = |live: Option<&Value>| {
+        let live = live.ok_or_else(|| Status::not_found(&pods.group_resource(), name))?;
+        let assigned = live.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or("");
+        let gr = apiserver_meta::GroupResource::new("", "pods/binding");
+        if object::is_deleting(live) {
+            return Err(Status::conflict(
+                &gr,
+                name,
+                &format!("pod {name} is being deleted, cannot be assigned to a host"),
+            ));
+        }
+        if !assigned.is_empty() {
+            return Err(Status::conflict(
+                &gr,
+                name,
+                &format!("pod {name} is already assigned to node {assigned:?}"),
+            ));
+        }
+        let mut next = live.clone();
+        object::metadata_mut(&mut next).remove("resourceVersion");
+        next["spec"]["nodeName"] = node.clone().into();
+        let annotations = object::metadata(binding).get("annotations").and_then(Value::as_object);
+        for (key, value) in annotations.into_iter().flatten() {
+            next["metadata"]["annotations"][key] = value.clone();
+        }
+        set_condition(
+            &mut next,
+            &json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": time}),
+        );
+        Ok(Changed::Object(next))
+    };
+    context.server.registry().update(&call, name, false, change).await?;
+    let success =
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    Ok(Answer::value(StatusCode::CREATED, context.accepted, &success))
+}
+
+/// Replaces a condition of the same type, or adds it.
+fn set_condition(object: &mut Value, condition: &Value) {
+    let status = object::member_mut(object, "status");
+    let list = status.entry("conditions").or_insert_with(|| json!([]));
+    if !list.is_array() {
+        *list = json!([]);
+    }
+    if let Some(list) = list.as_array_mut() {
+        list.retain(|known| known["type"] != condition["type"]);
+        list.push(condition.clone());
+    }
+}
+
+/// Deletes a Pod where its disruption budgets allow it.
+async fn eviction(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> Result<Answer, Status> {
+    let media = negotiate::body_media(context.headers)?;
+    let Body { value, .. } = parse_body(media, raw, "Eviction")?;
+    let name = &context.info.name;
+    let given = object::name(&value);
+    if !given.is_empty() && given != name {
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+    }
+    let options = options::write_options(context, "CreateOptions")?;
+    let delete = value.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
+    let delete_options = if delete.as_object().is_some_and(serde_json::Map::is_empty) {
+        DeleteOptions::default()
+    } else {
+        options::delete_options(context, delete.to_string().as_bytes())?.0
+    };
+    let dry_run = options.dry_run || delete["dryRun"].as_array().is_some_and(|list| !list.is_empty());
+    let call = Call {
+        resource,
+        namespace: context.info.scope(),
+        subresource: "",
+        manager: &options.manager,
+        dry_run,
+    };
+    let pod = context.server.registry().get(&call, name)?.parse();
+    check_budgets(context, &pod).await?;
+    context.server.registry().delete(&call, name, &delete_options).await?;
+    let success =
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    Ok(Answer::value(StatusCode::CREATED, context.accepted, &success))
+}
+
+async fn check_budgets(context: &Context<'_>, pod: &Value) -> Result<(), Status> {
+    let phase = pod.pointer("/status/phase").and_then(Value::as_str).unwrap_or("");
+    if matches!(phase, "Succeeded" | "Failed" | "Pending") || object::is_deleting(pod) {
+        return Ok(());
+    }
+    let catalogue = context.server.registry().catalogue();
+    let Some(budgets) = catalogue.get("policy", "v1", "poddisruptionbudgets") else { return Ok(()) };
+    let scope = budgets.scope(context.info.scope());
+    let snapshot = context.server.registry().cache().snapshot(&budgets.prefix);
+    for found in snapshot.scope(&scope) {
+        let budget = found.parse();
+        let selector =
+            budget.pointer("/spec/selector").and_then(apiserver_meta::selector::LabelSelector::from_json);
+        let labels = object::metadata(pod).get("labels");
+        let chosen = selector.is_some_and(|selector| {
+            selector.matches(|key| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str))
+        });
+        if !chosen {
+            continue;
+        }
+        let allowed = budget.pointer("/status/disruptionsAllowed").and_then(Value::as_i64).unwrap_or(0);
+        if allowed <= 0 {
+            let mut status = Status::new(
+                429,
+                "TooManyRequests",
+                "Cannot evict pod as it would violate the pod's disruption budget.",
+            );
+            let name = object::name(&budget);
+            let healthy = budget.pointer("/status/currentHealthy").and_then(Value::as_i64).unwrap_or(0);
+            let desired = budget.pointer("/status/desiredHealthy").and_then(Value::as_i64).unwrap_or(0);
+            status.details = Some(json!({"causes": [{
+                "reason": "DisruptionBudget",
+                "message": format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"),
+            }]}));
+            return Err(status);
+        }
+        let options = WriteOptions {
+            dry_run: false,
+            manager: "kube-apiserver".into(),
+            validation: apiserver_registry::FieldValidation::Ignore,
+        };
+        let call = Call {
+            resource: budgets,
+            namespace: context.info.scope(),
+            subresource: "status",
+            manager: &options.manager,
+            dry_run: options.dry_run,
+        };
+        let name = object::name(&budget).to_owned();
+        let change = |live: Option<&Value>| {
+            let live = live.ok_or_else(|| Status::not_found(&budgets.group_resource(), &name))?;
+            let mut next = live.clone();
+            let left = next.pointer("/status/disruptionsAllowed").and_then(Value::as_i64).unwrap_or(0) - 1;
+            next["status"]["disruptionsAllowed"] = left.max(0).into();
+            Ok(Changed::Object(next))
+        };
+        context.server.registry().update(&call, &name, false, change).await?;
+    }
+    Ok(())
+}
+
+/// Issues a token for a ServiceAccount.
+fn token(context: &Context, resource: &Arc<Resource>, raw: &Bytes) -> Result<Answer, Status> {
+    let media = negotiate::body_media(context.headers)?;
+    let Body { mut value, .. } = parse_body(media, raw, "TokenRequest")?;
+    let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
+    if let Some(map) = value.as_object_mut() {
+        map.insert("apiVersion".into(), gvk.api_version().into());
+        map.insert("kind".into(), gvk.kind.clone().into());
+    }
+    if let Some(schema) = apiserver_schema::builtin("authentication.k8s.io", "v1", "TokenRequest") {
+        apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
+            .map_err(|error| cannot_handle(&gvk, &error.message))?;
+    }
+    let call =
+        Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
+    let account = context.server.registry().get(&call, &context.info.name)?.parse();
+    let keys =
+        context.server.inner.config.authentication.service_accounts.clone().ok_or_else(not_found_here)?;
+    let seconds = value.pointer("/spec/expirationSeconds").and_then(Value::as_i64).unwrap_or(3600);
+    let mut errors = Vec::new();
+    if seconds < 600 {
+        errors.push(FieldError::invalid(
+            "spec.expirationSeconds",
+            &seconds.into(),
+            "may not specify a duration less than 10 minutes",
+        ));
+    }
+    if seconds > 1 << 32 {
+        errors.push(FieldError::invalid(
+            "spec.expirationSeconds",
+            &seconds.into(),
+            "may not specify a duration larger than 2^32 seconds",
+        ));
+    }
+    if !errors.is_empty() {
+        return Err(Status::invalid(&gvk, "", &errors));
+    }
+    let bound = crate::token::Bound::find(
+        context.server.registry(),
+        context.info.scope().unwrap_or(""),
+        value.pointer("/spec/boundObjectRef"),
+    )?;
+    let audiences: Vec<String> = value
+        .pointer("/spec/audiences")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
+    let audiences = if audiences.is_empty() { vec![crate::token::ISSUER.to_owned()] } else { audiences };
+    let issued = keys.issue(&account, &audiences, seconds, bound.as_ref())?;
+    value["metadata"] = json!({"name": context.info.name, "namespace": context.info.scope(), "creationTimestamp": apiserver_registry::now()});
+    value["spec"]["audiences"] = json!(audiences);
+    value["spec"]["expirationSeconds"] = seconds.into();
+    if value["spec"].get("boundObjectRef").is_none() {
+        value["spec"]["boundObjectRef"] = Value::Null;
+    }
+    value["status"] = json!({"token": issued.token, "expirationTimestamp": issued.expires});
+    Ok(Answer::value(StatusCode::CREATED, context.accepted, &value))
+}
+
+/// Used by the collection form of bindings.
+pub(super) async fn bind_from_collection(context: &Context<'_>, raw: &Bytes) -> Result<Answer, Status> {
+    let options = options::write_options(context, "CreateOptions")?;
+    let media = negotiate::body_media(context.headers)?;
+    let body = parse_body(media, raw, "Binding")?;
+    let catalogue = context.server.registry().catalogue();
+    let pods = catalogue.get("", "v1", "pods").cloned().ok_or_else(not_found_here)?;
+    let name = object::name(&body.value).to_owned();
+    bind(context, &pods, &options, &name, &body.value).await
+}

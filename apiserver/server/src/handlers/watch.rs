@@ -1,0 +1,347 @@
+//! WATCH: events from a position on, in the form that was asked for, until the client or the clock ends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apiserver_meta::field::FieldError;
+use apiserver_meta::{GroupVersionKind, Status};
+use apiserver_registry::{Call, Page, Resource, Selectors};
+use apiserver_storage::EventKind;
+use apiserver_watchcache::{Change, Error as CacheError, Object, Watcher};
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderValue, StatusCode};
+use serde_json::{Value, json};
+
+use super::{options, read, served};
+use crate::body::{self, BoxError};
+use crate::dispatch::{Answer, Context};
+use crate::limits;
+use crate::negotiate::Form;
+use crate::service::ApiServer;
+use crate::table;
+
+/// What a watch was asked to be.
+struct Asked {
+    resource: Arc<Resource>,
+    selectors: Selectors,
+    form: Form,
+    include: table::Include,
+    bookmarks: bool,
+    /// A Table watch sends its columns once.
+    columns_sent: bool,
+}
+
+/// Opens a watch.
+pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Result<Answer, Status> {
+    let query = context.query;
+    let selectors = options::selectors(context, resource)?;
+    let include = if context.accepted.form == Form::Table {
+        table::Include::parse(query.text("includeObject"))?
+    } else {
+        table::Include::default()
+    };
+    let initial = initial_events(context)?;
+    let version = query.text("resourceVersion");
+    let from = match version {
+        "" => None,
+        text => Some(read::parse_version(text).map_err(|why| {
+            Status::new(500, "", format!("resourceVersion: Invalid value: {text:?}: {why}"))
+        })?),
+    };
+    let asked = Asked {
+        resource: resource.clone(),
+        selectors,
+        form: context.accepted.form,
+        include,
+        bookmarks: query.flag("allowWatchBookmarks"),
+        columns_sent: false,
+    };
+    let server = context.server.clone();
+    let cache = server.registry().cache().clone();
+    let scope = resource.scope(context.info.scope());
+    // Without a version, or from 0, a watch begins with the state as it is.
+    let send_state = initial.unwrap_or(matches!(from, None | Some(0)));
+    let (first, after) = if send_state {
+        let call =
+            Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
+        let page = Page { at_least: from.filter(|from| *from > 0), ..Page::default() };
+        let listing = server.registry().list(&call, &asked.selectors, &page).await?;
+        (listing.objects, listing.revision)
+    } else {
+        let after = from.filter(|from| *from > 0).unwrap_or_else(|| cache.revision());
+        if after > cache.revision() {
+            cache.wait_for(after).await.map_err(|error| match error {
+                CacheError::Future { asked, current } => {
+                    let mut status = Status::timeout(format!("Timeout: Too large resource version: {asked}, current: {current}"), 1);
+                    status.details = Some(json!({"retryAfterSeconds": 1, "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]}));
+                    status
+                }
+                CacheError::Expired { asked, oldest } => Status::too_old(asked, oldest),
+            })?;
+        }
+        (Vec::new(), after)
+    };
+    let timeout = timeout(query.text("timeoutSeconds"));
+    let watcher = cache.watch(&scope, after);
+    let stream = events(server, asked, first, initial == Some(true), watcher, timeout, after);
+    let mut answer = Answer::json(StatusCode::OK, Bytes::new());
+    answer.content_type = HeaderValue::from_static("application/json");
+    answer.body = body::stream(stream);
+    Ok(answer)
+}
+
+/// `sendInitialEvents`, checked as `ValidateListOptions` does.
+fn initial_events(context: &Context) -> Result<Option<bool>, Status> {
+    let query = context.query;
+    let matching = query.text("resourceVersionMatch");
+    let asked = query.get("sendInitialEvents").map(|value| !matches!(value, "false" | "0"));
+    let mut errors = Vec::new();
+    match asked {
+        Some(_) if matching.is_empty() || matching != "NotOlderThan" => {
+            if matching.is_empty() {
+                errors.push(FieldError::forbidden(
+                    "resourceVersionMatch",
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                ));
+            } else {
+                errors.push(FieldError::not_supported(
+                    "resourceVersionMatch",
+                    &matching.into(),
+                    &["NotOlderThan"],
+                ));
+            }
+        }
+        None if !matching.is_empty() => {
+            errors.push(FieldError::forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ));
+        }
+        _ => {}
+    }
+    if errors.is_empty() {
+        return Ok(asked);
+    }
+    Err(Status::invalid(&GroupVersionKind::new("meta.k8s.io", "v1", "ListOptions"), "", &errors))
+}
+
+fn timeout(text: &str) -> Duration {
+    match text.parse::<u64>() {
+        Ok(seconds) if seconds > 0 => Duration::from_secs(seconds),
+        _ => limits::WATCH_TIMEOUT_MIN.mul_f64(1.0 + rand::random::<f64>()),
+    }
+}
+
+/// State of a running watch.
+struct Running {
+    server: ApiServer,
+    asked: Asked,
+    watcher: Option<Watcher>,
+    /// Objects of the state that are still to be sent.
+    first: std::vec::IntoIter<Arc<Object>>,
+    /// The bookmark that ends the state is still to be sent.
+    ends_state: bool,
+    state_revision: u64,
+    deadline: tokio::time::Instant,
+    next_bookmark: tokio::time::Instant,
+    bookmarked: u64,
+    expired: Option<CacheError>,
+    done: bool,
+}
+
+fn events(
+    server: ApiServer,
+    asked: Asked,
+    first: Vec<Arc<Object>>,
+    ends_state: bool,
+    watcher: Result<Watcher, CacheError>,
+    timeout: Duration,
+    revision: u64,
+) -> impl futures::Stream<Item = Result<Bytes, BoxError>> + Send {
+    let (watcher, expired) = match watcher {
+        Ok(watcher) => (Some(watcher), None),
+        Err(error) => (None, Some(error)),
+    };
+    let now = tokio::time::Instant::now();
+    let running = Running {
+        server,
+        asked,
+        watcher,
+        first: first.into_iter(),
+        ends_state,
+        state_revision: revision,
+        deadline: now + timeout,
+        // A watch with a deadline gets its bookmark shortly before it ends, as upstream's do.
+        next_bookmark: now
+            + limits::BOOKMARK_INTERVAL
+                .min(timeout.saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1))),
+        bookmarked: 0,
+        expired,
+        done: false,
+    };
+    futures::stream::unfold(running, |mut running| async move {
+        let chunk = running.next_chunk().await?;
+        Some((Ok(chunk), running))
+    })
+}
+
+impl Running {
+    async fn next_chunk(&mut self) -> Option<Bytes> {
+        if self.done {
+            return None;
+        }
+        if let Some(chunk) = self.state_chunk() {
+            return Some(chunk);
+        }
+        if let Some(error) = self.expired.take() {
+            self.done = true;
+            return Some(expired_frame(&error));
+        }
+        let mut shutdown = self.server.inner.shutdown.subscribe();
+        loop {
+            let watcher = self.watcher.as_mut()?;
+            let batch = match watcher.now() {
+                Ok(batch) => batch,
+                Err(error) => {
+                    self.done = true;
+                    return Some(expired_frame(&error));
+                }
+            };
+            let mut buffer = BytesMut::new();
+            let mut single = None;
+            for change in &batch.changes {
+                let Some(frame) = self.frame(change) else { continue };
+                match (single.take(), buffer.is_empty()) {
+                    (None, true) => single = Some(frame),
+                    (Some(first), _) => {
+                        buffer.put_slice(&first);
+                        buffer.put_slice(&frame);
+                    }
+                    (None, false) => buffer.put_slice(&frame),
+                }
+            }
+            if let Some(frame) = single {
+                return Some(frame);
+            }
+            if !buffer.is_empty() {
+                return Some(buffer.freeze());
+            }
+            if *shutdown.borrow() {
+                return None;
+            }
+            let watcher = self.watcher.as_mut()?;
+            tokio::select! {
+                () = watcher.changed() => {}
+                () = tokio::time::sleep_until(self.deadline) => return None,
+                () = tokio::time::sleep_until(self.next_bookmark), if self.asked.bookmarks => {
+                    self.next_bookmark += limits::BOOKMARK_INTERVAL;
+                    if batch.revision > self.bookmarked {
+                        self.bookmarked = batch.revision;
+                        return Some(self.bookmark(batch.revision, false));
+                    }
+                }
+                _ = shutdown.changed() => return None,
+            }
+        }
+    }
+
+    /// Some of the state a watch begins with; `None` once it is all sent.
+    fn state_chunk(&mut self) -> Option<Bytes> {
+        let mut buffer = BytesMut::new();
+        while buffer.len() < limits::WATCH_CHUNK_BYTES {
+            let Some(object) = self.first.next() else { break };
+            let frame = self.render("ADDED", EventKind::Created, &object, None);
+            buffer.put_slice(&frame);
+        }
+        if self.first.len() == 0 && self.ends_state {
+            self.ends_state = false;
+            if self.asked.bookmarks {
+                self.bookmarked = self.state_revision;
+                let frame = self.bookmark(self.state_revision, true);
+                buffer.put_slice(&frame);
+            }
+        }
+        (!buffer.is_empty()).then(|| buffer.freeze())
+    }
+
+    /// The frame of a change, where the client is to see it. An object that leaves the selection is DELETED.
+    fn frame(&mut self, change: &Change) -> Option<Bytes> {
+        let (resource, selectors) = (&self.asked.resource, &self.asked.selectors);
+        let everything = selectors.is_everything();
+        let now =
+            change.kind != EventKind::Deleted && (everything || selectors.select(resource, &change.object));
+        let before = change
+            .previous
+            .as_ref()
+            .is_some_and(|previous| everything || selectors.select(resource, previous));
+        match (before, now) {
+            (false, true) => Some(self.render("ADDED", EventKind::Created, &change.object, None)),
+            (true, true) => Some(self.render("MODIFIED", EventKind::Updated, &change.object, None)),
+            (true, false) if change.kind == EventKind::Deleted => {
+                Some(self.render("DELETED", EventKind::Deleted, &change.object, None))
+            }
+            // The client knows the object as it was; the event carries the revision it left at.
+            (true, false) => {
+                let previous = change.previous.clone()?;
+                Some(self.render("DELETED", EventKind::Deleted, &previous, Some(change.revision)))
+            }
+            (false, false) => None,
+        }
+    }
+
+    fn render(&mut self, kind: &str, event: EventKind, object: &Object, revision: Option<u64>) -> Bytes {
+        let resource = &self.asked.resource;
+        let plain = self.asked.form == Form::Object
+            && resource.api_version() == resource.stored_api_version
+            && !resource.is_custom();
+        if plain && revision.is_none() {
+            return object.frame(event);
+        }
+        let mut value = served(resource, object.parse());
+        if let Some(revision) = revision {
+            apiserver_registry::object::metadata_mut(&mut value)
+                .insert("resourceVersion".into(), revision.to_string().into());
+        }
+        let shown = self.shown(value);
+        Bytes::from(format!("{{\"type\":{},\"object\":{shown}}}\n", json!(kind)))
+    }
+
+    fn shown(&mut self, value: Value) -> Value {
+        match self.asked.form {
+            Form::Object => value,
+            Form::Partial | Form::PartialList => table::partial(&value),
+            Form::Table => {
+                let revision = apiserver_registry::object::text(&value, "resourceVersion").to_owned();
+                let rows = vec![table::row(&self.asked.resource, &value, self.asked.include)];
+                let with_columns = !std::mem::replace(&mut self.asked.columns_sent, true);
+                table::table(&self.asked.resource, rows, &revision, with_columns)
+            }
+        }
+    }
+
+    fn bookmark(&mut self, revision: u64, ends_state: bool) -> Bytes {
+        let resource = &self.asked.resource;
+        let mut object = json!({
+            "kind": resource.kind,
+            "apiVersion": resource.api_version(),
+            "metadata": {"resourceVersion": revision.to_string()},
+        });
+        if ends_state {
+            object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        if let Some(schema) = resource.schema().filter(|_| !resource.is_custom()) {
+            // A bookmark is an empty object of the kind: Go prints its always-written members.
+            let _unknown = apiserver_schema::decode(&schema, &mut object, apiserver_schema::Decode::Json);
+        }
+        let shown = self.shown(object);
+        Bytes::from(format!("{{\"type\":\"BOOKMARK\",\"object\":{shown}}}\n"))
+    }
+}
+
+fn expired_frame(error: &CacheError) -> Bytes {
+    let status = match error {
+        CacheError::Expired { asked, oldest } => Status::too_old(*asked, *oldest),
+        CacheError::Future { asked, current } => Status::too_old(*asked, *current),
+    };
+    Bytes::from(format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", status.to_json()))
+}

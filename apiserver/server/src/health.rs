@@ -1,0 +1,103 @@
+//! `/livez`, `/readyz`, `/healthz`, `/version` and the key documents.
+
+use http::StatusCode;
+use serde_json::json;
+
+use crate::dispatch::{Answer, Context};
+
+const CHECKS: &[&str] = &[
+    "ping",
+    "log",
+    "store",
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/rbac/bootstrap-roles",
+];
+
+/// The answer to one of these paths; `None` for any other.
+pub(crate) fn answer(context: &Context) -> Option<Answer> {
+    let path = context.info.path.as_str();
+    for (endpoint, checks_shutdown) in [("livez", false), ("readyz", true), ("healthz", false)] {
+        let Some(rest) = path.strip_prefix('/').and_then(|path| path.strip_prefix(endpoint)) else {
+            continue;
+        };
+        return match rest {
+            "" | "/" => Some(checks(context, endpoint, checks_shutdown)),
+            rest => {
+                let known = rest.strip_prefix('/').is_some_and(|check| CHECKS.contains(&check));
+                Some(if known {
+                    Answer::text(StatusCode::OK, "ok")
+                } else {
+                    Answer::text(StatusCode::NOT_FOUND, "404 page not found\n")
+                })
+            }
+        };
+    }
+    match path {
+        "/version" | "/version/" => Some(version(context)),
+        "/.well-known/openid-configuration" => Some(openid(context)),
+        "/openid/v1/jwks" => context
+            .server
+            .inner
+            .config
+            .authentication
+            .service_accounts
+            .as_ref()
+            .map(|keys| Answer::of(StatusCode::OK, "application/jwk-set+json", keys.jwks().to_string())),
+        _ => None,
+    }
+}
+
+fn checks(context: &Context, endpoint: &str, checks_shutdown: bool) -> Answer {
+    let stopping = checks_shutdown && *context.server.inner.shutdown.borrow();
+    let verbose = context.query.get("verbose").is_some();
+    let excluded: Vec<&str> = context.query.all("exclude").collect();
+    if !verbose && excluded.is_empty() && !stopping {
+        return Answer::text(StatusCode::OK, "ok");
+    }
+    let mut lines = String::new();
+    for check in CHECKS {
+        let state = if excluded.contains(check) { "excluded: ok" } else { "ok" };
+        lines.push_str(&format!("[+]{check} {state}\n"));
+    }
+    if stopping {
+        lines.push_str("[-]shutdown failed: reason withheld\n");
+        lines.push_str(&format!("{endpoint} check failed\n"));
+        return Answer::text(StatusCode::INTERNAL_SERVER_ERROR, lines);
+    }
+    lines.push_str(&format!("{endpoint} check passed\n"));
+    Answer::text(StatusCode::OK, lines)
+}
+
+fn version(context: &Context) -> Answer {
+    let version = &context.server.inner.config.version;
+    let mut numbers = version.trim_start_matches('v').split('.');
+    let (major, minor) = (numbers.next().unwrap_or("1"), numbers.next().unwrap_or("36"));
+    let body = json!({
+        "major": major,
+        "minor": minor,
+        "emulationMajor": major,
+        "emulationMinor": minor,
+        "minCompatibilityMajor": major,
+        "minCompatibilityMinor": minor.parse::<u32>().unwrap_or(36).saturating_sub(1).to_string(),
+        "gitVersion": version,
+        "gitCommit": "hopyard",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "none (rust)",
+        "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+    });
+    Answer::json(StatusCode::OK, serde_json::to_string_pretty(&body).unwrap_or_default())
+}
+
+fn openid(context: &Context) -> Answer {
+    let advertise = context.server.inner.config.advertise;
+    let body = json!({
+        "issuer": crate::token::ISSUER,
+        "jwks_uri": format!("https://{advertise}/openid/v1/jwks"),
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    });
+    Answer::json(StatusCode::OK, body.to_string())
+}

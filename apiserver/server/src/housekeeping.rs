@@ -1,0 +1,215 @@
+//! What the server does on its own: definitions become established and clean up after themselves, events expire,
+//! roles aggregate, the server's identity Lease is renewed.
+
+use std::time::Duration;
+
+use apiserver_meta::Status;
+use apiserver_registry::{Call, Changed, DeleteOptions, Registry, Resource, Selectors, custom, now, object};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+use crate::service::ApiServer;
+
+const MANAGER: &str = "kube-apiserver";
+/// Age at which an Event is forgotten; upstream's default.
+const EVENT_TTL: Duration = Duration::from_secs(3600);
+const SWEEP: Duration = Duration::from_secs(30);
+const CLEANUP_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+fn call<'a>(resource: &'a Arc<Resource>, namespace: Option<&'a str>, subresource: &'a str) -> Call<'a> {
+    Call { resource, namespace, subresource, manager: MANAGER, dry_run: false }
+}
+
+impl ApiServer {
+    /// What follows the creation of an object of some kinds, before it is answered.
+    pub(crate) async fn after_create(&self, resource: &Arc<Resource>, bytes: &Bytes) {
+        if is_definition(resource) {
+            let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
+            self.after_update(resource, object::name(&value)).await;
+        }
+    }
+
+    /// What follows a change of an object of some kinds, before it is answered.
+    pub(crate) async fn after_update(&self, resource: &Arc<Resource>, name: &str) {
+        if !is_definition(resource) {
+            return;
+        }
+        if let Err(status) = settle_definition(self.registry(), resource, name).await
+            && status.code != 404
+        {
+            tracing::warn!(name, error = %status, "a custom resource definition could not be settled");
+        }
+    }
+}
+
+fn is_definition(resource: &Resource) -> bool {
+    resource.kind == "CustomResourceDefinition" && resource.group == "apiextensions.k8s.io"
+}
+
+/// Establishes a definition, or removes its objects where it is being deleted.
+async fn settle_definition(
+    registry: &Registry,
+    definitions: &Arc<Resource>,
+    name: &str,
+) -> Result<(), Status> {
+    let Some(found) = registry.cache().get(&definitions.key(None, name)) else {
+        registry.reload_custom();
+        return Ok(());
+    };
+    let definition = found.parse();
+    if object::is_deleting(&definition) {
+        return remove_definition(registry, definitions, &definition).await;
+    }
+    let taken = names_taken(registry, definitions, &definition);
+    if custom::established(&definition, taken, &now()).is_some() {
+        let change = |live: Option<&Value>| {
+            let live = live.ok_or_else(|| Status::not_found(&definitions.group_resource(), name))?;
+            let mut next = custom::established(live, taken, &now()).unwrap_or_else(|| live.clone());
+            object::metadata_mut(&mut next).remove("resourceVersion");
+            Ok(Changed::Object(next))
+        };
+        registry.update(&call(definitions, None, "status"), name, false, change).await?;
+    }
+    registry.reload_custom();
+    Ok(())
+}
+
+/// Does another definition of the group hold one of the names?
+fn names_taken(registry: &Registry, definitions: &Resource, definition: &Value) -> bool {
+    let text = |value: &Value, pointer: &str| {
+        value.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned()
+    };
+    let names = |value: &Value, accepted: bool| -> Vec<String> {
+        let root = if accepted { "/status/acceptedNames" } else { "/spec/names" };
+        let mut names = vec![
+            text(value, &format!("{root}/plural")),
+            text(value, &format!("{root}/singular")),
+            text(value, &format!("{root}/kind")),
+        ];
+        let short = value.pointer(&format!("{root}/shortNames")).and_then(Value::as_array);
+        names.extend(short.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+        names.retain(|name| !name.is_empty());
+        names
+    };
+    let wanted = names(definition, false);
+    registry.cache().snapshot(&definitions.prefix).objects.values().any(|other| {
+        let other = other.parse();
+        object::name(&other) != object::name(definition)
+            && text(&other, "/spec/group") == text(definition, "/spec/group")
+            && names(&other, true).iter().any(|name| wanted.contains(name))
+    })
+}
+
+async fn remove_definition(
+    registry: &Registry,
+    definitions: &Arc<Resource>,
+    definition: &Value,
+) -> Result<(), Status> {
+    if !object::finalizers(definition).contains(&CLEANUP_FINALIZER) {
+        registry.reload_custom();
+        return Ok(());
+    }
+    let catalogue = registry.catalogue();
+    let group = definition.pointer("/spec/group").and_then(Value::as_str).unwrap_or("");
+    let plural = definition.pointer("/spec/names/plural").and_then(Value::as_str).unwrap_or("");
+    let row = catalogue
+        .group(group)
+        .and_then(|found| found.versions.iter().find_map(|version| catalogue.get(group, version, plural)));
+    if let Some(row) = row {
+        let everything = Selectors::default();
+        registry.delete_collection(&call(row, None, ""), &everything, &DeleteOptions::default()).await?;
+        // Objects with finalizers stay until their owners let go; the sweep comes back.
+        if !registry.cache().snapshot(&row.prefix).objects.is_empty() {
+            return Ok(());
+        }
+    }
+    let name = object::name(definition);
+    let change = |live: Option<&Value>| {
+        let live = live.ok_or_else(|| Status::not_found(&definitions.group_resource(), name))?;
+        let mut next = live.clone();
+        let kept: Vec<&str> = object::finalizers(live)
+            .into_iter()
+            .filter(|finalizer| *finalizer != CLEANUP_FINALIZER)
+            .collect();
+        object::metadata_mut(&mut next).insert("finalizers".into(), json!(kept));
+        object::metadata_mut(&mut next).remove("resourceVersion");
+        Ok(Changed::Object(next))
+    };
+    registry.update(&call(definitions, None, ""), name, false, change).await?;
+    registry.reload_custom();
+    Ok(())
+}
+
+/// Runs until the server shuts down.
+pub async fn run(server: ApiServer) {
+    let mut shutdown = server.inner.shutdown.subscribe();
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = sweep.tick() => {}
+            _ = shutdown.changed() => return,
+        }
+        let registry = server.registry();
+        renew_identity(registry).await;
+        expire_events(registry).await;
+        let catalogue = registry.catalogue();
+        if let Some(definitions) = catalogue.get("apiextensions.k8s.io", "v1", "customresourcedefinitions") {
+            for found in registry.cache().snapshot(&definitions.prefix).objects.values() {
+                let definition = found.parse();
+                if object::is_deleting(&definition) {
+                    server.after_update(definitions, object::name(&definition)).await;
+                }
+            }
+        }
+    }
+}
+
+/// The Lease by which other servers and components see this one.
+async fn renew_identity(registry: &Registry) {
+    let catalogue = registry.catalogue();
+    let Some(leases) = catalogue.get("coordination.k8s.io", "v1", "leases") else { return };
+    let name = "apiserver-hopyard";
+    let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+    let change = |live: Option<&Value>| {
+        let mut lease = live.cloned().unwrap_or_else(|| {
+            json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": {"name": name, "namespace": "kube-system", "labels": {"apiserver.kubernetes.io/identity": "kube-apiserver"}},
+                "spec": {"holderIdentity": name, "leaseDurationSeconds": 3600},
+            })
+        });
+        lease["spec"]["renewTime"] = time.clone().into();
+        object::metadata_mut(&mut lease).remove("resourceVersion");
+        Ok(Changed::Object(lease))
+    };
+    if let Err(status) = registry.update(&call(leases, Some("kube-system"), ""), name, true, change).await {
+        tracing::warn!(error = %status, "the identity Lease could not be renewed");
+    }
+}
+
+async fn expire_events(registry: &Registry) {
+    let catalogue = registry.catalogue();
+    let Some(events) = catalogue.get("", "v1", "events") else { return };
+    let horizon = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(EVENT_TTL.as_secs() as i64);
+    for found in registry.cache().snapshot(&events.prefix).objects.values() {
+        let event = found.parse();
+        let times = ["/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
+        let last = times
+            .iter()
+            .filter_map(|pointer| event.pointer(pointer)?.as_str()?.parse::<jiff::Timestamp>().ok())
+            .max();
+        if last.is_some_and(|last| last < horizon) {
+            let namespace = object::namespace(&event).to_owned();
+            let outcome = registry
+                .delete(&call(events, Some(&namespace), ""), object::name(&event), &DeleteOptions::default())
+                .await;
+            if let Err(status) = outcome
+                && status.code != 404
+            {
+                tracing::warn!(error = %status, "an expired Event could not be removed");
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The way from the server to Pods: logs, and HTTP through Pods and Services.
+//!
+//! What stands behind it is a [`Nodes`] that the composition gives; without one these subresources say so.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use apiserver_meta::Status;
+use apiserver_registry::Resource;
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::body::{RequestBody, stream};
+use crate::dispatch::{Answer, Context};
+
+/// A connection to a port of a Pod.
+pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// A boxed future, so that the trait stays object-safe.
+pub type Promise<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What is asked of a Pod's log.
+#[derive(Clone, Debug, Default)]
+pub struct NodeRequest {
+    pub namespace: String,
+    pub pod: String,
+    pub uid: String,
+    pub container: String,
+    pub follow: bool,
+    pub timestamps: bool,
+    pub tail_lines: Option<usize>,
+}
+
+/// The server's way to the nodes.
+pub trait Nodes: Send + Sync {
+    /// A container's log, as chunks that end when the log does.
+    fn logs(
+        &self,
+        request: NodeRequest,
+    ) -> Promise<'_, Result<Pin<Box<dyn futures::Stream<Item = Bytes> + Send>>, String>>;
+
+    /// Connects to a port of a Pod.
+    fn connect(&self, pod_ip: String, port: u16) -> Promise<'_, Result<Box<dyn Connection>, String>>;
+}
+
+/// Answers `log`, `proxy` and `portforward`.
+pub(crate) async fn answer(
+    context: Context<'_>,
+    resource: &Arc<Resource>,
+    body: RequestBody,
+    upgrade: Option<hyper::upgrade::OnUpgrade>,
+) -> Result<Answer, Status> {
+    let call = apiserver_registry::Call {
+        resource,
+        namespace: context.info.scope(),
+        subresource: "",
+        manager: "",
+        dry_run: false,
+    };
+    let Some(nodes) = context.server.inner.config.nodes.clone() else {
+        return Err(Status::new(
+            501,
+            "NotImplemented",
+            format!("{} needs nodes, and this server was started without any", context.info.subresource),
+        ));
+    };
+    match (resource.kind.as_str(), context.info.subresource.as_str()) {
+        ("Pod", "log") => {
+            let pod = context.server.registry().get(&call, &context.info.name)?.parse();
+            logs(&context, nodes.as_ref(), &pod).await
+        }
+        ("Pod", "portforward") => {
+            let pod = context.server.registry().get(&call, &context.info.name)?.parse();
+            crate::portforward::answer(&context, nodes, &pod, upgrade)
+        }
+        ("Pod", "proxy") => {
+            let (name, port) = split_port(&context.info.name);
+            let pod = context.server.registry().get(&call, name)?.parse();
+            let port = match port {
+                Some(port) => port,
+                None => first_port(&pod),
+            };
+            forward(&context, nodes.as_ref(), &pod_ip(&pod)?, port, body).await
+        }
+        ("Service", "proxy") => service(&context, &call, nodes.as_ref(), body).await,
+        (kind, subresource) => Err(Status::new(
+            501,
+            "NotImplemented",
+            format!("{subresource} of a {kind} is not supported: simulated containers run no processes"),
+        )),
+    }
+}
+
+fn pod_ip(pod: &Value) -> Result<String, Status> {
+    let ip = pod.pointer("/status/podIP").and_then(Value::as_str).unwrap_or("");
+    if ip.is_empty() {
+        return Err(Status::bad_request(format!(
+            "pod {} has no address yet",
+            apiserver_registry::object::name(pod)
+        )));
+    }
+    Ok(ip.to_owned())
+}
+
+fn first_port(pod: &Value) -> u16 {
+    let port = pod.pointer("/spec/containers/0/ports/0/containerPort").and_then(Value::as_u64);
+    port.and_then(|port| u16::try_from(port).ok()).unwrap_or(80)
+}
+
+/// `[scheme:]name[:port]`.
+fn split_port(name: &str) -> (&str, Option<u16>) {
+    let name = name.strip_prefix("http:").or_else(|| name.strip_prefix("https:")).unwrap_or(name);
+    match name.split_once(':') {
+        Some((name, port)) => (name, port.parse().ok()),
+        None => (name, None),
+    }
+}
+
+async fn logs(context: &Context<'_>, nodes: &dyn Nodes, pod: &Value) -> Result<Answer, Status> {
+    let containers: Vec<&str> = pod
+        .pointer("/spec/containers")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|container| container["name"].as_str())
+        .collect();
+    let name = apiserver_registry::object::name(pod);
+    let asked = context.query.text("container");
+    let container = match (asked, containers.as_slice()) {
+        ("", [only]) => *only,
+        ("", many) => {
+            return Err(Status::bad_request(format!(
+                "a container name must be specified for pod {name}, choose one of: [{}]",
+                many.join(" ")
+            )));
+        }
+        (asked, known) if known.contains(&asked) => asked,
+        (asked, _) => {
+            return Err(Status::bad_request(format!("container {asked} is not valid for pod {name}")));
+        }
+    };
+    if context.query.flag("previous") {
+        return Err(Status::bad_request(format!(
+            "previous terminated container {container:?} in pod {name:?} not found"
+        )));
+    }
+    let started = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or("");
+    if started.is_empty() {
+        return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+    }
+    let request = NodeRequest {
+        namespace: apiserver_registry::object::namespace(pod).to_owned(),
+        pod: name.to_owned(),
+        uid: apiserver_registry::object::uid(pod).to_owned(),
+        container: container.to_owned(),
+        follow: context.query.flag("follow"),
+        timestamps: context.query.flag("timestamps"),
+        tail_lines: context.query.get("tailLines").and_then(|text| text.parse().ok()),
+    };
+    let chunks = nodes.logs(request).await.map_err(|why| {
+        Status::bad_request(format!("container {container:?} in pod {name:?} is waiting to start: {why}"))
+    })?;
+    use futures::StreamExt;
+    let mut answer = Answer::text(StatusCode::OK, "");
+    answer.content_type = HeaderValue::from_static("text/plain");
+    answer.body = stream(chunks.map(Ok));
+    Ok(answer)
+}
+
+async fn service(
+    context: &Context<'_>,
+    call: &apiserver_registry::Call<'_>,
+    nodes: &dyn Nodes,
+    body: RequestBody,
+) -> Result<Answer, Status> {
+    let name = context.info.name.strip_prefix("http:").unwrap_or(&context.info.name);
+    let (name, wanted) = name.split_once(':').unwrap_or((name, ""));
+    let service = context.server.registry().get(call, name)?.parse();
+    let ports = service.pointer("/spec/ports").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let port = ports.iter().find(|port| {
+        wanted.is_empty()
+            || port["name"] == wanted
+            || port["port"].as_u64().is_some_and(|number| number.to_string() == wanted)
+    });
+    let unavailable = || {
+        Status::new(
+            503,
+            "ServiceUnavailable",
+            format!("no endpoints available for service {:?}", context.info.name),
+        )
+    };
+    let port_name = port.ok_or_else(unavailable)?["name"].as_str().unwrap_or("");
+    let scope = format!("/registry/discovery.k8s.io/endpointslices/{}/", context.info.scope().unwrap_or(""));
+    let snapshot = context.server.registry().cache().snapshot("/registry/discovery.k8s.io/endpointslices/");
+    for found in
+        snapshot.scope(&scope).filter(|slice| slice.label("kubernetes.io/service-name") == Some(name))
+    {
+        let slice = found.parse();
+        let target = slice["ports"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|port| port["name"].as_str().unwrap_or("") == port_name);
+        let target = target.and_then(|port| port["port"].as_u64()).and_then(|port| u16::try_from(port).ok());
+        let ready = slice["endpoints"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|endpoint| endpoint.pointer("/conditions/ready") != Some(&Value::Bool(false)));
+        if let (Some(target), Some(address)) =
+            (target, ready.and_then(|endpoint| endpoint["addresses"][0].as_str()))
+        {
+            return forward(context, nodes, address, target, body).await;
+        }
+    }
+    Err(unavailable())
+}
+
+/// Sends the request on to a Pod and its answer back.
+async fn forward(
+    context: &Context<'_>,
+    nodes: &dyn Nodes,
+    ip: &str,
+    port: u16,
+    body: RequestBody,
+) -> Result<Answer, Status> {
+    let failed =
+        |why: String| Status::new(503, "ServiceUnavailable", format!("error trying to reach service: {why}"));
+    let connection = nodes.connect(ip.to_owned(), port).await.map_err(failed)?;
+    let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(connection))
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    tokio::spawn(async move {
+        if let Err(error) = driver.await {
+            tracing::debug!(error = %error, "a proxied connection ended early");
+        }
+    });
+    let mut request =
+        Request::builder().method(context.method.clone()).uri(format!("/{}", context.info.rest));
+    for (name, value) in context.headers {
+        let hop = ["host", "authorization", "connection", "accept-encoding"].contains(&name.as_str());
+        if !hop {
+            request = request.header(name, value);
+        }
+    }
+    let request = request
+        .header(http::header::HOST, format!("{ip}:{port}"))
+        .body(body.map_err(std::io::Error::other).boxed_unsync())
+        .map_err(|error| failed(error.to_string()))?;
+    let response = sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
+    let (parts, body) = response.into_parts();
+    let mut answer = Answer::text(parts.status, "");
+    if let Some(content_type) = parts.headers.get(http::header::CONTENT_TYPE) {
+        answer.content_type = content_type.clone();
+    }
+    answer.body = body.map_err(|error| Box::new(error) as crate::body::BoxError).boxed_unsync();
+    Ok(answer)
+}

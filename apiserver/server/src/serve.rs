@@ -1,0 +1,128 @@
+//! Sockets: TLS, HTTP/1.1 and HTTP/2, client certificates.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::Request;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::authn::{User, user_of_certificate};
+use crate::limits;
+use crate::service::ApiServer;
+
+/// Certificates of the server and of the authority that vouches for clients.
+#[derive(Debug)]
+pub struct Tls {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: PrivateKeyDer<'static>,
+    pub client_ca: CertificateDer<'static>,
+}
+
+impl Tls {
+    /// The TLS side of the server.
+    ///
+    /// # Errors
+    /// When certificate and key do not fit.
+    pub fn acceptor(self) -> Result<tokio_rustls::TlsAcceptor, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.client_ca)?;
+        let verifier =
+            rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(self.chain, self.key)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(tokio_rustls::TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+/// Serves until `shutdown` resolves, then lets open connections finish what they are doing.
+pub async fn serve(
+    server: ApiServer,
+    listener: TcpListener,
+    tls: Option<tokio_rustls::TlsAcceptor>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let connections = hyper_util::server::graceful::GracefulShutdown::new();
+    tokio::pin!(shutdown);
+    loop {
+        let socket = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => socket,
+                Err(error) => {
+                    // Out of file descriptors, most likely: wait for some to close.
+                    tracing::warn!(error = %error, "a connection could not be accepted");
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                    continue;
+                }
+            },
+            () = &mut shutdown => break,
+        };
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(error = %error, "no TCP_NODELAY");
+        }
+        let (server, tls, watcher) = (server.clone(), tls.clone(), connections.watcher());
+        tokio::spawn(async move {
+            match tls {
+                Some(tls) => match tls.accept(socket).await {
+                    Ok(stream) => {
+                        let certificates = stream.get_ref().1.peer_certificates();
+                        let user =
+                            certificates.and_then(|chain| user_of_certificate(chain.first()?)).map(Arc::new);
+                        connection(server, TokioIo::new(stream), user, watcher).await;
+                    }
+                    Err(error) => tracing::debug!(error = %error, "a TLS handshake failed"),
+                },
+                None => connection::<TcpStream>(server, TokioIo::new(socket), None, watcher).await,
+            }
+        });
+    }
+    server.begin_shutdown();
+    drop(listener);
+    let grace = std::time::Duration::from_secs(2);
+    if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {
+        tracing::debug!("connections were still open at the end");
+    }
+}
+
+async fn connection<S>(
+    server: ApiServer,
+    io: TokioIo<S>,
+    user: Option<Arc<User>>,
+    watcher: hyper_util::server::graceful::Watcher,
+) where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (server, user) = (server.clone(), user.clone());
+        async move {
+            let request = request
+                .map(|body| body.map_err(|error| Box::new(error) as crate::body::BoxError).boxed_unsync());
+            Ok::<_, Infallible>(server.handle(request, user.as_deref()).await)
+        }
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits::HTTP2_STREAMS_MAX)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .max_send_buf_size(1 << 20);
+    let serving = watcher.watch(builder.serve_connection_with_upgrades(io, service).into_owned());
+    if let Err(error) = serving.await {
+        tracing::debug!(error = %error, "a connection ended early");
+    }
+}

@@ -1,0 +1,246 @@
+//! Service account tokens: issued, bound, verified, and the keys published as JWKS. ES256.
+
+use apiserver_meta::Status;
+use apiserver_registry::{Registry, object};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::SystemRandom;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
+};
+use serde_json::{Value, json};
+
+use crate::authn::User;
+
+/// The issuer and default audience.
+pub const ISSUER: &str = "https://kubernetes.default.svc";
+
+/// The key pair that signs tokens.
+pub struct ServiceAccountKeys {
+    pair: EcdsaKeyPair,
+    key_id: String,
+}
+
+impl std::fmt::Debug for ServiceAccountKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServiceAccountKeys").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
+}
+
+/// A token and its end.
+pub(crate) struct Issued {
+    pub token: String,
+    pub expires: String,
+}
+
+/// What a token is bound to.
+pub(crate) struct Bound {
+    kind: String,
+    name: String,
+    uid: String,
+    node: Option<(String, String)>,
+}
+
+impl Bound {
+    /// Reads a `boundObjectRef`.
+    ///
+    /// # Errors
+    /// 400 for a kind that nothing can be bound to, 404 and 409 for an object that is not there or another.
+    pub(crate) fn find(
+        registry: &Registry,
+        namespace: &str,
+        reference: Option<&Value>,
+    ) -> Result<Option<Self>, Status> {
+        let Some(reference) = reference.filter(|reference| reference.is_object()) else { return Ok(None) };
+        let text = |member: &str| reference.get(member).and_then(Value::as_str).unwrap_or("").to_owned();
+        let (kind, name) = (text("kind"), text("name"));
+        let plural = match (text("apiVersion").as_str(), kind.as_str()) {
+            ("v1", "Pod") => "pods",
+            ("v1", "Secret") => "secrets",
+            ("v1", "Node") => "nodes",
+            (version, _) => {
+                let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
+                return Err(Status::bad_request(format!(
+                    "cannot bind token to object of type {version}, Kind={kind}"
+                )));
+            }
+        };
+        let key = if plural == "nodes" {
+            format!("/registry/core/nodes/{name}")
+        } else {
+            format!("/registry/core/{plural}/{namespace}/{name}")
+        };
+        let gr = apiserver_meta::GroupResource::new("", plural);
+        let found = registry.cache().get(&key).ok_or_else(|| Status::not_found(&gr, &name))?.parse();
+        let uid = text("uid");
+        if !uid.is_empty() && uid != object::uid(&found) {
+            let why = format!(
+                "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+            );
+            return Err(Status::conflict(&gr, &name, &why));
+        }
+        let node =
+            found.pointer("/spec/nodeName").and_then(Value::as_str).filter(|_| kind == "Pod").map(|node| {
+                let uid = registry
+                    .cache()
+                    .get(&format!("/registry/core/nodes/{node}"))
+                    .map(|node| object::uid(&node.parse()).to_owned());
+                (node.to_owned(), uid.unwrap_or_default())
+            });
+        Ok(Some(Self { kind, name, uid: object::uid(&found).to_owned(), node }))
+    }
+}
+
+impl ServiceAccountKeys {
+    /// A new key pair, as PKCS#8.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn generate() -> Result<Vec<u8>, String> {
+        EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+            .map(|document| document.as_ref().to_vec())
+            .map_err(|_| "no randomness for a key".to_owned())
+    }
+
+    /// Keys from PKCS#8.
+    ///
+    /// # Errors
+    /// When the bytes are no P-256 key.
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, String> {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der, &SystemRandom::new())
+            .map_err(|error| format!("not an ECDSA P-256 key: {error}"))?;
+        let digest = ring::digest::digest(&ring::digest::SHA256, pair.public_key().as_ref());
+        Ok(Self { pair, key_id: URL_SAFE_NO_PAD.encode(digest) })
+    }
+
+    /// The public key as a JSON Web Key Set.
+    pub(crate) fn jwks(&self) -> Value {
+        // An uncompressed point: 0x04, x, y.
+        let point = self.pair.public_key().as_ref();
+        let (x, y) = point.get(1..).unwrap_or(&[]).split_at(32.min(point.len().saturating_sub(1)));
+        json!({"keys": [{
+            "use": "sig", "kty": "EC", "crv": "P-256", "alg": "ES256", "kid": self.key_id,
+            "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
+        }]})
+    }
+
+    pub(crate) fn issue(
+        &self,
+        account: &Value,
+        audiences: &[String],
+        seconds: i64,
+        bound: Option<&Bound>,
+    ) -> Result<Issued, Status> {
+        let now = jiff::Timestamp::now();
+        let expires = now + jiff::SignedDuration::from_secs(seconds);
+        let (namespace, name) = (object::namespace(account), object::name(account));
+        let mut kubernetes =
+            json!({"namespace": namespace, "serviceaccount": {"name": name, "uid": object::uid(account)}});
+        if let Some(bound) = bound {
+            kubernetes[bound.kind.to_lowercase()] = json!({"name": bound.name, "uid": bound.uid});
+            if let Some((node, uid)) = &bound.node {
+                kubernetes["node"] = json!({"name": node, "uid": uid});
+            }
+        }
+        let claims = json!({
+            "aud": audiences, "exp": expires.as_second(), "iat": now.as_second(), "nbf": now.as_second(), "iss": ISSUER,
+            "jti": uuid::Uuid::new_v4().to_string(), "kubernetes.io": kubernetes,
+            "sub": format!("system:serviceaccount:{namespace}:{name}"),
+        });
+        let header = json!({"alg": "ES256", "kid": self.key_id});
+        let signed = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header.to_string()),
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
+        let signature = self
+            .pair
+            .sign(&SystemRandom::new(), signed.as_bytes())
+            .map_err(|_| Status::internal("the token could not be signed"))?;
+        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()));
+        Ok(Issued { token, expires: expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string() })
+    }
+
+    /// The user of a token, if it is ours, alive, for one of the audiences, and what it is bound to still exists.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub(crate) fn verify(
+        &self,
+        token: &str,
+        audiences: &[String],
+        registry: &Registry,
+    ) -> Result<User, String> {
+        let refuse = || "invalid bearer token".to_owned();
+        let (signed, signature) = token.rsplit_once('.').ok_or_else(refuse)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| refuse())?;
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.pair.public_key().as_ref())
+            .verify(signed.as_bytes(), &signature)
+            .map_err(|_| refuse())?;
+        let claims =
+            signed.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok()).ok_or_else(refuse)?;
+        let claims: Value = serde_json::from_slice(&claims).map_err(|_| refuse())?;
+        let now = jiff::Timestamp::now().as_second();
+        if claims["exp"].as_i64().unwrap_or(0) <= now {
+            return Err("service account token has expired".to_owned());
+        }
+        let known: Vec<&str> =
+            claims["aud"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let wanted: Vec<&str> =
+            if audiences.is_empty() { vec![ISSUER] } else { audiences.iter().map(String::as_str).collect() };
+        if !wanted.iter().any(|audience| known.contains(audience)) {
+            return Err(format!(
+                "token audiences [{}] is invalid for the target audiences [{}]",
+                join(&known),
+                join(&wanted)
+            ));
+        }
+        let kubernetes = &claims["kubernetes.io"];
+        let namespace = kubernetes["namespace"].as_str().unwrap_or("");
+        let name = kubernetes["serviceaccount"]["name"].as_str().unwrap_or("");
+        let uid = kubernetes["serviceaccount"]["uid"].as_str().unwrap_or("");
+        check_alive(registry, &format!("/registry/core/serviceaccounts/{namespace}/{name}"), uid)
+            .ok_or_else(refuse)?;
+        let mut extra = std::collections::BTreeMap::new();
+        for (kind, plural) in [("pod", "pods"), ("secret", "secrets")] {
+            if let Some(bound) = kubernetes.get(kind) {
+                let bound_name = bound["name"].as_str().unwrap_or("");
+                let bound_uid = bound["uid"].as_str().unwrap_or("");
+                check_alive(
+                    registry,
+                    &format!("/registry/core/{plural}/{namespace}/{bound_name}"),
+                    bound_uid,
+                )
+                .ok_or_else(refuse)?;
+                if kind == "pod" {
+                    extra.insert(
+                        "authentication.kubernetes.io/pod-name".to_owned(),
+                        vec![bound_name.to_owned()],
+                    );
+                    extra.insert(
+                        "authentication.kubernetes.io/pod-uid".to_owned(),
+                        vec![bound_uid.to_owned()],
+                    );
+                }
+            }
+        }
+        if let Some(id) = claims["jti"].as_str() {
+            extra.insert("authentication.kubernetes.io/credential-id".to_owned(), vec![format!("JTI={id}")]);
+        }
+        Ok(User {
+            name: format!("system:serviceaccount:{namespace}:{name}"),
+            uid: uid.to_owned(),
+            groups: vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")],
+            extra,
+        })
+    }
+}
+
+fn join(list: &[&str]) -> String {
+    list.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(" ")
+}
+
+fn check_alive(registry: &Registry, key: &str, uid: &str) -> Option<()> {
+    let found = registry.cache().get(key)?.parse();
+    (object::uid(&found) == uid).then_some(())
+}

@@ -1,0 +1,336 @@
+//! Load balancers over real sockets: an API server that only keeps what it is given, Pods that say who they are.
+
+use ccm_mock_alb_proxy::{Decisions, run};
+use ccm_mock_aws_api::elbv2::*;
+use ccm_mock_aws_api::operation::*;
+use ccm_mock_aws_api::{Aws, layout};
+use ccm_mock_fake_aws::{Cloud, Issuer};
+use dataplane_l7::{ConnectionInfo, Handler, full, serve_connection};
+use dataplane_network::Fabric;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+
+fn client() -> kube::Client {
+    let store: Arc<Mutex<HashMap<String, Value>>> = Arc::default();
+    let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+        let store = store.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            let bytes = body.collect().await?.to_bytes();
+            let sent: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            let path = parts.uri.path().to_string();
+            let (code, answer) =
+                answer(&mut store.lock().expect("store"), parts.method.as_str(), &path, sent);
+            Ok::<_, tower::BoxError>(
+                Response::builder()
+                    .status(code)
+                    .body(kube::client::Body::from(answer.to_string().into_bytes()))?,
+            )
+        }
+    });
+    kube::Client::new(service, "default")
+}
+
+fn answer(store: &mut HashMap<String, Value>, method: &str, path: &str, sent: Value) -> (u16, Value) {
+    let missing = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "not found", "reason": "NotFound", "code": 404});
+    match method {
+        "POST" => {
+            let name = sent["metadata"]["name"].as_str().unwrap_or_default();
+            store.insert(format!("{path}/{name}"), sent.clone());
+            (201, sent)
+        }
+        "PATCH" => match store.get_mut(path) {
+            Some(object) => (200, object.clone()),
+            None => (404, missing),
+        },
+        "DELETE" => (200, store.remove(path).unwrap_or(missing)),
+        _ => match store.get(path) {
+            Some(object) => (200, object.clone()),
+            None if path.contains("/secrets/") => (404, missing),
+            None => (
+                200,
+                json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": []}),
+            ),
+        },
+    }
+}
+
+struct World {
+    cloud: Arc<Cloud>,
+    aws: Arc<dyn Aws>,
+    fabric: Fabric,
+    decisions: Decisions,
+    ca_pem: String,
+}
+
+async fn world() -> World {
+    let key = rcgen::KeyPair::generate().expect("key");
+    let mut params = rcgen::CertificateParams::new(Vec::new()).expect("params");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = params.self_signed(&key).expect("ca");
+    let issuer = Issuer::new(&ca.pem(), &key.serialize_pem()).expect("issuer");
+    let cloud = Cloud::start(client(), issuer, 3).await.expect("cloud");
+    let fabric = Fabric::new();
+    let (proxy, running) = run(cloud.clone(), fabric.clone());
+    tokio::spawn(running);
+    World { aws: cloud.clone(), cloud, fabric, decisions: proxy.decisions(), ca_pem: ca.pem() }
+}
+
+/// A Pod that answers its name and what it saw; it stops accepting when the sender says so.
+async fn pod(fabric: &Fabric, ip: [u8; 4], name: &'static str) -> watch::Sender<bool> {
+    fabric.add_pod(ip.into(), "node-1");
+    let listener = fabric.listen(SocketAddrV4::new(ip.into(), 80)).await.expect("listen");
+    let (stop, stopped) = watch::channel(false);
+    let handler: Handler = Arc::new(move |request, info| {
+        Box::pin(async move {
+            let seen: HashMap<String, String> = request
+                .headers()
+                .iter()
+                .map(|(n, v)| (n.to_string(), v.to_str().unwrap_or_default().to_string()))
+                .collect();
+            Response::new(full(
+                json!({"pod": name, "peer": info.peer.ip().to_string(), "headers": seen}).to_string(),
+            ))
+        })
+    });
+    let mut ending = stopped.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => {
+                    let Ok(accepted) = accepted else { return };
+                    let info = ConnectionInfo { peer: accepted.peer, local: listener.address(), scheme: "http", tls: None };
+                    tokio::spawn(serve_connection(accepted.stream, info, handler.clone(), stopped.clone()));
+                }
+                _ = ending.changed() => return,
+            }
+        }
+    });
+    stop
+}
+
+fn balancer(name: &str, kind: LoadBalancerType) -> CreateLoadBalancer {
+    CreateLoadBalancer {
+        name: name.into(),
+        r#type: kind,
+        scheme: Scheme::InternetFacing,
+        subnets: (1..=2).map(layout::public_subnet_id).collect(),
+        security_groups: vec![],
+        ip_address_type: "ipv4".into(),
+        tags: vec![],
+    }
+}
+
+fn group(name: &str, protocol: Protocol) -> CreateTargetGroup {
+    CreateTargetGroup {
+        name: name.into(),
+        protocol,
+        protocol_version: None,
+        port: 80,
+        vpc_id: layout::VPC_ID.into(),
+        target_type: TargetType::Ip,
+        health_check: HealthCheck::default_for(protocol),
+        tags: vec![],
+    }
+}
+
+impl World {
+    async fn path(
+        &self,
+        name: &str,
+        kind: LoadBalancerType,
+        protocol: Protocol,
+        port: u16,
+    ) -> (LoadBalancer, TargetGroup) {
+        let lb = self.aws.send(balancer(name, kind)).await.expect("balancer");
+        let to = if protocol == Protocol::Tcp { Protocol::Tcp } else { Protocol::Http };
+        let tg = self.aws.send(group(name, to)).await.expect("group");
+        let certificates = if protocol == Protocol::Https {
+            let request = RequestCertificate { domain_name: "shop.test.com".into(), ..Default::default() };
+            vec![self.aws.send(request).await.expect("certificate").certificate_arn]
+        } else {
+            vec![]
+        };
+        let listener = CreateListener {
+            load_balancer_arn: lb.load_balancer_arn.clone(),
+            port,
+            protocol,
+            ssl_policy: None,
+            certificates,
+            default_actions: vec![Action::forward(&tg.target_group_arn)],
+            tags: vec![],
+        };
+        self.aws.send(listener).await.expect("listener");
+        (lb, tg)
+    }
+
+    async fn register(&self, tg: &TargetGroup, ip: &str) {
+        let targets = vec![TargetDescription::new(ip, 80)];
+        self.aws
+            .send(RegisterTargets { target_group_arn: tg.target_group_arn.clone(), targets })
+            .await
+            .expect("register");
+    }
+
+    async fn until(&self, what: &str, mut holds: impl FnMut(&ccm_mock_fake_aws::State) -> bool) {
+        let mut states = self.cloud.watch();
+        let wait = states.wait_for(|s| holds(s));
+        tokio::time::timeout(Duration::from_secs(5), wait)
+            .await
+            .unwrap_or_else(|_| panic!("{what}"))
+            .expect("cloud");
+    }
+
+    async fn healthy(&self, tg: &TargetGroup, count: usize) {
+        let arn = tg.target_group_arn.clone();
+        self.until("healthy", |s| {
+            s.target_groups[&arn].targets.iter().filter(|t| t.state == HealthState::Healthy).count() == count
+        })
+        .await;
+    }
+
+    async fn open(&self, lb: &LoadBalancer, port: u16) -> tokio::net::TcpStream {
+        let arn = lb.load_balancer_arn.clone();
+        self.until("listening", |s| !s.load_balancers[&arn].endpoints.is_empty()).await;
+        let ip: Ipv4Addr =
+            lb.availability_zones[0].load_balancer_addresses[0].ip_address.parse().expect("ip");
+        let from = SocketAddrV4::new(dataplane_network::CLIENT, 0);
+        self.fabric.connect(from, SocketAddrV4::new(ip, port)).await.expect("connect").stream
+    }
+
+    async fn get(&self, lb: &LoadBalancer, port: u16, extra: &str) -> (u16, String) {
+        let mut stream = self.open(lb, port).await;
+        talk(&mut stream, extra).await
+    }
+}
+
+async fn talk<S: AsyncReadExt + AsyncWriteExt + Unpin>(stream: &mut S, extra: &str) -> (u16, String) {
+    let request = format!("GET /x?y=1 HTTP/1.1\r\nHost: shop.test.com\r\nConnection: close\r\n{extra}\r\n");
+    stream.write_all(request.as_bytes()).await.expect("write");
+    let mut text = String::new();
+    let _ = stream.read_to_string(&mut text).await;
+    let code = text.split(' ').nth(1).and_then(|c| c.parse().ok()).unwrap_or(0);
+    (code, text)
+}
+
+#[tokio::test]
+async fn a_request_reaches_a_pod_and_is_remembered() {
+    let w = world().await;
+    let _pod = pod(&w.fabric, [10, 0, 16, 20], "a").await;
+    let (lb, tg) = w.path("web", LoadBalancerType::Application, Protocol::Http, 18080).await;
+    assert_eq!(w.get(&lb, 18080, "").await.0, 503, "no targets");
+    w.register(&tg, "10.0.16.20").await;
+    w.healthy(&tg, 1).await;
+    let (code, text) =
+        w.get(&lb, 18080, "X-Amzn-Trace-Id: Root=1-00000001-0123456789abcdef01234567\r\n").await;
+    assert_eq!(code, 200, "{text}");
+    assert!(
+        text.contains("\"x-forwarded-for\":\"198.51.100.10\"")
+            && text.contains("\"x-forwarded-port\":\"18080\""),
+        "{text}"
+    );
+    assert!(text.contains("\"peer\":\"10.0.1."), "{text}");
+    let decision = w.decisions.get("Root=1-00000001-0123456789abcdef01234567").expect("decision");
+    assert_eq!(
+        (decision.target_id.as_deref(), decision.status, decision.priority.as_deref()),
+        (Some("10.0.16.20"), 200, Some("default"))
+    );
+}
+
+#[tokio::test]
+async fn https_has_the_certificate_of_the_name() {
+    let w = world().await;
+    let _pod = pod(&w.fabric, [10, 0, 16, 21], "a").await;
+    let (lb, tg) = w.path("tls", LoadBalancerType::Application, Protocol::Https, 18443).await;
+    w.register(&tg, "10.0.16.21").await;
+    w.healthy(&tg, 1).await;
+    use rustls::pki_types::pem::PemObject;
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(rustls::pki_types::CertificateDer::from_pem_slice(w.ca_pem.as_bytes()).expect("pem"))
+        .expect("root");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("tls");
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let stream = w.open(&lb, 18443).await;
+    let mut tls =
+        connector.connect("shop.test.com".try_into().expect("name"), stream).await.expect("handshake");
+    let (code, text) = talk(&mut tls, "").await;
+    assert_eq!(code, 200, "{text}");
+    assert!(text.contains("\"x-forwarded-proto\":\"https\""), "{text}");
+}
+
+#[tokio::test]
+async fn replacing_pods_under_load_loses_nothing() {
+    let w = Arc::new(world().await);
+    let (lb, tg) = w.path("roll", LoadBalancerType::Application, Protocol::Http, 18081).await;
+    let mut old = pod(&w.fabric, [10, 0, 16, 30], "p").await;
+    w.register(&tg, "10.0.16.30").await;
+    w.healthy(&tg, 1).await;
+    let (done, finished) = watch::channel(false);
+    let load = |w: Arc<World>, lb: LoadBalancer, finished: watch::Receiver<bool>| async move {
+        let mut answers = Vec::new();
+        while !*finished.borrow() {
+            answers.push(w.get(&lb, 18081, "").await.0);
+        }
+        answers
+    };
+    let clients: Vec<_> =
+        (0..4).map(|_| tokio::spawn(load(w.clone(), lb.clone(), finished.clone()))).collect();
+    for round in 31..41u8 {
+        let new = pod(&w.fabric, [10, 0, 16, round], "p").await;
+        w.register(&tg, &format!("10.0.16.{round}")).await;
+        w.healthy(&tg, 2).await;
+        let targets = vec![TargetDescription::new(format!("10.0.16.{}", round - 1), 80)];
+        w.aws
+            .send(DeregisterTargets { target_group_arn: tg.target_group_arn.clone(), targets })
+            .await
+            .expect("deregister");
+        old.send_replace(true);
+        old = new;
+    }
+    done.send_replace(true);
+    for client in clients {
+        let answers = client.await.expect("client");
+        assert!(!answers.is_empty() && answers.iter().all(|code| *code == 200), "{answers:?}");
+    }
+    old.send_replace(true);
+}
+
+#[tokio::test]
+async fn a_network_load_balancer_passes_bytes() {
+    let w = world().await;
+    let _pod = pod(&w.fabric, [10, 0, 16, 40], "n").await;
+    let (lb, tg) = w.path("nlb", LoadBalancerType::Network, Protocol::Tcp, 18082).await;
+    w.register(&tg, "10.0.16.40").await;
+    w.healthy(&tg, 1).await;
+    let (code, text) = w.get(&lb, 18082, "").await;
+    assert_eq!(code, 200);
+    assert!(!text.contains("x-forwarded-for"), "{text}");
+}
+
+#[tokio::test]
+async fn a_deleted_balancer_stops_listening() {
+    let w = world().await;
+    let (lb, _) = w.path("gone", LoadBalancerType::Application, Protocol::Http, 18083).await;
+    assert_eq!(w.get(&lb, 18083, "").await.0, 503);
+    w.aws.send(DeleteLoadBalancer { load_balancer_arn: lb.load_balancer_arn.clone() }).await.expect("delete");
+    let ip: Ipv4Addr = lb.availability_zones[0].load_balancer_addresses[0].ip_address.parse().expect("ip");
+    let to = SocketAddrV4::new(ip, 18083);
+    let closed = async {
+        while w.fabric.connect(SocketAddrV4::new(dataplane_network::CLIENT, 0), to).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), closed).await.expect("closed");
+}

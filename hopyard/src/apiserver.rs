@@ -1,0 +1,266 @@
+//! Starts the API server: store, cache, registry, certificates, sockets. `hopyard apiserver` is this alone; `up`
+//! builds on it.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use apiserver_registry::{Registry, ServiceRanges};
+use apiserver_server::{ApiServer, Authentication, Config, Nodes, ServiceAccountKeys, User};
+use apiserver_storage::{Durability, Local, MemoryEngine, SledEngine, Storage};
+use apiserver_watchcache::Cache;
+use tokio::net::TcpListener;
+
+use crate::error::Error;
+use crate::pki::Pki;
+
+/// The Kubernetes version this server is.
+pub(crate) const VERSION: &str = "v1.36.2+hopyard";
+
+/// Where objects are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Store {
+    #[default]
+    Sled,
+    Memory,
+}
+
+/// When a write is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum DurabilityArg {
+    /// After it is on stable storage.
+    #[default]
+    Commit,
+    /// At once; synced twice a second.
+    Interval,
+    /// At once; never synced.
+    None,
+}
+
+/// Flags of `hopyard apiserver`, named as kube-apiserver's.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Directory of the store and the certificates
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub bind_address: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 6443)]
+    pub secure_port: u16,
+    /// Range of cluster IPs
+    #[arg(long, default_value = "10.96.0.0/16", value_parser = parse_cidr)]
+    pub service_cluster_ip_range: (std::net::Ipv4Addr, u8),
+    /// Range of node ports
+    #[arg(long, default_value = "30000-32767", value_parser = parse_ports)]
+    pub service_node_port_range: (u16, u16),
+    /// File of static bearer tokens: token,user,uid[,"group1,group2"]
+    #[arg(long, value_name = "FILE")]
+    pub token_auth_file: Option<PathBuf>,
+    /// Certificate authority of client certificates, instead of the server's own
+    #[arg(long, value_name = "FILE")]
+    pub client_ca_file: Option<PathBuf>,
+    /// Certificate chain of the server, instead of a generated one
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Key of the server's certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    pub tls_private_key_file: Option<PathBuf>,
+    /// Allow requests without credentials where RBAC lets them
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub anonymous_auth: bool,
+    /// Where objects are kept
+    #[arg(long, value_enum, default_value_t)]
+    pub store: Store,
+    /// When a write is answered
+    #[arg(long, value_enum, default_value_t)]
+    pub durability: DurabilityArg,
+}
+
+fn parse_cidr(text: &str) -> Result<(std::net::Ipv4Addr, u8), String> {
+    let parsed = text.split_once('/').and_then(|(ip, bits)| Some((ip.parse().ok()?, bits.parse().ok()?)));
+    parsed
+        .filter(|(_, bits)| (8..=30).contains(bits))
+        .ok_or_else(|| "expected an IPv4 CIDR between /8 and /30, such as 10.96.0.0/16".to_owned())
+}
+
+fn parse_ports(text: &str) -> Result<(u16, u16), String> {
+    let parsed =
+        text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    parsed
+        .filter(|(first, last)| 0 < *first && first <= last)
+        .ok_or_else(|| "expected a range such as 30000-32767".to_owned())
+}
+
+/// A server that is ready to be served.
+pub(crate) struct Started {
+    pub server: ApiServer,
+    pub listener: TcpListener,
+    pub tls: tokio_rustls::TlsAcceptor,
+    pub address: SocketAddr,
+    pub pki: Pki,
+}
+
+impl Options {
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(default_data_dir)
+    }
+}
+
+/// `$HOPYARD_DATA_DIR`, else `.hopyard` in the home directory.
+pub(crate) fn default_data_dir() -> PathBuf {
+    if let Some(dir) = std::env::var_os("HOPYARD_DATA_DIR") {
+        return dir.into();
+    }
+    std::env::var_os("HOME")
+        .map_or_else(|| PathBuf::from(".hopyard"), |home| Path::new(&home).join(".hopyard"))
+}
+
+/// Listens on an address.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    let place = address.to_string();
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        std::io::ErrorKind::AddrInUse => Error::PortTaken { place },
+        _ => Error::Listen { place, source },
+    })
+}
+
+/// Opens everything and fills the store with what a fresh server holds.
+pub(crate) async fn start(options: &Options, nodes: Option<Arc<dyn Nodes>>) -> Result<Started, Error> {
+    let listener = listen(SocketAddr::new(options.bind_address, options.secure_port)).await?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| Error::Listen { place: options.bind_address.to_string(), source })?;
+    let dir = options.data_dir();
+    let pki = Pki::open(&dir.join("pki"), &[options.bind_address])?;
+    let registry = open_registry(options, &dir)?;
+    let keys = ServiceAccountKeys::from_pkcs8(&pki.token_key).map_err(Error::Certificates)?;
+    let authentication = Authentication {
+        tokens: options.token_auth_file.as_deref().map(read_tokens).transpose()?.unwrap_or_default(),
+        service_accounts: Some(Arc::new(keys)),
+        anonymous: options.anonymous_auth,
+    };
+    let client_ca = match &options.client_ca_file {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| Error::path(path, error))?,
+        None => pki.ca_pem.clone(),
+    };
+    let tls = match (&options.tls_cert_file, &options.tls_private_key_file) {
+        (Some(chain), Some(key)) => {
+            let read =
+                |path: &PathBuf| std::fs::read_to_string(path).map_err(|error| Error::path(path, error));
+            crate::pki::tls_from(&read(chain)?, &read(key)?, &client_ca)?
+        }
+        _ => crate::pki::Pki::tls(&pki).and_then(|tls| {
+            Ok(apiserver_server::Tls {
+                client_ca: crate::pki::tls_from(&pki.server_chain_pem, &pki.server_key_pem, &client_ca)?
+                    .client_ca,
+                ..tls
+            })
+        })?,
+    };
+    let config = Config {
+        authentication: Arc::new(authentication),
+        nodes,
+        ca_pem: pki.ca_pem.clone(),
+        version: VERSION.to_owned(),
+        advertise: address,
+    };
+    let server = ApiServer::new(registry, config);
+    apiserver_server::bootstrap(&server).await.map_err(|status| Error::Failed(status.to_string()))?;
+    let tls = tls.acceptor().map_err(|error| Error::Certificates(error.to_string()))?;
+    Ok(Started { server, listener, tls, address, pki })
+}
+
+fn open_registry(options: &Options, dir: &Path) -> Result<Registry, Error> {
+    let durability = match options.durability {
+        DurabilityArg::Commit => Durability::Commit,
+        DurabilityArg::Interval => Durability::Interval,
+        DurabilityArg::None => Durability::None,
+    };
+    let cache = Arc::new(Cache::default());
+    let refuse = |why: String| {
+        if why.contains("lock") || why.contains("WouldBlock") {
+            Error::DirInUse { dir: dir.to_owned() }
+        } else {
+            Error::Store { dir: dir.to_owned(), why }
+        }
+    };
+    let chain = |error: &dyn std::error::Error| {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        text
+    };
+    let store = match options.store {
+        Store::Memory => Local::open(MemoryEngine, durability, cache.clone()),
+        Store::Sled => SledEngine::open(&dir.join("store"))
+            .and_then(|engine| Local::open(engine, durability, cache.clone())),
+    };
+    let store = store.map_err(|error| refuse(chain(&error)))?;
+    cache.advance_to(store.revision());
+    cache.raise_floor(store.floor());
+    let (network, prefix_len) = options.service_cluster_ip_range;
+    let ranges = ServiceRanges { network, prefix_len, node_ports: options.service_node_port_range };
+    Ok(Registry::new(Arc::new(store), cache, ranges))
+}
+
+/// Reads `token,user,uid,"group1,group2"` lines.
+fn read_tokens(path: &Path) -> Result<HashMap<String, User>, Error> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::path(path, error))?;
+    let mut tokens = HashMap::new();
+    for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let mut parts = line.splitn(4, ',').map(str::trim);
+        let (Some(token), Some(name), Some(uid)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(Error::Usage(format!(
+                "{}:{}: expected token,user,uid[,\"groups\"]",
+                path.display(),
+                i + 1
+            )));
+        };
+        let groups = parts.next().unwrap_or("").trim_matches('"').split(',').map(str::trim);
+        let groups = groups.filter(|group| !group.is_empty()).map(str::to_owned).collect();
+        tokens.insert(
+            token.to_owned(),
+            User { name: name.to_owned(), uid: uid.to_owned(), groups, ..User::default() },
+        );
+    }
+    Ok(tokens)
+}
+
+/// `hopyard apiserver`: serves until it is told to stop.
+pub(crate) async fn run(options: &Options) -> Result<(), Error> {
+    let began = std::time::Instant::now();
+    let started = start(options, None).await?;
+    let kubeconfig = options.data_dir().join("kubeconfig");
+    let url = format!("https://{}", started.address);
+    crate::pki::write_private(&kubeconfig, started.pki.kubeconfig(&url).as_bytes())?;
+    tracing::info!(url, kubeconfig = %kubeconfig.display(), elapsed_ms = began.elapsed().as_millis() as u64, "ready");
+    let housekeeping = tokio::spawn(apiserver_server::run_housekeeping(started.server.clone()));
+    apiserver_server::serve(started.server.clone(), started.listener, Some(started.tls), stop_signal()).await;
+    housekeeping.abort();
+    started.server.registry().store().close();
+    Ok(())
+}
+
+/// Resolves on Ctrl-C or SIGTERM.
+pub(crate) async fn stop_signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

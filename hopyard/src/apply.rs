@@ -1,0 +1,83 @@
+//! Applies manifests as `kubectl apply --server-side` does: documents in order, kinds found in the catalogue.
+
+use std::path::{Path, PathBuf};
+
+use apiserver_meta::{GroupVersion, GroupVersionKind};
+use apiserver_registry::Registry;
+use http::Request;
+use kube::Client;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::error::Error;
+
+/// The documents of files and folders, in the order of their names.
+pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<(String, Value)>, Error> {
+    let mut documents = Vec::new();
+    for path in paths {
+        for file in files(path)? {
+            let text = std::fs::read_to_string(&file).map_err(|error| Error::path(&file, error))?;
+            for document in serde_yaml_ng::Deserializer::from_str(&text) {
+                let value = Value::deserialize(document)
+                    .map_err(|error| Error::Usage(format!("{}: {error}", file.display())))?;
+                if !value.is_null() {
+                    documents.push((file.display().to_string(), value));
+                }
+            }
+        }
+    }
+    Ok(documents)
+}
+
+fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = std::fs::read_dir(path).map_err(|error| Error::path(path, error))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|file| file.extension().is_some_and(|ext| ext == "yaml" || ext == "yml" || ext == "json"))
+        .collect();
+    files.sort();
+    Ok(files)
+}
+
+/// Applies the documents; gives `kind/name` of each.
+pub(crate) async fn apply(
+    client: &Client,
+    registry: &Registry,
+    documents: Vec<(String, Value)>,
+) -> Result<Vec<String>, Error> {
+    let mut applied = Vec::new();
+    for (file, document) in documents {
+        let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
+        let gv = GroupVersion::parse(&text("/apiVersion"));
+        let gvk = GroupVersionKind::new(gv.group.clone(), gv.version.clone(), text("/kind"));
+        let catalogue = registry.catalogue();
+        let resource = catalogue.by_kind(&gvk).ok_or_else(|| {
+            Error::Usage(format!("{file}: no kind {} in {}", gvk.kind, text("/apiVersion")))
+        })?;
+        let root = if gv.group.is_empty() {
+            format!("/api/{}", gv.version)
+        } else {
+            format!("/apis/{}/{}", gv.group, gv.version)
+        };
+        let namespace = match text("/metadata/namespace") {
+            namespace if namespace.is_empty() => "default".to_owned(),
+            namespace => namespace,
+        };
+        let place = if resource.namespaced { format!("/namespaces/{namespace}") } else { String::new() };
+        let name = text("/metadata/name");
+        let request =
+            Request::patch(format!("{root}{place}/{}/{name}?fieldManager=hopyard&force=true", resource.name))
+                .header("content-type", "application/apply-patch+yaml")
+                .body(document.to_string().into_bytes())
+                .map_err(|error| Error::Failed(error.to_string()))?;
+        client
+            .request::<Value>(request)
+            .await
+            .map_err(|error| Error::Failed(format!("{file}: {}/{name}: {error}", resource.singular)))?;
+        applied.push(format!("{}/{name}", resource.singular));
+    }
+    Ok(applied)
+}

@@ -1,0 +1,53 @@
+//! `hopyard up --detach`: the same command in the background, its log in the data directory.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::instance::Instance;
+
+/// How long a start may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Starts the command again without `--detach` and waits until it runs.
+pub(crate) fn detach(dir: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(dir).map_err(|error| Error::path(dir, error))?;
+    if Instance::read(dir).is_ok() {
+        return Err(Error::DirInUse { dir: dir.to_owned() });
+    }
+    let log_path = dir.join("hopyard.log");
+    let log = std::fs::File::create(&log_path).map_err(|error| Error::path(&log_path, error))?;
+    let program = std::env::current_exe()
+        .map_err(|error| Error::Failed(format!("this program's path is unknown: {error}")))?;
+    let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--detach");
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        // A group of its own: Ctrl-C in this terminal is not for it.
+        command.process_group(0);
+    }
+    let mut child = command
+        .spawn()
+        .map_err(|error| Error::Failed(format!("the background process did not start: {error}")))?;
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        if let Ok(instance) = Instance::read(dir) {
+            eprint!("{}", crate::up::welcome(&instance));
+            return Ok(());
+        }
+        if let Ok(Some(_)) = child.try_wait() {
+            let text = std::fs::read_to_string(&log_path).unwrap_or_default();
+            let last = text.lines().last().unwrap_or("it ended without a word");
+            return Err(Error::Failed(last.trim_start_matches("hopyard: ").to_owned()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err(Error::Failed(format!(
+        "it did not start within {} s; see {}",
+        PATIENCE.as_secs(),
+        log_path.display()
+    )))
+}

@@ -1,0 +1,36 @@
+//! The log: one line an event, coloured on a terminal only, or JSON.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::time::FormatTime;
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, writer: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+        let now = jiff::Zoned::now();
+        write!(writer, "{}", now.strftime("%H:%M:%S%.3f"))
+    }
+}
+
+/// Starts logging to standard error. `RUST_LOG` overrides the default filter.
+pub(crate) fn start(format: Format) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let base =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let started = match format {
+        Format::Text => base.with_timer(Clock).with_ansi(std::io::stderr().is_terminal()).try_init(),
+        Format::Json => base.json().flatten_event(true).try_init(),
+    };
+    // A second start (in tests) keeps the first.
+    drop(started);
+}

@@ -1,0 +1,164 @@
+//! The instance's own certificates: an authority, the server's certificate, an administrator's, all under the data
+//! directory with mode 0600, made once and kept.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::error::Error;
+
+/// Everything an instance needs to be trusted and to trust.
+#[derive(Debug)]
+pub(crate) struct Pki {
+    pub ca_pem: String,
+    pub ca_key_pem: String,
+    pub server_chain_pem: String,
+    pub server_key_pem: String,
+    pub admin_pem: String,
+    pub admin_key_pem: String,
+    /// PKCS#8 of the key that signs service account tokens.
+    pub token_key: Vec<u8>,
+}
+
+fn fail(error: impl std::fmt::Display) -> Error {
+    Error::Certificates(error.to_string())
+}
+
+/// Writes a file that only its owner reads.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options.open(path).and_then(|mut file| file.write_all(bytes)).map_err(|error| Error::path(path, error))
+}
+
+fn read_or_make(path: PathBuf, make: impl FnOnce() -> Result<String, Error>) -> Result<String, Error> {
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let text = make()?;
+            write_private(&path, text.as_bytes())?;
+            Ok(text)
+        }
+        Err(error) => Err(Error::path(&path, error)),
+    }
+}
+
+impl Pki {
+    /// Reads what is in `dir`, and makes what is missing. The server's certificate names `addresses`.
+    ///
+    /// # Errors
+    /// When the directory can't be used or holds something else.
+    pub(crate) fn open(dir: &Path, addresses: &[IpAddr]) -> Result<Self, Error> {
+        std::fs::create_dir_all(dir).map_err(|error| Error::path(dir, error))?;
+        let key = |name: &str| {
+            read_or_make(dir.join(name), || Ok(KeyPair::generate().map_err(fail)?.serialize_pem()))
+        };
+        let ca_key_pem = key("ca.key")?;
+        let ca_pem = read_or_make(dir.join("ca.crt"), || {
+            let mut params = CertificateParams::new(Vec::new()).map_err(fail)?;
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![
+                KeyUsagePurpose::KeyCertSign,
+                KeyUsagePurpose::CrlSign,
+                KeyUsagePurpose::DigitalSignature,
+            ];
+            params.distinguished_name.push(DnType::CommonName, "hopyard-ca");
+            let key = KeyPair::from_pem(&ca_key_pem).map_err(fail)?;
+            Ok(params.self_signed(&key).map_err(fail)?.pem())
+        })?;
+        let issuer =
+            Issuer::from_ca_cert_pem(&ca_pem, KeyPair::from_pem(&ca_key_pem).map_err(fail)?).map_err(fail)?;
+        let server_key_pem = key("apiserver.key")?;
+        // Made at every start: it is cheap, and the addresses may have changed.
+        let server_pem = server_certificate(&issuer, &server_key_pem, addresses)?;
+        let admin_key_pem = key("admin.key")?;
+        let admin_pem = read_or_make(dir.join("admin.crt"), || {
+            let mut params = CertificateParams::new(Vec::new()).map_err(fail)?;
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params.distinguished_name.push(DnType::OrganizationName, "system:masters");
+            params.distinguished_name.push(DnType::CommonName, "kubernetes-admin");
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            let key = KeyPair::from_pem(&admin_key_pem).map_err(fail)?;
+            Ok(params.signed_by(&key, &issuer).map_err(fail)?.pem())
+        })?;
+        let token_path = dir.join("sa.key");
+        let token_text = read_or_make(token_path, || {
+            let der = apiserver_server::ServiceAccountKeys::generate().map_err(fail)?;
+            Ok(base64::engine::general_purpose::STANDARD.encode(der))
+        })?;
+        let token_key = base64::engine::general_purpose::STANDARD.decode(token_text.trim()).map_err(fail)?;
+        Ok(Self {
+            server_chain_pem: format!("{server_pem}{ca_pem}"),
+            ca_pem,
+            ca_key_pem,
+            server_key_pem,
+            admin_pem,
+            admin_key_pem,
+            token_key,
+        })
+    }
+
+    /// The server's side of TLS.
+    pub(crate) fn tls(&self) -> Result<apiserver_server::Tls, Error> {
+        tls_from(&self.server_chain_pem, &self.server_key_pem, &self.ca_pem)
+    }
+
+    /// A kubeconfig for the administrator, pointing at `server`.
+    pub(crate) fn kubeconfig(&self, server: &str) -> String {
+        let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        format!(
+            "apiVersion: v1\nkind: Config\nclusters:\n- name: hopyard\n  cluster:\n    server: {server}\n    certificate-authority-data: {}\nusers:\n- name: admin\n  user:\n    client-certificate-data: {}\n    client-key-data: {}\ncontexts:\n- name: hopyard\n  context:\n    cluster: hopyard\n    user: admin\ncurrent-context: hopyard\n",
+            encode(&self.ca_pem),
+            encode(&self.admin_pem),
+            encode(&self.admin_key_pem),
+        )
+    }
+}
+
+/// TLS from PEM texts.
+pub(crate) fn tls_from(chain: &str, key: &str, client_ca: &str) -> Result<apiserver_server::Tls, Error> {
+    let chain =
+        CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(fail)?;
+    Ok(apiserver_server::Tls {
+        chain,
+        key: PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(fail)?,
+        client_ca: CertificateDer::from_pem_slice(client_ca.as_bytes()).map_err(fail)?,
+    })
+}
+
+fn server_certificate(
+    issuer: &Issuer<'_, KeyPair>,
+    key_pem: &str,
+    addresses: &[IpAddr],
+) -> Result<String, Error> {
+    let names = [
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
+    let mut params = CertificateParams::new(names.map(str::to_owned).to_vec()).map_err(fail)?;
+    let fixed = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([10, 96, 0, 1])];
+    for address in fixed.iter().chain(addresses).filter(|address| !address.is_unspecified()) {
+        params.subject_alt_names.push(rcgen::SanType::IpAddress(*address));
+    }
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::from_pem(key_pem).map_err(fail)?;
+    Ok(params.signed_by(&key, issuer).map_err(fail)?.pem())
+}

@@ -1,0 +1,302 @@
+//! The data plane of this process, put together: fabric, rule programs, Pods, zones. Adapters between rooms that do
+//! not know each other; no rule of its own.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apiserver_server::{Connection, NodeRequest, Nodes, Promise};
+use bytes::Bytes;
+use ccm_mock_fake_aws::Cloud;
+use controllers_workloads::{ProbeOutcome, ProbeTarget, Runtime, RuntimeFuture, StartError};
+use dataplane_dns::{Type, View, Zones};
+use dataplane_network::proxy::{Origin, World};
+use dataplane_network::{CLIENT, Entry, Fabric, Forwarding, Translation};
+use dataplane_workload::Workloads;
+use k8s_openapi::api::core::v1::Pod;
+use proxy_agent_agent::Agent;
+use proxy_agent_ruleset as ruleset;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Everything that carries requests in this process.
+#[derive(Clone)]
+pub(crate) struct Plane {
+    pub fabric: Fabric,
+    pub workloads: Workloads,
+    pub agent: Arc<Agent>,
+    pub cloud: Arc<std::sync::OnceLock<Arc<Cloud>>>,
+    /// Addresses of Pods and nodes, by `pod/namespace/name` and `node/name`.
+    places: Arc<std::sync::RwLock<std::collections::HashMap<String, Ipv4Addr>>>,
+}
+
+impl Plane {
+    pub(crate) fn new() -> Self {
+        let config = proxy_agent_agent::Config {
+            cluster_cidr: ruleset::Cidr { address: Ipv4Addr::new(10, 0, 0, 0), prefix: 8 },
+            service_cidr: ruleset::Cidr { address: Ipv4Addr::new(10, 96, 0, 0), prefix: 16 },
+        };
+        let agent = Agent::new(config);
+        let fabric = Fabric::new();
+        fabric.set_forwarding(Arc::new(Rules(agent.clone())));
+        Self {
+            workloads: Workloads::new(fabric.clone()),
+            fabric,
+            agent,
+            cloud: Arc::default(),
+            places: Arc::default(),
+        }
+    }
+
+    /// A node stands at an address.
+    pub(crate) fn node_at(&self, name: &str, ip: Ipv4Addr) {
+        self.fabric.add_node(ip, name);
+        self.places
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .insert(format!("node/{name}"), ip);
+    }
+
+    fn pod_at(&self, pod: &Pod, ip: Ipv4Addr) {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+        self.fabric.add_pod(ip, &node);
+        let name = format!(
+            "pod/{}/{}",
+            pod.metadata.namespace.as_deref().unwrap_or(""),
+            pod.metadata.name.as_deref().unwrap_or("")
+        );
+        self.places.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name, ip);
+    }
+
+    /// The zones of this moment.
+    pub(crate) fn zones(&self) -> Arc<Zones> {
+        let mut zones = Zones::default();
+        if let Some(cloud) = self.cloud.get() {
+            let state = cloud.state();
+            zones.hosted = state.hosted_zones.values().map(|zone| zone.as_ref().clone()).collect();
+            zones.set_balancers(state.load_balancers.values().map(AsRef::as_ref));
+        }
+        let programs = self.agent.programs();
+        for service in programs.services() {
+            let (Some(namespace), Some(name)) = (&service.metadata.namespace, &service.metadata.name) else {
+                continue;
+            };
+            let slices = programs.slices_of(namespace, name);
+            zones
+                .services
+                .insert((namespace.clone(), name.clone()), dataplane_dns::cluster_service(service, slices));
+        }
+        Arc::new(zones)
+    }
+}
+
+/// The rule programs as the fabric asks them.
+struct Rules(Arc<Agent>);
+
+impl Forwarding for Rules {
+    fn forward(
+        &self,
+        node: &str,
+        entry: Entry,
+        source: SocketAddrV4,
+        destination: SocketAddrV4,
+    ) -> Translation {
+        let packet = ruleset::Packet {
+            source: *source.ip(),
+            source_port: source.port(),
+            destination: *destination.ip(),
+            destination_port: destination.port(),
+            protocol: ruleset::Protocol::Tcp,
+        };
+        let entry = match entry {
+            Entry::Arriving => ruleset::Entry::Arriving,
+            Entry::Local => ruleset::Entry::Local,
+        };
+        match self.0.evaluate(node, packet, entry, ruleset::Choice::Random(rand::random())) {
+            Some(ruleset::Verdict::Accept { destination: (ip, port), source }) => {
+                Translation::To { source, destination: SocketAddrV4::new(ip, port) }
+            }
+            Some(ruleset::Verdict::Reject) => Translation::Reject,
+            Some(ruleset::Verdict::Drop) => Translation::Drop,
+            // A node without a program yet forwards as it is.
+            None => Translation::To { source: *source.ip(), destination },
+        }
+    }
+}
+
+impl World for Plane {
+    fn address(&self, origin: &Origin) -> Option<Ipv4Addr> {
+        let name = match origin {
+            Origin::Internet => return Some(CLIENT),
+            Origin::Pod { namespace, name } => format!("pod/{namespace}/{name}"),
+            Origin::Node(name) => format!("node/{name}"),
+        };
+        self.places.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(&name).copied()
+    }
+
+    fn resolve(&self, origin: &Origin, name: &str) -> Vec<Ipv4Addr> {
+        let view = match origin {
+            Origin::Internet => View::Internet,
+            Origin::Pod { namespace, .. } => View::Cluster { namespace: namespace.clone() },
+            Origin::Node(_) => View::Vpc,
+        };
+        let zones = self.zones();
+        dataplane_dns::lookup(&zones, name, Type::A, &view).addresses()
+    }
+}
+
+impl Runtime for Plane {
+    fn missing_image(&self, pod: &Pod, image: &str) -> Option<String> {
+        let upstream =
+            pod.metadata.annotations.as_ref().is_some_and(|all| all.contains_key("hopyard.dev/upstream"));
+        if upstream || dataplane_workload::behaviour_of(image).is_some() {
+            return None;
+        }
+        Some(format!(
+            "failed to pull and unpack image {image:?}: {image}: not found (hopyard knows nginx, httpd, whoami, agnhost, http-echo, echoserver and pause; annotate the Pod with hopyard.dev/upstream: 127.0.0.1:PORT to run your own server)"
+        ))
+    }
+
+    fn start<'a>(&'a self, pod: &'a Pod) -> RuntimeFuture<'a, Result<(), StartError>> {
+        Box::pin(async move {
+            let ip = pod
+                .status
+                .as_ref()
+                .and_then(|status| status.pod_ip.as_deref())
+                .and_then(|ip| ip.parse().ok());
+            let ip: Ipv4Addr = ip.ok_or_else(|| StartError::Failed("the Pod has no address".to_owned()))?;
+            self.pod_at(pod, ip);
+            self.workloads.start(pod).await.map(|_| ()).map_err(|error| StartError::Failed(error.to_string()))
+        })
+    }
+
+    fn stop<'a>(&'a self, uid: &'a str, grace: Duration) -> RuntimeFuture<'a, ()> {
+        Box::pin(self.workloads.stop(uid, grace))
+    }
+
+    fn forget(&self, uid: &str) {
+        self.workloads.forget(uid);
+    }
+
+    fn probe<'a>(
+        &'a self,
+        pod: &'a Pod,
+        target: &'a ProbeTarget,
+        timeout: Duration,
+    ) -> RuntimeFuture<'a, ProbeOutcome> {
+        Box::pin(async move {
+            match tokio::time::timeout(timeout, self.probe_once(pod, target)).await {
+                Ok(Ok(())) => ProbeOutcome::Success,
+                Ok(Err(why)) => ProbeOutcome::Failure(why),
+                Err(_) => ProbeOutcome::Failure("context deadline exceeded".to_owned()),
+            }
+        })
+    }
+}
+
+impl Plane {
+    /// A probe comes from the node the Pod runs on.
+    async fn probe_once(&self, pod: &Pod, target: &ProbeTarget) -> Result<(), String> {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("");
+        let source = self.address(&Origin::Node(node.to_owned())).unwrap_or(CLIENT);
+        let (host, port) = match target {
+            ProbeTarget::Http { host, port, .. } | ProbeTarget::Tcp { host, port } => (host, *port),
+        };
+        let ip: Ipv4Addr = host.parse().map_err(|_| format!("dial tcp: lookup {host}: no such host"))?;
+        let destination = SocketAddrV4::new(ip, port);
+        let connection = self
+            .fabric
+            .connect(SocketAddrV4::new(source, 0), destination)
+            .await
+            .map_err(|_| format!("dial tcp {destination}: connect: connection refused"))?;
+        let ProbeTarget::Http { path, headers, tls, .. } = target else { return Ok(()) };
+        if *tls {
+            // Simulated containers speak plain HTTP: a TLS handshake would fail as it does against such a server.
+            return Err("http: server gave HTTP response to HTTPS client".to_owned());
+        }
+        let mut stream = connection.stream;
+        let mut request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {destination}\r\nUser-Agent: kube-probe/1.36\r\nConnection: close\r\n"
+        );
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str("\r\n");
+        stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
+        let mut head = vec![0; 64];
+        let length = stream.read(&mut head).await.map_err(|error| error.to_string())?;
+        let line = String::from_utf8_lossy(&head[..length]).into_owned();
+        let status: u16 = line
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .ok_or_else(|| "malformed HTTP response".to_owned())?;
+        if (200..400).contains(&status) {
+            Ok(())
+        } else {
+            Err(format!("HTTP probe failed with statuscode: {status}"))
+        }
+    }
+}
+
+impl Nodes for Plane {
+    fn logs(
+        &self,
+        request: NodeRequest,
+    ) -> Promise<'_, Result<Pin<Box<dyn futures::Stream<Item = Bytes> + Send>>, String>> {
+        Box::pin(async move {
+            let logs = self
+                .workloads
+                .logs(&request.uid, Some(&request.container))
+                .ok_or_else(|| "ContainerCreating".to_owned())?;
+            let all = logs.since(0);
+            let skip = request.tail_lines.map_or(0, |tail| all.len().saturating_sub(tail));
+            let next = all.last().map_or(0, |line| line.index + 1);
+            let timestamps = request.timestamps;
+            let first = render(&all[skip..], timestamps);
+            if !request.follow {
+                return Ok(Box::pin(futures::stream::iter([first]))
+                    as Pin<Box<dyn futures::Stream<Item = Bytes> + Send>>);
+            }
+            let rest =
+                futures::stream::unfold((logs, next, Some(first)), move |(logs, next, first)| async move {
+                    if let Some(first) = first {
+                        return Some((first, (logs, next, None)));
+                    }
+                    if !logs.wait(next).await {
+                        return None;
+                    }
+                    let lines = logs.since(next);
+                    let after = lines.last().map_or(next, |line| line.index + 1);
+                    Some((render(&lines, timestamps), (logs, after, None)))
+                });
+            Ok(Box::pin(rest) as Pin<Box<dyn futures::Stream<Item = Bytes> + Send>>)
+        })
+    }
+
+    fn connect(&self, pod_ip: String, port: u16) -> Promise<'_, Result<Box<dyn Connection>, String>> {
+        Box::pin(async move {
+            let ip: Ipv4Addr = pod_ip.parse().map_err(|_| format!("{pod_ip} is no IPv4 address"))?;
+            let source = SocketAddrV4::new(CLIENT, 0);
+            let connection = self
+                .fabric
+                .connect(source, SocketAddrV4::new(ip, port))
+                .await
+                .map_err(|error| error.to_string())?;
+            Ok(Box::new(connection.stream) as Box<dyn Connection>)
+        })
+    }
+}
+
+fn render(lines: &[dataplane_workload::Line], timestamps: bool) -> Bytes {
+    let mut text = String::new();
+    for line in lines {
+        if timestamps {
+            text.push_str(&line.time);
+            text.push(' ');
+        }
+        text.push_str(&line.text);
+        text.push('\n');
+    }
+    Bytes::from(text)
+}

@@ -1,0 +1,316 @@
+//! `hopyard up`: everything in one process, and the order in which it starts.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use apiserver_server::{ApiServer, User};
+use ccm_mock_alb_proxy::Proxy;
+use ccm_mock_aws_api as aws;
+use ccm_mock_fake_aws::{Cloud, Issuer};
+use controllers_kit::Caches;
+use controllers_workloads::NodeSpec;
+use kube::Client;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::task::JoinHandle;
+
+use crate::apiserver::{self, DurabilityArg, Store};
+use crate::error::Error;
+use crate::instance::{Instance, Lock};
+use crate::plane::Plane;
+
+/// Flags of `hopyard up`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Directory of everything that is kept
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Manifests to apply once everything runs (files or folders)
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub apply: Vec<PathBuf>,
+    /// Address of the API server; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:6443")]
+    pub listen: SocketAddr,
+    /// Nodes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=500))]
+    pub nodes: u16,
+    /// Availability zones
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=6))]
+    pub zones: u8,
+    /// Instance type of the nodes
+    #[arg(long, default_value = "m5.large")]
+    pub instance_type: String,
+    /// Where objects are kept
+    #[arg(long, value_enum, default_value_t)]
+    pub store: Store,
+    /// When a write is answered
+    #[arg(long, value_enum, default_value_t)]
+    pub durability: DurabilityArg,
+    /// Return once everything runs, and leave it running
+    #[arg(long)]
+    pub detach: bool,
+}
+
+impl Options {
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(apiserver::default_data_dir)
+    }
+}
+
+/// A running instance.
+pub(crate) struct Running {
+    pub instance: Instance,
+    pub client: Client,
+    pub server: ApiServer,
+    pub plane: Plane,
+    pub proxy: Proxy,
+    pub dir: PathBuf,
+    _lock: Lock,
+    serving: JoinHandle<()>,
+    stop: tokio::sync::watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Starts everything; each part says when it is there.
+pub(crate) async fn start(options: &Options) -> Result<Running, Error> {
+    let began = Instant::now();
+    let step = |what: &str, place: String| {
+        tracing::info!(place, elapsed_ms = began.elapsed().as_millis() as u64, "{what}");
+    };
+    let dir = options.data_dir();
+    let lock = Lock::take(&dir)?;
+    let plane = Plane::new();
+    let api = apiserver::Options {
+        data_dir: Some(dir.clone()),
+        bind_address: options.listen.ip(),
+        secure_port: options.listen.port(),
+        service_cluster_ip_range: (Ipv4Addr::new(10, 96, 0, 0), 16),
+        service_node_port_range: (30000, 32767),
+        token_auth_file: None,
+        client_ca_file: None,
+        tls_cert_file: None,
+        tls_private_key_file: None,
+        anonymous_auth: true,
+        store: options.store,
+        durability: options.durability,
+    };
+    let started = apiserver::start(&api, Some(Arc::new(plane.clone()))).await?;
+    let server = started.server.clone();
+    let kubeconfig = dir.join("kubeconfig");
+    crate::pki::write_private(
+        &kubeconfig,
+        started.pki.kubeconfig(&format!("https://{}", started.address)).as_bytes(),
+    )?;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let serving = serve(&started.server, started.listener, started.tls, stopped);
+    step("API server", format!("https://{}", started.address));
+
+    let client = client(&server, "system:hopyard:controllers");
+    let mut tasks = vec![tokio::spawn(apiserver_server::run_housekeeping(server.clone()))];
+    let cloud = start_cloud(options, &client, &plane, &started.pki, &mut tasks).await?;
+    step("cloud", format!("VPC {} with {} zones", aws::layout::VPC_CIDR, options.zones));
+
+    let (proxy, balancing) = ccm_mock_alb_proxy::run(cloud.clone(), plane.fabric.clone());
+    tasks.push(tokio::spawn(balancing));
+    tasks.push(tokio::spawn(plane.agent.clone().run(client.clone())));
+    let (uplink, dns) = open_doors(&plane, &mut tasks).await?;
+    step("uplink proxy", format!("socks5h://{uplink}"));
+    step("DNS", dns.to_string());
+
+    let specs = start_nodes(options, &cloud, &plane).await?;
+    start_loops(&server, cloud, &plane, specs, started.pki.ca_pem.clone(), &mut tasks);
+    step("nodes and loops", format!("{} × {}", options.nodes, options.instance_type));
+
+    let instance = Instance { pid: std::process::id(), api: started.address, uplink, dns, kubeconfig };
+    instance.write(&dir)?;
+    Ok(Running { instance, client, server, plane, proxy, dir, _lock: lock, serving, stop, tasks })
+}
+
+/// A client without a socket, as somebody.
+fn client(server: &ApiServer, name: &str) -> Client {
+    Client::new(server.in_process(User::master(name)), "default")
+}
+
+fn serve(
+    server: &ApiServer,
+    listener: TcpListener,
+    tls: tokio_rustls::TlsAcceptor,
+    mut stopped: tokio::sync::watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let server = server.clone();
+    tokio::spawn(async move {
+        let stop = async move {
+            // A closed channel stops as well.
+            drop(stopped.wait_for(|stop| *stop).await);
+        };
+        apiserver_server::serve(server, listener, Some(tls), stop).await;
+    })
+}
+
+async fn start_cloud(
+    options: &Options,
+    client: &Client,
+    plane: &Plane,
+    pki: &crate::pki::Pki,
+    tasks: &mut Vec<JoinHandle<()>>,
+) -> Result<Arc<Cloud>, Error> {
+    let failed = |error: &dyn std::fmt::Display| Error::Failed(format!("the cloud did not start: {error}"));
+    ccm_mock_fake_aws::install_crds(client).await.map_err(|error| failed(&error))?;
+    let issuer = Issuer::new(&pki.ca_pem, &pki.ca_key_pem).map_err(|error| failed(&error))?;
+    let cloud = Cloud::start(client.clone(), issuer, options.zones).await.map_err(|error| failed(&error))?;
+    // The cell is filled once, here.
+    drop(plane.cloud.set(cloud.clone()));
+    tasks.push(tokio::spawn(cloud.clone().run()));
+    Ok(cloud)
+}
+
+/// The uplink proxy and DNS, on free loopback ports.
+async fn open_doors(
+    plane: &Plane,
+    tasks: &mut Vec<JoinHandle<()>>,
+) -> Result<(SocketAddr, SocketAddr), Error> {
+    let failed = |source| Error::Listen { place: "127.0.0.1".to_owned(), source };
+    let uplink = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+    let uplink_address = uplink.local_addr().map_err(failed)?;
+    tasks.push(tokio::spawn(dataplane_network::proxy::serve(
+        uplink,
+        plane.fabric.clone(),
+        Arc::new(plane.clone()),
+    )));
+    let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+    let dns_address = udp.local_addr().map_err(failed)?;
+    let tcp = TcpListener::bind(dns_address).await.map_err(failed)?;
+    let zones = plane.clone();
+    let snapshot: dataplane_dns::Snapshot = Arc::new(move || zones.zones());
+    // One port for people: public names, the VPC's and the cluster's, as a Pod of the default namespace sees them.
+    let view = dataplane_dns::View::Cluster { namespace: "default".to_owned() };
+    tasks.push(tokio::spawn(dataplane_dns::serve(udp, tcp, snapshot, view)));
+    Ok((uplink_address, dns_address))
+}
+
+/// Runs the instances that are missing, and tells the fabric where all of them stand.
+async fn start_nodes(options: &Options, cloud: &Arc<Cloud>, plane: &Plane) -> Result<Vec<NodeSpec>, Error> {
+    let failed = |error: &dyn std::fmt::Display| Error::Failed(format!("the nodes did not start: {error}"));
+    let kind = aws::instance_types::instance_type(&options.instance_type).ok_or_else(|| {
+        Error::Usage(format!(
+            "--instance-type {}: not known; try m5.large or t3.medium",
+            options.instance_type
+        ))
+    })?;
+    let mut specs = Vec::new();
+    for i in 1..=options.nodes {
+        let name = format!("node-{i}");
+        let state = cloud.state();
+        let found = state
+            .instances
+            .values()
+            .find(|instance| aws::tag(&instance.tags, "Name") == Some(name.as_str()))
+            .cloned();
+        let ip = match found {
+            Some(instance) => instance.private_ip_address.clone(),
+            None => {
+                let zone = u8::try_from((i - 1) % u16::from(options.zones)).unwrap_or(0) + 1;
+                let request = aws::operation::RunInstances {
+                    instance_type: options.instance_type.clone(),
+                    count: 1,
+                    subnet_id: aws::layout::private_subnet_id(zone),
+                    tags: vec![
+                        aws::Tag::new("Name", name.clone()),
+                        aws::Tag::new("kubernetes.io/cluster/hopyard", "owned"),
+                    ],
+                    ..Default::default()
+                };
+                let api: Arc<dyn aws::Aws> = cloud.clone();
+                let instances = api.send(request).await.map_err(|error| failed(&error))?;
+                instances.first().map(|instance| instance.private_ip_address.clone()).unwrap_or_default()
+            }
+        };
+        let ip: Ipv4Addr = ip.parse().map_err(|_| failed(&format!("{name} has no address")))?;
+        plane.node_at(&name, ip);
+        if let Some(public) = nat_address(&cloud.state(), ip) {
+            plane.fabric.set_nat(&name, public);
+        }
+        specs.push(NodeSpec {
+            name,
+            cpu: kind.vcpus,
+            memory_mib: kind.memory_mib,
+            max_pods: kind.max_pods(),
+        });
+    }
+    Ok(specs)
+}
+
+/// The address that a private address has outside the VPC: its zone's NAT gateway.
+fn nat_address(state: &ccm_mock_fake_aws::State, ip: Ipv4Addr) -> Option<Ipv4Addr> {
+    // Private subnets are /20 blocks; public ones carry the zone's number in their third byte.
+    let zone = ip.octets()[2] / 16;
+    let subnet = aws::layout::public_subnet_id(zone);
+    let gateway = state.nat_gateways.values().find(|gateway| gateway.subnet_id == subnet)?;
+    gateway.nat_gateway_addresses.first()?.public_ip.parse().ok()
+}
+
+fn start_loops(
+    server: &ApiServer,
+    cloud: Arc<Cloud>,
+    plane: &Plane,
+    specs: Vec<NodeSpec>,
+    ca_pem: String,
+    tasks: &mut Vec<JoinHandle<()>>,
+) {
+    let caches = Caches::new(client(server, "system:hopyard:controllers"));
+    let aws: Arc<dyn aws::Aws> = cloud;
+    let cni = controllers_network::Cni::new(caches.clone(), aws.clone());
+    tasks.push(tokio::spawn(controllers_network::run(caches.clone(), cni.clone())));
+    tasks.push(tokio::spawn(controllers_workloads::run_kubelets(
+        caches.clone(),
+        specs,
+        Arc::new(plane.clone()),
+        cni,
+    )));
+    tasks.push(tokio::spawn(controllers_workloads::run(caches.clone())));
+    tasks.push(tokio::spawn(controllers_cluster::run(caches.clone(), ca_pem)));
+    tasks.push(tokio::spawn(ccm_mock_loops::run(caches.clone(), aws.clone())));
+    tasks.push(tokio::spawn(controllers_ingress::run(caches, aws, "hopyard".to_owned())));
+}
+
+impl Running {
+    /// Ends everything and leaves nothing behind but the data.
+    pub(crate) async fn stop(self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        // Nobody listening is as good as told.
+        drop(self.stop.send(true));
+        if tokio::time::timeout(Duration::from_secs(3), self.serving).await.is_err() {
+            tracing::debug!("the API server did not drain in time");
+        }
+        self.server.registry().store().close();
+        Instance::remove(&self.dir);
+    }
+}
+
+/// Runs until it is told to stop.
+pub(crate) async fn run(options: &Options) -> Result<(), Error> {
+    let documents = crate::apply::read(&options.apply)?;
+    let running = start(options).await?;
+    for applied in crate::apply::apply(&running.client, running.server.registry(), documents).await? {
+        tracing::info!(object = applied, "applied");
+    }
+    eprint!("{}", welcome(&running.instance));
+    apiserver::stop_signal().await;
+    tracing::info!("stopping");
+    running.stop().await;
+    Ok(())
+}
+
+/// How to use what runs.
+pub(crate) fn welcome(instance: &Instance) -> String {
+    format!(
+        "\n  export KUBECONFIG={}\n  kubectl get nodes\n  curl -x socks5h://{} http://…\n  dig @{} -p {} …\n\n",
+        instance.kubeconfig.display(),
+        instance.uplink,
+        instance.dns.ip(),
+        instance.dns.port(),
+    )
+}

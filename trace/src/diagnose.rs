@@ -1,0 +1,444 @@
+//! Dead ends: where, why, and what to change.
+//!
+//! Each function names one way a path can end.
+
+use crate::balancer::health_line;
+use crate::hop::{Outcome, Packet};
+use crate::request::{From, Request};
+use crate::walk::dead;
+use crate::world::{World, full_name};
+use ccm_mock_aws_api::elbv2::{Listener, Rule, TargetGroup, TargetHealthDescription};
+use ccm_mock_aws_api::tag;
+use dataplane_dns::{Answer, Code, View};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use proxy_agent_ruleset::{ElementKey, Program, Protocol, Verdict};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// The name has no address.
+pub(crate) fn name(world: &World, request: &Request, view: &View, answer: &Answer) -> Outcome {
+    let host = &request.host;
+    let place = answer.steps.last().map_or("dns".to_string(), |s| s.server.clone());
+    if host.ends_with(world.zones.domain()) && *view != (View::Internet)
+        || host.contains(".svc") && request.from == From::Internet
+    {
+        if request.from == From::Internet {
+            return dead(
+                place,
+                format!("{host} is a name inside the cluster; the internet does not know it"),
+                "start inside: --from pod/NAMESPACE/NAME",
+            );
+        }
+        return dead(
+            place,
+            format!("{host}: {}", answer.steps.last().map_or("no answer", |s| &s.answer)),
+            "check namespace and name of the Service: kubectl get services -A",
+        );
+    }
+    let ingress = world.ingresses.iter().find(|i| {
+        let rules = i.spec.iter().flat_map(|s| s.rules.iter().flatten());
+        rules.filter_map(|r| r.host.as_ref()).any(|h| h == host)
+    });
+    let status = |i: &k8s_openapi::api::networking::v1::Ingress| {
+        i.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref()?.first()?.hostname.clone()
+    };
+    let fix = match (&answer.code, ingress) {
+        (_, Some(ingress)) => match status(ingress) {
+            Some(lb) => format!(
+                "add a record to its HostedZone: {host} as an alias of {lb} (the address of Ingress {})",
+                full_name(&ingress.metadata)
+            ),
+            None => format!(
+                "Ingress {} for this host has no address yet: kubectl describe ingress says why",
+                full_name(&ingress.metadata)
+            ),
+        },
+        (Code::Refused, None) => format!("apply a HostedZone for the domain, with a record for {host}"),
+        _ => format!("add a record for {host} to its HostedZone, and an Ingress with this host"),
+    };
+    let cause = answer.steps.last().map_or("nothing answers".to_string(), |s| s.answer.clone());
+    dead(place, format!("{host} has no address: {cause}"), fix)
+}
+
+/// A client on the internet wants a private address.
+pub(crate) fn address_from_internet(ip: Ipv4Addr) -> Outcome {
+    let private = ip.is_private();
+    let cause = if private {
+        format!("{ip} is private: no way leads there from the internet")
+    } else {
+        format!("nobody has the address {ip}")
+    };
+    dead(
+        "internet",
+        cause,
+        "use the name of a load balancer (kubectl get loadbalancers), or start inside with --from pod/NAMESPACE/NAME",
+    )
+}
+
+/// Nothing listens on the port.
+pub(crate) fn no_listener(world: &World, balancer: &str, port: u16, listeners: &[Listener]) -> Outcome {
+    let all: Vec<String> = listeners.iter().map(|l| format!("{} {}", l.protocol, l.port)).collect();
+    let has = if all.is_empty() {
+        "it has no listener at all".to_string()
+    } else {
+        format!("it listens on {}", all.join(", "))
+    };
+    let service = world
+        .cloud
+        .load_balancers
+        .iter()
+        .find(|l| l.load_balancer_name == balancer)
+        .and_then(|l| tag(&l.tags, "service.k8s.aws/stack"));
+    let fix = match service {
+        Some(service) => format!("add the port to Service {service} spec.ports"),
+        None => {
+            format!("annotate the Ingress: alb.ingress.kubernetes.io/listen-ports: '[{{\"HTTP\":{port}}}]'")
+        }
+    };
+    dead(format!("{balancer}:{port}"), format!("connection refused: {has}"), fix)
+}
+
+/// A fixed answer: as wanted, or a sign of something missing.
+pub(crate) fn fixed_response(
+    world: &World,
+    request: &Request,
+    rules: &[Rule],
+    place: &str,
+    default: bool,
+    status: u16,
+    body: &str,
+) -> Outcome {
+    if body.contains("Backend service does not exist") {
+        let missing = missing_backend(world, request);
+        return dead(
+            place,
+            format!("{status}: the Ingress names a Service that does not exist{missing}"),
+            "create the Service, or correct spec.rules[].http.paths[].backend.service.name",
+        );
+    }
+    if default && status == 404 {
+        let known: Vec<String> = rules
+            .iter()
+            .filter(|r| !r.is_default)
+            .map(|r| r.conditions.iter().map(|c| c.summary()).collect::<Vec<_>>().join(" and "))
+            .collect();
+        let cause = format!("404: no rule matches host {} and path {}", request.host, request.path);
+        let fix = if known.is_empty() {
+            "the listener has no rules: give the Ingress spec.rules, or a spec.defaultBackend".to_string()
+        } else {
+            format!("add a rule for it to the Ingress, or ask for one of: {}", known.join("; "))
+        };
+        return dead(place, cause, fix);
+    }
+    Outcome::Answered {
+        status,
+        text: if body.is_empty() { "fixed response".into() } else { body.to_string() },
+    }
+}
+
+fn missing_backend(world: &World, request: &Request) -> String {
+    for ingress in &world.ingresses {
+        let namespace = ingress.metadata.namespace.clone().unwrap_or_default();
+        for rule in ingress.spec.iter().flat_map(|s| s.rules.iter().flatten()) {
+            if rule.host.as_ref().is_some_and(|h| *h != request.host) {
+                continue;
+            }
+            let paths = rule.http.iter().flat_map(|h| &h.paths);
+            for service in paths.filter_map(|p| p.backend.service.as_ref()) {
+                if world.service(&namespace, &service.name).is_none() {
+                    return format!(
+                        ": Ingress {} names Service {}",
+                        full_name(&ingress.metadata),
+                        service.name
+                    );
+                }
+            }
+        }
+    }
+    String::new()
+}
+
+/// The Service behind a target group, from its tag `namespace/ingress-service:port`.
+fn service_of<'a>(world: &'a World, group: &TargetGroup) -> Option<&'a Service> {
+    let stack = tag(&group.tags, "ingress.k8s.aws/resource")
+        .or_else(|| tag(&group.tags, "service.k8s.aws/resource"))?;
+    let (namespace, rest) = stack.split_once('/')?;
+    let rest = rest.split(':').next()?;
+    let in_namespace = world.services.iter().filter(|s| s.metadata.namespace.as_deref() == Some(namespace));
+    let fits = |s: &&Service| {
+        let name = s.metadata.name.as_deref().unwrap_or_default();
+        rest == name || rest.ends_with(&format!("-{name}"))
+    };
+    in_namespace.filter(fits).max_by_key(|s| s.metadata.name.as_ref().map_or(0, String::len))
+}
+
+fn selected<'a>(world: &'a World, service: &Service) -> Vec<&'a Pod> {
+    let Some(selector) = service.spec.as_ref().and_then(|s| s.selector.as_ref()) else { return Vec::new() };
+    let fits = |p: &&Pod| {
+        p.metadata.namespace == service.metadata.namespace
+            && selector.iter().all(|(k, v)| p.metadata.labels.as_ref().and_then(|l| l.get(k)) == Some(v))
+    };
+    world.pods.iter().filter(fits).collect()
+}
+
+fn ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
+    conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// Why a Service has no endpoints, and what to change.
+fn no_endpoints(world: &World, service: &Service) -> (String, String) {
+    let name = full_name(&service.metadata);
+    let selector = service.spec.as_ref().and_then(|s| s.selector.as_ref());
+    let text = selector.map_or("none".to_string(), |s| {
+        s.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",")
+    });
+    let pods = selected(world, service);
+    if pods.is_empty() {
+        let near: Vec<String> = world
+            .pods
+            .iter()
+            .filter(|p| p.metadata.namespace == service.metadata.namespace)
+            .filter_map(|p| p.metadata.labels.as_ref())
+            .map(|l| {
+                l.iter()
+                    .filter(|(k, _)| *k != "pod-template-hash")
+                    .map(|(k, v)| format!("{k}={v}"))
+                    .collect::<Vec<_>>()
+                    .join(",")
+            })
+            .collect();
+        let hint = near.first().map_or("there are no Pods in the namespace".to_string(), |l| {
+            format!("Pods in the namespace have {l}")
+        });
+        return (
+            format!("the selector of Service {name} ({text}) matches no Pod"),
+            format!("change spec.selector of Service {name} or the Pods' labels; {hint}"),
+        );
+    }
+    let waiting: Vec<String> = pods.iter().filter(|p| !ready(p)).map(|p| not_ready(p)).collect();
+    if waiting.len() == pods.len() {
+        return (
+            format!("no Pod of Service {name} is ready: {}", waiting.join("; ")),
+            "look at the Pod: kubectl describe pod shows probes and events".into(),
+        );
+    }
+    let ports = service.spec.iter().flat_map(|s| s.ports.iter().flatten());
+    let named: Vec<String> = ports
+        .filter_map(|p| match &p.target_port {
+            Some(k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::String(name)) => {
+                Some(name.clone())
+            }
+            _ => None,
+        })
+        .collect();
+    if !named.is_empty() {
+        let cause = format!(
+            "Service {name} names targetPort {}, which no container of its Pods has",
+            named.join(", ")
+        );
+        return (cause, "name a containerPort of the Pods so, or use its number".into());
+    }
+    (
+        format!("Service {name} has no endpoints yet"),
+        "kubectl get endpointslices shows what the controller has found".into(),
+    )
+}
+
+fn not_ready(pod: &Pod) -> String {
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|s| s.phase.clone()).unwrap_or("Pending".into());
+    let waiting = status
+        .and_then(|s| s.container_statuses.as_ref())
+        .into_iter()
+        .flatten()
+        .find_map(|c| c.state.as_ref()?.waiting.as_ref()?.reason.clone());
+    let why = waiting.map_or(String::new(), |w| format!(", {w}"));
+    format!("{} is {phase}{why}", full_name(&pod.metadata))
+}
+
+/// The target group has nothing to send to.
+pub(crate) fn no_targets(world: &World, group: &TargetGroup) -> Outcome {
+    let place = &group.target_group_name;
+    if !group.targets.is_empty() {
+        let all: Vec<String> = group.targets.iter().map(health_line).collect();
+        return dead(
+            place,
+            format!("503: no target can be used: {}", all.join("; ")),
+            "wait for new targets to become healthy, or look at why they were taken out",
+        );
+    }
+    match service_of(world, group) {
+        Some(service) => {
+            let (cause, fix) = no_endpoints(world, service);
+            dead(place, format!("503: the target group has no targets: {cause}"), fix)
+        }
+        None => dead(
+            place,
+            "503: the target group has no targets",
+            "check that the Service behind it selects Pods that are ready",
+        ),
+    }
+}
+
+/// Everything is unhealthy, but the request goes out all the same.
+pub(crate) fn unhealthy(group: &TargetGroup, target: &TargetHealthDescription) -> String {
+    let check = &group.health_check;
+    format!(
+        "no target of {} is healthy ({}); its health check asks {} {} on {} and wants {}",
+        group.target_group_name,
+        health_line(target),
+        check.protocol,
+        check.path,
+        check.port,
+        if check.matcher.is_empty() { "a connection" } else { &check.matcher }
+    )
+}
+
+/// A node's rules end the packet.
+pub(crate) fn blocked(world: &World, program: &Program, packet: Packet, verdict: Verdict) -> Outcome {
+    let node = &program.node().name;
+    let to = packet.destination;
+    let word = if verdict == Verdict::Reject { "rejected" } else { "dropped" };
+    let keys = [
+        ("no-endpoint-services", ElementKey::Service(*to.ip(), Protocol::Tcp, to.port())),
+        ("no-endpoint-nodeports", ElementKey::NodePort(Protocol::Tcp, to.port())),
+        ("firewall-ips", ElementKey::Service(*to.ip(), Protocol::Tcp, to.port())),
+    ];
+    for (set, key) in keys {
+        let Some(element) = program.element(set, key) else { continue };
+        let name = format!("{}/{}", element.source.namespace, element.source.name);
+        if set == "firewall-ips" {
+            return dead(
+                node,
+                format!(
+                    "{word}: {} is outside spec.loadBalancerSourceRanges of Service {name}",
+                    packet.source.ip()
+                ),
+                "add the source's block to spec.loadBalancerSourceRanges",
+            );
+        }
+        if verdict == Verdict::Drop {
+            let cause = format!(
+                "{word}: {} of Service {name} is Local and no endpoint is on {node}",
+                element.source.field
+            );
+            return dead(node, cause, "use a node that runs one of its Pods, or policy Cluster");
+        }
+        if let Some(service) = world.service(&element.source.namespace, &element.source.name) {
+            let (cause, fix) = no_endpoints(world, service);
+            return dead(node, format!("{word}: {cause}"), fix);
+        }
+    }
+    let service = world
+        .services
+        .iter()
+        .find(|s| s.spec.as_ref().and_then(|s| s.cluster_ip.as_deref()) == Some(&to.ip().to_string()));
+    match service {
+        Some(service) => {
+            let ports: Vec<String> = service
+                .spec
+                .iter()
+                .flat_map(|s| s.ports.iter().flatten())
+                .map(|p| p.port.to_string())
+                .collect();
+            let name = full_name(&service.metadata);
+            dead(
+                node,
+                format!("{word}: Service {name} has no port {}", to.port()),
+                format!("use one of its ports: {}", ports.join(", ")),
+            )
+        }
+        None => dead(
+            node,
+            format!("{word}: {} is no Service's cluster IP", to.ip()),
+            "kubectl get services -A shows those there are",
+        ),
+    }
+}
+
+/// The packet reached a node and no rule took it.
+pub(crate) fn nobody_on_node(world: &World, node: &str, to: SocketAddrV4) -> Outcome {
+    let has = |s: &&Service| {
+        s.spec
+            .iter()
+            .flat_map(|s| s.ports.iter().flatten())
+            .any(|p| p.node_port == Some(i32::from(to.port())))
+    };
+    let fix = match world.services.iter().find(has) {
+        Some(service) => format!(
+            "Service {} has this node port; wait until the agent has its rules",
+            full_name(&service.metadata)
+        ),
+        None => "kubectl get services -A shows the node ports there are".to_string(),
+    };
+    dead(node, format!("connection refused: nothing on {node} listens on port {}", to.port()), fix)
+}
+
+/// No Pod has the address.
+pub(crate) fn no_pod(world: &World, to: SocketAddrV4) -> Outcome {
+    let slice = world
+        .endpoint_slices
+        .iter()
+        .find(|s| s.endpoints.iter().flatten().any(|e| e.addresses.contains(&to.ip().to_string())));
+    let cause = match slice {
+        Some(slice) => {
+            format!("EndpointSlice {} still names {}, but no Pod has it", full_name(&slice.metadata), to.ip())
+        }
+        None => format!("no Pod has the address {}", to.ip()),
+    };
+    dead("VPC 10.0.0.0/16", cause, "kubectl get pods -A -o wide shows who has which address")
+}
+
+/// The Pod is not running.
+pub(crate) fn pod_cannot_answer(pod: &Pod, name: &str) -> Option<Outcome> {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending");
+    if phase == "Running" {
+        return None;
+    }
+    Some(dead(
+        format!("Pod {name}"),
+        format!("the Pod is not running: {}", not_ready(pod)),
+        "kubectl describe pod says what it waits for",
+    ))
+}
+
+/// The Pod listens on other ports.
+pub(crate) fn wrong_port(
+    world: &World,
+    pod: &Pod,
+    name: &str,
+    to: SocketAddrV4,
+    declared: &[(String, String, u16)],
+) -> Outcome {
+    let ports: Vec<String> = declared.iter().map(|(c, _, p)| format!("{p} ({c})")).collect();
+    let points = world.services.iter().find(|s| {
+        let selects = selected(world, s)
+            .iter()
+            .any(|p| p.metadata.uid == pod.metadata.uid && p.metadata.name == pod.metadata.name);
+        selects
+            && s.spec.iter().flat_map(|s| s.ports.iter().flatten()).any(|p| {
+                let target = match &p.target_port {
+                    Some(k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int(n)) => *n,
+                    _ => p.port,
+                };
+                target == i32::from(to.port())
+            })
+    });
+    let fix = match points {
+        Some(service) => format!(
+            "set targetPort of Service {} to {}",
+            full_name(&service.metadata),
+            declared.first().map_or(0, |(_, _, p)| *p)
+        ),
+        None => format!("use port {}", declared.first().map_or(0, |(_, _, p)| *p)),
+    };
+    dead(
+        format!("Pod {name}"),
+        format!(
+            "connection refused: nothing listens on {}; its containers listen on {}",
+            to.port(),
+            ports.join(", ")
+        ),
+        fix,
+    )
+}
