@@ -1,1 +1,22 @@
-//! Placeholder.
+//! What keeps a cluster tidy: namespaces end with their content, dependents with their owners, lost nodes are marked.
+//!
+//! It makes no workload and no routing state.
+
+mod discovery;
+mod garbagecollector;
+mod namespace;
+mod nodelifecycle;
+mod serviceaccount;
+
+use controllers_kit::{Caches, spawn};
+
+/// Run the loops until the future is dropped. `root_ca_pem` is what `kube-root-ca.crt` holds.
+pub async fn run(caches: Caches, root_ca_pem: String) {
+    controllers_kit::all(vec![
+        spawn("namespace", namespace::run(caches.clone())),
+        spawn("garbagecollector", garbagecollector::run(caches.clone())),
+        spawn("nodelifecycle", nodelifecycle::run(caches.clone())),
+        spawn("serviceaccount", serviceaccount::run(caches, root_ca_pem)),
+    ])
+    .await;
+}

@@ -19,4 +19,4 @@ pub use error::{Class, Error};
 pub use events::{Kind as EventKind, Recorder};
 pub use key::Key;
 pub use queue::Queue;
-pub use run::{Done, run, spawn};
+pub use run::{Done, all, run, spawn};

@@ -63,6 +63,18 @@ where
     )
 }
 
+/// Wait for tasks that belong together; when dropped, all of them are stopped.
+pub async fn all(tasks: Vec<tokio::task::JoinHandle<()>>) {
+    struct Stop(Vec<tokio::task::AbortHandle>);
+    impl Drop for Stop {
+        fn drop(&mut self) {
+            self.0.iter().for_each(|task| task.abort());
+        }
+    }
+    let _stop = Stop(tasks.iter().map(|task| task.abort_handle()).collect());
+    futures::future::join_all(tasks).await;
+}
+
 /// Work on the queue with `workers` at a time until the future is dropped.
 pub async fn run<T, F, Fut>(controller: &'static str, queue: Queue<T>, workers: usize, reconcile: F)
 where

@@ -7,7 +7,7 @@ use ccm_mock_aws_api::ec2::{Instance, InstanceState};
 use ccm_mock_aws_api::instance_types::instance_type;
 use ccm_mock_aws_api::operation::*;
 use ccm_mock_aws_api::{Aws, Code, Error as AwsError, Tag, tag};
-use controllers_kit::{AddressFuture, Caches, Key, PodAddresses, Sandbox, pods};
+use controllers_kit::{AddressFuture, Caches, Done, Key, PodAddresses, Queue, Sandbox, pods};
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -31,15 +31,41 @@ struct Node {
     pool: Pool,
 }
 
+/// Addresses are ready on every node before its first Pod comes; a deleted Node is forgotten.
+pub(crate) async fn run(caches: Caches, cni: Arc<Cni>) {
+    let nodes = caches.of::<k8s_openapi::api::core::v1::Node>();
+    let queue: Queue<Key> = Queue::new();
+    let q = queue.clone();
+    nodes.on_change(move |change| {
+        if change.old.is_none() || change.new.is_none() {
+            q.add(change.key.clone(), change.story());
+        }
+    });
+    nodes.synced().await;
+    controllers_kit::run("vpc-cni", queue, 4, move |key: Key| {
+        let (cni, nodes) = (cni.clone(), nodes.clone());
+        async move {
+            if nodes.get(&key).is_some() {
+                cni.warm(&key.name).await;
+            } else {
+                cni.nodes.lock().unwrap_or_else(PoisonError::into_inner).remove(&key.name);
+            }
+            Ok(Done::nothing())
+        }
+    })
+    .await;
+}
+
 impl Cni {
-    pub(crate) fn new(caches: Caches, aws: Arc<dyn Aws>) -> Arc<Self> {
+    /// The VPC CNI over this cloud; hand it to the kubelets.
+    pub fn new(caches: Caches, aws: Arc<dyn Aws>) -> Arc<Self> {
         // The Pods that run already keep their addresses.
         caches.of::<Pod>();
         Arc::new(Cni { caches, aws, nodes: Mutex::default(), node_by_uid: Mutex::default() })
     }
 
     /// Fetch a node's first addresses before a Pod asks.
-    pub async fn warm(&self, node: &str) {
+    async fn warm(&self, node: &str) {
         let entry = self.node(node);
         let mut state = entry.lock().await;
         let result = self.load(node, &mut state).await;

@@ -9,33 +9,17 @@ mod pool;
 mod ports;
 mod wake;
 
-use ccm_mock_aws_api::Aws;
 use controllers_kit::{Caches, spawn};
 use std::sync::Arc;
 
 pub use cni::Cni;
 
-/// The VPC CNI over this cloud: hand it to the kubelets.
-pub fn cni(caches: Caches, aws: Arc<dyn Aws>) -> Arc<Cni> {
-    Cni::new(caches, aws)
-}
-
-/// Run the endpoint loops until the future is dropped.
-pub async fn run(caches: Caches) {
-    let tasks = [
+/// Run the endpoint loops and keep addresses ready on every node, until the future is dropped.
+pub async fn run(caches: Caches, cni: Arc<Cni>) {
+    controllers_kit::all(vec![
         spawn("endpointslice", endpointslice::run(caches.clone())),
         spawn("endpoints", endpoints::run(caches.clone())),
-    ];
-    let _stop = Stop(tasks.iter().map(|t| t.abort_handle()).collect());
-    for task in tasks {
-        let _ = task.await;
-    }
-}
-
-struct Stop(Vec<tokio::task::AbortHandle>);
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        self.0.iter().for_each(|task| task.abort());
-    }
+        spawn("vpc-cni", cni::run(caches, cni)),
+    ])
+    .await;
 }

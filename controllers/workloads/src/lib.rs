@@ -15,15 +15,12 @@ pub use kubelet::runtime::{NodeSpec, ProbeOutcome, ProbeTarget, Runtime, Runtime
 
 /// Run the loops that make and place Pods until the future is dropped.
 pub async fn run(caches: Caches) {
-    let tasks = [
+    controllers_kit::all(vec![
         spawn("deployment", deployment::run(caches.clone())),
         spawn("replicaset", replicaset::run(caches.clone())),
         spawn("scheduler", scheduler::run(caches.clone())),
-    ];
-    let _stop = Stop(tasks.iter().map(|t| t.abort_handle()).collect());
-    for task in tasks {
-        let _ = task.await;
-    }
+    ])
+    .await;
 }
 
 /// Run the simulated kubelets of these nodes until the future is dropped.
@@ -34,12 +31,4 @@ pub async fn run_kubelets(
     addresses: Arc<dyn PodAddresses>,
 ) {
     kubelet::run(caches, nodes, runtime, addresses).await;
-}
-
-struct Stop(Vec<tokio::task::AbortHandle>);
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        self.0.iter().for_each(|task| task.abort());
-    }
 }

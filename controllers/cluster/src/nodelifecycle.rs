@@ -1,0 +1,213 @@
+//! Nodes that stopped telling that they live: marked, tainted, and emptied of Pods that do not tolerate it.
+//!
+//! It never deletes a Node: the cloud controller manager does when the machine is gone.
+
+use controllers_kit::meta::now;
+use controllers_kit::{Cache, Caches, Error, Key, Recorder, pods};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{DeleteParams, Preconditions};
+use serde_json::json;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+const PERIOD: Duration = Duration::from_secs(5);
+/// Upstream's `--node-monitor-grace-period`.
+const GRACE: Duration = Duration::from_secs(50);
+/// A Pod on a Node that does not exist is removed after this long.
+const ORPHAN: Duration = Duration::from_secs(40);
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+
+struct Loop {
+    nodes: Cache<Node>,
+    pods: Cache<Pod>,
+    leases: Cache<Lease>,
+    events: Recorder,
+    /// Last renewal of each lease and when we saw it first: our own clock decides.
+    seen: HashMap<String, (Option<Timestamp>, Instant)>,
+    orphans: HashMap<Key, Instant>,
+}
+
+pub(crate) async fn run(caches: Caches) {
+    let (nodes, pods, leases) = (caches.of::<Node>(), caches.of::<Pod>(), caches.of::<Lease>());
+    nodes.synced().await;
+    pods.synced().await;
+    leases.synced().await;
+    let events = Recorder::new(caches.client().clone(), "node-controller");
+    let mut this = Loop { nodes, pods, leases, events, seen: HashMap::new(), orphans: HashMap::new() };
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        for node in this.nodes.all() {
+            if let Err(error) = this.check(&node).await {
+                let name = node.metadata.name.as_deref().unwrap_or_default();
+                tracing::debug!(node = name, error = %error, "node not updated");
+            }
+        }
+        if let Err(error) = this.collect_orphans().await {
+            tracing::debug!(error = %error, "orphaned Pods not removed");
+        }
+    }
+}
+
+fn ready_status(node: &Node) -> &str {
+    let conditions = node.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    conditions.filter(|c| c.type_ == "Ready").map(|c| c.status.as_str()).next().unwrap_or("Unknown")
+}
+
+/// The taints a node's readiness calls for, beside those of others.
+fn taints(current: &[Taint], ready: &str) -> Vec<Taint> {
+    let wanted = match ready {
+        "True" => None,
+        "False" => Some(NOT_READY),
+        _ => Some(UNREACHABLE),
+    };
+    let kept =
+        |t: &&Taint| !matches!(t.key.as_str(), UNREACHABLE | NOT_READY) || Some(t.key.as_str()) == wanted;
+    let mut taints: Vec<Taint> = current.iter().filter(kept).cloned().collect();
+    for effect in ["NoSchedule", "NoExecute"] {
+        let Some(key) = wanted else { break };
+        if !taints.iter().any(|t| t.key == key && t.effect == effect) {
+            taints.push(Taint {
+                key: key.into(),
+                effect: effect.into(),
+                time_added: (effect == "NoExecute").then(now),
+                value: None,
+            });
+        }
+    }
+    taints
+}
+
+impl Loop {
+    async fn check(&mut self, node: &Node) -> Result<(), Error> {
+        let key = Key::of(&node.metadata);
+        let lease = self.leases.get(&Key::new("kube-node-lease", &key.name));
+        let renewed = lease.and_then(|l| l.spec.as_ref().and_then(|s| s.renew_time.as_ref().map(|t| t.0)));
+        let entry = self.seen.entry(key.name.clone()).or_insert((renewed, Instant::now()));
+        if entry.0 != renewed {
+            *entry = (renewed, Instant::now());
+        }
+        let silent = entry.1.elapsed() > GRACE;
+        let mut ready = ready_status(node).to_string();
+        if silent && ready != "Unknown" {
+            self.mark_unknown(&key, node).await?;
+            ready = "Unknown".into();
+        }
+        let current = node.spec.as_ref().and_then(|s| s.taints.clone()).unwrap_or_default();
+        let wanted = taints(&current, &ready);
+        if wanted != current {
+            let version = self.nodes.get(&key).and_then(|n| n.metadata.resource_version.clone());
+            let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"taints": wanted}});
+            self.nodes.patch(&key, &patch).await?;
+            let change = if ready == "True" { "taints removed" } else { "tainted" };
+            tracing::info!(controller = "nodelifecycle", object = %key, cause = "its lease", change, elapsed_ms = 0.0, "reconciled");
+        }
+        self.evict(&key, &wanted).await
+    }
+
+    async fn mark_unknown(&self, key: &Key, node: &Node) -> Result<(), Error> {
+        let mut status = node.status.clone().unwrap_or_default();
+        for condition in status.conditions.iter_mut().flatten() {
+            *condition = NodeCondition {
+                type_: condition.type_.clone(),
+                status: "Unknown".into(),
+                reason: Some("NodeStatusUnknown".into()),
+                message: Some("Kubelet stopped posting node status.".into()),
+                last_heartbeat_time: condition.last_heartbeat_time.clone(),
+                last_transition_time: Some(now()),
+            };
+        }
+        self.events.normal(node, "NodeNotReady", format!("Node {key} status is now: NodeNotReady"));
+        self.nodes.replace_status(&Node { status: Some(status), ..node.clone() }).await?;
+        for pod in
+            self.pods.all().iter().filter(|p| pods::node_name(p) == Some(&key.name) && pods::is_ready(p))
+        {
+            let mut pod = (**pod).clone();
+            let conditions = pod.status.iter_mut().flat_map(|s| s.conditions.iter_mut().flatten());
+            for condition in conditions.filter(|c| c.type_ == "Ready") {
+                condition.status = "False".into();
+                condition.last_transition_time = Some(now());
+            }
+            self.events.warning(&pod, "NodeNotReady", "Node is not ready");
+            controllers_kit::error::gone_is_fine(self.pods.replace_status(&pod).await)?;
+        }
+        Ok(())
+    }
+
+    /// Pods that do not tolerate a NoExecute taint, or no longer.
+    async fn evict(&self, node: &Key, taints: &[Taint]) -> Result<(), Error> {
+        let taints: Vec<&Taint> = taints.iter().filter(|t| t.effect == "NoExecute").collect();
+        if taints.is_empty() {
+            return Ok(());
+        }
+        for pod in self.pods.all().iter().filter(|p| pods::node_name(p) == Some(&node.name)) {
+            if pods::is_terminating(pod) || taints.iter().all(|taint| still_tolerated(pod, taint)) {
+                continue;
+            }
+            let key = Key::of(&pod.metadata);
+            self.events.normal(&**pod, "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
+            self.delete(pod, DeleteParams::default()).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, pod: &Pod, params: DeleteParams) -> Result<(), Error> {
+        let precondition = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
+        self.pods.delete(&Key::of(&pod.metadata), &params.preconditions(precondition)).await.map(|_| ())
+    }
+
+    async fn collect_orphans(&mut self) -> Result<(), Error> {
+        let mut orphans = HashMap::new();
+        for pod in self.pods.all() {
+            let Some(node) = pods::node_name(&pod) else { continue };
+            if self.nodes.get(&Key::new("", node)).is_some() {
+                continue;
+            }
+            let key = Key::of(&pod.metadata);
+            let since = self.orphans.get(&key).copied().unwrap_or_else(Instant::now);
+            if since.elapsed() > ORPHAN {
+                self.delete(&pod, DeleteParams::default().grace_period(0)).await?;
+                tracing::info!(controller = "podgc", object = %key, cause = "its Node is gone", change = "deleted", elapsed_ms = 0.0, "reconciled");
+            } else {
+                orphans.insert(key, since);
+            }
+        }
+        self.orphans = orphans;
+        Ok(())
+    }
+}
+
+fn still_tolerated(pod: &Pod, taint: &Taint) -> bool {
+    let since = taint.time_added.as_ref().map_or(0, |t| t.0.as_second());
+    let age = Timestamp::now().as_second() - since;
+    let tolerations = pod.spec.iter().flat_map(|s| s.tolerations.iter().flatten());
+    tolerations.into_iter().any(|t| {
+        let key = t.key.as_deref().unwrap_or_default();
+        let exists = t.operator.as_deref() == Some("Exists");
+        let effect = t.effect.as_deref().filter(|e| !e.is_empty()).is_none_or(|e| e == taint.effect);
+        let value =
+            exists || t.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default();
+        let covers = effect && value && (key == taint.key || (key.is_empty() && exists));
+        covers && t.toleration_seconds.is_none_or(|seconds| age <= seconds)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taints_follow_readiness_and_spare_others() {
+        let own = Taint { key: "dedicated".into(), effect: "NoSchedule".into(), ..Default::default() };
+        let unknown = taints(std::slice::from_ref(&own), "Unknown");
+        let keys: Vec<_> = unknown.iter().map(|t| (t.key.as_str(), t.effect.as_str())).collect();
+        assert_eq!(
+            keys,
+            [("dedicated", "NoSchedule"), (UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]
+        );
+        assert_eq!(taints(&unknown, "Unknown"), unknown);
+        assert_eq!(taints(&unknown, "True"), [own]);
+    }
+}
