@@ -260,8 +260,8 @@ fn start_loops(
 ) {
     let caches = Caches::new(client(server, "system:hopyard:controllers"));
     let aws: Arc<dyn aws::Aws> = cloud;
-    let cni = controllers_network::cni(caches.clone(), aws.clone());
-    tasks.push(tokio::spawn(controllers_network::run(caches.clone())));
+    let cni = controllers_network::Cni::new(caches.clone(), aws.clone());
+    tasks.push(tokio::spawn(controllers_network::run(caches.clone(), cni.clone())));
     tasks.push(tokio::spawn(controllers_workloads::run_kubelets(
         caches.clone(),
         specs,
