@@ -5,6 +5,7 @@
 mod dns;
 mod node;
 mod nodes;
+mod service;
 
 use ccm_mock_aws_api::Aws;
 use controllers_kit::{Caches, Error, spawn};
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 pub async fn run(caches: Caches, aws: Arc<dyn Aws>) {
     let loops = Loops(vec![
         spawn("cloud-node", node::run(caches.clone(), aws.clone())),
+        spawn("service", service::run(caches.clone(), aws.clone())),
         spawn("external-dns", dns::run(caches, aws)),
     ]);
     std::future::pending::<()>().await;
