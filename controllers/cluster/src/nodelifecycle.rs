@@ -10,7 +10,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Preconditions};
 use serde_json::json;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 const PERIOD: Duration = Duration::from_secs(5);
 /// Upstream's `--node-monitor-grace-period`.
@@ -37,8 +39,18 @@ pub(crate) async fn run(caches: Caches) {
     leases.synced().await;
     let events = Recorder::new(caches.client().clone(), "node-controller");
     let mut this = Loop { nodes, pods, leases, events, seen: HashMap::new(), orphans: HashMap::new() };
+    // A node that becomes ready waits for nobody; the clock is for those that fall silent.
+    let changed = Arc::new(Notify::new());
+    let wake = changed.clone();
+    this.nodes.on_change(move |change| {
+        let facts = |node: &Node| (ready_status(node).to_owned(), node.spec.as_ref().and_then(|s| s.taints.clone()));
+        if change.old.as_deref().map(facts) != change.new.as_deref().map(facts) {
+            wake.notify_one();
+        }
+    });
     loop {
-        tokio::time::sleep(PERIOD).await;
+        // Whichever comes first: both only mean "look again".
+        drop(tokio::time::timeout(PERIOD, changed.notified()).await);
         for node in this.nodes.all() {
             if let Err(error) = this.check(&node).await {
                 let name = node.metadata.name.as_deref().unwrap_or_default();
