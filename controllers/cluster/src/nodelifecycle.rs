@@ -43,7 +43,8 @@ pub(crate) async fn run(caches: Caches) {
     let changed = Arc::new(Notify::new());
     let wake = changed.clone();
     this.nodes.on_change(move |change| {
-        let facts = |node: &Node| (ready_status(node).to_owned(), node.spec.as_ref().and_then(|s| s.taints.clone()));
+        let facts =
+            |node: &Node| (ready_status(node).to_owned(), node.spec.as_ref().and_then(|s| s.taints.clone()));
         if change.old.as_deref().map(facts) != change.new.as_deref().map(facts) {
             wake.notify_one();
         }

@@ -21,7 +21,7 @@ pub use build::build;
 pub use check::{Checked, check};
 pub use group::{Group, GroupId, Refused, membership};
 pub use plan::{
-    CLUSTER_TAG, ListenerPlan, LoadBalancerPlan, Plan, RESOURCE_TAG, RulePlan, STACK_TAG, SecurityGroupPlan, Tags,
-    TargetGroupPlan,
+    CLUSTER_TAG, ListenerPlan, LoadBalancerPlan, Plan, RESOURCE_TAG, RulePlan, STACK_TAG, SecurityGroupPlan,
+    Tags, TargetGroupPlan,
 };
 pub use rules::services_of;
