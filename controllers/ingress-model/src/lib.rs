@@ -17,11 +17,12 @@ mod rules;
 mod tests;
 
 pub use annotations::PREFIX;
+pub use backend::find_port;
 pub use build::build;
 pub use check::{Checked, check};
 pub use group::{Group, GroupId, Refused, membership};
 pub use plan::{
-    CLUSTER_TAG, ListenerPlan, LoadBalancerPlan, Plan, RESOURCE_TAG, RulePlan, STACK_TAG, SecurityGroupPlan, Tags,
-    TargetGroupPlan,
+    CLUSTER_TAG, ListenerPlan, LoadBalancerPlan, Plan, RESOURCE_TAG, RulePlan, STACK_TAG, SecurityGroupPlan,
+    Tags, TargetGroupPlan,
 };
 pub use rules::services_of;
