@@ -137,6 +137,6 @@ mod tests {
         assert!(
             annotations.json("listen-ports").unwrap_err().contains("alb.ingress.kubernetes.io/listen-ports")
         );
-        assert_eq!(annotations.map("listen-ports").is_err(), true);
+        assert!(annotations.map("listen-ports").is_err());
     }
 }
