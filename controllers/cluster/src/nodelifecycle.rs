@@ -3,14 +3,18 @@
 //! It never deletes a Node: the cloud controller manager does when the machine is gone.
 
 use controllers_kit::meta::now;
-use controllers_kit::{Cache, Caches, Error, Key, Recorder, pods};
+use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder, pods};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Preconditions};
 use serde_json::json;
 use std::collections::HashMap;
+<<<<<<< HEAD
 use std::sync::Arc;
+=======
+use std::sync::{Arc, Mutex, PoisonError};
+>>>>>>> loops
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -28,16 +32,28 @@ struct Loop {
     leases: Cache<Lease>,
     events: Recorder,
     /// Last renewal of each lease and when we saw it first: our own clock decides.
-    seen: HashMap<String, (Option<Timestamp>, Instant)>,
-    orphans: HashMap<Key, Instant>,
+    seen: Mutex<HashMap<String, (Option<Timestamp>, Instant)>>,
+    orphans: Mutex<HashMap<Key, Instant>>,
 }
 
 pub(crate) async fn run(caches: Caches) {
     let (nodes, pods, leases) = (caches.of::<Node>(), caches.of::<Pod>(), caches.of::<Lease>());
+    let queue: Queue<Key> = Queue::new();
+    let q = queue.clone();
+    nodes.on_change(move |change| {
+        let new = change.new.as_ref();
+        let news = |old: &std::sync::Arc<Node>| {
+            new.is_some_and(|new| ready_status(old) != ready_status(new) || old.spec != new.spec)
+        };
+        if new.is_some() && change.old.as_ref().is_none_or(news) {
+            q.add(change.key.clone(), change.story());
+        }
+    });
     nodes.synced().await;
     pods.synced().await;
     leases.synced().await;
     let events = Recorder::new(caches.client().clone(), "node-controller");
+<<<<<<< HEAD
     let mut this = Loop { nodes, pods, leases, events, seen: HashMap::new(), orphans: HashMap::new() };
     // A node that becomes ready waits for nobody; the clock is for those that fall silent.
     let changed = Arc::new(Notify::new());
@@ -56,11 +72,28 @@ pub(crate) async fn run(caches: Caches) {
             if let Err(error) = this.check(&node).await {
                 let name = node.metadata.name.as_deref().unwrap_or_default();
                 tracing::debug!(node = name, error = %error, "node not updated");
+=======
+    let this =
+        Arc::new(Loop { nodes, pods, leases, events, seen: Mutex::default(), orphans: Mutex::default() });
+    let (watch, work) = (this.clone(), queue.clone());
+    let tick = async move {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            let nodes = watch.nodes.all();
+            nodes.iter().for_each(|node| work.add(Key::of(&node.metadata), "its lease was looked at"));
+            if let Err(error) = watch.collect_orphans().await {
+                tracing::debug!(error = %error, "orphaned Pods not removed");
+>>>>>>> loops
             }
         }
-        if let Err(error) = this.collect_orphans().await {
-            tracing::debug!(error = %error, "orphaned Pods not removed");
-        }
+    };
+    let check = controllers_kit::run("nodelifecycle", queue, 2, move |key| {
+        let this = this.clone();
+        async move { this.reconcile(key).await }
+    });
+    tokio::select! {
+        () = tick => {}
+        () = check => {}
     }
 }
 
@@ -94,18 +127,13 @@ fn taints(current: &[Taint], ready: &str) -> Vec<Taint> {
 }
 
 impl Loop {
-    async fn check(&mut self, node: &Node) -> Result<(), Error> {
-        let key = Key::of(&node.metadata);
-        let lease = self.leases.get(&Key::new("kube-node-lease", &key.name));
-        let renewed = lease.and_then(|l| l.spec.as_ref().and_then(|s| s.renew_time.as_ref().map(|t| t.0)));
-        let entry = self.seen.entry(key.name.clone()).or_insert((renewed, Instant::now()));
-        if entry.0 != renewed {
-            *entry = (renewed, Instant::now());
-        }
-        let silent = entry.1.elapsed() > GRACE;
-        let mut ready = ready_status(node).to_string();
-        if silent && ready != "Unknown" {
-            self.mark_unknown(&key, node).await?;
+    async fn reconcile(&self, key: Key) -> Result<Done, Error> {
+        let mut done = Done::nothing();
+        let Some(node) = self.nodes.get(&key) else { return Ok(done) };
+        let mut ready = ready_status(&node).to_string();
+        if self.is_silent(&key) && ready != "Unknown" {
+            self.mark_unknown(&key, &node).await?;
+            done.note("marked unknown");
             ready = "Unknown".into();
         }
         let current = node.spec.as_ref().and_then(|s| s.taints.clone()).unwrap_or_default();
@@ -114,10 +142,21 @@ impl Loop {
             let version = self.nodes.get(&key).and_then(|n| n.metadata.resource_version.clone());
             let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"taints": wanted}});
             self.nodes.patch(&key, &patch).await?;
-            let change = if ready == "True" { "taints removed" } else { "tainted" };
-            tracing::info!(controller = "nodelifecycle", object = %key, cause = "its lease", change, elapsed_ms = 0.0, "reconciled");
+            done.note(if ready == "True" { "taints removed" } else { "tainted" });
         }
-        self.evict(&key, &wanted).await
+        self.evict(&key, &wanted, &mut done).await?;
+        Ok(done)
+    }
+
+    fn is_silent(&self, key: &Key) -> bool {
+        let lease = self.leases.get(&Key::new("kube-node-lease", &key.name));
+        let renewed = lease.and_then(|l| l.spec.as_ref().and_then(|s| s.renew_time.as_ref().map(|t| t.0)));
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = seen.entry(key.name.clone()).or_insert((renewed, Instant::now()));
+        if entry.0 != renewed {
+            *entry = (renewed, Instant::now());
+        }
+        entry.1.elapsed() > GRACE
     }
 
     async fn mark_unknown(&self, key: &Key, node: &Node) -> Result<(), Error> {
@@ -150,7 +189,7 @@ impl Loop {
     }
 
     /// Pods that do not tolerate a NoExecute taint, or no longer.
-    async fn evict(&self, node: &Key, taints: &[Taint]) -> Result<(), Error> {
+    async fn evict(&self, node: &Key, taints: &[Taint], done: &mut Done) -> Result<(), Error> {
         let taints: Vec<&Taint> = taints.iter().filter(|t| t.effect == "NoExecute").collect();
         if taints.is_empty() {
             return Ok(());
@@ -162,6 +201,7 @@ impl Loop {
             let key = Key::of(&pod.metadata);
             self.events.normal(&**pod, "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
             self.delete(pod, DeleteParams::default()).await?;
+            done.note(format!("evicted Pod {key}"));
         }
         Ok(())
     }
@@ -171,7 +211,8 @@ impl Loop {
         self.pods.delete(&Key::of(&pod.metadata), &params.preconditions(precondition)).await.map(|_| ())
     }
 
-    async fn collect_orphans(&mut self) -> Result<(), Error> {
+    async fn collect_orphans(&self) -> Result<(), Error> {
+        let known = std::mem::take(&mut *self.orphans.lock().unwrap_or_else(PoisonError::into_inner));
         let mut orphans = HashMap::new();
         for pod in self.pods.all() {
             let Some(node) = pods::node_name(&pod) else { continue };
@@ -179,7 +220,7 @@ impl Loop {
                 continue;
             }
             let key = Key::of(&pod.metadata);
-            let since = self.orphans.get(&key).copied().unwrap_or_else(Instant::now);
+            let since = known.get(&key).copied().unwrap_or_else(Instant::now);
             if since.elapsed() > ORPHAN {
                 self.delete(&pod, DeleteParams::default().grace_period(0)).await?;
                 tracing::info!(controller = "podgc", object = %key, cause = "its Node is gone", change = "deleted", elapsed_ms = 0.0, "reconciled");
@@ -187,7 +228,7 @@ impl Loop {
                 orphans.insert(key, since);
             }
         }
-        self.orphans = orphans;
+        *self.orphans.lock().unwrap_or_else(PoisonError::into_inner) = orphans;
         Ok(())
     }
 }

@@ -31,7 +31,7 @@ struct Inner<T> {
 
 struct State<T> {
     ready: VecDeque<T>,
-    /// Waiting items with what woke them first.
+    /// Waiting items with what woke them last.
     dirty: HashMap<T, String>,
     processing: HashSet<T>,
     failures: HashMap<T, u32>,
@@ -64,10 +64,9 @@ impl<T: Hash + Eq + Clone + Send + 'static> Queue<T> {
     /// Work on `item` soon; `cause` is what woke it.
     pub fn add(&self, item: T, cause: impl Into<String>) {
         let mut state = self.lock();
-        if state.dirty.contains_key(&item) {
+        if state.dirty.insert(item.clone(), cause.into()).is_some() {
             return;
         }
-        state.dirty.insert(item.clone(), cause.into());
         if !state.processing.contains(&item) {
             state.ready.push_back(item);
             drop(state);
@@ -160,7 +159,7 @@ mod tests {
         queue.add("a", "first");
         queue.add("a", "second");
         queue.add("b", "third");
-        assert_eq!(queue.next().await, ("a", "first".to_string()));
+        assert_eq!(queue.next().await, ("a", "second".to_string()));
         queue.add("a", "while at it");
         assert_eq!(queue.next().await, ("b", "third".to_string()));
         queue.done(&"a");

@@ -52,7 +52,7 @@ pub fn spawn<F>(name: &'static str, future: F) -> tokio::task::JoinHandle<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let span = tracing::info_span!("task", name);
+    let span = tracing::debug_span!("task", name);
     tokio::spawn(
         async move {
             if AssertUnwindSafe(future).catch_unwind().await.is_err() {

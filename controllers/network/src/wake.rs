@@ -36,7 +36,7 @@ pub(crate) fn services(
 
 fn pod_changed(queue: &Queue<Key>, services: &Cache<Service>, change: &Change<Pod>) {
     let (old, new) = (change.old.as_deref(), change.new.as_deref());
-    if old.map(shown) == new.map(shown) {
+    if old.and_then(shown) == new.and_then(shown) {
         return;
     }
     let selected = |service: &Service| {
@@ -51,10 +51,11 @@ fn pod_changed(queue: &Queue<Key>, services: &Cache<Service>, change: &Change<Po
     }
 }
 
-/// Everything of a Pod that endpoints show.
-fn shown(pod: &Pod) -> impl PartialEq {
+/// Everything of a Pod that endpoints show; nothing before it has an address.
+fn shown(pod: &Pod) -> Option<impl PartialEq> {
     let spec = pod.spec.as_ref();
-    (
+    pods::pod_ip(pod)?;
+    Some((
         pod.metadata.uid.clone(),
         pod.metadata.labels.clone(),
         pods::pod_ip(pod).map(str::to_string),
@@ -62,5 +63,5 @@ fn shown(pod: &Pod) -> impl PartialEq {
         pods::node_name(pod).map(str::to_string),
         spec.and_then(|s| s.hostname.clone()),
         spec.and_then(|s| s.subdomain.clone()),
-    )
+    ))
 }

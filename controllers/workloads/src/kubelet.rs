@@ -173,6 +173,7 @@ impl Loop {
                 return Err(Error::Transient(text));
             }
         }
+        self.runs.forget_pulls(uid);
         self.runs.insert(key, pod, &ip);
         for container in pod.spec.iter().flat_map(|s| &s.containers) {
             let image = container.image.as_deref().unwrap_or_default();
@@ -201,23 +202,27 @@ impl Loop {
         (image, message): (&str, String),
         done: &mut Done,
     ) -> Result<(), Error> {
-        let again = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten()).any(|c| {
-            let reason = c.state.as_ref().and_then(|s| s.waiting.as_ref()).and_then(|w| w.reason.as_deref());
-            matches!(reason, Some("ErrImagePull" | "ImagePullBackOff")) && c.image == image
-        });
-        if again {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let tries = match self.runs.pull(uid) {
+            Ok(tries) => tries,
+            Err(left) => {
+                done.again_after(left);
+                return Ok(());
+            }
+        };
+        if tries == 0 {
+            self.tell(pod, "Pulling", format!("Pulling image \"{image}\""));
+            self.warn(pod, "Failed", format!("Failed to pull image \"{image}\": {message}"));
+            self.warn(pod, "Failed", "Error: ErrImagePull".into());
+            self.wait(key, pod, Some(ip), "ErrImagePull", Some(message)).await?;
+            done.note(format!("image {image} cannot be pulled"));
+        } else {
             let text = format!("Back-off pulling image \"{image}\": ErrImagePull: {message}");
             self.tell(pod, "BackOff", format!("Back-off pulling image \"{image}\""));
             self.warn(pod, "Failed", "Error: ImagePullBackOff".into());
             self.wait(key, pod, Some(ip), "ImagePullBackOff", Some(text)).await?;
-        } else {
-            self.tell(pod, "Pulling", format!("Pulling image \"{image}\""));
-            self.warn(pod, "Failed", message.clone());
-            self.warn(pod, "Failed", "Error: ErrImagePull".into());
-            self.wait(key, pod, Some(ip), "ErrImagePull", Some(message)).await?;
-            done.note(format!("image {image} cannot be pulled"));
-            done.again_after(Duration::from_secs(10));
         }
+        done.again_after(Duration::from_secs(10));
         Ok(())
     }
 

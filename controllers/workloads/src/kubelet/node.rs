@@ -54,10 +54,14 @@ fn announce(nodes: &Cache<Node>, key: &Key, events: &Recorder) {
 
 /// True if something was written.
 async fn register(nodes: &Cache<Node>, key: &Key, spec: &NodeSpec) -> Result<bool, Error> {
+    let mut made = false;
     let current = match nodes.get(key) {
         Some(node) => node,
         None => match nodes.create(&serde_json::from_value(object(spec))?).await {
-            Ok(node) => node,
+            Ok(node) => {
+                made = true;
+                node
+            }
             Err(error) if error.is_already_exists() => nodes.patch(key, &json!({})).await?,
             Err(error) => return Err(error),
         },
@@ -65,7 +69,7 @@ async fn register(nodes: &Cache<Node>, key: &Key, spec: &NodeSpec) -> Result<boo
     let status = current.status.clone().unwrap_or_default();
     let ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
     if ready && status.allocatable.is_some() {
-        return Ok(false);
+        return Ok(made);
     }
     nodes.patch_status(key, &json!({"status": node_status(spec)})).await?;
     Ok(true)

@@ -8,7 +8,11 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
+
+const PULL_BACKOFF: Duration = Duration::from_secs(10);
+const PULL_BACKOFF_MAX: Duration = Duration::from_secs(300);
 
 /// State of a container.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +73,8 @@ struct Inner {
     runs: HashMap<String, Run>,
     tasks: HashMap<String, Vec<AbortHandle>>,
     hosts: HashMap<String, String>,
+    /// Pods whose image could not be pulled: when to try again, and how often it was tried.
+    pulls: HashMap<String, (Instant, u32)>,
 }
 
 /// All Pods by uid.
@@ -165,8 +171,27 @@ impl Runs {
         }
     }
 
+    /// Time until an image may be asked for again, or how often it was before.
+    pub(crate) fn pull(&self, uid: &str) -> Result<u32, Duration> {
+        let mut inner = self.lock();
+        let (due, tries) = inner.pulls.get(uid).copied().unwrap_or((Instant::now(), 0));
+        let left = due.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            return Err(left);
+        }
+        let delay = PULL_BACKOFF.saturating_mul(1 << tries.min(5)).min(PULL_BACKOFF_MAX);
+        inner.pulls.insert(uid.to_string(), (Instant::now() + delay, tries + 1));
+        Ok(tries)
+    }
+
+    /// The Pod is gone.
+    pub(crate) fn forget_pulls(&self, uid: &str) {
+        self.lock().pulls.remove(uid);
+    }
+
     pub(crate) fn remove(&self, uid: &str) {
         let mut inner = self.lock();
+        inner.pulls.remove(uid);
         inner.runs.remove(uid);
         inner.tasks.remove(uid).into_iter().flatten().for_each(|task| task.abort());
     }
