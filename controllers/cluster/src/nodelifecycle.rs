@@ -10,13 +10,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Preconditions};
 use serde_json::json;
 use std::collections::HashMap;
-<<<<<<< HEAD
-use std::sync::Arc;
-=======
 use std::sync::{Arc, Mutex, PoisonError};
->>>>>>> loops
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 
 const PERIOD: Duration = Duration::from_secs(5);
 /// Upstream's `--node-monitor-grace-period`.
@@ -53,26 +48,6 @@ pub(crate) async fn run(caches: Caches) {
     pods.synced().await;
     leases.synced().await;
     let events = Recorder::new(caches.client().clone(), "node-controller");
-<<<<<<< HEAD
-    let mut this = Loop { nodes, pods, leases, events, seen: HashMap::new(), orphans: HashMap::new() };
-    // A node that becomes ready waits for nobody; the clock is for those that fall silent.
-    let changed = Arc::new(Notify::new());
-    let wake = changed.clone();
-    this.nodes.on_change(move |change| {
-        let facts =
-            |node: &Node| (ready_status(node).to_owned(), node.spec.as_ref().and_then(|s| s.taints.clone()));
-        if change.old.as_deref().map(facts) != change.new.as_deref().map(facts) {
-            wake.notify_one();
-        }
-    });
-    loop {
-        // Whichever comes first: both only mean "look again".
-        drop(tokio::time::timeout(PERIOD, changed.notified()).await);
-        for node in this.nodes.all() {
-            if let Err(error) = this.check(&node).await {
-                let name = node.metadata.name.as_deref().unwrap_or_default();
-                tracing::debug!(node = name, error = %error, "node not updated");
-=======
     let this =
         Arc::new(Loop { nodes, pods, leases, events, seen: Mutex::default(), orphans: Mutex::default() });
     let (watch, work) = (this.clone(), queue.clone());
@@ -83,7 +58,6 @@ pub(crate) async fn run(caches: Caches) {
             nodes.iter().for_each(|node| work.add(Key::of(&node.metadata), "its lease was looked at"));
             if let Err(error) = watch.collect_orphans().await {
                 tracing::debug!(error = %error, "orphaned Pods not removed");
->>>>>>> loops
             }
         }
     };
