@@ -2,7 +2,7 @@
 //! uplink, as any client would.
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hopyard_trace as trace;
@@ -168,7 +168,7 @@ pub(crate) fn curl(dir: &Path, from: &str, arguments: &[String]) -> Result<(), E
 }
 
 /// `hopyard down`: asks the instance to stop and waits until it has.
-pub(crate) fn down(dir: &PathBuf) -> Result<(), Error> {
+pub(crate) fn down(dir: &Path) -> Result<(), Error> {
     let instance = Instance::read(dir)?;
     let status = std::process::Command::new("kill")
         .arg("-TERM")

@@ -2,11 +2,10 @@
 //! not know each other; no rule of its own.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver_server::{Connection, NodeRequest, Nodes, Promise};
+use apiserver_server::{Chunks, Connection, NodeRequest, Nodes, Promise};
 use bytes::Bytes;
 use ccm_mock_fake_aws::Cloud;
 use controllers_workloads::{ProbeOutcome, ProbeTarget, Runtime, RuntimeFuture, StartError};
@@ -240,10 +239,7 @@ impl Plane {
 }
 
 impl Nodes for Plane {
-    fn logs(
-        &self,
-        request: NodeRequest,
-    ) -> Promise<'_, Result<Pin<Box<dyn futures::Stream<Item = Bytes> + Send>>, String>> {
+    fn logs(&self, request: NodeRequest) -> Promise<'_, Result<Chunks, String>> {
         Box::pin(async move {
             let logs = self
                 .workloads
@@ -255,8 +251,7 @@ impl Nodes for Plane {
             let timestamps = request.timestamps;
             let first = render(&all[skip..], timestamps);
             if !request.follow {
-                return Ok(Box::pin(futures::stream::iter([first]))
-                    as Pin<Box<dyn futures::Stream<Item = Bytes> + Send>>);
+                return Ok(Box::pin(futures::stream::iter([first])) as Chunks);
             }
             let rest =
                 futures::stream::unfold((logs, next, Some(first)), move |(logs, next, first)| async move {
@@ -270,7 +265,7 @@ impl Nodes for Plane {
                     let after = lines.last().map_or(next, |line| line.index + 1);
                     Some((render(&lines, timestamps), (logs, after, None)))
                 });
-            Ok(Box::pin(rest) as Pin<Box<dyn futures::Stream<Item = Bytes> + Send>>)
+            Ok(Box::pin(rest) as Chunks)
         })
     }
 

@@ -213,13 +213,14 @@ async fn start_nodes(options: &Options, cloud: &Arc<Cloud>, plane: &Plane) -> Re
                 let zone = u8::try_from((i - 1) % u16::from(options.zones)).unwrap_or(0) + 1;
                 let request = aws::operation::RunInstances {
                     instance_type: options.instance_type.clone(),
+                    image_id: String::new(),
+                    security_group_ids: Vec::new(),
                     count: 1,
                     subnet_id: aws::layout::private_subnet_id(zone),
                     tags: vec![
                         aws::Tag::new("Name", name.clone()),
                         aws::Tag::new("kubernetes.io/cluster/hopyard", "owned"),
                     ],
-                    ..Default::default()
                 };
                 let api: Arc<dyn aws::Aws> = cloud.clone();
                 let instances = api.send(request).await.map_err(|error| failed(&error))?;
@@ -280,8 +281,7 @@ impl Running {
         for task in &self.tasks {
             task.abort();
         }
-        // Nobody listening is as good as told.
-        drop(self.stop.send(true));
+        self.stop.send_replace(true);
         if tokio::time::timeout(Duration::from_secs(3), self.serving).await.is_err() {
             tracing::debug!("the API server did not drain in time");
         }

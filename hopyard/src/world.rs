@@ -36,7 +36,6 @@ async fn cloud<T: aws::Resource>(client: &Client) -> Result<Vec<T>, Error> {
         api_version: format!("{}/{}", aws::GROUP, aws::VERSION),
         kind: T::KIND.to_owned(),
         plural: T::PLURAL.to_owned(),
-        ..kube::core::ApiResource::erase::<Node>(&())
     };
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     let list = match api.list(&ListParams::default()).await {

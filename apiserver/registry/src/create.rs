@@ -3,7 +3,6 @@
 use apiserver_meta::Status;
 use apiserver_schema::{Manager, Operation};
 use apiserver_storage::{Op, Write};
-use bytes::Bytes;
 use serde_json::Value;
 
 use crate::object;
@@ -69,10 +68,10 @@ impl Registry {
         }
         let uid = uuid::Uuid::new_v4().to_string();
         object::fill_for_create(resource, &mut value, &uid, &time, &random_suffix());
-        if strategy.status || resource.custom.as_ref().is_some_and(|custom| custom.has_status) {
-            if let Some(map) = value.as_object_mut() {
-                map.remove("status");
-            }
+        if (strategy.status || resource.custom.as_ref().is_some_and(|custom| custom.has_status))
+            && let Some(map) = value.as_object_mut()
+        {
+            map.remove("status");
         }
         (strategy.default)(&mut value);
         (strategy.prepare_create)(&mut value);
@@ -115,7 +114,7 @@ impl Registry {
         let stored = convert::to_stored(resource, value);
         let document = encode::document(&stored);
         if call.dry_run {
-            return Ok(Written { bytes: Bytes::from(document.bytes), warnings });
+            return Ok(Written { bytes: document.bytes, warnings });
         }
         let entry = self.commit(call, &name, vec![Write { key, op: Op::Create(document) }]).await?;
         let Some(entry) = entry else {

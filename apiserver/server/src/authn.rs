@@ -112,11 +112,12 @@ fn bearer(header: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
+/// A permission that impersonation takes: resource, group, name.
+pub(crate) type Need = (&'static str, &'static str, String);
+
 /// The user a request wants to be taken for, where it says so, and what the asker must be allowed for that:
 /// resource (with its group), name.
-pub(crate) fn impersonated(
-    headers: &HeaderMap,
-) -> Result<Option<(User, Vec<(&'static str, &'static str, String)>)>, Status> {
+pub(crate) fn impersonated(headers: &HeaderMap) -> Result<Option<(User, Vec<Need>)>, Status> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
     let all = |name: &str| -> Vec<String> {
         headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned).collect()
@@ -139,7 +140,7 @@ pub(crate) fn impersonated(
             "Internal error occurred: requested [] without impersonating a user",
         ));
     }
-    let mut needs: Vec<(&'static str, &'static str, String)> = Vec::new();
+    let mut needs: Vec<Need> = Vec::new();
     let account = name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
     match account {
         Some((namespace, account)) => needs.push(("serviceaccounts", "", format!("{namespace}/{account}"))),

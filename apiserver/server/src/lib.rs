@@ -29,7 +29,7 @@ pub use authn::{Authentication, User};
 pub use body::{BoxError, RequestBody, ResponseBody};
 pub use bootstrap::bootstrap;
 pub use housekeeping::run as run_housekeeping;
-pub use node_proxy::{Connection, NodeRequest, Nodes, Promise};
+pub use node_proxy::{Chunks, Connection, NodeRequest, Nodes, Promise};
 pub use serve::{Tls, serve};
 pub use service::{ApiServer, Config, InProcess};
 pub use token::ServiceAccountKeys;

@@ -25,6 +25,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 /// A boxed future, so that the trait stays object-safe.
 pub type Promise<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// A log as it comes.
+pub type Chunks = Pin<Box<dyn futures::Stream<Item = Bytes> + Send>>;
+
 /// What is asked of a Pod's log.
 #[derive(Clone, Debug, Default)]
 pub struct NodeRequest {
@@ -40,10 +43,7 @@ pub struct NodeRequest {
 /// The server's way to the nodes.
 pub trait Nodes: Send + Sync {
     /// A container's log, as chunks that end when the log does.
-    fn logs(
-        &self,
-        request: NodeRequest,
-    ) -> Promise<'_, Result<Pin<Box<dyn futures::Stream<Item = Bytes> + Send>>, String>>;
+    fn logs(&self, request: NodeRequest) -> Promise<'_, Result<Chunks, String>>;
 
     /// Connects to a port of a Pod.
     fn connect(&self, pod_ip: String, port: u16) -> Promise<'_, Result<Box<dyn Connection>, String>>;

@@ -12,10 +12,13 @@ use serde_json::{Map, Value, json};
 
 use crate::dispatch::{Answer, Context, page_not_found};
 
+/// The identity of a catalogue, and its documents with their hashes.
+type Made = (usize, HashMap<String, (Bytes, String)>);
+
 /// Documents made once and kept until the catalogue changes.
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
-    made: Mutex<(usize, HashMap<String, (Bytes, String)>)>,
+    made: Mutex<Made>,
 }
 
 impl Documents {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::authn::User;
 
 /// The issuer and default audience.
-pub const ISSUER: &str = "https://kubernetes.default.svc";
+pub(crate) const ISSUER: &str = "https://kubernetes.default.svc";
 
 /// The key pair that signs tokens.
 pub struct ServiceAccountKeys {

@@ -64,7 +64,7 @@ async fn every_write_is_seen_once(store: &Local, seen: &Seen) {
     for outcome in futures_like_join(writes).await {
         outcome.unwrap();
     }
-    let seen = seen.0.lock().unwrap();
+    let seen: Vec<Arc<Event>> = seen.0.lock().unwrap().clone();
     let revisions: Vec<u64> = seen[before..].iter().map(|event| event.revision).collect();
     assert_eq!(revisions, (start + 1..=start + 50).collect::<Vec<_>>());
     let keys: Vec<String> =

@@ -233,6 +233,8 @@ struct Writer<E, P> {
     unsynced_since: Option<Instant>,
 }
 
+/// Writes, and who waits for them.
+type Transaction = (Vec<Write>, oneshot::Sender<Result<Vec<Entry>, Error>>);
 type Answer = (oneshot::Sender<Result<Vec<Entry>, Error>>, Result<Vec<Entry>, Error>);
 
 impl<E: Engine, P: Publish> Writer<E, P> {
@@ -267,7 +269,7 @@ impl<E: Engine, P: Publish> Writer<E, P> {
         }
     }
 
-    fn commit(&mut self, commits: Vec<(Vec<Write>, oneshot::Sender<Result<Vec<Entry>, Error>>)>) {
+    fn commit(&mut self, commits: Vec<Transaction>) {
         let mut staged = Staged { changed: BTreeMap::new(), events: Vec::new(), next: self.next };
         let mut answers: Vec<Answer> = Vec::with_capacity(commits.len());
         {

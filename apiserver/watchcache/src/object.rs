@@ -12,9 +12,12 @@ pub struct Object {
     key: Key,
     revision: Revision,
     value: Stored,
-    labels: OnceLock<Box<[(Box<str>, Box<str>)]>>,
-    fields: OnceLock<Box<[(Box<str>, Box<str>)]>>,
+    labels: OnceLock<Pairs>,
+    fields: OnceLock<Pairs>,
 }
+
+/// Names and values.
+type Pairs = Box<[(Box<str>, Box<str>)]>;
 
 impl Object {
     pub(crate) fn new(key: Key, revision: Revision, value: Stored) -> Self {
@@ -64,7 +67,7 @@ fn find<'a>(pairs: &'a [(Box<str>, Box<str>)], key: &str) -> Option<&'a str> {
     pairs.iter().find(|(name, _)| &**name == key).map(|(_, value)| &**value)
 }
 
-fn labels_of(bytes: &[u8]) -> Box<[(Box<str>, Box<str>)]> {
+fn labels_of(bytes: &[u8]) -> Pairs {
     #[derive(serde::Deserialize)]
     struct Head {
         #[serde(default)]

@@ -101,10 +101,10 @@ impl Loop {
         let params = DeleteParams::background();
         for object in before.iter().filter(|o| o.metadata.deletion_timestamp.is_none()) {
             let object = object.metadata.name.clone().unwrap_or_default();
-            if let Err(error) = api.delete(&object, &params).await.map_err(Error::from) {
-                if !error.is_not_found() {
-                    return Err(error.sentence());
-                }
+            if let Err(error) = api.delete(&object, &params).await.map_err(Error::from)
+                && !error.is_not_found()
+            {
+                return Err(error.sentence());
             }
         }
         let left = list().await?;
@@ -161,7 +161,10 @@ impl Loop {
     }
 }
 
-fn sum(parts: Vec<Result<(String, Vec<Vec<String>>), String>>) -> Remains {
+/// Of one kind: how it is called, and the finalizers of each object that is left; or why it can't be told.
+type Part = Result<(String, Vec<Vec<String>>), String>;
+
+fn sum(parts: Vec<Part>) -> Remains {
     let mut remains = Remains::default();
     for part in parts {
         match part {

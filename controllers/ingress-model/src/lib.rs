@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The plan of load balancer, listeners, rules and target groups of an Ingress group: values in, values out.
+//!
+//! [`check`] reads annotations and specs and refuses what is wrong; [`build`] cannot fail and makes every choice:
+//! names, order, priorities, tags. Nothing here asks the cloud or the API server.
+
+mod annotations;
+mod backend;
+mod build;
+mod check;
+mod condition;
+mod group;
+mod listeners;
+pub mod names;
+mod plan;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+pub use annotations::PREFIX;
+pub use build::build;
+pub use check::{Checked, check};
+pub use group::{Group, GroupId, Refused, membership};
+pub use plan::{
+    CLUSTER_TAG, ListenerPlan, LoadBalancerPlan, Plan, RESOURCE_TAG, RulePlan, STACK_TAG, SecurityGroupPlan,
+    Tags, TargetGroupPlan,
+};
+pub use rules::services_of;

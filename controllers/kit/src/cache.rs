@@ -215,12 +215,12 @@ impl<K: Object> Cache<K> {
                 Some(object) => state.objects.insert(key.clone(), object.clone()),
                 None => state.objects.remove(&key),
             };
-            if let Some(uid) = old.as_ref().and_then(owner) {
-                if let Some(keys) = state.owned.get_mut(&uid) {
-                    keys.remove(&key);
-                    if keys.is_empty() {
-                        state.owned.remove(&uid);
-                    }
+            if let Some(uid) = old.as_ref().and_then(owner)
+                && let Some(keys) = state.owned.get_mut(&uid)
+            {
+                keys.remove(&key);
+                if keys.is_empty() {
+                    state.owned.remove(&uid);
                 }
             }
             if let Some(uid) = new.as_ref().and_then(owner) {

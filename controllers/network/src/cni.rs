@@ -69,10 +69,11 @@ impl Cni {
         let entry = self.node(node);
         let mut state = entry.lock().await;
         let result = self.load(node, &mut state).await;
-        if result.is_ok() && state.pool.interfaces.iter().all(|i| i.addresses.is_empty()) {
-            if let Err(error) = self.grow(node, &mut state, BATCH).await {
-                tracing::debug!(node, error, "no addresses in advance");
-            }
+        if result.is_ok()
+            && state.pool.interfaces.iter().all(|i| i.addresses.is_empty())
+            && let Err(error) = self.grow(node, &mut state, BATCH).await
+        {
+            tracing::debug!(node, error, "no addresses in advance");
         }
     }
 
@@ -107,10 +108,9 @@ impl Cni {
         for pod in pods.all().iter().filter(|p| pods::node_name(p) == Some(name) && !pods::is_finished(p)) {
             if let (Some(uid), Some(ip)) =
                 (&pod.metadata.uid, pods::pod_ip(pod).and_then(|ip| ip.parse().ok()))
+                && pool.keep(uid, ip)
             {
-                if pool.keep(uid, ip) {
-                    self.remember(uid, name);
-                }
+                self.remember(uid, name);
             }
         }
         *state = Node { instance: Some(instance), pool };

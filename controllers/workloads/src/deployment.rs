@@ -251,10 +251,8 @@ impl Loop {
             let uid = set.metadata.uid.as_deref().unwrap_or_default();
             self.pods.controlled_by(uid).iter().any(|pod| !pods::is_finished(pod))
         });
-        if !still_running {
-            if let Some(new) = rollout.new.clone() {
-                self.scale(rollout, &new, plan::desired(rollout), done).await?;
-            }
+        if !still_running && let Some(new) = rollout.new.clone() {
+            self.scale(rollout, &new, plan::desired(rollout), done).await?;
         }
         Ok(())
     }

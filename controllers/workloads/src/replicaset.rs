@@ -59,10 +59,10 @@ impl Loop {
         let mine = claim(&self.pods, &*set, &spec.selector).await?;
         let active: Vec<Arc<Pod>> = mine.into_iter().filter(|pod| pods::is_active(pod)).collect();
         let mut failed = None;
-        if set.metadata.deletion_timestamp.is_none() {
-            if let Err(error) = self.manage(&set, &active, &mut done).await {
-                failed = Some(error);
-            }
+        if set.metadata.deletion_timestamp.is_none()
+            && let Err(error) = self.manage(&set, &active, &mut done).await
+        {
+            failed = Some(error);
         }
         self.status(&key, failed.as_ref(), &mut done).await?;
         failed.map_or(Ok(done), Err)

@@ -127,10 +127,10 @@ fn default_probe(probe: &mut Value) {
     if let Some(get) = at_mut(probe, &["httpGet"]) {
         default_http_get(get);
     }
-    if let Some(grpc) = at_mut(probe, &["grpc"]) {
-        if grpc.get("service").is_none_or(Value::is_null) {
-            grpc.insert("service".into(), "".into());
-        }
+    if let Some(grpc) = at_mut(probe, &["grpc"])
+        && grpc.get("service").is_none_or(Value::is_null)
+    {
+        grpc.insert("service".into(), "".into());
     }
     let Some(map) = probe.as_object_mut() else { return };
     for (member, value) in

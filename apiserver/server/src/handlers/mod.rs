@@ -59,7 +59,7 @@ async fn route(
     if !info.subresource.is_empty() {
         let subresource = resource.subresource(&info.subresource).ok_or_else(not_found_here)?;
         let plain = ["proxy", "exec", "attach", "portforward", "log"].contains(&info.subresource.as_str());
-        if !plain && !subresource.verbs.iter().any(|verb| *verb == info.verb) {
+        if !plain && !subresource.verbs.contains(&info.verb) {
             return Err(method_not_allowed());
         }
         return subresources::dispatch(context, resource, body, upgrade).await;

@@ -79,7 +79,7 @@ fn conditions(
     }
     all.extend(
         before.into_iter().filter(|c| {
-            !OURS.contains(&c.type_.as_str()) && !(c.type_ == "PodScheduled" && c.status != "True")
+            !OURS.contains(&c.type_.as_str()) && (c.type_ != "PodScheduled" || c.status == "True")
         }),
     );
     all

@@ -1,0 +1,93 @@
+//! The load balancer itself: created, changed, or replaced when its scheme changes.
+//!
+//! Its listeners are the business of `listeners`.
+
+use super::{Session, differing, tag_list};
+use ccm_mock_aws_api::Error;
+use ccm_mock_aws_api::elbv2::{LoadBalancer, LoadBalancerType};
+use ccm_mock_aws_api::operation::*;
+use controllers_ingress_model::LoadBalancerPlan;
+use std::collections::BTreeSet;
+
+impl Session<'_> {
+    /// Delete owned load balancers that cannot become the wanted one; answers the one that can.
+    pub(super) async fn remove_other_balancers(&mut self) -> Result<Option<LoadBalancer>, Error> {
+        let mut kept = None;
+        for balancer in self.aws.send(DescribeLoadBalancers::default()).await? {
+            if !self.owns(&balancer.tags) {
+                continue;
+            }
+            let fits =
+                self.plan.load_balancer.as_ref().is_some_and(|wanted| wanted.scheme == balancer.scheme);
+            if fits && kept.is_none() {
+                kept = Some(balancer);
+                continue;
+            }
+            self.note(format!("deleted load balancer {}", balancer.load_balancer_name));
+            self.aws.send(DeleteLoadBalancer { load_balancer_arn: balancer.load_balancer_arn }).await?;
+        }
+        Ok(kept)
+    }
+
+    pub(super) async fn ensure_balancer(
+        &mut self,
+        wanted: &LoadBalancerPlan,
+        present: Option<LoadBalancer>,
+        security_groups: &[String],
+    ) -> Result<LoadBalancer, Error> {
+        let balancer = match present {
+            Some(balancer) => {
+                self.change_balancer(wanted, &balancer, security_groups).await?;
+                balancer
+            }
+            None => {
+                let create = CreateLoadBalancer {
+                    name: wanted.name.clone(),
+                    r#type: LoadBalancerType::Application,
+                    scheme: wanted.scheme,
+                    subnets: wanted.subnets.clone(),
+                    security_groups: security_groups.to_vec(),
+                    ip_address_type: wanted.ip_address_type.clone(),
+                    tags: tag_list(&wanted.tags),
+                };
+                let balancer = self.aws.send(create).await?;
+                self.note(format!("created load balancer {}", wanted.name));
+                balancer
+            }
+        };
+        let attributes = differing(&balancer.attributes, &wanted.attributes);
+        if !attributes.is_empty() {
+            self.note(format!("set attributes of load balancer {}", wanted.name));
+            let load_balancer_arn = balancer.load_balancer_arn.clone();
+            self.aws.send(ModifyLoadBalancerAttributes { load_balancer_arn, attributes }).await?;
+        }
+        Ok(balancer)
+    }
+
+    async fn change_balancer(
+        &mut self,
+        wanted: &LoadBalancerPlan,
+        balancer: &LoadBalancer,
+        security_groups: &[String],
+    ) -> Result<(), Error> {
+        let arn = &balancer.load_balancer_arn;
+        let placed: BTreeSet<&String> = balancer.availability_zones.iter().map(|z| &z.subnet_id).collect();
+        if placed != wanted.subnets.iter().collect() {
+            self.note(format!("moved load balancer {} to other subnets", wanted.name));
+            let subnets = wanted.subnets.clone();
+            self.aws.send(SetSubnets { load_balancer_arn: arn.clone(), subnets }).await?;
+        }
+        let groups: BTreeSet<&String> = balancer.security_groups.iter().collect();
+        if groups != security_groups.iter().collect() {
+            self.note(format!("set security groups of load balancer {}", wanted.name));
+            let security_groups = security_groups.to_vec();
+            self.aws.send(SetSecurityGroups { load_balancer_arn: arn.clone(), security_groups }).await?;
+        }
+        if balancer.ip_address_type != wanted.ip_address_type {
+            self.note(format!("set address type of load balancer {}", wanted.name));
+            let ip_address_type = wanted.ip_address_type.clone();
+            self.aws.send(SetIpAddressType { load_balancer_arn: arn.clone(), ip_address_type }).await?;
+        }
+        self.ensure_tags(arn, &balancer.tags, &wanted.tags).await
+    }
+}

@@ -1,0 +1,105 @@
+//! Target groups: created before anything forwards to them, deleted after nothing does.
+//!
+//! Their targets are the business of the targets loop.
+
+use super::{Session, differing, tag_list};
+use crate::targets::Binding;
+use ccm_mock_aws_api::elbv2::TargetGroup;
+use ccm_mock_aws_api::layout::VPC_ID;
+use ccm_mock_aws_api::operation::*;
+use ccm_mock_aws_api::{Error, tag};
+use controllers_ingress_model::{RESOURCE_TAG, TargetGroupPlan};
+use controllers_kit::Key;
+
+impl Session<'_> {
+    async fn owned_target_groups(&self) -> Result<Vec<TargetGroup>, Error> {
+        let all = self.aws.send(DescribeTargetGroups::default()).await?;
+        Ok(all.into_iter().filter(|group| self.owns(&group.tags)).collect())
+    }
+
+    pub(super) async fn ensure_target_groups(&mut self) -> Result<(), Error> {
+        let owned = self.owned_target_groups().await?;
+        let plan = self.plan;
+        for wanted in &plan.target_groups {
+            let fits = |g: &&TargetGroup| {
+                g.target_group_name == wanted.name && tag(&g.tags, RESOURCE_TAG) == Some(&wanted.resource)
+            };
+            let group = match owned.iter().find(fits) {
+                Some(group) => {
+                    self.change_target_group(wanted, group).await?;
+                    group.clone()
+                }
+                None => self.create_target_group(wanted).await?,
+            };
+            let attributes = differing(&group.attributes, &wanted.attributes);
+            let target_group_arn = group.target_group_arn.clone();
+            if !attributes.is_empty() {
+                self.note(format!("set attributes of target group {}", wanted.name));
+                let modify =
+                    ModifyTargetGroupAttributes { target_group_arn: target_group_arn.clone(), attributes };
+                self.aws.send(modify).await?;
+            }
+            let binding = Binding {
+                service: Key::new(&wanted.namespace, &wanted.service),
+                port: wanted.service_port.clone(),
+                target_type: wanted.target_type,
+            };
+            self.bindings.bind(&target_group_arn, binding);
+            self.arns.insert(wanted.resource.clone(), target_group_arn);
+        }
+        Ok(())
+    }
+
+    async fn create_target_group(&mut self, wanted: &TargetGroupPlan) -> Result<TargetGroup, Error> {
+        let create = CreateTargetGroup {
+            name: wanted.name.clone(),
+            protocol: wanted.protocol,
+            protocol_version: Some(wanted.protocol_version),
+            port: wanted.port,
+            vpc_id: VPC_ID.into(),
+            target_type: wanted.target_type,
+            health_check: wanted.health_check.clone(),
+            tags: tag_list(&wanted.tags),
+        };
+        let group = self.aws.send(create).await?;
+        self.note(format!("created target group {}", wanted.name));
+        Ok(group)
+    }
+
+    async fn change_target_group(
+        &mut self,
+        wanted: &TargetGroupPlan,
+        group: &TargetGroup,
+    ) -> Result<(), Error> {
+        let check = wanted.health_check.clone();
+        if group.health_check != check {
+            self.note(format!("changed health check of target group {}", wanted.name));
+            let modify = ModifyTargetGroup {
+                target_group_arn: group.target_group_arn.clone(),
+                health_check_enabled: Some(check.enabled),
+                health_check_protocol: Some(check.protocol),
+                health_check_port: Some(check.port),
+                health_check_path: Some(check.path),
+                health_check_interval_seconds: Some(check.interval_seconds),
+                health_check_timeout_seconds: Some(check.timeout_seconds),
+                healthy_threshold_count: Some(check.healthy_threshold_count),
+                unhealthy_threshold_count: Some(check.unhealthy_threshold_count),
+                matcher: Some(check.matcher),
+            };
+            self.aws.send(modify).await?;
+        }
+        self.ensure_tags(&group.target_group_arn, &group.tags, &wanted.tags).await
+    }
+
+    pub(super) async fn remove_other_target_groups(&mut self) -> Result<(), Error> {
+        for group in self.owned_target_groups().await? {
+            if self.arns.values().any(|arn| *arn == group.target_group_arn) {
+                continue;
+            }
+            self.bindings.unbind(&group.target_group_arn);
+            self.note(format!("deleted target group {}", group.target_group_name));
+            self.aws.send(DeleteTargetGroup { target_group_arn: group.target_group_arn }).await?;
+        }
+        Ok(())
+    }
+}
