@@ -30,7 +30,8 @@ fn a_request_reaches_a_pod_and_is_explained() {
         "jsonpath={.status.loadBalancer.ingress[0].hostname}",
     ]);
     assert!(hostname.starts_with("k8s-default-web-"), "{hostname}");
-    let states = instance.kubectl_ok(&["get", "targetgroups", "-o", "jsonpath={.items[*].status.targets[*].state}"]);
+    let states =
+        instance.kubectl_ok(&["get", "targetgroups", "-o", "jsonpath={.items[*].status.targets[*].state}"]);
     assert_eq!(states, "healthy healthy healthy");
 
     // DNS answers dig.
