@@ -15,6 +15,8 @@ use crate::strategy;
 pub struct CustomVersion {
     pub definition: String,
     pub schema: Arc<Schema>,
+    /// Revision the definition is at: nothing of its objects is known from before.
+    pub since: u64,
     /// The schema as the definition writes it, for OpenAPI.
     pub published: Value,
     pub has_status: bool,
@@ -138,6 +140,7 @@ fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Optio
         custom: Some(Arc::new(CustomVersion {
             definition: object::name(definition).to_owned(),
             schema,
+            since: object::text(definition, "resourceVersion").parse().unwrap_or(0),
             published: version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or(Value::Null),
             has_status: status,
             scale,

@@ -221,18 +221,22 @@ fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
         validate_owner(owner, "metadata.ownerReferences", errors);
     }
     let owners = metadata.get("ownerReferences").and_then(Value::as_array).into_iter().flatten();
-    let controllers: Vec<&str> = owners
+    let controllers: Vec<String> = owners
         .filter(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))
-        .map(|owner| owner.get("name").and_then(Value::as_str).unwrap_or(""))
+        .map(|owner| {
+            let text = |member: &str| owner.get(member).and_then(Value::as_str).unwrap_or("");
+            format!("{}/{}", text("kind"), text("name"))
+        })
         .collect();
     if let [first, .., last] = controllers.as_slice() {
-        errors.push(FieldError::invalid(
-            "metadata.ownerReferences",
-            metadata.get("ownerReferences").unwrap_or(&Value::Null),
-            format!(
+        errors.push(FieldError {
+            problem: apiserver_meta::field::Problem::Invalid,
+            field: "metadata.ownerReferences".into(),
+            value: owners_as_go(metadata.get("ownerReferences").unwrap_or(&Value::Null)),
+            detail: format!(
                 "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {last}"
             ),
-        ));
+        });
     }
     for finalizer in finalizers(object) {
         for problem in names::qualified_name(finalizer) {
@@ -247,6 +251,18 @@ fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
             ));
         }
     }
+}
+
+/// Owner references with their members in Go's order.
+fn owners_as_go(owners: &Value) -> String {
+    let members = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+    let one = |owner: &Value| {
+        let parts: Vec<String> =
+            members.iter().filter_map(|member| owner.get(*member).map(|value| format!("\"{member}\":{value}"))).collect();
+        format!("{{{}}}", parts.join(","))
+    };
+    let all: Vec<String> = owners.as_array().into_iter().flatten().map(one).collect();
+    format!("[{}]", all.join(","))
 }
 
 /// Errors of a label map at `path`.

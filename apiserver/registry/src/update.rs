@@ -222,7 +222,9 @@ impl Registry {
             let reset = reset_fields(resource, call.subresource);
             apiserver_schema::update(&schema, Some(old), new, &manager, reset);
         }
-        Ok(((strategy.warnings)(new), claim))
+        let before = (strategy.warnings)(old);
+        let warnings = (strategy.warnings)(new).into_iter().filter(|text| !before.contains(text)).collect();
+        Ok((warnings, claim))
     }
 }
 

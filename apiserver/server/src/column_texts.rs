@@ -21,6 +21,9 @@ const DAEMON_STATUS: &str = "io.k8s.api.apps.v1.DaemonSetStatus";
 const NAMES: Text = Words("Names of each container in the template.");
 const IMAGES: Text = Words("Images referenced by each container in the template.");
 
+const ROLE_REF: &str = "RoleRef can reference a Role in the current namespace or a ClusterRole in the global namespace. If the RoleRef cannot be resolved, the Authorizer must return an error.";
+const CLUSTER_ROLE_REF: &str = "RoleRef can only reference a ClusterRole in the global namespace. If the RoleRef cannot be resolved, the Authorizer must return an error.";
+
 const TEXTS: &[(&str, &str, Text)] = &[
     ("Pod", "Ready", Words("The aggregate readiness state of this pod for accepting traffic.")),
     ("Pod", "Status", Words("The aggregate status of the containers in this pod.")),
@@ -80,11 +83,11 @@ const TEXTS: &[(&str, &str, Text)] = &[
     ("IngressClass", "Controller", Words("Controller that is responsible for handling this class")),
     ("IngressClass", "Parameters", Words("A reference to a resource with additional parameters")),
     ("NetworkPolicy", "Pod-Selector", Field("io.k8s.api.networking.v1.NetworkPolicySpec", &["podSelector"])),
-    ("RoleBinding", "Role", Field("io.k8s.api.rbac.v1.RoleBinding", &["roleRef"])),
+    ("RoleBinding", "Role", Words(ROLE_REF)),
     ("RoleBinding", "Users", Words("Users in the roleBinding")),
     ("RoleBinding", "Groups", Words("Groups in the roleBinding")),
     ("RoleBinding", "ServiceAccounts", Words("ServiceAccounts in the roleBinding")),
-    ("ClusterRoleBinding", "Role", Field("io.k8s.api.rbac.v1.ClusterRoleBinding", &["roleRef"])),
+    ("ClusterRoleBinding", "Role", Words(CLUSTER_ROLE_REF)),
     ("ClusterRoleBinding", "Users", Words("Users in the clusterRoleBinding")),
     ("ClusterRoleBinding", "Groups", Words("Groups in the clusterRoleBinding")),
     ("ClusterRoleBinding", "ServiceAccounts", Words("ServiceAccounts in the clusterRoleBinding")),

@@ -25,6 +25,9 @@ pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
         ["apis", group, version] => !catalogue.resources(group, version).is_empty(),
         _ => false,
     };
+    if path.trim_end_matches('/') == "/version" {
+        return Err(method_not_allowed());
+    }
     if path.starts_with("//") || !known {
         return Err(match parts.as_slice() {
             ["api", _] => crate::dispatch::not_found_here(),

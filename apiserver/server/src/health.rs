@@ -33,7 +33,7 @@ pub(crate) fn answer(context: &Context) -> Option<Answer> {
         };
     }
     match path {
-        "/version" | "/version/" => Some(version(context)),
+        "/version" | "/version/" if *context.method == http::Method::GET => Some(version(context)),
         "/.well-known/openid-configuration" => Some(openid(context)),
         "/openid/v1/jwks" => context
             .server

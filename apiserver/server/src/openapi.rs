@@ -51,6 +51,9 @@ pub(crate) fn answer(context: &Context, catalogue: &Arc<Catalogue>) -> Option<Re
         "/openapi/v3" => Some(Ok(index(catalogue))),
         path => {
             let name = path.strip_prefix("/openapi/v3/")?;
+            if name == "version" {
+                return Some(Ok(Answer::json(StatusCode::OK, version_document(&context.server.inner.config.version).to_string())));
+            }
             let (group, version) = match name.split('/').collect::<Vec<_>>().as_slice() {
                 ["api", version] => (String::new(), (*version).to_owned()),
                 ["apis", group, version] => ((*group).to_owned(), (*version).to_owned()),
@@ -72,6 +75,20 @@ fn with_etag(mut answer: Answer, hash: &str) -> Answer {
         answer.headers.push((http::header::ETAG, value));
     }
     answer
+}
+
+/// The document of `/version`.
+fn version_document(server_version: &str) -> Value {
+    let text = json!({"type": "string", "default": ""});
+    let names = ["major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform"];
+    let properties: Map<String, Value> = names.iter().map(|name| ((*name).to_owned(), text.clone())).collect();
+    let reference = json!({"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.version.Info"});
+    json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": server_version},
+        "paths": {"/version/": {"get": {"operationId": "getCodeVersion", "responses": {"200": {"description": "OK", "content": {"application/json": {"schema": reference}}}}}}},
+        "components": {"schemas": {"io.k8s.apimachinery.pkg.version.Info": {"type": "object", "required": names, "properties": properties}}},
+    })
 }
 
 /// The index names every group version with a hash that changes with the document.
@@ -97,6 +114,8 @@ fn index(catalogue: &Catalogue) -> Answer {
             );
         }
     }
+    let version = json!({"serverRelativeURL": "/openapi/v3/version?hash=0"});
+    paths.insert("version".to_owned(), version);
     // Upstream says text/plain of this one document.
     Answer::text(StatusCode::OK, json!({"paths": paths}).to_string())
 }

@@ -79,10 +79,8 @@ impl RequestInfo {
 fn verb(method: &Method, name: &str, query: &Query, deprecated_watch: bool) -> &'static str {
     match (method.as_str(), name.is_empty()) {
         ("GET" | "HEAD", _) if deprecated_watch => "watch",
-        ("GET" | "HEAD", _) if query.flag("watch") => {
-            // A watch on a name is a list filtered by it.
-            "watch"
-        }
+        // With a name it is a plain get, whatever `watch` says.
+        ("GET" | "HEAD", true) if query.flag("watch") => "watch",
         ("GET" | "HEAD", true) => "list",
         ("GET" | "HEAD", false) => "get",
         ("POST", _) => "create",

@@ -12,7 +12,10 @@ use super::{PLAIN, Strategy};
 
 pub(super) static SERVICE: Strategy = Strategy {
     default: default_service,
-    prepare_create: |service| service["status"] = json!({"loadBalancer": {}}),
+    prepare_create: |service| {
+        service["status"] = json!({"loadBalancer": {}});
+        pair_cluster_ips(service);
+    },
     prepare_update,
     validate_create: |service| validate(service, None),
     validate_update: |service, old| validate(service, Some(old)),
@@ -84,6 +87,17 @@ fn default_service(service: &mut Value) {
                 entry["ipMode"] = "VIP".into();
             }
         }
+    }
+}
+
+/// An older client knows `clusterIP` only: `clusterIPs` follows it.
+fn pair_cluster_ips(service: &mut Value) {
+    let Some(spec) = at_mut(service, &["spec"]) else { return };
+    let single = spec.get("clusterIP").and_then(Value::as_str).filter(|ip| !ip.is_empty()).map(str::to_owned);
+    if let Some(ip) = single
+        && !spec.contains_key("clusterIPs")
+    {
+        spec.insert("clusterIPs".into(), json!([ip]));
     }
 }
 
@@ -222,7 +236,7 @@ fn validate(service: &Value, old: Option<&Value>) -> Vec<FieldError> {
         errors.extend(
             names::qualified_name(key)
                 .into_iter()
-                .map(|problem| FieldError::invalid("spec.selector", &key.clone().into(), problem)),
+                .map(|problem| FieldError::invalid("spec.selector", &key.clone().into(), problem.replace("a qualified name must", "a valid label key must"))),
         );
         errors.extend(
             names::label_value(value.as_str().unwrap_or(""))

@@ -36,6 +36,13 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
     let listing = context.server.registry().list(&call, &selectors, &page).await?;
     let revision = page.from.as_ref().map_or(listing.revision, |(_, revision)| *revision);
     let mut metadata = metadata(resource, &listing, revision);
+    if context.accepted.form != Form::Object
+        && metadata["continue"] == ""
+        && let Some(map) = metadata.as_object_mut()
+    {
+        // Only lists of the objects themselves print an empty token.
+        map.remove("continue");
+    }
     match (context.accepted.form, context.accepted.media) {
         (Form::Table, _) => {
             let rows = listing
@@ -44,12 +51,6 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
                 .map(|object| table::row(resource, &served(resource, object.parse()), include))
                 .collect();
             let mut table = table::table(resource, rows, &revision.to_string(), true);
-            if let Some(Value::String(token)) = metadata.get("continue")
-                && token.is_empty()
-                && let Some(map) = metadata.as_object_mut()
-            {
-                map.remove("continue");
-            }
             table["metadata"] = metadata;
             Ok(Answer::value(StatusCode::OK, context.accepted, &table))
         }

@@ -21,8 +21,8 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::body::RequestBody;
-use crate::dispatch::{Answer, Context, collect, method_not_allowed, not_found_here};
-use crate::negotiate::{BodyMedia, Form, Media};
+use crate::dispatch::{Answer, Context, collect, failure, method_not_allowed, not_found_here};
+use crate::negotiate::{Accepted, BodyMedia, Form, Media};
 use crate::table;
 
 /// Runs the handler of a request.
@@ -39,7 +39,13 @@ pub(crate) async fn dispatch(
     if resource.kind == "Endpoints" {
         warnings.extend((resource.strategy.warnings)(&Value::Null));
     }
-    let answer = route(context, resource, body, upgrade).await?;
+    let accepted = context.accepted;
+    let answer = match route(context, resource, body, upgrade).await {
+        Ok(answer) => answer,
+        Err(status) if warnings.is_empty() => return Err(status),
+        // A warning is due whatever becomes of the request.
+        Err(status) => failure(Accepted { form: Form::Object, ..accepted }, &status),
+    };
     let repeated: Vec<String> = warnings.into_iter().filter(|text| !answer.warnings.contains(text)).collect();
     let mut answer = answer;
     answer.warnings.splice(0..0, repeated);
@@ -57,7 +63,9 @@ async fn route(
         return Err(method_not_allowed());
     }
     if !info.subresource.is_empty() {
-        let subresource = resource.subresource(&info.subresource).ok_or_else(not_found_here)?;
+        let subresource = resource.subresource(&info.subresource).ok_or_else(|| {
+            if resource.is_custom() { Status::not_found(&resource.group_resource(), &info.name) } else { not_found_here() }
+        })?;
         let plain = ["proxy", "exec", "attach", "portforward", "log"].contains(&info.subresource.as_str());
         if !plain && !subresource.verbs.contains(&info.verb) {
             return Err(method_not_allowed());

@@ -69,6 +69,13 @@ pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Re
         (listing.objects, listing.revision)
     } else {
         let after = from.filter(|from| *from > 0).unwrap_or_else(|| cache.revision());
+        let since = resource.custom.as_ref().map_or(0, |custom| custom.since);
+        if after < since && from.is_some() {
+            let error = CacheError::Expired { asked: after, oldest: since };
+            let mut answer = Answer::json(StatusCode::OK, expired_frame(&error));
+            answer.content_type = HeaderValue::from_static("application/json");
+            return Ok(answer);
+        }
         if after > cache.revision() {
             cache.wait_for(after).await.map_err(|error| match error {
                 CacheError::Future { asked, current } => {
