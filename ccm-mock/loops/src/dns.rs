@@ -3,6 +3,7 @@
 //! Records without that TXT record belong to somebody else and are never touched.
 
 use crate::cloud;
+use crate::objects;
 use ccm_mock_aws_api::operation::*;
 use ccm_mock_aws_api::route53::*;
 use ccm_mock_aws_api::{Aws, names};
@@ -47,6 +48,13 @@ pub(crate) async fn run(caches: Caches, aws: Arc<dyn Aws>) {
     ingresses.on_change(move |change| {
         let of = |i: &Option<Arc<Ingress>>| i.as_ref().map(|i| of_ingress(i)).unwrap_or_default();
         if of(&change.old) != of(&change.new) {
+            waiting.add(item.clone(), change.story());
+        }
+    });
+    let (waiting, item) = (queue.clone(), all.clone());
+    caches.of::<objects::HostedZone>().on_change(move |change| {
+        let id = |z: &Option<Arc<objects::HostedZone>>| z.as_ref().map(|z| z.text("id").map(str::to_string));
+        if id(&change.old) != id(&change.new) {
             waiting.add(item.clone(), change.story());
         }
     });
@@ -152,13 +160,17 @@ impl Dns {
     }
 }
 
-/// The public zone with the longest name that the host is in.
+/// The public zone with the longest name that the host is in; of equal ones, the one somebody made on purpose.
 fn zone_of<'a>(zones: &'a [HostedZone], host: &str) -> Option<&'a HostedZone> {
     let inside = |zone: &&HostedZone| {
         let name = zone.name.trim_end_matches('.');
         host == name || host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'))
     };
-    zones.iter().filter(|z| !z.private_zone).filter(inside).max_by_key(|z| z.name.len())
+    zones
+        .iter()
+        .filter(|z| !z.private_zone)
+        .filter(inside)
+        .max_by_key(|z| (z.name.len(), z.comment != ZONE_COMMENT))
 }
 
 /// The last two labels.

@@ -5,6 +5,7 @@
 mod dns;
 mod node;
 mod nodes;
+mod objects;
 mod service;
 
 use ccm_mock_aws_api::Aws;

@@ -2,6 +2,7 @@
 //!
 //! Health of Nodes is judged by the node lifecycle controller, not here.
 
+use crate::objects;
 use crate::{cloud, nodes};
 use ccm_mock_aws_api::ec2::{Instance, InstanceState};
 use ccm_mock_aws_api::operation::{DescribeAvailabilityZones, DescribeInstances};
@@ -39,6 +40,18 @@ pub(crate) async fn run(caches: Caches, aws: Arc<dyn Aws>) {
         let fresh = change.old.is_none() || change.new.as_ref().is_some_and(|node| is_new(node));
         if change.new.is_some() && fresh {
             waiting.add(change.key.clone(), change.story());
+        }
+    });
+    let (waiting, of) = (queue.clone(), loops.clone());
+    caches.of::<objects::Instance>().on_change(move |change| {
+        if change.old.is_some() && change.new.is_some() {
+            return;
+        }
+        let id = change.latest().and_then(|i| i.text("instanceId").map(str::to_string));
+        for node in of.nodes.all() {
+            if is_new(&node) || (id.is_some() && nodes::instance_id(&node) == id.as_deref()) {
+                waiting.add(Key::of(&node.metadata), change.story());
+            }
         }
     });
     work("cloud-node", queue, 4, move |key: Key| {

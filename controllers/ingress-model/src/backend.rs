@@ -21,7 +21,7 @@ pub(crate) enum Target {
 }
 
 /// The port of a Service by name or number.
-pub(crate) fn find_port<'a>(service: &'a Service, port: &str) -> Option<&'a ServicePort> {
+pub fn find_port<'a>(service: &'a Service, port: &str) -> Option<&'a ServicePort> {
     let ports = service.spec.as_ref()?.ports.as_ref()?;
     match port.parse::<i32>() {
         Ok(number) => ports.iter().find(|p| p.port == number),

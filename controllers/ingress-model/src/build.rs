@@ -134,7 +134,7 @@ struct TargetGroups<'a> {
 impl TargetGroups<'_> {
     fn action(&mut self, step: &Step) -> Action {
         let (targets, stickiness) = match step {
-            Step::Direct(action) => return ordered(action.clone()),
+            Step::Direct(action) => return ordered(action.as_ref().clone()),
             Step::Forward { targets, stickiness } => (targets, stickiness),
         };
         let tuples = targets.iter().map(|(target, weight)| {

@@ -17,6 +17,7 @@ mod rules;
 mod tests;
 
 pub use annotations::PREFIX;
+pub use backend::find_port;
 pub use build::build;
 pub use check::{Checked, check};
 pub use group::{Group, GroupId, Refused, membership};

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 #[expect(clippy::large_enum_variant, reason = "a rule has one step; nothing holds many of them")]
 pub(crate) enum Step {
     /// Something the load balancer does alone.
-    Direct(Action),
+    Direct(Box<Action>),
     /// To target groups by weight.
     Forward { targets: Vec<(Target, Option<u32>)>, stickiness: Option<TargetGroupStickinessConfig> },
 }
@@ -30,7 +30,8 @@ pub(crate) struct CheckedRule {
 }
 
 pub(crate) fn fixed(code: &str, body: Option<&str>) -> Step {
-    Step::Direct(Action::fixed_response(code, Some("text/plain".into()), body.map(str::to_string)))
+    let text = Some("text/plain".into());
+    Step::Direct(Box::new(Action::fixed_response(code, text, body.map(str::to_string))))
 }
 
 /// The rules of a member.
@@ -102,21 +103,22 @@ fn action_step(group: &Group, ingress: &Ingress, name: &str) -> Result<Step, Str
                 value.get("fixedresponseconfig").ok_or_else(|| wrong("missing FixedResponseConfig"))?;
             let code = scalar(config, "statuscode").ok_or_else(|| wrong("missing StatusCode"))?;
             let text = |name| scalar(config, name).filter(|t| !t.is_empty());
-            Ok(Step::Direct(Action::fixed_response(code, text("contenttype"), text("messagebody"))))
+            let action = Action::fixed_response(code, text("contenttype"), text("messagebody"));
+            Ok(Step::Direct(Box::new(action)))
         }
         "redirect" => {
             let config = value.get("redirectconfig").ok_or_else(|| wrong("missing RedirectConfig"))?;
             let code = scalar(config, "statuscode").ok_or_else(|| wrong("missing StatusCode"))?;
             let usual = RedirectConfig::default();
             let or = |name: &str, usual: String| scalar(config, name).unwrap_or(usual);
-            Ok(Step::Direct(Action::redirect(RedirectConfig {
+            Ok(Step::Direct(Box::new(Action::redirect(RedirectConfig {
                 protocol: or("protocol", usual.protocol),
                 host: or("host", usual.host),
                 port: or("port", usual.port),
                 path: or("path", usual.path),
                 query: or("query", usual.query),
                 status_code: code,
-            })))
+            }))))
         }
         "forward" => forward(group, ingress, &value).map_err(|why| wrong(&why)),
         other => Err(wrong(&format!("unknown action type: {other}"))),

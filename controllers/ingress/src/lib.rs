@@ -7,6 +7,7 @@ mod apply;
 mod class;
 mod load;
 mod model;
+mod objects;
 mod targets;
 mod wake;
 
@@ -23,6 +24,7 @@ pub async fn run(caches: Caches, aws: Arc<dyn Aws>, cluster_name: String) {
         classes: caches.of(),
         ingresses: caches.of(),
         services: caches.of(),
+        certificates: caches.of(),
         events: Recorder::new(caches.client().clone(), "ingress"),
         aws,
         cluster: cluster_name,

@@ -3,6 +3,7 @@
 //! A group that cannot be built or applied gets a Warning and keeps what it has; other groups go on.
 
 use crate::apply::Session;
+use crate::objects::Certificate;
 use crate::targets::Bindings;
 use crate::{class, wake};
 use ccm_mock_aws_api::Aws;
@@ -22,6 +23,7 @@ pub(crate) struct Model {
     pub classes: Cache<IngressClass>,
     pub ingresses: Cache<Ingress>,
     pub services: Cache<Service>,
+    pub certificates: Cache<Certificate>,
     pub events: Recorder,
     pub aws: Arc<dyn Aws>,
     pub cluster: String,

@@ -5,6 +5,7 @@
 use ccm_mock_aws_api::elbv2::{HealthState, TargetDescription, TargetType};
 use ccm_mock_aws_api::operation::{DeregisterTargets, DescribeTargetHealth, RegisterTargets};
 use ccm_mock_aws_api::{Aws, names};
+use controllers_ingress_model::find_port;
 use controllers_kit::meta::label;
 use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, run as work};
 use k8s_openapi::api::core::v1::{Node, Service, ServicePort};
@@ -174,14 +175,6 @@ fn story(targets: &[TargetDescription]) -> String {
     let texts: Vec<String> =
         targets.iter().map(|t| format!("{}:{}", t.id, t.port.unwrap_or_default())).collect();
     texts.join(", ")
-}
-
-fn find_port<'a>(service: &'a Service, port: &str) -> Option<&'a ServicePort> {
-    let ports = service.spec.as_ref()?.ports.as_ref()?;
-    match port.parse::<i32>() {
-        Ok(number) => ports.iter().find(|p| p.port == number),
-        Err(_) => ports.iter().find(|p| p.name.as_deref() == Some(port)),
-    }
 }
 
 /// Ready endpoints of a slice at the real number of the Service's port.

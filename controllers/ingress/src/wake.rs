@@ -3,6 +3,7 @@
 //! Endpoints and Nodes concern targets only, never the model.
 
 use crate::model::{Model, group_key};
+use crate::objects::Certificate;
 use controllers_ingress_model::{GroupId, membership, services_of};
 use controllers_kit::{Change, Key, Queue};
 use k8s_openapi::api::core::v1::Service;
@@ -63,6 +64,17 @@ pub(crate) fn connect(model: &Arc<Model>, queue: &Queue<Key>) {
         let service = (change.key.namespace.clone(), change.key.name.clone());
         for ingress in of.ingresses.in_namespace(&change.key.namespace) {
             if services_of(&ingress).contains(&service) {
+                groups_of(&ingress).into_iter().for_each(|group| waiting.add(group, change.story()));
+            }
+        }
+    });
+    let (waiting, of) = (queue.clone(), model.clone());
+    model.certificates.on_change(move |change: &Change<Certificate>| {
+        let state = |c: &Option<Arc<Certificate>>| {
+            c.as_ref().map(|c| (c.state().0.map(str::to_string), c.state().1.map(str::to_string)))
+        };
+        if state(&change.old) != state(&change.new) {
+            for ingress in of.ingresses.all() {
                 groups_of(&ingress).into_iter().for_each(|group| waiting.add(group, change.story()));
             }
         }

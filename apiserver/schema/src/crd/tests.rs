@@ -1,3 +1,5 @@
+//! Structural schemas of definitions, as tables.
+
 use apiserver_meta::field::aggregate;
 use serde_json::{Value, json};
 

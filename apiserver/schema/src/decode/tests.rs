@@ -1,3 +1,5 @@
+//! Decoding, as tables.
+
 use serde_json::json;
 
 use super::*;

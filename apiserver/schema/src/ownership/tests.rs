@@ -1,3 +1,5 @@
+//! Ownership and apply: upstream's cases as tables, and properties over random objects.
+
 use serde_json::{Value, json};
 
 use super::*;

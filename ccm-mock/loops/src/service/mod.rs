@@ -4,6 +4,8 @@
 
 mod apply;
 mod build;
+#[cfg(test)]
+mod tests;
 
 use crate::cloud;
 use crate::nodes::serving_instance;

@@ -7,6 +7,8 @@ mod listeners;
 mod rules;
 mod security;
 mod target_groups;
+#[cfg(test)]
+mod tests;
 
 use crate::targets::Bindings;
 use ccm_mock_aws_api::elbv2::Action;
