@@ -19,6 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long a Pod without an address waits before the CNI is asked again.
+const SANDBOX_RETRY: Duration = Duration::from_secs(2);
+
 pub(crate) struct Loop {
     pods: Cache<Pod>,
     queue: Queue<Key>,
@@ -76,6 +79,11 @@ pub(crate) async fn run(
     })
     .await;
     keepers.abort_all();
+}
+
+fn was_running(pod: &Pod, container: &str) -> bool {
+    let statuses = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten());
+    statuses.filter(|s| s.name == container).any(|s| s.state.as_ref().is_some_and(|s| s.running.is_some()))
 }
 
 fn with_ip(pod: &Pod, ip: &str) -> Pod {
@@ -155,7 +163,7 @@ impl Loop {
                 );
                 self.warn(pod, "FailedCreatePodSandBox", text.clone());
                 self.wait(key, pod, None, "ContainerCreating", None).await?;
-                return Err(Error::Transient(text));
+                return Err(Error::After { reason: text, duration: SANDBOX_RETRY });
             }
         };
         let sandboxed = with_ip(pod, &ip);
@@ -176,10 +184,13 @@ impl Loop {
         self.runs.forget_pulls(uid);
         self.runs.insert(key, pod, &ip);
         for container in pod.spec.iter().flat_map(|s| &s.containers) {
-            let image = container.image.as_deref().unwrap_or_default();
-            self.tell(pod, "Pulled", format!("Container image \"{image}\" already present on machine"));
-            self.tell(pod, "Created", format!("Created container: {}", container.name));
-            self.tell(pod, "Started", format!("Started container {}", container.name));
+            // After a restart of this process the Pod goes on; nothing new happened to it.
+            if !was_running(pod, &container.name) {
+                let image = container.image.as_deref().unwrap_or_default();
+                self.tell(pod, "Pulled", format!("Container image \"{image}\" already present on machine"));
+                self.tell(pod, "Created", format!("Created container: {}", container.name));
+                self.tell(pod, "Started", format!("Started container {}", container.name));
+            }
             let task = self.clone().watch_container(Arc::new(sandboxed.clone()), container.clone());
             self.runs.add_task(uid, spawn("probes", task).abort_handle());
         }
