@@ -7,7 +7,8 @@ use e2e::{Instance, stdout, wait_for};
 
 #[test]
 fn scaling_deleting_and_rolling_lose_no_request() {
-    let instance = Arc::new(Instance::up(&["--apply", concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/journey")]));
+    let instance =
+        Arc::new(Instance::up(&["--apply", concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/journey")]));
     let code = |instance: &Instance| {
         stdout(&instance.curl(&["-o", "/dev/null", "-w", "%{http_code}", "https://packet-journey.com/"]))
     };
@@ -43,6 +44,12 @@ fn scaling_deleting_and_rolling_lose_no_request() {
     let so_far = sent.load(Ordering::Relaxed);
     wait_for("some more answers", || sent.load(Ordering::Relaxed) > so_far + 10);
     stop.store(true, Ordering::Relaxed);
-    let lost: Vec<String> = clients.into_iter().flat_map(|client| client.join().expect("a client ends")).collect();
-    assert!(lost.is_empty(), "{} of {} requests were lost: {lost:?}", lost.len(), sent.load(Ordering::Relaxed));
+    let lost: Vec<String> =
+        clients.into_iter().flat_map(|client| client.join().expect("a client ends")).collect();
+    assert!(
+        lost.is_empty(),
+        "{} of {} requests were lost: {lost:?}",
+        lost.len(),
+        sent.load(Ordering::Relaxed)
+    );
 }

@@ -257,8 +257,10 @@ fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
 fn owners_as_go(owners: &Value) -> String {
     let members = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
     let one = |owner: &Value| {
-        let parts: Vec<String> =
-            members.iter().filter_map(|member| owner.get(*member).map(|value| format!("\"{member}\":{value}"))).collect();
+        let parts: Vec<String> = members
+            .iter()
+            .filter_map(|member| owner.get(*member).map(|value| format!("\"{member}\":{value}")))
+            .collect();
         format!("{{{}}}", parts.join(","))
     };
     let all: Vec<String> = owners.as_array().into_iter().flatten().map(one).collect();

@@ -52,7 +52,10 @@ pub(crate) fn answer(context: &Context, catalogue: &Arc<Catalogue>) -> Option<Re
         path => {
             let name = path.strip_prefix("/openapi/v3/")?;
             if name == "version" {
-                return Some(Ok(Answer::json(StatusCode::OK, version_document(&context.server.inner.config.version).to_string())));
+                return Some(Ok(Answer::json(
+                    StatusCode::OK,
+                    version_document(&context.server.inner.config.version).to_string(),
+                )));
             }
             let (group, version) = match name.split('/').collect::<Vec<_>>().as_slice() {
                 ["api", version] => (String::new(), (*version).to_owned()),
@@ -80,8 +83,19 @@ fn with_etag(mut answer: Answer, hash: &str) -> Answer {
 /// The document of `/version`.
 fn version_document(server_version: &str) -> Value {
     let text = json!({"type": "string", "default": ""});
-    let names = ["major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform"];
-    let properties: Map<String, Value> = names.iter().map(|name| ((*name).to_owned(), text.clone())).collect();
+    let names = [
+        "major",
+        "minor",
+        "gitVersion",
+        "gitCommit",
+        "gitTreeState",
+        "buildDate",
+        "goVersion",
+        "compiler",
+        "platform",
+    ];
+    let properties: Map<String, Value> =
+        names.iter().map(|name| ((*name).to_owned(), text.clone())).collect();
     let reference = json!({"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.version.Info"});
     json!({
         "openapi": "3.0.0",

@@ -233,11 +233,13 @@ fn validate(service: &Value, old: Option<&Value>) -> Vec<FieldError> {
     }
     validate_ports(spec, kind, headless, &mut errors);
     for (key, value) in spec.get("selector").and_then(Value::as_object).into_iter().flatten() {
-        errors.extend(
-            names::qualified_name(key)
-                .into_iter()
-                .map(|problem| FieldError::invalid("spec.selector", &key.clone().into(), problem.replace("a qualified name must", "a valid label key must"))),
-        );
+        errors.extend(names::qualified_name(key).into_iter().map(|problem| {
+            FieldError::invalid(
+                "spec.selector",
+                &key.clone().into(),
+                problem.replace("a qualified name must", "a valid label key must"),
+            )
+        }));
         errors.extend(
             names::label_value(value.as_str().unwrap_or(""))
                 .into_iter()

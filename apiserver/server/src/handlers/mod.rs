@@ -64,7 +64,11 @@ async fn route(
     }
     if !info.subresource.is_empty() {
         let subresource = resource.subresource(&info.subresource).ok_or_else(|| {
-            if resource.is_custom() { Status::not_found(&resource.group_resource(), &info.name) } else { not_found_here() }
+            if resource.is_custom() {
+                Status::not_found(&resource.group_resource(), &info.name)
+            } else {
+                not_found_here()
+            }
         })?;
         let plain = ["proxy", "exec", "attach", "portforward", "log"].contains(&info.subresource.as_str());
         if !plain && !subresource.verbs.contains(&info.verb) {
