@@ -51,6 +51,11 @@ pub fn decode(
         .map_err(|error| cannot_handle(&gvk, &error))?;
     if validation != FieldValidation::Ignore {
         match raw {
+            // Pruning reports in the order of paths, decoding in that of the document.
+            Some(raw) if resource.is_custom() => {
+                let found = apiserver_schema::strict_errors(None, raw);
+                strict.extend(found.into_iter().filter(|text| text.starts_with("duplicate")).chain(unknown));
+            }
             Some(raw) => strict.extend(apiserver_schema::strict_errors(schema.as_deref(), raw)),
             None => strict.extend(unknown),
         }

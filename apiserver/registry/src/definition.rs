@@ -172,8 +172,15 @@ fn validate_columns(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
                 format!("must be one of {}", known.join(",")),
             ));
         }
-        if text(column, "/jsonPath").is_empty() {
-            errors.push(FieldError::required(format!("{path}.jsonPath"), ""));
+        let json_path = text(column, "/jsonPath");
+        if json_path.is_empty() {
+            errors.push(FieldError::required(format!("{path}.JSONPath"), ""));
+        } else if !json_path.starts_with('.') {
+            errors.push(FieldError::invalid(
+                format!("{path}.JSONPath"),
+                &json_path.into(),
+                "must be a simple json path starting with .",
+            ));
         }
     }
 }

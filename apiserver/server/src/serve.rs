@@ -113,7 +113,8 @@ async fn connection<S>(
         }
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new());
+    // Go writes header names so, and some clients look for them so.
+    builder.http1().timer(TokioTimer::new()).title_case_headers(true);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -126,9 +126,22 @@ pub(crate) fn compressed(context: &Context, status: http::StatusCode, bytes: Byt
     if bytes.len() < crate::limits::GZIP_BYTES_MIN || !wants_gzip(context) {
         return Answer::json(status, bytes);
     }
-    let mut answer = gzip_chunks(std::iter::once(bytes));
-    answer.status = status;
-    answer
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    // Writing to memory cannot fail; if it did, the plain answer is as right.
+    match encoder.write_all(&bytes).and_then(|()| encoder.finish()) {
+        Ok(whole) => {
+            let mut answer = Answer::json(status, whole);
+            mark_gzip(&mut answer);
+            answer
+        }
+        Err(_) => Answer::json(status, bytes),
+    }
+}
+
+fn mark_gzip(answer: &mut Answer) {
+    answer.headers.push((http::header::CONTENT_ENCODING, HeaderValue::from_static("gzip")));
+    answer.headers.push((http::header::VARY, HeaderValue::from_static("Accept-Encoding")));
 }
 
 /// Chunks, compressed as they are made.
@@ -156,7 +169,6 @@ pub(crate) fn gzip_chunks(chunks: impl Iterator<Item = Bytes> + Send + 'static) 
     });
     let mut answer = Answer::json(http::StatusCode::OK, Bytes::new());
     answer.body = crate::body::stream(futures::stream::iter(compressed));
-    answer.headers.push((http::header::CONTENT_ENCODING, HeaderValue::from_static("gzip")));
-    answer.headers.push((http::header::VARY, HeaderValue::from_static("Accept-Encoding")));
+    mark_gzip(&mut answer);
     answer
 }

@@ -83,8 +83,12 @@ fn custom_cell(object: &Value, path: &str, kind: &str, now: i64) -> Value {
     let found = lookup(object, path);
     match (kind, found) {
         (_, None | Some(Value::Null)) => Value::Null,
-        ("date", Some(Value::String(time))) => json!(age(&time, now)),
+        ("date", Some(Value::String(time))) => {
+            let age = age(&time, now);
+            json!(if age == "<unknown>" { "<invalid>" } else { &age })
+        }
         ("string", Some(Value::String(text))) => json!(text),
+        ("string", Some(object @ Value::Object(_))) => json!(object.to_string()),
         ("string", Some(other)) => json!(apiserver_schema::go_display(&other)),
         ("integer", Some(Value::Number(number))) => {
             number.as_i64().map_or_else(|| json!(number.as_f64().map(|float| float as i64)), |int| json!(int))
@@ -116,7 +120,11 @@ pub fn lookup(object: &Value, path: &str) -> Option<Value> {
                 found
                     .iter()
                     .flat_map(|value| value.as_array().into_iter().flatten())
-                    .filter(|entry| entry.get(member.trim()).and_then(Value::as_str) == Some(wanted))
+                    .filter(|entry| match entry.get(member.trim()) {
+                        Some(Value::String(text)) => text == wanted,
+                        Some(other) => other.to_string() == wanted,
+                        None => false,
+                    })
                     .collect()
             } else if let Some(member) = inside.strip_prefix(['\'', '"']) {
                 let member = member.trim_end_matches(['\'', '"']);
