@@ -13,7 +13,6 @@ use std::collections::BTreeSet;
 
 /// What is done with a request.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "a rule has one step; nothing holds many of them")]
 pub(crate) enum Step {
     /// Something the load balancer does alone.
     Direct(Box<Action>),

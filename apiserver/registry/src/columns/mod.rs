@@ -122,7 +122,10 @@ pub fn lookup(object: &Value, path: &str) -> Option<Value> {
                     .flat_map(|value| value.as_array().into_iter().flatten())
                     .filter(|entry| match entry.get(member.trim()) {
                         Some(Value::String(text)) => text == wanted,
-                        Some(other) => other.to_string() == wanted,
+                        Some(other) => {
+                            let shown = other.to_string();
+                            shown == wanted
+                        }
                         None => false,
                     })
                     .collect()
