@@ -77,7 +77,28 @@ pub(crate) async fn apply(
             .request::<Value>(request)
             .await
             .map_err(|error| Error::Failed(format!("{file}: {}/{name}: {error}", resource.singular)))?;
+        if gvk.group == "aws.hopyard.dev" && gvk.kind == "Certificate" {
+            wait_until_issued(client, &format!("{root}/{}/{name}", resource.name)).await?;
+        }
         applied.push(format!("{}/{name}", resource.singular));
     }
     Ok(applied)
+}
+
+/// How long a certificate may take to be issued.
+const ISSUE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// An Ingress that follows may need the certificate: it is issued in a moment.
+async fn wait_until_issued(client: &Client, path: &str) -> Result<(), Error> {
+    let failed = |error: &dyn std::fmt::Display| Error::Failed(format!("{path}: {error}"));
+    let began = std::time::Instant::now();
+    while began.elapsed() < ISSUE_PATIENCE {
+        let request = Request::get(path).body(Vec::new()).map_err(|error| failed(&error))?;
+        let certificate = client.request::<Value>(request).await.map_err(|error| failed(&error))?;
+        if certificate.pointer("/status/status").and_then(Value::as_str) == Some("ISSUED") {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    Err(failed(&"the certificate was not issued in time"))
 }
