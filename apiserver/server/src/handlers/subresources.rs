@@ -209,9 +209,14 @@ fn scaled(
             subresource: &context.info.subresource,
             time: &time,
         };
+        // A Scale leaves zero replicas out: applying zero counts as adding it.
+        let mut seen = live.clone();
+        if live.pointer(&paths.spec).and_then(Value::as_i64) == Some(0) {
+            unset(&mut seen, &paths.spec);
+        }
         let merged = apiserver_schema::apply(
             &schema,
-            live,
+            &seen,
             &applied,
             &manager,
             patch.force,
@@ -229,6 +234,14 @@ fn scaled(
         });
     }
     Ok(Changed::Object(next))
+}
+
+fn unset(object: &mut Value, pointer: &str) {
+    if let Some((parent, member)) = pointer.rsplit_once('/')
+        && let Some(map) = object.pointer_mut(parent).and_then(Value::as_object_mut)
+    {
+        map.remove(member);
+    }
 }
 
 fn set(object: &mut Value, pointer: &str, value: Value) {
