@@ -1,6 +1,6 @@
 //! The log of revisions in a sled tree: key = revision, big endian; value = a small header, the key, the object.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -17,6 +17,9 @@ pub struct SledEngine {
     db: sled::Db,
     log: sled::Tree,
     meta: sled::Tree,
+    /// There once something has been written: an empty database beside it has lost everything.
+    written: PathBuf,
+    marked: bool,
 }
 
 impl SledEngine {
@@ -35,7 +38,17 @@ impl SledEngine {
             .open()?;
         let log = db.open_tree("log")?;
         let meta = db.open_tree("meta")?;
-        Ok(Self { db, log, meta })
+        Ok(Self { db, log, meta, written: dir.join("written"), marked: false })
+    }
+
+    /// Notes, once, that there is something to lose.
+    fn mark_written(&mut self) -> Result<(), EngineError> {
+        if !self.marked && !self.written.exists() {
+            self.db.flush()?;
+            std::fs::write(&self.written, "")?;
+        }
+        self.marked = true;
+        Ok(())
     }
 }
 
@@ -52,6 +65,12 @@ impl Engine for SledEngine {
             loaded.records.push(decode(revision, &value).ok_or(EngineError::Damaged { revision })?);
             loaded.revision = loaded.revision.max(revision);
         }
+        if loaded.revision == 0 && self.written.exists() {
+            return Err(EngineError::Lost);
+        }
+        if loaded.revision > 0 {
+            self.mark_written()?;
+        }
         Ok(loaded)
     }
 
@@ -64,7 +83,7 @@ impl Engine for SledEngine {
         if durability == Durability::Commit {
             self.db.flush()?;
         }
-        Ok(())
+        self.mark_written()
     }
 
     fn forget(&mut self, revisions: &[Revision], upto: Revision) -> Result<(), EngineError> {
@@ -138,6 +157,31 @@ fn decode(revision: Revision, bytes: &[u8]) -> Option<Record> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_database_that_lost_everything_is_not_taken_for_a_new_one() {
+        let dir = std::env::temp_dir().join(format!("hopyard-sled-lost-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&dir));
+        let record = Record {
+            revision: 1,
+            key: "/registry/pods/a/b".into(),
+            kind: EventKind::Created,
+            supersedes: 0,
+            value: Bytes::from_static(b"{}"),
+            revision_at: None,
+        };
+        let mut engine = SledEngine::open(&dir).unwrap();
+        assert_eq!(engine.load().unwrap().revision, 0);
+        engine.append(&[record], Durability::Commit).unwrap();
+        drop(engine);
+        let mut engine = SledEngine::open(&dir).unwrap();
+        assert_eq!(engine.load().unwrap().revision, 1);
+        drop(engine);
+        std::fs::write(dir.join("db"), "garbage").unwrap();
+        let lost = SledEngine::open(&dir).and_then(|mut engine| engine.load());
+        assert!(matches!(lost, Err(EngineError::Lost)), "{lost:?}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn records_survive_encoding() {
