@@ -7,6 +7,7 @@ mod commands;
 mod demo;
 mod detach;
 mod error;
+mod health_ports;
 mod instance;
 mod logging;
 mod pki;

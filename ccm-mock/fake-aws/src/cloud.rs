@@ -105,7 +105,12 @@ pub async fn install_crds(client: &Client) -> Result<(), Error> {
 
 impl Cloud {
     /// Load the state from its objects, or begin with the bootstrap network of `zones` zones.
-    pub async fn start(client: Client, issuer: Issuer, zones: u8) -> Result<Arc<Cloud>, Error> {
+    pub async fn start(
+        client: Client,
+        issuer: Issuer,
+        zones: u8,
+        private_prefix: u8,
+    ) -> Result<Arc<Cloud>, Error> {
         let mut state = State::default();
         let lists = crd::kinds().map(|(kind, plural)| {
             let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource(kind, plural));
@@ -138,7 +143,7 @@ impl Cloud {
         });
         cloud.ensure_namespace().await?;
         if fresh {
-            let (old, new) = (cloud.state(), State::bootstrap(zones));
+            let (old, new) = (cloud.state(), State::bootstrap_with(zones, private_prefix));
             cloud.write(&old.changes_to(&new)).await?;
             cloud.state.send_replace(Arc::new(new));
         }
