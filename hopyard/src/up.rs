@@ -196,15 +196,30 @@ async fn open_doors(
         plane.fabric.clone(),
         Arc::new(plane.clone()),
     )));
-    let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
-    let dns_address = udp.local_addr().map_err(failed)?;
-    let tcp = TcpListener::bind(dns_address).await.map_err(failed)?;
+    let (udp, tcp, dns_address) = same_port().await.map_err(failed)?;
     let zones = plane.clone();
     let snapshot: dataplane_dns::Snapshot = Arc::new(move || zones.zones());
     // One port for people: public names, the VPC's and the cluster's, as a Pod of the default namespace sees them.
     let view = dataplane_dns::View::Cluster { namespace: "default".to_owned() };
     tasks.push(tokio::spawn(dataplane_dns::serve(udp, tcp, snapshot, view)));
     Ok((uplink_address, dns_address))
+}
+
+/// Tries until a port is free for UDP and TCP.
+const PORT_TRIES: usize = 32;
+
+/// A free port for both: the one that UDP gets may be somebody's TCP port.
+async fn same_port() -> std::io::Result<(UdpSocket, TcpListener, SocketAddr)> {
+    let mut last = std::io::Error::from(std::io::ErrorKind::AddrInUse);
+    for _ in 0..PORT_TRIES {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = udp.local_addr()?;
+        match TcpListener::bind(address).await {
+            Ok(tcp) => return Ok((udp, tcp, address)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Runs the instances that are missing, and tells the fabric where all of them stand.
