@@ -120,10 +120,7 @@ fn two_slow_pods(instance: &Instance, a: &Backend, b: &Backend) {
 }
 
 /// Starts a request that is held; answers which backend has it.
-fn hold<'a>(
-    instance: &Arc<Instance>,
-    backends: [&'a Backend; 2],
-) -> (std::thread::JoinHandle<String>, usize) {
+fn hold(instance: &Arc<Instance>, backends: [&Backend; 2]) -> (std::thread::JoinHandle<String>, usize) {
     let before = backends.map(Backend::held);
     let shared = instance.clone();
     let request = std::thread::spawn(move || get(&shared, "hold"));

@@ -84,7 +84,8 @@ fn edit_describe_explain_and_lists() {
         ("ingress", "ingressClassName"),
         ("endpointslice", "endpoints"),
         ("customresourcedefinition", "openAPIV3Schema"),
-        ("targetgroup", "spec"),
+        ("targetgroup", "healthCheck"),
+        ("listenerrule", "hostHeaderConfig"),
     ] {
         let explained = instance.kubectl_ok(&["explain", "--recursive", kind]);
         assert!(explained.contains(field), "explain {kind} lacks {field}:\n{explained}");
@@ -102,6 +103,13 @@ fn edit_describe_explain_and_lists() {
     assert_eq!(instance.kubectl_ok(&labels).matches("kind: Pod").count(), 4);
     let watched = instance.kubectl_ok(&["get", "pods", "-w", "--request-timeout=1s"]);
     assert!(watched.contains("web-"), "{watched}");
+
+    // Events are the same objects in both groups.
+    for events in ["events.v1.", "events.events.k8s.io"] {
+        let shown = instance.kubectl_ok(&["get", events]);
+        assert!(shown.contains("pod/web-") && shown.contains("Successfully assigned"), "{shown}");
+        assert!(!shown.contains("<unknown>"), "{shown}");
+    }
 }
 
 #[test]

@@ -218,8 +218,8 @@ impl Programs {
         addresses.sort_unstable();
         let to = match addresses.as_slice() {
             [] => "no ready endpoint".to_string(),
-            [few @ ..] if few.len() <= 5 => few.join(", "),
-            [few @ ..] => format!("{}, … ({} endpoints)", few[..5].join(", "), few.len()),
+            few if few.len() <= 5 => few.join(", "),
+            many => format!("{}, … ({} endpoints)", many[..5].join(", "), many.len()),
         };
         format!("rules of {programs} nodes lead to {to}")
     }
