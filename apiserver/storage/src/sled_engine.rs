@@ -1,6 +1,6 @@
 //! The log of revisions in a sled tree: key = revision, big endian; value = a small header, the key, the object.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -14,6 +14,15 @@ const HEADER_LEN: usize = 1 + 8 + 4 + 1 + 4;
 /// The default engine.
 #[derive(Debug)]
 pub struct SledEngine {
+    dir: PathBuf,
+    /// `None` after the medium refused something: sled refuses everything from then on, until it is opened anew.
+    open: Option<Open>,
+    /// First revision of the batch that was refused: nobody was told of it, so it must not be there later.
+    refused: Option<Revision>,
+}
+
+#[derive(Debug)]
+struct Open {
     db: sled::Db,
     log: sled::Tree,
     meta: sled::Tree,
@@ -25,6 +34,30 @@ impl SledEngine {
     /// # Errors
     /// When the directory can't be used or another process holds it.
     pub fn open(dir: &Path) -> Result<Self, EngineError> {
+        Ok(Self { dir: dir.to_owned(), open: Some(Open::at(dir)?), refused: None })
+    }
+
+    /// Runs `work` on the database, opened anew if it had to be closed.
+    fn with<T>(&mut self, work: impl FnOnce(&Open) -> Result<T, EngineError>) -> Result<T, EngineError> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let open = Open::at(&self.dir)?;
+                if let Some(refused) = self.refused {
+                    open.forget_from(refused)?;
+                }
+                self.refused = None;
+                open
+            }
+        };
+        let done = work(&open)?;
+        self.open = Some(open);
+        Ok(done)
+    }
+}
+
+impl Open {
+    fn at(dir: &Path) -> Result<Self, EngineError> {
         let db = sled::Config::new()
             .path(dir)
             // Reads never come here: the state lives in memory. A small page cache keeps the process small.
@@ -37,22 +70,34 @@ impl SledEngine {
         let meta = db.open_tree("meta")?;
         Ok(Self { db, log, meta })
     }
+
+    fn forget_from(&self, next: Revision) -> Result<(), EngineError> {
+        let mut batch = sled::Batch::default();
+        for item in self.log.range(next.to_be_bytes()..) {
+            batch.remove(item?.0);
+        }
+        self.log.apply_batch(batch)?;
+        self.db.flush()?;
+        Ok(())
+    }
 }
 
 impl Engine for SledEngine {
     fn load(&mut self) -> Result<Loaded, EngineError> {
-        let mut loaded = Loaded {
-            revision: read_revision(&self.meta, REVISION_KEY)?,
-            compacted: read_revision(&self.meta, COMPACTED_KEY)?,
-            records: Vec::new(),
-        };
-        for item in self.log.iter() {
-            let (key, value) = item?;
-            let revision = revision_of(&key);
-            loaded.records.push(decode(revision, &value).ok_or(EngineError::Damaged { revision })?);
-            loaded.revision = loaded.revision.max(revision);
-        }
-        Ok(loaded)
+        self.with(|open| {
+            let mut loaded = Loaded {
+                revision: read_revision(&open.meta, REVISION_KEY)?,
+                compacted: read_revision(&open.meta, COMPACTED_KEY)?,
+                records: Vec::new(),
+            };
+            for item in &open.log {
+                let (key, value) = item?;
+                let revision = revision_of(&key);
+                loaded.records.push(decode(revision, &value).ok_or(EngineError::Damaged { revision })?);
+                loaded.revision = loaded.revision.max(revision);
+            }
+            Ok(loaded)
+        })
     }
 
     fn append(&mut self, records: &[Record], durability: Durability) -> Result<(), EngineError> {
@@ -60,30 +105,37 @@ impl Engine for SledEngine {
         for record in records {
             batch.insert(&record.revision.to_be_bytes(), encode(record));
         }
-        self.log.apply_batch(batch)?;
-        if durability == Durability::Commit {
-            self.db.flush()?;
+        let done = self.with(|open| {
+            open.log.apply_batch(batch)?;
+            if durability == Durability::Commit {
+                open.db.flush()?;
+            }
+            Ok(())
+        });
+        if done.is_err() && self.refused.is_none() {
+            self.refused = records.first().map(|record| record.revision);
         }
-        Ok(())
+        done
     }
 
     fn forget(&mut self, revisions: &[Revision], upto: Revision) -> Result<(), EngineError> {
-        // The highest revision may belong to a record that is about to go (a deletion): remember it first.
-        if let Some((key, _)) = self.log.last()? {
-            self.meta.insert(REVISION_KEY, &revision_of(&key).to_be_bytes())?;
-        }
-        self.meta.insert(COMPACTED_KEY, &upto.to_be_bytes())?;
-        let mut batch = sled::Batch::default();
-        for revision in revisions {
-            batch.remove(&revision.to_be_bytes());
-        }
-        self.log.apply_batch(batch)?;
-        Ok(())
+        self.with(|open| {
+            // The highest revision may belong to a record that is about to go (a deletion): remember it first.
+            if let Some((key, _)) = open.log.last()? {
+                open.meta.insert(REVISION_KEY, &revision_of(&key).to_be_bytes())?;
+            }
+            open.meta.insert(COMPACTED_KEY, &upto.to_be_bytes())?;
+            let mut batch = sled::Batch::default();
+            for revision in revisions {
+                batch.remove(&revision.to_be_bytes());
+            }
+            open.log.apply_batch(batch)?;
+            Ok(())
+        })
     }
 
     fn sync(&mut self) -> Result<(), EngineError> {
-        self.db.flush()?;
-        Ok(())
+        self.with(|open| Ok(open.db.flush().map(drop)?))
     }
 }
 

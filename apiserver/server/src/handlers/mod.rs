@@ -13,9 +13,8 @@ mod watch;
 
 use std::sync::Arc;
 
-use apiserver_meta::Status;
+use apiserver_meta::{Status, packed};
 use apiserver_registry::{Body, Resource};
-use apiserver_watchcache::Object;
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::Value;
@@ -146,12 +145,12 @@ pub(crate) fn served(resource: &Resource, value: Value) -> Value {
     apiserver_registry::from_stored(resource, value)
 }
 
-/// An object of the cache in the version of the request.
-pub(crate) fn served_bytes(resource: &Resource, object: &Object) -> Bytes {
+/// Stored bytes in the version of the request.
+pub(crate) fn served_bytes(resource: &Resource, bytes: Bytes) -> Bytes {
     if resource.api_version() == resource.stored_api_version {
-        return object.bytes().clone();
+        return bytes;
     }
-    apiserver_registry::document(&served(resource, object.parse())).bytes
+    apiserver_registry::document(&served(resource, serde_json::from_slice(&bytes).unwrap_or_default())).bytes
 }
 
 /// An object as an item of a list: built-in kinds leave `apiVersion` and `kind` to the list.
@@ -192,7 +191,7 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
     };
     match media {
         BodyMedia::Json => {
-            let value = match serde_json::from_slice(raw) {
+            let value = match packed::parse(raw) {
                 Ok(value) => value,
                 // Go replaces what is no UTF-8.
                 Err(_) if std::str::from_utf8(raw).is_err() => {

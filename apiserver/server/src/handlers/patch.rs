@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use apiserver_meta::field::FieldError;
-use apiserver_meta::{GroupVersionKind, Status};
+use apiserver_meta::{GroupVersionKind, Status, packed};
 use apiserver_registry::{Changed, FieldValidation, Resource, now, object, read as decode_tree};
 use apiserver_schema::{ApplyError, Decode, FieldSet, Manager, Operation, PatchError, Schema};
 use bytes::Bytes;
@@ -21,6 +21,7 @@ pub(super) struct Patch {
     pub value: Value,
     pub raw: Bytes,
     pub force: bool,
+    names_managed_fields: bool,
 }
 
 /// Patches an object, or its status.
@@ -106,7 +107,8 @@ pub(super) fn parse(media: PatchMedia, raw: Bytes, force: bool) -> Result<Patch,
             why
         }));
     }
-    Ok(Patch { media, value, raw, force })
+    let names_managed_fields = value.to_string().contains("managedFields");
+    Ok(Patch { media, value, raw, force, names_managed_fields })
 }
 
 fn patch_error(error: PatchError) -> Status {
@@ -155,6 +157,12 @@ fn change(
     let Some(live) = live else {
         return Err(Status::not_found(&resource.group_resource(), &context.info.name));
     };
+    let mut plain = std::borrow::Cow::Borrowed(live);
+    // A JSON patch may move anything anywhere; the others say what they touch.
+    if patch.media == PatchMedia::Json || patch.names_managed_fields {
+        packed::unpack(plain.to_mut());
+    }
+    let live = &*plain;
     let (mut next, mode, mut strict) = match patch.media {
         PatchMedia::Json => {
             let next = apiserver_schema::json_patch(live, &patch.value).map_err(patch_error)?;
@@ -217,11 +225,10 @@ fn check_patched_kind(resource: &Resource, patch: &Patch, next: &Value) -> Resul
         );
         return Err(invalid_patch(patch, &why));
     }
-    let mut readable = next.clone();
     if kind != resource.kind {
         // Upstream reads the object as what it says it is before it finds that it is something else.
         if let Some(schema) = apiserver_schema::builtin(&resource.group, &resource.version, kind) {
-            apiserver_schema::decode(&schema, &mut readable, Decode::Json)
+            apiserver_schema::decode(&schema, &mut next.clone(), Decode::Json)
                 .map_err(|error| invalid_patch(patch, &error.message))?;
         }
         let package =
@@ -253,12 +260,11 @@ fn apply(
     }
     update::check_name(context, resource, &mut applied)?;
     super::create::check_namespace(context, resource, &applied)?;
-    if options.validation != FieldValidation::Ignore {
+    // What a built-in kind does not know is an error of the merge.
+    if options.validation != FieldValidation::Ignore && resource.is_custom() {
         let mut probe = applied.clone();
         let unknown = decode_tree(resource, Some(schema), &mut probe, Decode::Json).unwrap_or_default();
-        if resource.is_custom() {
-            report_strict(options, patch, unknown, warnings)?;
-        }
+        report_strict(options, patch, unknown, warnings)?;
     }
     let time = now();
     let api_version = resource.api_version();
@@ -288,7 +294,7 @@ fn apply(
         status.message = Status::invalid(&resource.gvk(), object::name(live), &[error]).message;
         return Err(status);
     }
-    let managed = object::metadata(&merged).get("managedFields").cloned();
+    let managed = object::metadata_mut(&mut merged).remove("managedFields");
     decode_tree(resource, Some(schema), &mut merged, Decode::Json)
         .map_err(|why| invalid_patch(patch, &why))?;
     if let Some(managed) = managed {

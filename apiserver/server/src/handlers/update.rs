@@ -27,7 +27,11 @@ pub(super) async fn update(
     check_name(context, resource, &mut value)?;
     let call = options::call(context, resource, &options);
     let may_create = resource.strategy.create_on_update && context.info.subresource.is_empty();
-    let change = |_: Option<&Value>| Ok(Changed::Object(value.clone()));
+    // Who insists on a resourceVersion is not tried again: the one try may have the tree.
+    let once = !matches!(object::text(&value, "resourceVersion"), "" | "0");
+    let change = |_: Option<&Value>| {
+        Ok(Changed::Object(if once { std::mem::take(&mut value) } else { value.clone() }))
+    };
     let (written, created) =
         context.server.registry().update(&call, &context.info.name, may_create, change).await?;
     warnings.extend(written.warnings);
