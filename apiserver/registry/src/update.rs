@@ -219,8 +219,11 @@ impl Registry {
             let reset = reset_fields(resource, call.subresource);
             apiserver_schema::update(&schema, Some(old), new, &manager, reset);
         }
-        let before = (strategy.warnings)(old);
-        let warnings = (strategy.warnings)(new).into_iter().filter(|text| !before.contains(text)).collect();
+        let mut warnings = if call.subresource.is_empty() { (strategy.warnings)(new) } else { Vec::new() };
+        if !warnings.is_empty() {
+            let before = (strategy.warnings)(old);
+            warnings.retain(|text| !before.contains(text));
+        }
         Ok((warnings, claim))
     }
 }

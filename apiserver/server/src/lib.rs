@@ -24,6 +24,7 @@ mod serve;
 mod service;
 mod table;
 mod token;
+mod yaml;
 
 pub use authn::{Authentication, User};
 pub use body::{BoxError, RequestBody, ResponseBody};

@@ -179,15 +179,8 @@ pub(crate) fn item(resource: &Resource, mut value: Value) -> Value {
 /// 400 in upstream's words.
 pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Result<Body<'a>, Status> {
     let unrecognized = |why: String| {
-        let text = String::from_utf8_lossy(raw);
-        let shown = match text.char_indices().nth(30) {
-            _ if text.is_empty() => "<empty>".to_owned(),
-            Some((end, _)) => format!("{} ...", &text[..end]),
-            None => text.into_owned(),
-        };
-        Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {what}): couldn't get version/kind; json parse error: {why} ({shown})"
-        ))
+        let why = format!("couldn't get version/kind; json parse error: {why}");
+        apiserver_registry::unrecognized(what, &String::from_utf8_lossy(raw), &why)
     };
     match media {
         BodyMedia::Json => {
@@ -207,7 +200,7 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
             Ok(Body { value, raw: None, strict: Vec::new() })
         }
         BodyMedia::Yaml => {
-            let (value, strict) = crate::handlers::options::yaml(raw).map_err(unrecognized)?;
+            let (value, strict) = crate::yaml::parse(raw).map_err(unrecognized)?;
             Ok(Body { value, raw: None, strict })
         }
     }

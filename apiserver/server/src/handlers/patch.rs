@@ -81,7 +81,9 @@ pub(super) fn patch_options(context: &Context, media: PatchMedia) -> Result<Writ
 pub(super) fn parse(media: PatchMedia, raw: Bytes, force: bool) -> Result<Patch, Status> {
     let value = match media {
         PatchMedia::Apply => {
-            options::yaml(&raw).map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?.0
+            crate::yaml::parse(&raw)
+                .map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?
+                .0
         }
         _ => serde_json::from_slice(&raw).map_err(|error| {
             let why = super::json_error(&raw, &error);
@@ -253,13 +255,13 @@ fn apply(
     live: Option<&Value>,
     warnings: &mut Vec<String>,
 ) -> Result<Changed, Status> {
-    let mut applied = patch.value.clone();
+    let applied = &patch.value;
     let text = |member: &str| patch.value.get(member).and_then(Value::as_str).unwrap_or("");
     if text("apiVersion") != resource.api_version() || text("kind") != resource.kind {
         return Err(apply_kind_error(resource, text("apiVersion"), text("kind")));
     }
-    update::check_name(context, resource, &mut applied)?;
-    super::create::check_namespace(context, resource, &applied)?;
+    update::same_name(context, applied)?;
+    super::create::check_namespace(context, resource, applied)?;
     // What a built-in kind does not know is an error of the merge.
     if options.validation != FieldValidation::Ignore && resource.is_custom() {
         let mut probe = applied.clone();
@@ -275,12 +277,12 @@ fn apply(
         subresource: &context.info.subresource,
         time: &time,
     };
-    let empty = json!({"apiVersion": api_version, "kind": resource.kind, "metadata": names(&applied)});
+    let mut empty = json!({"apiVersion": api_version, "kind": resource.kind});
+    update::fill_names(context, resource, &mut empty);
     let merged =
-        apiserver_schema::apply(schema, live.unwrap_or(&empty), &applied, &manager, patch.force, reset);
+        apiserver_schema::apply(schema, live.unwrap_or(&empty), applied, &manager, patch.force, reset);
     let mut merged = merged.map_err(|error| apply_error(&error))?;
-    let sent_version = object::text(&applied, "resourceVersion").to_owned();
-    if live.is_none() || sent_version.is_empty() {
+    if live.is_none() || object::text(applied, "resourceVersion").is_empty() {
         // The change is made from this very version: a lost race is tried again. A new object has none.
         object::metadata_mut(&mut merged).remove("resourceVersion");
     }
@@ -301,16 +303,6 @@ fn apply(
         object::metadata_mut(&mut merged).insert("managedFields".into(), managed);
     }
     Ok(Changed::Applied(merged))
-}
-
-fn names(object: &Value) -> Value {
-    let mut names = serde_json::Map::new();
-    for member in ["name", "namespace"] {
-        if let Some(value) = object::metadata(object).get(member) {
-            names.insert(member.to_owned(), value.clone());
-        }
-    }
-    Value::Object(names)
 }
 
 fn apply_kind_error(resource: &Resource, version: &str, kind: &str) -> Status {
