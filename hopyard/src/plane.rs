@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver_server::{Chunks, Connection, NodeRequest, Nodes, Promise};
+use apiserver_server::{Chunks, Connection, NodeRequest, Nodes, PodTarget, Promise};
 use bytes::Bytes;
 use ccm_mock_fake_aws::Cloud;
 use controllers_workloads::{ProbeOutcome, ProbeTarget, Runtime, RuntimeFuture, StartError};
@@ -266,6 +266,27 @@ impl Nodes for Plane {
                     Some((render(&lines, timestamps), (logs, after, None)))
                 });
             Ok(Box::pin(rest) as Chunks)
+        })
+    }
+
+    fn port_forward(&self, target: PodTarget, port: u16) -> Promise<'_, Result<Box<dyn Connection>, String>> {
+        Box::pin(async move {
+            let sandbox = target.sandbox();
+            let ip: Option<Ipv4Addr> =
+                target.ip.parse().ok().filter(|_| self.workloads.is_running(&target.uid));
+            let ip = ip.ok_or_else(|| format!("failed to find sandbox {sandbox:?} in store: not found"))?;
+            // Inside the Pod's network namespace, where it is its own client.
+            let source = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+            match self.fabric.connect(source, SocketAddrV4::new(ip, port)).await {
+                Ok(connection) => Ok(Box::new(connection.stream) as Box<dyn Connection>),
+                Err(error) => {
+                    tracing::debug!(error = %error, port, "nothing to forward to");
+                    Err(format!(
+                        "failed to execute portforward in network namespace \"/var/run/netns/cni-{}\": failed to connect to localhost:{port} inside namespace {sandbox:?}, IPv4: dial tcp4 127.0.0.1:{port}: connect: connection refused IPv6 dial tcp6 [::1]:{port}: connect: connection refused",
+                        target.uid
+                    ))
+                }
+            }
         })
     }
 

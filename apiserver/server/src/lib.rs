@@ -22,6 +22,7 @@ mod query;
 mod request_info;
 mod serve;
 mod service;
+mod streams;
 mod table;
 mod token;
 
@@ -29,7 +30,7 @@ pub use authn::{Authentication, User};
 pub use body::{BoxError, RequestBody, ResponseBody};
 pub use bootstrap::bootstrap;
 pub use housekeeping::run as run_housekeeping;
-pub use node_proxy::{Chunks, Connection, NodeRequest, Nodes, Promise};
+pub use node_proxy::{Chunks, Connection, NodeRequest, Nodes, PodTarget, Promise};
 pub use serve::{Tls, serve};
 pub use service::{ApiServer, Config, InProcess};
 pub use token::ServiceAccountKeys;

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::{RequestBody, stream};
-use crate::dispatch::{Answer, Context};
+use crate::dispatch::{self, Answer, Context};
 
 /// A connection to a port of a Pod.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -40,10 +40,29 @@ pub struct NodeRequest {
     pub tail_lines: Option<usize>,
 }
 
+/// The Pod that a stream leads to.
+#[derive(Clone, Debug, Default)]
+pub struct PodTarget {
+    pub namespace: String,
+    pub pod: String,
+    pub uid: String,
+    pub ip: String,
+}
+
+impl PodTarget {
+    /// The name of its sandbox, as errors of a container runtime show it.
+    pub fn sandbox(&self) -> String {
+        self.uid.replace('-', "")
+    }
+}
+
 /// The server's way to the nodes.
 pub trait Nodes: Send + Sync {
     /// A container's log, as chunks that end when the log does.
     fn logs(&self, request: NodeRequest) -> Promise<'_, Result<Chunks, String>>;
+
+    /// Connects to a port of a Pod from inside it, as its `localhost`. An error is a sentence for the user.
+    fn port_forward(&self, target: PodTarget, port: u16) -> Promise<'_, Result<Box<dyn Connection>, String>>;
 
     /// Connects to a port of a Pod.
     fn connect(&self, pod_ip: String, port: u16) -> Promise<'_, Result<Box<dyn Connection>, String>>;
@@ -76,6 +95,7 @@ pub(crate) async fn answer(
             logs(&context, nodes.as_ref(), &pod).await
         }
         ("Pod", "portforward") => {
+            dispatch::may_also(&context, "create")?;
             let pod = context.server.registry().get(&call, &context.info.name)?.parse();
             crate::portforward::answer(&context, nodes, &pod, upgrade)
         }
