@@ -217,6 +217,8 @@ where
 mod tests {
     use super::*;
 
+    type Pairs = &'static [(&'static str, &'static str)];
+
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
@@ -228,7 +230,7 @@ mod tests {
     #[test]
     fn what_is_wanted_is_read_as_upstream_reads_it() {
         let tunnel = Wanted::Tunnel(vec!["portforward.k8s.io".to_owned()]);
-        let table: [(&[(&str, &str)], Option<Wanted>); 6] = [
+        let table: [(Pairs, Option<Wanted>); 6] = [
             (&[], None),
             (&[("upgrade", "SPDY/3.1")], None),
             (&[("connection", "keep-alive, Upgrade"), ("upgrade", "SPDY/3.1")], Some(Wanted::Spdy)),
@@ -258,7 +260,7 @@ mod tests {
     #[test]
     fn handshakes_are_answered_or_refused() {
         let spdy = [("connection", "Upgrade"), ("upgrade", "SPDY/3.1")];
-        let table: [(&[(&str, &str)], u16); 5] = [
+        let table: [(Pairs, u16); 5] = [
             (&[], 400),
             (&[("x-stream-protocol-version", " ,")], 400),
             (&[("x-stream-protocol-version", "v9.channel.k8s.io")], 403),
