@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -267,4 +267,153 @@ fn what_cannot_be_forwarded_is_said_in_upstreams_words() {
     let missing = instance.kubectl(&["port-forward", "pod/none", ":80"]);
     let said = String::from_utf8_lossy(&missing.stderr).into_owned();
     assert_eq!(said, "Error from server (NotFound): pods \"none\" not found\n");
+}
+
+/// kubectl with input, over a transport.
+fn kubectl(instance: &Instance, transport: &[(&str, &str)], arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new("kubectl")
+        .arg("--kubeconfig")
+        .arg(instance.dir().join("kubeconfig"))
+        .args(arguments)
+        .envs(transport.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kubectl runs");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let input = input.to_vec();
+    // A command that reads nothing closes the pipe.
+    let typing = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().expect("kubectl ends");
+    typing.join().expect("a writer ends");
+    output
+}
+
+/// Exit code, output and errors.
+fn outcome(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+const TOOLS: &str = r#"
+{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tools", "labels": {"app": "tools"}}, "spec": {"containers": [
+  {"name": "nginx", "image": "nginx", "env": [{"name": "COLOUR", "value": "green"},
+    {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]},
+  {"name": "bare", "image": "traefik/whoami", "args": ["--port=81"]}]}}
+{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "waiting"}, "spec": {"containers": [{"name": "c", "image": "no/such:image"}]}}
+{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "tools"},
+  "spec": {"selector": {"app": "tools"}, "ports": [{"port": 80}]}}
+"#;
+
+#[test]
+fn exec_runs_tools_and_tells_how_they_ended() {
+    let instance = Instance::up(&[]);
+    apply(&instance, TOOLS);
+    instance.kubectl_ok(&["wait", "--for=condition=Ready", "pod/tools", "--timeout=60s"]);
+    let node = instance.kubectl_ok(&["get", "pod", "tools", "-o", "jsonpath={.spec.nodeName}"]);
+    let large: Vec<u8> = (0..3 << 20).map(|i| (i / 7 % 251) as u8).collect();
+    for transport in TRANSPORTS {
+        let exec = |arguments: &[&str], input: &[u8]| {
+            let all: Vec<&str> =
+                ["exec", "-c", "nginx", "tools"].into_iter().chain(arguments.iter().copied()).collect();
+            kubectl(&instance, transport, &all, input)
+        };
+        let table: [(&[&str], i32, &str, &str); 6] = [
+            (&["--", "printenv", "COLOUR"], 0, "green\n", ""),
+            (&["--", "printenv", "NODE"], 0, &format!("{node}\n"), ""),
+            (&["--", "sh", "-c", "echo out; exit 3"], 3, "out\n", "command terminated with exit code 3\n"),
+            (
+                &["--", "sh", "-c", "nonsense"],
+                127,
+                "",
+                "sh: nonsense: not found\ncommand terminated with exit code 127\n",
+            ),
+            (&["-i", "--", "cat"], 0, "typed\n", ""),
+            (&["--", "curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "http://tools/"], 0, "200", ""),
+        ];
+        for (arguments, code, out, err) in table {
+            let found = outcome(&exec(arguments, b"typed\n"));
+            assert_eq!(found, (Some(code), out.to_owned(), err.to_owned()), "{arguments:?}");
+        }
+        let echoed = exec(&["-i", "--", "cat"], &large);
+        assert!(echoed.stdout == large, "{} of {} bytes came back", echoed.stdout.len(), large.len());
+        // A binary that is not there, and an image without any.
+        let (code, _, err) = outcome(&exec(&["--", "nonsense"], b""));
+        assert!(err.contains("OCI runtime exec failed: exec failed: unable to start container process: exec: \"nonsense\": executable file not found in $PATH"), "{err}");
+        assert_eq!(code, Some(1));
+        let bare = kubectl(&instance, transport, &["exec", "-c", "bare", "tools", "--", "sh"], b"");
+        assert!(outcome(&bare).2.contains("exec: \"sh\": executable file not found in $PATH"));
+        // Containers that are not there, or do not run.
+        let none = kubectl(&instance, transport, &["exec", "-c", "none", "tools", "--", "env"], b"");
+        assert_eq!(
+            outcome(&none).2,
+            "Error from server (BadRequest): container none is not valid for pod tools\n"
+        );
+        let waiting = kubectl(&instance, transport, &["exec", "waiting", "--", "env"], b"");
+        let (code, _, err) = outcome(&waiting);
+        assert!(err.ends_with("unable to upgrade connection: container not found (\"c\")\n"), "{err}");
+        assert_eq!(code, Some(1));
+    }
+}
+
+#[test]
+fn attach_follows_what_a_container_says_until_it_ends() {
+    let instance = Instance::up(&[]);
+    apply(&instance, WEB);
+    instance.kubectl_ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    for transport in TRANSPORTS {
+        let pod = instance.kubectl_ok(&["get", "pods", "-l", "app=web", "-o", "name"]).trim().to_owned();
+        let mut attached = Command::new("kubectl")
+            .arg("--kubeconfig")
+            .arg(instance.dir().join("kubeconfig"))
+            .args(["attach", &pod])
+            .envs(transport.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("kubectl runs");
+        let said = lines(attached.stdout.take().expect("a pipe"));
+        let forward = Forward::to(&instance, transport, &pod, 80);
+        let mut seen = None;
+        wait_for("a line of the log", || {
+            forward.get();
+            seen = said.recv_timeout(Duration::from_millis(50)).ok();
+            seen.is_some()
+        });
+        assert!(seen.expect("a line").contains("\"GET / HTTP/1.1\" 200"), "only what is said from now on");
+        instance.kubectl_ok(&["delete", &pod, "--wait=false"]);
+        assert!(attached.wait().expect("it ends with its container").success());
+        instance.kubectl_ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+        wait_for("the old Pod to go", || {
+            instance.kubectl_ok(&["get", "pods", "-l", "app=web", "-o", "name"]).lines().count() == 1
+        });
+    }
+}
+
+#[test]
+fn streams_need_create_whatever_their_method() {
+    let instance = Instance::up(&[]);
+    apply(&instance, TOOLS);
+    instance.kubectl_ok(&["wait", "--for=condition=Ready", "pod/tools", "--timeout=60s"]);
+    instance.kubectl_ok(&["create", "role", "reader", "--verb=get", "--resource=pods,pods/exec"]);
+    instance.kubectl_ok(&["create", "rolebinding", "reader", "--role=reader", "--user=bob"]);
+    let exec = |transport| {
+        outcome(&kubectl(
+            &instance,
+            transport,
+            &["exec", "--as=bob", "-c", "nginx", "tools", "--", "hostname"],
+            b"",
+        ))
+    };
+    for transport in TRANSPORTS {
+        let (code, _, err) = exec(transport);
+        assert!(err.starts_with("Error from server (Forbidden): pods \"tools\" is forbidden"), "{err}");
+        assert_eq!(code, Some(1));
+    }
+    instance.kubectl_ok(&["create", "role", "runner", "--verb=create", "--resource=pods/exec"]);
+    instance.kubectl_ok(&["create", "rolebinding", "runner", "--role=runner", "--user=bob"]);
+    for transport in TRANSPORTS {
+        assert_eq!(exec(transport), (Some(0), "tools\n".to_owned(), String::new()));
+    }
 }
