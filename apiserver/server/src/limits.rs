@@ -59,6 +59,10 @@ pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// A session in which nothing happens ends after this; upstream's default for streaming connections.
 pub const STREAM_IDLE_MAX: Duration = Duration::from_secs(4 * 3600);
 
+/// After this long without a word to the client it is asked whether it is there: a session that waits for a Pod would
+/// not see it leave.
+pub const STREAM_PING_INTERVAL: Duration = Duration::from_secs(30);
+
 /// How long a client may take to open the streams that belong together; upstream's number.
 pub const STREAM_CREATION_MAX: Duration = Duration::from_secs(30);
 

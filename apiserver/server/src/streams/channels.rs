@@ -12,6 +12,7 @@ use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
@@ -133,7 +134,9 @@ async fn receive<T: AsyncRead + AsyncWrite + Unpin>(
     life: Arc<Life>,
 ) {
     while let Some(message) = read.next().await {
-        life.touch();
+        if !matches!(message, Ok(Message::Pong(_))) {
+            life.touch();
+        }
         let bytes = match message {
             Ok(Message::Binary(bytes)) => bytes,
             Ok(Message::Text(text)) => text.into(),
@@ -172,6 +175,13 @@ async fn send<T: AsyncRead + AsyncWrite + Unpin>(
             biased;
             Some(out) = writes.recv() => out,
             () = life.goodbye.cancelled() => break,
+            () = sleep(limits::STREAM_PING_INTERVAL) => {
+                if let Err(error) = write.send(Message::Ping(Bytes::new())).await {
+                    tracing::debug!(error = %error, "the client of a WebSocket is gone");
+                    return;
+                }
+                continue;
+            }
         };
         life.touch();
         // A channel has no end of its own: that of the socket is the end of all.

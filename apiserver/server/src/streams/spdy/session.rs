@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::frame::{Decoder, Encoder, Error, Frame, Reset};
@@ -130,7 +131,10 @@ impl<T: AsyncRead + AsyncWrite> Reading<T> {
         let mut buffer = BytesMut::new();
         loop {
             while let Some(frame) = decoder.decode(&mut buffer)? {
-                self.shared.life.touch();
+                // An answer to a ping of ours is no sign of use; a ping of the client is, as upstream's count it.
+                if !matches!(frame, Frame::Ping(number) if number % 2 == 0) {
+                    self.shared.life.touch();
+                }
                 if matches!(frame, Frame::GoAway { .. }) {
                     return Ok(());
                 }
@@ -222,12 +226,18 @@ impl<T: AsyncRead + AsyncWrite> Writing<T> {
     /// Until the client is gone, or `goodbye` and then all that waits.
     async fn run(mut self) {
         let mut out = BytesMut::new();
+        // Pings of a server have even numbers.
+        let mut ping = 0_u32;
         loop {
             let step = tokio::select! {
                 biased;
                 Some(answer) = self.answers.recv() => self.encoder.encode(&answer, &mut out),
                 Some(next) = self.writes.recv() => self.encode(next, &mut out),
                 () = self.shared.life.goodbye.cancelled() => break,
+                () = sleep(limits::STREAM_PING_INTERVAL) => {
+                    ping = ping.wrapping_add(2).max(2);
+                    self.encoder.encode(&Frame::Ping(ping), &mut out)
+                }
             };
             // What waits goes out together.
             let mut fine = step.is_ok();
@@ -250,6 +260,7 @@ impl<T: AsyncRead + AsyncWrite> Writing<T> {
     }
 
     fn encode(&mut self, next: Out, out: &mut BytesMut) -> Result<(), Error> {
+        self.shared.life.touch();
         let frame = match next {
             Out::Accept(stream) => Frame::Reply { stream, fin: false, headers: Headers::default() },
             Out::Data(stream, bytes) => Frame::Data { stream, fin: false, bytes },
@@ -266,7 +277,6 @@ impl<T: AsyncRead + AsyncWrite> Writing<T> {
     }
 
     async fn send(&mut self, out: &mut BytesMut) -> bool {
-        self.shared.life.touch();
         let sent = match self.write.write_all_buf(out).await {
             Ok(()) => self.write.flush().await,
             Err(error) => Err(error),

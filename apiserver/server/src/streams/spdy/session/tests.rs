@@ -190,10 +190,56 @@ async fn what_nobody_reads_fills_a_bounded_room() {
     assert!(sent <= limits::STREAM_SESSION_BYTES_MAX + (64 << 10), "{sent} bytes were taken");
 }
 
+/// Reads nothing of the one stream that it is sent.
+fn deaf() -> (Client, JoinHandle<()>) {
+    let (ours, theirs) = tokio::io::duplex(1 << 10);
+    let server = tokio::spawn(serve(ours, CancellationToken::new(), |mut streams| async move {
+        let _held = streams.recv().await;
+        std::future::pending().await
+    }));
+    let client = Client {
+        io: theirs,
+        encoder: Encoder::default(),
+        decoder: Decoder::default(),
+        buffer: BytesMut::new(),
+    };
+    (client, server)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_is_missed_even_while_a_stream_is_stuck() {
+    let (mut client, server) = deaf();
+    client.open(1).await;
+    let flood = async {
+        loop {
+            client.send(Frame::Data { stream: 1, fin: false, bytes: Bytes::from(vec![0; 8192]) }).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(5), flood).await.is_err(), "nobody reads");
+    drop(client);
+    tokio::time::timeout(2 * limits::STREAM_PING_INTERVAL, server).await.expect("soon").expect("it ends");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_idle_session_ends() {
     let (mut client, server) = echo(CancellationToken::new());
-    assert_eq!(client.heard().await, Some(Frame::GoAway { last: 0, status: 0 }));
+    let (mut pings, mut last) = (0, None);
+    while let Some(frame) = client.heard().await {
+        match frame {
+            // Answers to pings do not keep a session alive.
+            Frame::Ping(number) => {
+                assert_eq!(number % 2, 0);
+                client.send(Frame::Ping(number)).await;
+                pings += 1;
+            }
+            other => {
+                last = Some(other);
+                break;
+            }
+        }
+    }
+    assert_eq!(last, Some(Frame::GoAway { last: 0, status: 0 }));
+    assert!(pings > 10, "{pings} pings");
     drop(client);
     server.await.expect("it ends");
 }
