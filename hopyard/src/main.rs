@@ -9,6 +9,7 @@ mod detach;
 mod error;
 mod instance;
 mod logging;
+mod nodes;
 mod pki;
 mod plane;
 mod up;
