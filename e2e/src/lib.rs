@@ -93,6 +93,11 @@ impl Instance {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -10,6 +10,7 @@ mod error;
 mod health_ports;
 mod instance;
 mod logging;
+mod nodes;
 mod pki;
 mod plane;
 mod up;
@@ -18,6 +19,10 @@ mod world;
 use std::process::ExitCode;
 
 use clap::Parser;
+
+/// Objects are trees of many small pieces: an allocator made for that saves a third of a write's time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {

@@ -5,8 +5,6 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver_server::{Chunks, Connection, NodeRequest, Nodes, Promise};
-use bytes::Bytes;
 use ccm_mock_fake_aws::Cloud;
 use controllers_workloads::{ProbeOutcome, ProbeTarget, Runtime, RuntimeFuture, StartError};
 use dataplane_dns::{Type, View, Zones};
@@ -236,62 +234,4 @@ impl Plane {
             Err(format!("HTTP probe failed with statuscode: {status}"))
         }
     }
-}
-
-impl Nodes for Plane {
-    fn logs(&self, request: NodeRequest) -> Promise<'_, Result<Chunks, String>> {
-        Box::pin(async move {
-            let logs = self
-                .workloads
-                .logs(&request.uid, Some(&request.container))
-                .ok_or_else(|| "ContainerCreating".to_owned())?;
-            let all = logs.since(0);
-            let skip = request.tail_lines.map_or(0, |tail| all.len().saturating_sub(tail));
-            let next = all.last().map_or(0, |line| line.index + 1);
-            let timestamps = request.timestamps;
-            let first = render(&all[skip..], timestamps);
-            if !request.follow {
-                return Ok(Box::pin(futures::stream::iter([first])) as Chunks);
-            }
-            let rest =
-                futures::stream::unfold((logs, next, Some(first)), move |(logs, next, first)| async move {
-                    if let Some(first) = first {
-                        return Some((first, (logs, next, None)));
-                    }
-                    if !logs.wait(next).await {
-                        return None;
-                    }
-                    let lines = logs.since(next);
-                    let after = lines.last().map_or(next, |line| line.index + 1);
-                    Some((render(&lines, timestamps), (logs, after, None)))
-                });
-            Ok(Box::pin(rest) as Chunks)
-        })
-    }
-
-    fn connect(&self, pod_ip: String, port: u16) -> Promise<'_, Result<Box<dyn Connection>, String>> {
-        Box::pin(async move {
-            let ip: Ipv4Addr = pod_ip.parse().map_err(|_| format!("{pod_ip} is no IPv4 address"))?;
-            let source = SocketAddrV4::new(CLIENT, 0);
-            let connection = self
-                .fabric
-                .connect(source, SocketAddrV4::new(ip, port))
-                .await
-                .map_err(|error| error.to_string())?;
-            Ok(Box::new(connection.stream) as Box<dyn Connection>)
-        })
-    }
-}
-
-fn render(lines: &[dataplane_workload::Line], timestamps: bool) -> Bytes {
-    let mut text = String::new();
-    for line in lines {
-        if timestamps {
-            text.push_str(&line.time);
-            text.push(' ');
-        }
-        text.push_str(&line.text);
-        text.push('\n');
-    }
-    Bytes::from(text)
 }

@@ -6,6 +6,7 @@ pub mod base64;
 pub mod field;
 pub mod gvk;
 pub mod names;
+pub mod packed;
 pub mod quantity;
 pub mod selector;
 pub mod status;

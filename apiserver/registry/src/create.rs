@@ -40,11 +40,13 @@ impl Registry {
             return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         self.check_namespace(call, &value)?;
-        let generated = object::name(&value).is_empty();
+        if !object::name(&value).is_empty() {
+            return self.create_once(call, value, ownership).await;
+        }
         let mut last = None;
-        for _ in 0..if generated { GENERATE_TRIES } else { 1 } {
+        for _ in 0..GENERATE_TRIES {
             match self.create_once(call, value.clone(), ownership).await {
-                Err(status) if generated && status.reason == "AlreadyExists" => last = Some(status),
+                Err(status) if status.reason == "AlreadyExists" => last = Some(status),
                 outcome => return outcome,
             }
         }

@@ -38,7 +38,7 @@ pub fn decode(
 ) -> Result<(Value, Vec<String>), Status> {
     let gvk = resource.gvk();
     let Body { mut value, raw, mut strict } = body;
-    check_kind(resource, &gvk, &value)?;
+    check_kind(resource, &gvk, &value, raw)?;
     if value.is_null() {
         value = Value::Object(serde_json::Map::new());
     }
@@ -82,10 +82,12 @@ pub fn read(
 ) -> Result<Vec<String>, String> {
     let Some(schema) = schema else { return Ok(Vec::new()) };
     if resource.is_custom() {
+        let of_metadata = apiserver_schema::decode_metadata(value).map_err(|error| error.message)?;
         let mut unknown = apiserver_schema::prune(schema, value);
         unknown.sort();
         apiserver_schema::apply_defaults(schema, value);
-        return Ok(unknown.iter().map(|path| format!("unknown field {path:?}")).collect());
+        let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
+        return Ok(of_metadata.iter().map(ToString::to_string).chain(unknown).collect());
     }
     let unknown = apiserver_schema::decode(schema, value, mode).map_err(|error| error.message)?;
     Ok(unknown.iter().map(ToString::to_string).collect())
@@ -102,18 +104,41 @@ pub fn cannot_handle(gvk: &GroupVersionKind, why: &str) -> Status {
     ))
 }
 
+fn json_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Object(_) => "object",
+        Value::Bool(_) | Value::Null => "bool",
+    }
+}
+
 fn last(api_version: &str) -> &str {
     api_version.rsplit('/').next().unwrap_or(api_version)
 }
 
-fn check_kind(resource: &Resource, gvk: &GroupVersionKind, value: &Value) -> Result<(), Status> {
+/// What a body gets that does not say what it is; `raw` is shown shortened.
+pub fn unrecognized(kind: &str, raw: &str, why: &str) -> Status {
+    const SHOWN_CHARS: usize = 30;
+    let shown = match raw.char_indices().nth(SHOWN_CHARS) {
+        _ if raw.is_empty() => "<empty>".to_owned(),
+        Some((end, _)) => format!("{} ...", &raw[..end]),
+        None => raw.to_owned(),
+    };
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {why} ({shown})"
+    ))
+}
+
+fn check_kind(
+    resource: &Resource,
+    gvk: &GroupVersionKind,
+    value: &Value,
+    raw: Option<&[u8]>,
+) -> Result<(), Status> {
     if !value.is_object() && !value.is_null() {
-        let found = match value {
-            Value::Array(_) => "array",
-            Value::String(_) => "string",
-            Value::Number(_) => "number",
-            _ => "bool",
-        };
+        let found = json_kind(value);
         return Err(Status::bad_request(format!(
             "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
         )));
@@ -121,8 +146,12 @@ fn check_kind(resource: &Resource, gvk: &GroupVersionKind, value: &Value) -> Res
     let text = |member: &str| value.get(member).and_then(Value::as_str).unwrap_or("");
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     if resource.is_custom() {
+        let missing = |what: &str| {
+            let text = raw.map_or_else(|| value.to_string(), |raw| String::from_utf8_lossy(raw).into_owned());
+            unrecognized(&gvk.kind, &text, &format!("Object '{what}' is missing in '{text}'"))
+        };
         if kind.is_empty() {
-            return Err(Status::bad_request(format!("Object 'Kind' is missing in '{value}'")));
+            return Err(missing("Kind"));
         }
         if kind != gvk.kind && api_version == gvk.api_version() {
             let error = apiserver_meta::field::FieldError::invalid(
@@ -134,11 +163,7 @@ fn check_kind(resource: &Resource, gvk: &GroupVersionKind, value: &Value) -> Res
             return Err(Status::invalid(&sent, crate::object::name(value), &[error]));
         }
         if api_version.is_empty() {
-            return Err(Status::bad_request(
-                "the object provided is unrecognized (must be of type ".to_owned()
-                    + &gvk.kind
-                    + "): Object 'apiVersion' is missing",
-            ));
+            return Err(missing("apiVersion"));
         }
     }
     let api_version_matches = api_version.is_empty() || api_version == gvk.api_version();

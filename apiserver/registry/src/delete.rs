@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 use crate::list::Selectors;
 use crate::object;
 use crate::registry::{Call, Registry, now};
-use crate::update::with_revision;
 use crate::{convert, encode};
 
 /// What becomes of the objects a deleted one owns.
@@ -60,7 +59,7 @@ impl Registry {
         let key = call.resource.key(call.namespace, name);
         loop {
             let current = self.cache().get(&key).ok_or_else(|| Status::not_found(&gr, name))?;
-            let old = current.parse();
+            let old = encode::tree(&current);
             check_preconditions(call, name, &old, options)?;
             let op = match next_step(call, &old, options) {
                 Step::AsItIs => return Ok(Deleted { bytes: current.bytes().clone(), gone: false }),
@@ -72,7 +71,10 @@ impl Registry {
                 }
                 Step::Wait(next) => {
                     if call.dry_run {
-                        return Ok(Deleted { bytes: with_revision(&next, current.revision()), gone: false });
+                        return Ok(Deleted {
+                            bytes: encode::document(&encode::without_revision(next)).at(current.revision()),
+                            gone: false,
+                        });
                     }
                     let next = convert::to_stored(call.resource, encode::without_revision(next));
                     Op::Update { expect: current.revision(), document: encode::document(&next) }
@@ -133,7 +135,7 @@ fn last_state(old: &Value, revision: u64) -> Bytes {
     if object::is_deleting(old) {
         object::metadata_mut(&mut last).insert("deletionGracePeriodSeconds".into(), 0.into());
     }
-    with_revision(&last, revision)
+    encode::document(&encode::without_revision(last)).at(revision)
 }
 
 fn check_preconditions(call: &Call, name: &str, old: &Value, options: &DeleteOptions) -> Result<(), Status> {

@@ -1,11 +1,13 @@
 //! An object as the store takes it: JSON without a resourceVersion, and the place where that goes.
 
+use apiserver_meta::packed;
 use apiserver_storage::Document;
+use apiserver_watchcache::Object;
 use serde_json::Value;
 
-/// Serialises once. The store splices the revision in at commit.
+/// Serialises once, a packed tree as any other. The store splices the revision in at commit.
 pub fn document(object: &Value) -> Document {
-    let mut bytes = Vec::with_capacity(1024);
+    let mut bytes = Vec::with_capacity(4096);
     let mut splice = None;
     bytes.push(b'{');
     let members = object.as_object().into_iter().flatten();
@@ -17,23 +19,34 @@ pub fn document(object: &Value) -> Document {
         if i > 0 {
             bytes.push(b',');
         }
-        write_json(&mut bytes, &Value::String(key.clone()));
+        bytes.push(b'"');
+        // The members of a kind need no escapes; those of a custom resource may.
+        if key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            bytes.extend_from_slice(key.as_bytes());
+            bytes.push(b'"');
+        } else {
+            bytes.pop();
+            packed::write(&mut bytes, &Value::String(key.clone()));
+        }
         bytes.push(b':');
         if key == "metadata" {
             splice = Some(bytes.len() + 1);
+            packed::write_metadata(&mut bytes, value);
+        } else {
+            packed::write(&mut bytes, value);
         }
-        write_json(&mut bytes, value);
     }
     bytes.push(b'}');
     Document { bytes: bytes.into(), splice }
 }
 
-fn write_json(bytes: &mut Vec<u8>, value: &Value) {
-    // Writing a Value to memory cannot fail: its keys are strings.
-    serde_json::to_writer(bytes, value).expect("a JSON value serialises");
+/// A stored object as a packed tree: for writing, where field ownership need not be looked at.
+pub(crate) fn tree(object: &Object) -> Value {
+    // What is stored was serialised by this server; a damaged record is refused when the log is loaded.
+    packed::parse(object.bytes()).unwrap_or_default()
 }
 
-/// Parses stored bytes and drops the revision: what an update compares with.
+/// Takes the revision out: the store puts the one of the commit in.
 pub(crate) fn without_revision(mut object: Value) -> Value {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");

@@ -23,7 +23,7 @@ mod update;
 pub use allocate::{Exhausted, ServiceRanges};
 pub use catalogue::{Catalogue, Column, Group, Resource, Subresource, compare_versions, default_columns};
 pub use convert::{from_stored, to_stored};
-pub use decode::{Body, FieldValidation, cannot_handle, decode, read};
+pub use decode::{Body, FieldValidation, cannot_handle, decode, read, unrecognized};
 pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use encode::document;
 pub use fields::{check as check_field_selector, of as selectable_fields};

@@ -100,7 +100,7 @@ pub fn fill_for_create(resource: &Resource, object: &mut Value, uid: &str, now: 
 
 /// What an update may not change is taken from the object as it is.
 pub fn keep_for_update(object: &mut Value, old: &Value) {
-    let old = metadata(old).clone();
+    let old = self::metadata(old);
     let metadata = metadata_mut(object);
     for member in
         ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"]

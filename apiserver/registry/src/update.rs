@@ -9,7 +9,6 @@ use apiserver_meta::Status;
 use apiserver_meta::field::FieldError;
 use apiserver_schema::{FieldSet, Manager, Operation};
 use apiserver_storage::{Op, Write};
-use bytes::Bytes;
 use serde_json::Value;
 
 use crate::catalogue::Resource;
@@ -63,7 +62,7 @@ impl Registry {
                 };
                 return Ok((self.create_owned(call, value, ownership).await?, true));
             };
-            let old = convert::from_stored(call.resource, current.parse());
+            let old = convert::from_stored(call.resource, encode::tree(&current));
             let (mut new, ownership) = match change(Some(&old))? {
                 Changed::Object(value) => (value, Ownership::Update),
                 Changed::Applied(value) => (value, Ownership::Applied),
@@ -71,28 +70,26 @@ impl Registry {
             let insisted = self.check_version(call, name, &old, &new, current.revision())?;
             let (warnings, claim) = self.prepare(call, name, &old, &mut new, ownership)?;
             let stored = convert::to_stored(call.resource, encode::without_revision(new));
-            if stored == encode::without_revision(current.parse()) {
+            let document = encode::document(&stored);
+            if current.holds(&document) {
                 return Ok((Written { bytes: current.bytes().clone(), warnings }, false));
             }
-            let document = encode::document(&stored);
             if call.dry_run {
-                return Ok((Written { bytes: with_revision(&stored, current.revision()), warnings }, false));
+                return Ok((Written { bytes: document.at(current.revision()), warnings }, false));
             }
-            let op = if is_finished(&stored) {
+            let finished = is_finished(&stored);
+            let last = finished.then(|| document.at(current.revision()));
+            let op = if finished {
                 Op::Delete { expect: current.revision() }
             } else {
                 Op::Update { expect: current.revision(), document }
             };
-            let finished = matches!(op, Op::Delete { .. });
             if let Some(entry) = self.commit(call, name, vec![Write { key: key.clone(), op }]).await? {
                 claim.keep();
                 self.after_write(call);
-                if finished {
+                if let Some(bytes) = last {
                     self.release_service(call, &key);
-                    return Ok((
-                        Written { bytes: with_revision(&stored, current.revision()), warnings },
-                        false,
-                    ));
+                    return Ok((Written { bytes, warnings }, false));
                 }
                 return Ok((Written { bytes: entry.value.bytes, warnings }, false));
             }
@@ -222,8 +219,11 @@ impl Registry {
             let reset = reset_fields(resource, call.subresource);
             apiserver_schema::update(&schema, Some(old), new, &manager, reset);
         }
-        let before = (strategy.warnings)(old);
-        let warnings = (strategy.warnings)(new).into_iter().filter(|text| !before.contains(text)).collect();
+        let mut warnings = if call.subresource.is_empty() { (strategy.warnings)(new) } else { Vec::new() };
+        if !warnings.is_empty() {
+            let before = (strategy.warnings)(old);
+            warnings.retain(|text| !before.contains(text));
+        }
         Ok((warnings, claim))
     }
 }
@@ -237,12 +237,6 @@ fn is_finished(object: &Value) -> bool {
         && object.pointer("/spec/finalizers").and_then(Value::as_array).is_none_or(Vec::is_empty)
 }
 
-pub(crate) fn with_revision(object: &Value, revision: u64) -> Bytes {
-    let mut object = object.clone();
-    object::metadata_mut(&mut object).insert("resourceVersion".into(), revision.to_string().into());
-    Bytes::from(object.to_string())
-}
-
 fn keep_member(new: &mut Value, old: &Value, member: &str) {
     if let Some(map) = new.as_object_mut() {
         match old.get(member) {
@@ -254,9 +248,6 @@ fn keep_member(new: &mut Value, old: &Value, member: &str) {
 
 /// A status update changes the status, and of the metadata only what upstream's status strategies let through.
 fn keep_all_but_status(resource: &Resource, new: &mut Value, old: &Value) {
-    let status = new.get("status").cloned();
-    let mut metadata = object::metadata(new).clone();
-    let old_metadata = object::metadata(old);
     let kept: &[&str] = if resource.is_custom() {
         &["labels", "annotations", "ownerReferences", "finalizers", "generateName"]
     } else if resource.group == "apps" && resource.kind == "Deployment" {
@@ -266,21 +257,20 @@ fn keep_all_but_status(resource: &Resource, new: &mut Value, old: &Value) {
     } else {
         &[]
     };
+    let old_metadata = object::metadata(old);
+    let metadata = object::metadata_mut(new);
     for member in kept {
         match old_metadata.get(*member) {
             Some(value) => metadata.insert((*member).to_owned(), value.clone()),
             None => metadata.remove(*member),
         };
     }
-    let mut next = old.clone();
-    if let Some(map) = next.as_object_mut() {
-        map.insert("metadata".into(), Value::Object(metadata));
-        match status {
-            Some(status) => map.insert("status".into(), status),
-            None => map.remove("status"),
-        };
+    let own = |key: &str| key == "metadata" || key == "status";
+    let Value::Object(map) = new else { return };
+    map.retain(|key, _| own(key));
+    for (key, value) in old.as_object().into_iter().flatten().filter(|(key, _)| !own(key)) {
+        map.insert(key.clone(), value.clone());
     }
-    *new = next;
 }
 
 /// Does this change count as a new generation?

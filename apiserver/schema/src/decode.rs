@@ -183,16 +183,17 @@ impl<'a> Reader<'a> {
         let outer = (self.owner, self.stack.len());
         let owner = schema.definition.and_then(|name| name.rsplit('.').next()).unwrap_or_default();
         let mut failed = None;
-        map.retain(|key, item| {
-            if failed.is_some() {
-                return true;
-            }
+        // Most objects lose nothing: what goes is noted, and taken out in a second pass.
+        let mut dropped = 0;
+        for (key, item) in map.iter_mut() {
             let Some((name, field)) = object.fields.get_key_value(key.as_str()) else {
                 self.report(key);
-                return false;
+                dropped += 1;
+                continue;
             };
             if item.is_null() {
-                return false;
+                dropped += 1;
+                continue;
             }
             self.owner = owner;
             self.stack.push(name);
@@ -200,17 +201,23 @@ impl<'a> Reader<'a> {
             let done = self.node(field.schema.get(), item);
             self.path.pop();
             self.stack.truncate(outer.1);
-            match done {
-                Ok(()) => self.keep(field, item),
-                Err(error) => {
-                    failed = Some(error);
-                    true
-                }
+            if let Err(error) = done {
+                failed = Some(error);
+                break;
             }
-        });
+            if !self.keep(field, item) {
+                // A null is dropped whatever it was before.
+                *item = Value::Null;
+                dropped += 1;
+            }
+        }
         self.owner = outer.0;
         if let Some(error) = failed {
             return Err(error);
+        }
+        if dropped > 0 {
+            // Members that are null although they are written come back from the skeleton.
+            map.retain(|key, item| !item.is_null() && object.fields.contains_key(key.as_str()));
         }
         for (name, value) in skeleton(object) {
             if !map.contains_key(&**name) {

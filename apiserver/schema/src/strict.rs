@@ -3,7 +3,9 @@
 //! A parsed tree has lost duplicates and order, so this reads the bytes once more, along the schema. It assumes
 //! well-formed JSON and gives up silently where it is not: the parser has said so already.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
 use apiserver_meta::field::go_quote;
 
@@ -29,6 +31,29 @@ pub fn strict_errors(schema: Option<&Schema>, raw: &[u8]) -> Vec<String> {
     scan.errors
 }
 
+/// The keys of one object: a short list, and a set beside it once it is long.
+#[derive(Default)]
+struct Seen<'a> {
+    few: Vec<Cow<'a, str>>,
+    many: HashSet<Cow<'a, str>>,
+}
+
+impl<'a> Seen<'a> {
+    const FEW: usize = 16;
+
+    fn contains(&self, key: &str) -> bool {
+        self.few.iter().any(|known| known == key) || self.many.contains(key)
+    }
+
+    fn insert(&mut self, key: Cow<'a, str>) {
+        if self.few.len() < Self::FEW {
+            self.few.push(key);
+        } else {
+            self.many.insert(key);
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Known<'a> {
     /// Follow the schema: unknown and duplicate fields count.
@@ -47,7 +72,7 @@ struct Scan<'a> {
     depth: usize,
 }
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
     fn peek(&mut self) -> Option<u8> {
         while let Some(b) = self.raw.get(self.at) {
             if !b.is_ascii_whitespace() {
@@ -62,7 +87,7 @@ impl Scan<'_> {
         match self.peek()? {
             b'{' => self.nested(|scan| scan.object(known)),
             b'[' => self.nested(|scan| scan.list(known)),
-            b'"' => self.string().map(|_| ()),
+            b'"' => self.text().map(|_| ()),
             _ => {
                 let rest = &self.raw[self.at..];
                 let end =
@@ -82,7 +107,7 @@ impl Scan<'_> {
     }
 
     fn object(&mut self, known: Known<'_>) -> Option<()> {
-        let mut seen = HashSet::new();
+        let mut seen = Seen::default();
         loop {
             match self.peek()? {
                 b'}' => {
@@ -100,11 +125,12 @@ impl Scan<'_> {
                     match (known, child) {
                         (Known::Skip, _) => {}
                         (_, None) => self.report("unknown field", &key),
-                        _ if !seen.insert(key.clone()) => self.report("duplicate field", &key),
+                        _ if seen.contains(&key) => self.report("duplicate field", &key),
                         _ => {}
                     }
                     let length = self.path.len();
                     self.path_push(&key);
+                    seen.insert(key);
                     self.value(child.unwrap_or(Known::Skip))?;
                     self.path.truncate(length);
                 }
@@ -131,7 +157,8 @@ impl Scan<'_> {
                 b',' => self.at += 1,
                 _ => {
                     let length = self.path.len();
-                    self.path.push_str(&format!("[{index}]"));
+                    // Writing to a string cannot fail.
+                    let _ = write!(self.path, "[{index}]");
                     self.value(items)?;
                     self.path.truncate(length);
                     index += 1;
@@ -140,19 +167,32 @@ impl Scan<'_> {
         }
     }
 
-    fn string(&mut self) -> Option<String> {
+    /// A string as it stands in the document, quotes included, and whether it has escapes.
+    fn text(&mut self) -> Option<(&'a [u8], bool)> {
         let start = self.at;
         self.at += 1;
+        let mut escaped = false;
         loop {
             match self.raw.get(self.at)? {
-                b'\\' => self.at += 2,
+                b'\\' => {
+                    escaped = true;
+                    self.at += 2;
+                }
                 b'"' => {
                     self.at += 1;
-                    return serde_json::from_slice(self.raw.get(start..self.at)?).ok();
+                    return Some((self.raw.get(start..self.at)?, escaped));
                 }
                 _ => self.at += 1,
             }
         }
+    }
+
+    fn string(&mut self) -> Option<Cow<'a, str>> {
+        let (text, escaped) = self.text()?;
+        if escaped {
+            return serde_json::from_slice(text).ok().map(Cow::Owned);
+        }
+        std::str::from_utf8(text.get(1..text.len() - 1)?).ok().map(Cow::Borrowed)
     }
 
     fn path_push(&mut self, key: &str) {

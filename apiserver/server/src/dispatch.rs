@@ -124,8 +124,10 @@ fn respond(answer: Answer) -> Response<ResponseBody> {
     let mut response = Response::new(answer.body);
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, answer.content_type);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    if answer.status != StatusCode::SWITCHING_PROTOCOLS {
+        headers.insert(CONTENT_TYPE, answer.content_type);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    }
     for (name, value) in answer.headers {
         headers.append(name, value);
     }
@@ -229,6 +231,17 @@ fn impersonate(server: &ApiServer, headers: &HeaderMap, user: User) -> Result<Us
         }
     }
     Ok(next)
+}
+
+/// Asks for one more verb on what the request is about: streams need `create` whatever their method.
+///
+/// # Errors
+/// 403 where the user lacks it, 405 where the method is none of a stream.
+pub(crate) fn may_also(context: &Context, verb: &str) -> Result<(), Status> {
+    if !matches!(context.info.verb.as_str(), "get" | "create") {
+        return Err(method_not_allowed());
+    }
+    authorize(context.server, &RequestInfo { verb: verb.to_owned(), ..context.info.clone() }, context.user)
 }
 
 fn authorize(server: &ApiServer, info: &RequestInfo, user: &User) -> Result<(), Status> {

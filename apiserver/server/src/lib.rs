@@ -20,17 +20,22 @@ mod openapi;
 mod openapi_wire;
 mod portforward;
 mod query;
+mod remote_command;
 mod request_info;
 mod serve;
 mod service;
+mod streams;
 mod table;
 mod token;
+mod yaml;
 
 pub use authn::{Authentication, User};
 pub use body::{BoxError, RequestBody, ResponseBody};
 pub use bootstrap::bootstrap;
 pub use housekeeping::run as run_housekeeping;
-pub use node_proxy::{Chunks, Connection, NodeRequest, Nodes, Promise};
+pub use node_proxy::{
+    Chunks, Connection, NodeRequest, Nodes, PodTarget, Process, ProcessStreams, Promise, TerminalSize,
+};
 pub use serve::{Tls, serve};
 pub use service::{ApiServer, Config, InProcess};
 pub use token::ServiceAccountKeys;

@@ -25,3 +25,55 @@ pub const HTTP2_STREAMS_MAX: u32 = 1000;
 
 /// Bodies smaller than this are not compressed; upstream's threshold.
 pub const GZIP_BYTES_MIN: usize = 128 << 10;
+
+/// Bytes of a compressed control frame of a stream session; real ones have a few dozen.
+pub const STREAM_CONTROL_FRAME_BYTES_MAX: usize = 16 << 10;
+
+/// Bytes of a stream's headers after decompression.
+pub const STREAM_HEADER_BYTES_MAX: usize = 16 << 10;
+
+/// Headers of a stream; port-forward sends three.
+pub const STREAM_HEADERS_MAX: usize = 100;
+
+/// Streams of one session that are open at a time: two for each forwarded connection.
+pub const STREAMS_MAX: usize = 1000;
+
+/// Chunks that wait for the reader of one stream; then the session waits for it, as upstream's does.
+pub const STREAM_CHUNKS_MAX: usize = 32;
+
+/// Bytes that wait for all readers of one session.
+pub const STREAM_SESSION_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of one read or write of a stream.
+pub const STREAM_CHUNK_BYTES: usize = 32 << 10;
+
+/// Chunks that wait to be written to a session's client.
+pub const STREAM_WRITES_MAX: usize = 32;
+
+/// Answers that the peer of a session may leave unread (pings, refusals) before it counts as hostile.
+pub const STREAM_ANSWERS_MAX: usize = 1024;
+
+/// Bytes of a WebSocket message; as much as any request body.
+pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+/// A session in which nothing happens ends after this; upstream's default for streaming connections.
+pub const STREAM_IDLE_MAX: Duration = Duration::from_secs(4 * 3600);
+
+/// After this long without a word to the client it is asked whether it is there: a session that waits for a Pod would
+/// not see it leave.
+pub const STREAM_PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long a client may take to open the streams that belong together; upstream's number.
+pub const STREAM_CREATION_MAX: Duration = Duration::from_secs(30);
+
+/// How long a session that is over waits for its client to take what was said.
+pub const STREAM_FAREWELL_MAX: Duration = Duration::from_secs(5);
+
+/// After one side of a forwarded connection ended, the other may be silent this long; upstream's number.
+pub const FORWARD_LINGER: Duration = Duration::from_millis(500);
+
+/// Ports of one session that names them all at its start.
+pub const FORWARDED_PORTS_MAX: usize = 100;
+
+/// Bytes of a terminal's size that is not complete yet.
+pub const TERMINAL_SIZE_BYTES_MAX: usize = 4096;

@@ -13,9 +13,11 @@ use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
 
 use crate::body::{RequestBody, stream};
-use crate::dispatch::{Answer, Context};
+use crate::dispatch::{self, Answer, Context};
+use crate::remote_command::Kind;
 
 /// A connection to a port of a Pod.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -40,16 +42,65 @@ pub struct NodeRequest {
     pub tail_lines: Option<usize>,
 }
 
+/// The Pod that a stream leads to.
+#[derive(Clone, Debug, Default)]
+pub struct PodTarget {
+    pub namespace: String,
+    pub pod: String,
+    pub uid: String,
+    pub ip: String,
+}
+
+impl PodTarget {
+    /// The name of its sandbox, as errors of a container runtime show it.
+    pub fn sandbox(&self) -> String {
+        self.uid.replace('-', "")
+    }
+}
+
+/// A process in a container: one that is started, or the container's own.
+#[derive(Clone, Debug, Default)]
+pub struct Process {
+    pub target: PodTarget,
+    pub container: String,
+    pub command: Vec<String>,
+    pub tty: bool,
+}
+
+/// Columns and rows; zero where nobody has told them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TerminalSize {
+    pub width: u16,
+    pub height: u16,
+}
+
+/// The streams of a process, those that the client asked for. Each ends when its sender is dropped.
+pub struct ProcessStreams {
+    pub stdin: Option<mpsc::Receiver<Bytes>>,
+    pub stdout: Option<mpsc::Sender<Bytes>>,
+    pub stderr: Option<mpsc::Sender<Bytes>>,
+    pub size: watch::Receiver<TerminalSize>,
+}
+
 /// The server's way to the nodes.
 pub trait Nodes: Send + Sync {
     /// A container's log, as chunks that end when the log does.
     fn logs(&self, request: NodeRequest) -> Promise<'_, Result<Chunks, String>>;
 
+    /// Connects to a port of a Pod from inside it, as its `localhost`. An error is a sentence for the user.
+    fn port_forward(&self, target: PodTarget, port: u16) -> Promise<'_, Result<Box<dyn Connection>, String>>;
+
+    /// Runs a command in a container and gives its exit code. An error says why it could not be started.
+    fn exec(&self, process: Process, streams: ProcessStreams) -> Promise<'_, Result<i32, String>>;
+
+    /// Joins a container's own process until it ends.
+    fn attach(&self, process: Process, streams: ProcessStreams) -> Promise<'_, Result<(), String>>;
+
     /// Connects to a port of a Pod.
     fn connect(&self, pod_ip: String, port: u16) -> Promise<'_, Result<Box<dyn Connection>, String>>;
 }
 
-/// Answers `log`, `proxy` and `portforward`.
+/// Answers the subresources that lead to a node.
 pub(crate) async fn answer(
     context: Context<'_>,
     resource: &Arc<Resource>,
@@ -76,8 +127,15 @@ pub(crate) async fn answer(
             logs(&context, nodes.as_ref(), &pod).await
         }
         ("Pod", "portforward") => {
+            dispatch::may_also(&context, "create")?;
             let pod = context.server.registry().get(&call, &context.info.name)?.parse();
             crate::portforward::answer(&context, nodes, &pod, upgrade)
+        }
+        ("Pod", subresource @ ("exec" | "attach")) => {
+            dispatch::may_also(&context, "create")?;
+            let kind = if subresource == "exec" { Kind::Exec } else { Kind::Attach };
+            let pod = context.server.registry().get(&call, &context.info.name)?.parse();
+            crate::remote_command::answer(&context, kind, nodes, &pod, upgrade)
         }
         ("Pod", "proxy") => {
             let (name, port) = split_port(&context.info.name);
@@ -89,11 +147,9 @@ pub(crate) async fn answer(
             forward(&context, nodes.as_ref(), &pod_ip(&pod)?, port, body).await
         }
         ("Service", "proxy") => service(&context, &call, nodes.as_ref(), body).await,
-        (kind, subresource) => Err(Status::new(
-            501,
-            "NotImplemented",
-            format!("{subresource} of a {kind} is not supported: simulated containers run no processes"),
-        )),
+        (kind, subresource) => {
+            Err(Status::new(501, "NotImplemented", format!("{subresource} of a {kind} is not supported")))
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use apiserver_registry::Registry;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
+use tokio_util::sync::CancellationToken;
 
 use crate::authn::{Authentication, User};
 use crate::authz::Rbac;
@@ -42,6 +43,8 @@ pub(crate) struct Inner {
     pub openapi: crate::openapi::Documents,
     /// Set when the server shuts down: readiness fails, watches end.
     pub shutdown: tokio::sync::watch::Sender<bool>,
+    /// As `shutdown`, for sessions that have left the HTTP server.
+    pub stopping: CancellationToken,
 }
 
 impl ApiServer {
@@ -53,6 +56,7 @@ impl ApiServer {
                 rbac: Rbac::default(),
                 openapi: crate::openapi::Documents::default(),
                 shutdown: tokio::sync::watch::Sender::new(false),
+                stopping: CancellationToken::new(),
             }),
         }
     }
@@ -64,11 +68,17 @@ impl ApiServer {
     /// Makes readiness fail and ends watches, so that connections drain.
     pub fn begin_shutdown(&self) {
         self.inner.shutdown.send_replace(true);
+        self.inner.stopping.cancel();
     }
 
     /// A client's transport without a socket: requests come from `user`.
     pub fn in_process(&self, user: User) -> InProcess {
         InProcess { server: self.clone(), user: Arc::new(user) }
+    }
+
+    /// Cancelled when the server shuts down; long-lived sessions end with it.
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.inner.stopping.clone()
     }
 
     /// Answers one request. `certificate` is the user that TLS vouches for.

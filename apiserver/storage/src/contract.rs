@@ -149,3 +149,56 @@ async fn sled_keeps_the_contract_and_survives_a_restart() {
     drop(store);
     std::fs::remove_dir_all(&dir).unwrap();
 }
+
+/// Refuses to append while told so.
+struct Refusing {
+    engine: SledEngine,
+    refuse: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Engine for Refusing {
+    fn load(&mut self) -> Result<crate::Loaded, crate::EngineError> {
+        self.engine.load()
+    }
+
+    fn append(
+        &mut self,
+        records: &[crate::Record],
+        durability: Durability,
+    ) -> Result<(), crate::EngineError> {
+        if self.refuse.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into());
+        }
+        self.engine.append(records, durability)
+    }
+
+    fn forget(&mut self, revisions: &[u64], upto: u64) -> Result<(), crate::EngineError> {
+        self.engine.forget(revisions, upto)
+    }
+
+    fn sync(&mut self) -> Result<(), crate::EngineError> {
+        self.engine.sync()
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_heals() {
+    let dir = std::env::temp_dir().join(format!("hopyard-storage-full-{}", std::process::id()));
+    drop(std::fs::remove_dir_all(&dir));
+    let refuse = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (store, seen) = open(Refusing { engine: SledEngine::open(&dir).unwrap(), refuse: refuse.clone() });
+    store.commit(vec![create("/a")]).await.unwrap();
+    refuse.store(true, std::sync::atomic::Ordering::Relaxed);
+    let refused = store.commit(vec![create("/b"), update("/a", 1)]).await;
+    assert!(matches!(refused, Err(Error::Engine(_))), "{refused:?}");
+    assert_eq!((store.revision(), store.range("/").await.unwrap().1.len()), (1, 1), "reads go on as before");
+    assert_eq!(seen.0.lock().unwrap().len(), 1, "nobody heard of what was refused");
+    refuse.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(store.commit(vec![create("/c")]).await.unwrap()[0].revision, 2);
+    drop(store);
+    let (store, _) = open(SledEngine::open(&dir).unwrap());
+    let keys: Vec<_> = store.range("/").await.unwrap().1.iter().map(|entry| entry.key.to_string()).collect();
+    assert_eq!(keys, ["/a", "/c"]);
+    drop(store);
+    std::fs::remove_dir_all(&dir).unwrap();
+}

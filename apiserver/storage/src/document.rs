@@ -23,6 +23,11 @@ impl Document {
         Self { bytes: bytes.into(), splice: None }
     }
 
+    /// The object's bytes as they are at `revision`: what a dry run answers.
+    pub fn at(&self, revision: Revision) -> Bytes {
+        self.finish(revision, EventKind::Updated).bytes
+    }
+
     /// The stored form at `revision`.
     pub(crate) fn finish(&self, revision: Revision, kind: EventKind) -> Stored {
         let frame_head = frame_head(kind);
@@ -78,6 +83,19 @@ pub struct Stored {
 impl Stored {
     pub(crate) fn loaded(bytes: Bytes, revision_at: Option<(u32, u8)>) -> Self {
         Self { bytes, revision_at, frame: None }
+    }
+
+    /// Whether this is the document at some revision: storing it again would change nothing.
+    pub fn holds(&self, document: &Document) -> bool {
+        let (Some((at, len)), Some(splice)) = (self.revision_at, document.splice) else {
+            return document.splice.is_none() && self.bytes == document.bytes;
+        };
+        let Some((head, tail)) = document.bytes.split_at_checked(splice) else { return false };
+        let comma = usize::from(tail.first().is_some_and(|byte| *byte != b'}'));
+        let after = at as usize + usize::from(len) + 1 + comma;
+        at as usize == splice + KEY.len()
+            && self.bytes.starts_with(head)
+            && self.bytes.get(after..).is_some_and(|rest| rest == tail)
     }
 
     /// The watch frame `{"type":…,"object":…}\n` of this value, without copying where it was laid out so.
@@ -166,6 +184,21 @@ mod tests {
         let deleted = stored.at_revision(1000, EventKind::Deleted);
         assert_eq!(&deleted.bytes[..], br#"{"metadata":{"resourceVersion":"1000","name":"a"}}"#);
         assert!(deleted.frame(EventKind::Updated).starts_with(b"{\"type\":\"MODIFIED\""));
+    }
+
+    #[test]
+    fn a_value_knows_its_document_again() {
+        for text in [&b"{\"metadata\":{\"name\":\"a\"}}"[..], b"{\"metadata\":{},\"x\":1}"] {
+            let document = Document { bytes: Bytes::from_static(text), splice: Some(13) };
+            let stored = document.finish(42, EventKind::Created);
+            assert!(stored.holds(&document));
+            assert_eq!(document.at(42), stored.bytes);
+            for at in 0..text.len() {
+                let mut other = text.to_vec();
+                other[at] ^= 1;
+                assert!(!stored.holds(&Document { bytes: other.into(), splice: Some(13) }), "{at}");
+            }
+        }
     }
 
     #[test]

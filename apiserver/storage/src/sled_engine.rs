@@ -9,17 +9,27 @@ use crate::{Durability, EventKind, Revision};
 
 const REVISION_KEY: &[u8] = b"revision";
 const COMPACTED_KEY: &[u8] = b"compacted";
+/// File beside the database, there once something has been written: an empty database beside it has lost everything.
+const WRITTEN: &str = "written";
 const HEADER_LEN: usize = 1 + 8 + 4 + 1 + 4;
 
 /// The default engine.
 #[derive(Debug)]
 pub struct SledEngine {
+    dir: PathBuf,
+    /// `None` after the medium refused something: sled refuses everything from then on, until it is opened anew.
+    open: Option<Open>,
+    /// First revision of the batch that was refused: nobody was told of it, so it must not be there later.
+    refused: Option<Revision>,
+    /// The file `WRITTEN` is there.
+    marked: bool,
+}
+
+#[derive(Debug)]
+struct Open {
     db: sled::Db,
     log: sled::Tree,
     meta: sled::Tree,
-    /// There once something has been written: an empty database beside it has lost everything.
-    written: PathBuf,
-    marked: bool,
 }
 
 impl SledEngine {
@@ -28,6 +38,38 @@ impl SledEngine {
     /// # Errors
     /// When the directory can't be used or another process holds it.
     pub fn open(dir: &Path) -> Result<Self, EngineError> {
+        Ok(Self { dir: dir.to_owned(), open: Some(Open::at(dir)?), refused: None, marked: false })
+    }
+
+    /// Runs `work` on the database, opened anew if it had to be closed.
+    fn with<T>(&mut self, work: impl FnOnce(&Open) -> Result<T, EngineError>) -> Result<T, EngineError> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let open = Open::at(&self.dir)?;
+                if let Some(refused) = self.refused {
+                    open.forget_from(refused)?;
+                }
+                self.refused = None;
+                open
+            }
+        };
+        let done = work(&open)?;
+        self.open = Some(open);
+        Ok(done)
+    }
+
+    /// Notes, once, that there is something to lose; only after it is on the disk. Without the note a damaged
+    /// database is taken for a new one, which is no reason to refuse a write.
+    fn mark_written(&mut self) {
+        let Some(open) = self.open.as_ref().filter(|_| !self.marked) else { return };
+        let path = self.dir.join(WRITTEN);
+        self.marked = path.exists() || (open.db.flush().is_ok() && std::fs::write(path, "").is_ok());
+    }
+}
+
+impl Open {
+    fn at(dir: &Path) -> Result<Self, EngineError> {
         let db = sled::Config::new()
             .path(dir)
             // Reads never come here: the state lives in memory. A small page cache keeps the process small.
@@ -38,38 +80,40 @@ impl SledEngine {
             .open()?;
         let log = db.open_tree("log")?;
         let meta = db.open_tree("meta")?;
-        Ok(Self { db, log, meta, written: dir.join("written"), marked: false })
+        Ok(Self { db, log, meta })
     }
 
-    /// Notes, once, that there is something to lose.
-    fn mark_written(&mut self) -> Result<(), EngineError> {
-        if !self.marked && !self.written.exists() {
-            self.db.flush()?;
-            std::fs::write(&self.written, "")?;
+    fn forget_from(&self, next: Revision) -> Result<(), EngineError> {
+        let mut batch = sled::Batch::default();
+        for item in self.log.range(next.to_be_bytes()..) {
+            batch.remove(item?.0);
         }
-        self.marked = true;
+        self.log.apply_batch(batch)?;
+        self.db.flush()?;
         Ok(())
     }
 }
 
 impl Engine for SledEngine {
     fn load(&mut self) -> Result<Loaded, EngineError> {
-        let mut loaded = Loaded {
-            revision: read_revision(&self.meta, REVISION_KEY)?,
-            compacted: read_revision(&self.meta, COMPACTED_KEY)?,
-            records: Vec::new(),
-        };
-        for item in self.log.iter() {
-            let (key, value) = item?;
-            let revision = revision_of(&key);
-            loaded.records.push(decode(revision, &value).ok_or(EngineError::Damaged { revision })?);
-            loaded.revision = loaded.revision.max(revision);
-        }
-        if loaded.revision == 0 && self.written.exists() {
-            return Err(EngineError::Lost);
-        }
+        let loaded = self.with(|open| {
+            let mut loaded = Loaded {
+                revision: read_revision(&open.meta, REVISION_KEY)?,
+                compacted: read_revision(&open.meta, COMPACTED_KEY)?,
+                records: Vec::new(),
+            };
+            for item in &open.log {
+                let (key, value) = item?;
+                let revision = revision_of(&key);
+                loaded.records.push(decode(revision, &value).ok_or(EngineError::Damaged { revision })?);
+                loaded.revision = loaded.revision.max(revision);
+            }
+            Ok(loaded)
+        })?;
         if loaded.revision > 0 {
-            self.mark_written()?;
+            self.mark_written();
+        } else if self.dir.join(WRITTEN).exists() {
+            return Err(EngineError::Lost);
         }
         Ok(loaded)
     }
@@ -79,30 +123,40 @@ impl Engine for SledEngine {
         for record in records {
             batch.insert(&record.revision.to_be_bytes(), encode(record));
         }
-        self.log.apply_batch(batch)?;
-        if durability == Durability::Commit {
-            self.db.flush()?;
+        let done = self.with(|open| {
+            open.log.apply_batch(batch)?;
+            if durability == Durability::Commit {
+                open.db.flush()?;
+            }
+            Ok(())
+        });
+        if done.is_err() && self.refused.is_none() {
+            self.refused = records.first().map(|record| record.revision);
         }
-        self.mark_written()
+        if done.is_ok() {
+            self.mark_written();
+        }
+        done
     }
 
     fn forget(&mut self, revisions: &[Revision], upto: Revision) -> Result<(), EngineError> {
-        // The highest revision may belong to a record that is about to go (a deletion): remember it first.
-        if let Some((key, _)) = self.log.last()? {
-            self.meta.insert(REVISION_KEY, &revision_of(&key).to_be_bytes())?;
-        }
-        self.meta.insert(COMPACTED_KEY, &upto.to_be_bytes())?;
-        let mut batch = sled::Batch::default();
-        for revision in revisions {
-            batch.remove(&revision.to_be_bytes());
-        }
-        self.log.apply_batch(batch)?;
-        Ok(())
+        self.with(|open| {
+            // The highest revision may belong to a record that is about to go (a deletion): remember it first.
+            if let Some((key, _)) = open.log.last()? {
+                open.meta.insert(REVISION_KEY, &revision_of(&key).to_be_bytes())?;
+            }
+            open.meta.insert(COMPACTED_KEY, &upto.to_be_bytes())?;
+            let mut batch = sled::Batch::default();
+            for revision in revisions {
+                batch.remove(&revision.to_be_bytes());
+            }
+            open.log.apply_batch(batch)?;
+            Ok(())
+        })
     }
 
     fn sync(&mut self) -> Result<(), EngineError> {
-        self.db.flush()?;
-        Ok(())
+        self.with(|open| Ok(open.db.flush().map(drop)?))
     }
 }
 
@@ -177,8 +231,11 @@ mod tests {
         let mut engine = SledEngine::open(&dir).unwrap();
         assert_eq!(engine.load().unwrap().revision, 1);
         drop(engine);
+        let load = || SledEngine::open(&dir).and_then(|mut engine| engine.load());
         std::fs::write(dir.join("db"), "garbage").unwrap();
-        let lost = SledEngine::open(&dir).and_then(|mut engine| engine.load());
+        assert!(load().is_err());
+        std::fs::remove_file(dir.join("db")).unwrap();
+        let lost = load();
         assert!(matches!(lost, Err(EngineError::Lost)), "{lost:?}");
         std::fs::remove_dir_all(&dir).unwrap();
     }

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use apiserver_storage::{EventKind, Key, Revision, Stored};
+use apiserver_storage::{Document, EventKind, Key, Revision, Stored};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -40,6 +40,11 @@ impl Object {
     /// The watch frame of this version.
     pub fn frame(&self, kind: EventKind) -> Bytes {
         self.value.frame(kind)
+    }
+
+    /// Whether storing `document` would change nothing but the revision.
+    pub fn holds(&self, document: &Document) -> bool {
+        self.value.holds(document)
     }
 
     /// The object parsed. Costs a parse a call: keep the result.

@@ -60,6 +60,7 @@ pub struct Bound {
 }
 
 struct Running {
+    pod: Arc<Pod>,
     ip: Ipv4Addr,
     stop: watch::Sender<bool>,
     logs: BTreeMap<String, Logs>,
@@ -184,7 +185,10 @@ impl Workloads {
         for (listener, serving) in opened {
             tokio::spawn(accept(listener, serving));
         }
-        self.running().insert(uid, Running { ip, stop, logs, bound: bound.clone(), busy, idle });
+        self.running().insert(
+            uid,
+            Running { pod: Arc::new(pod.clone()), ip, stop, logs, bound: bound.clone(), busy, idle },
+        );
         Ok(bound)
     }
 
@@ -213,6 +217,24 @@ impl Workloads {
     /// True while a Pod runs.
     pub fn is_running(&self, uid: &str) -> bool {
         self.running().contains_key(uid)
+    }
+
+    /// A running Pod as it was when it started, and its address.
+    pub(crate) fn pod(&self, uid: &str) -> Option<(Arc<Pod>, Ipv4Addr)> {
+        self.running().get(uid).map(|running| (running.pod.clone(), running.ip))
+    }
+
+    pub(crate) fn fabric(&self) -> &Fabric {
+        &self.fabric
+    }
+
+    /// Resolves when a Pod that runs is stopped; at once where none does.
+    pub async fn stopped(&self, uid: &str) {
+        let stop = self.running().get(uid).map(|running| running.stop.subscribe());
+        if let Some(mut stop) = stop {
+            // A channel that is closed has stopped too.
+            drop(stop.wait_for(|stopping| *stopping).await);
+        }
     }
 
     /// The lines of a container; without a name those of the first.

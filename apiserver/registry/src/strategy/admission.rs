@@ -67,7 +67,7 @@ fn validate_policy(policy: &Value) -> Vec<FieldError> {
             errors.push(FieldError::required(format!("{path}.expression"), "expression is not specified"));
         }
         let reason = text(validation, "reason");
-        let known = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+        let known = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
         if !reason.is_empty() && !known.contains(&reason) {
             errors.push(FieldError::not_supported(format!("{path}.reason"), &reason.into(), &known));
         }

@@ -11,6 +11,7 @@ use super::shared::{
 use super::{PLAIN, Strategy};
 
 const WORKLOAD: Strategy = Strategy {
+    warnings: |workload| super::pod_warnings::warnings(at(workload, &["spec", "template"]), "spec.template"),
     status: true,
     generation: true,
     prepare_update: keep_status,

@@ -19,6 +19,7 @@ pub(super) static JOB: Strategy = Strategy {
     prepare_update: keep_status,
     validate_create: |job| validate_job_spec(at(job, &["spec"]), "spec"),
     validate_update: |job, _| validate_job_spec(at(job, &["spec"]), "spec"),
+    warnings: |job| super::pod_warnings::warnings(at(job, &["spec", "template"]), "spec.template"),
     status: true,
     generation: true,
     ..PLAIN
@@ -35,6 +36,10 @@ pub(super) static CRON_JOB: Strategy = Strategy {
         default(spec, "suspend", false);
         default(spec, "successfulJobsHistoryLimit", 3);
         default(spec, "failedJobsHistoryLimit", 1);
+    },
+    warnings: |cron| {
+        let template = at(cron, &["spec", "jobTemplate", "spec", "template"]);
+        super::pod_warnings::warnings(template, "spec.jobTemplate.spec.template")
     },
     prepare_create: |cron| cron["status"] = json!({}),
     prepare_update: keep_status,

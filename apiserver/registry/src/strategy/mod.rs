@@ -13,6 +13,7 @@ mod core;
 mod networking;
 mod node;
 pub(crate) mod pod;
+mod pod_warnings;
 mod rbac;
 mod resources;
 pub(crate) mod service;

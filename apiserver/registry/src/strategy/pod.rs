@@ -13,6 +13,7 @@ pub(super) static POD: Strategy = Strategy {
     prepare_update: super::shared::keep_status,
     validate_create: |pod| validate_spec(at(pod, &["spec"]), "spec"),
     validate_update,
+    warnings: |pod| super::pod_warnings::warnings(pod, ""),
     status: true,
     generation: true,
     delete_returns_object: true,

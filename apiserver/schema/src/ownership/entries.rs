@@ -1,6 +1,7 @@
 //! `metadata.managedFields`: reading and writing its entries.
 //!
-//! Who owns what after an operation is decided in `manager`; this only knows the wire form and its order.
+//! Who owns what after an operation is decided in `manager`; this only knows the wire form and its order. Entries
+//! are read from ordinary and from packed trees (`apiserver_meta::packed`), and written packed.
 
 use std::collections::BTreeMap;
 
@@ -51,32 +52,50 @@ impl Fields {
     /// The parsed set; fields that cannot be read count as none.
     pub(super) fn set(&mut self) -> &mut FieldSet {
         if let Some(raw) = self.raw.take() {
-            self.set = FieldSet::from_fields_v1(&raw).unwrap_or_default();
+            self.set = read_fields(&raw).unwrap_or_default();
         }
         &mut self.set
     }
 
     pub(super) fn is_empty(&self) -> bool {
         match &self.raw {
+            Some(Value::String(text)) => text == "{}",
             Some(raw) => raw.as_object().is_none_or(Map::is_empty),
             None => self.set.is_empty(),
         }
     }
 
-    /// Takes the paths of another set out, without parsing where there are none of them.
+    /// Takes the paths of another set out.
     pub(super) fn remove(&mut self, other: &FieldSet) {
-        let touched = match &self.raw {
-            Some(raw) => other.touches_fields_v1(raw),
-            None => self.set.touches(other),
-        };
-        if touched {
-            let set = self.set();
-            *set = std::mem::take(set).difference(other);
+        if other.is_empty() {
+            return;
+        }
+        match &self.raw {
+            Some(raw) => {
+                let set = read_fields(raw).unwrap_or_default();
+                // What is not touched stays the text it is.
+                if set.touches(other) {
+                    self.raw = None;
+                    self.set = set.difference(other);
+                }
+            }
+            None if self.set.touches(other) => {
+                self.set = std::mem::take(&mut self.set).difference(other);
+            }
+            None => {}
         }
     }
 
     fn into_fields_v1(self) -> Value {
-        self.raw.unwrap_or_else(|| self.set.to_fields_v1())
+        self.raw.unwrap_or_else(|| Value::String(self.set.to_fields_v1()))
+    }
+}
+
+/// `fieldsV1` of a packed tree or of an ordinary one.
+fn read_fields(raw: &Value) -> Option<FieldSet> {
+    match raw {
+        Value::String(text) => FieldSet::from_fields_v1(text),
+        other => FieldSet::from_fields_v1(&other.to_string()),
     }
 }
 
@@ -118,7 +137,7 @@ pub(super) fn read(object: &Value) -> Result<Entries, String> {
     let mut out = parse(raw(object).cloned().unwrap_or_default())?;
     for (i, owned) in out.values_mut().enumerate() {
         let Some(raw) = owned.fields.raw.take() else { continue };
-        let Some(set) = FieldSet::from_fields_v1(&raw) else {
+        let Some(set) = read_fields(&raw) else {
             return Err(format!("error decoding versioned set from managed fields entry {i}"));
         };
         owned.fields.set = set;

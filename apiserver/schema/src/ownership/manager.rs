@@ -223,14 +223,13 @@ pub fn apply(
     if entries::raw(applied).is_some() {
         return Err(ApplyError::BadRequest("metadata.managedFields must be nil".to_owned()));
     }
-    let mut owners = entries::read(live)
-        .map_err(|message| ApplyError::Failed(format!("failed to decode managed fields: {message}")))?;
-    if owners.is_empty() {
-        let before = Manager { name: "before-first-apply", ..*manager };
-        record(&mut owners, compare(schema, &empty_object(schema), live), &before, reset);
-    }
-    let attempt = attempt(schema, live, applied, owners.clone(), (manager, force, reset));
-    match attempt {
+    match attempt(
+        schema,
+        live,
+        applied,
+        owners_before(schema, live, manager, reset)?,
+        (manager, force, reset),
+    ) {
         Err(ApplyError::Conflicts(conflicts)) if manager.name == "kubectl" && !force => {
             let Some(allowed) = client_side_fields(schema, live, manager) else {
                 return Err(ApplyError::Conflicts(conflicts));
@@ -241,12 +240,29 @@ pub fn apply(
             });
             let left: Vec<_> = conflicts.into_iter().filter(|c| !allowed_paths.contains(&c.field)).collect();
             if left.is_empty() {
-                return self::attempt(schema, live, applied, owners, (manager, true, reset));
+                let owners = owners_before(schema, live, manager, reset)?;
+                return attempt(schema, live, applied, owners, (manager, true, reset));
             }
             Err(ApplyError::Conflicts(left))
         }
         done => done,
     }
+}
+
+/// The owners an apply starts from; an object that has none gets those of a write before the first apply.
+fn owners_before(
+    schema: &Schema,
+    live: &Value,
+    manager: &Manager<'_>,
+    reset: &FieldSet,
+) -> Result<Entries, ApplyError> {
+    let mut owners = entries::read(live)
+        .map_err(|message| ApplyError::Failed(format!("failed to decode managed fields: {message}")))?;
+    if owners.is_empty() {
+        let before = Manager { name: "before-first-apply", ..*manager };
+        record(&mut owners, compare(schema, &empty_object(schema), live), &before, reset);
+    }
+    Ok(owners)
 }
 
 type Terms<'a> = (&'a Manager<'a>, bool, &'a FieldSet);
@@ -301,14 +317,25 @@ fn attempt(
     Ok(result)
 }
 
-/// Whether the objects are equal apart from their managed fields.
+/// Whether a live object is equal to a result that has no managed fields, apart from those.
 fn same_object(live: &Value, result: &Value) -> bool {
-    if entries::raw(live).is_none() {
-        return equal(live, result);
-    }
-    let mut live = live.clone();
-    entries::set_raw(&mut live, None);
-    equal(&live, result)
+    let (Value::Object(a), Value::Object(b)) = (live, result) else { return equal(live, result) };
+    same_members(a, b, |key, a, b| match (key, a, b) {
+        ("metadata", Value::Object(a), Value::Object(b)) => {
+            let kept = a.iter().filter(|(key, _)| *key != "managedFields");
+            a.len() - usize::from(a.contains_key("managedFields")) == b.len()
+                && kept.into_iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
+        }
+        (_, a, b) => equal(a, b),
+    })
+}
+
+fn same_members(
+    a: &Map<String, Value>,
+    b: &Map<String, Value>,
+    same: impl Fn(&str, &Value, &Value) -> bool,
+) -> bool {
+    a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(key, a, b)))
 }
 
 fn conflicts(owners: &mut Entries, taken: &FieldSet, except: &Identity) -> Vec<Conflict> {
@@ -326,6 +353,10 @@ fn conflicts(owners: &mut Entries, taken: &FieldSet, except: &Identity) -> Vec<C
 /// Removes what the applier set last time, does not set now, and nobody else owns.
 fn prune(schema: &Schema, merged: Value, owners: &mut Entries, last: Option<&FieldSet>) -> Value {
     let Some(last) = last.filter(|last| !last.is_empty()) else { return merged };
+    // Most applies leave nothing out.
+    if owners.values_mut().any(|owned| last.clone().difference(owned.fields.set()).is_empty()) {
+        return merged;
+    }
     let named = |set: &FieldSet| set.with_named_parents(Some(schema));
     let last = named(last);
     let pruned = merge::remove(schema, &merged, &last);

@@ -4,7 +4,10 @@
 //! a walk without parsing. The set knows nothing of schemas except in `with_named_parents`.
 
 use std::cmp::Ordering;
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 use crate::node::{Schema, Shape};
@@ -159,18 +162,6 @@ impl FieldSet {
         })
     }
 
-    /// Whether a FieldsV1 value has a path of this set.
-    pub(crate) fn touches_fields_v1(&self, value: &Value) -> bool {
-        let Value::Object(map) = value else { return false };
-        self.nodes.iter().any(|(step, node)| match map.get(&**step) {
-            Some(found @ Value::Object(below)) => {
-                let member = below.is_empty() || below.contains_key(".");
-                (node.member && member) || node.below.touches_fields_v1(found)
-            }
-            _ => false,
-        })
-    }
-
     /// The set plus the named fields on the way to its members: `a.b` also owns `a` if `a` is a declared field.
     pub(crate) fn with_named_parents(&self, schema: Option<&Schema>) -> Self {
         let mut out = Self::new();
@@ -201,52 +192,115 @@ impl FieldSet {
         }
     }
 
-    /// The FieldsV1 form.
-    pub fn to_fields_v1(&self) -> Value {
-        Value::Object(self.encode(false))
+    /// The JSON text of the FieldsV1 form.
+    pub fn to_fields_v1(&self) -> String {
+        // Writing to memory cannot fail: the keys are strings.
+        serde_json::to_string(&Encoded { set: self, dot: false }).unwrap_or_default()
     }
 
-    fn encode(&self, dot: bool) -> Map<String, Value> {
-        let mut map = Map::new();
-        if dot {
-            map.insert(".".to_owned(), Value::Object(Map::new()));
+    /// Reads the JSON text of FieldsV1. Steps of unknown kinds are dropped, malformed ones make the whole unreadable.
+    pub fn from_fields_v1(text: &str) -> Option<Self> {
+        serde_json::from_str::<Option<Decoded>>(text)
+            .ok()
+            .map(|read| read.map(|read| read.set).unwrap_or_default())
+    }
+}
+
+/// A set on its way out; `dot` says that the path to it is in the set above.
+struct Encoded<'a> {
+    set: &'a FieldSet,
+    dot: bool,
+}
+
+impl Serialize for Encoded<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if self.dot {
+            map.serialize_entry(".", &Encoded { set: &FieldSet::new(), dot: false })?;
         }
-        for (step, node) in &self.nodes {
+        for (step, node) in &self.set.nodes {
             let dot = node.member && !node.below.nodes.is_empty();
-            map.insert(step.to_string(), Value::Object(node.below.encode(dot)));
+            map.serialize_entry(&**step, &Encoded { set: &node.below, dot })?;
         }
-        map
+        map.end()
+    }
+}
+
+/// A set on its way in; `dot` says that the path to it is in the set above.
+struct Decoded {
+    set: FieldSet,
+    dot: bool,
+}
+
+impl<'de> Deserialize<'de> for Decoded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+struct Reader;
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Decoded;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of field paths")
     }
 
-    /// Reads FieldsV1. Steps of unknown kinds are dropped, malformed ones make the whole unreadable.
-    pub fn from_fields_v1(value: &Value) -> Option<Self> {
-        match value {
-            Value::Null => Some(Self::new()),
-            Value::Object(map) => Self::read(map),
-            _ => None,
-        }
-    }
-
-    fn read(map: &Map<String, Value>) -> Option<Self> {
-        let mut out = Self { nodes: Vec::with_capacity(map.len()) };
-        for (step, value) in map {
-            if step == "." {
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Decoded, A::Error> {
+        let mut out = Decoded { set: FieldSet::new(), dot: false };
+        while let Some(step) = access.next_key::<Step>()? {
+            if &*step.0 == "." {
+                access.next_value::<IgnoredAny>()?;
+                out.dot = true;
                 continue;
             }
-            let (kind, rest) = step.split_once(':')?;
-            match kind {
-                "f" => {}
-                "v" => drop(serde_json::from_str::<Value>(rest).ok()?),
-                "k" => drop(serde_json::from_str::<Map<String, Value>>(rest).ok()?),
-                "i" => drop(rest.parse::<i64>().ok()?),
-                _ => continue,
+            let Some((kind, rest)) = step.0.split_once(':') else {
+                return Err(A::Error::custom("a step without a kind"));
+            };
+            let readable = match kind {
+                "f" => true,
+                "v" => serde_json::from_str::<IgnoredAny>(rest).is_ok(),
+                "k" => rest.starts_with('{') && serde_json::from_str::<IgnoredAny>(rest).is_ok(),
+                "i" => rest.parse::<i64>().is_ok(),
+                _ => {
+                    access.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            if !readable {
+                return Err(A::Error::custom("a step that cannot be read"));
             }
-            let below = value.as_object()?;
-            let set = Self::read(below)?;
-            let member = below.contains_key(".") || set.nodes.is_empty();
-            out.push(step.as_str().into(), member, set);
+            let below = access.next_value::<Decoded>()?;
+            let member = below.dot || below.set.nodes.is_empty();
+            // Others than this server may write steps in any order, or twice.
+            match out.set.find(&step.0) {
+                Err(at) => out.set.nodes.insert(at, (step.0, Node { member, below: below.set })),
+                Ok(at) => out.set.nodes[at].1 = Node { member, below: below.set },
+            }
         }
-        Some(out)
+        Ok(out)
+    }
+}
+
+/// A key, copied once.
+struct Step(Box<str>);
+
+impl<'de> Deserialize<'de> for Step {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Step;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a step")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Step, E> {
+                Ok(Step(text.into()))
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 
@@ -293,14 +347,14 @@ mod tests {
     use super::*;
 
     fn set(value: Value) -> FieldSet {
-        FieldSet::from_fields_v1(&value).unwrap()
+        FieldSet::from_fields_v1(&value.to_string()).unwrap()
     }
 
     #[test]
     fn fields_v1_round_trips() {
         let value = json!({"f:spec": {"f:ports": {".": {}, "k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {},
             "f:port": {}}}, "f:type": {}}, "f:metadata": {"f:finalizers": {"v:\"a/b\"": {}}}});
-        assert_eq!(set(value.clone()).to_fields_v1(), value);
+        assert_eq!(set(value.clone()).to_fields_v1(), value.to_string());
         let mut paths = Vec::new();
         set(value).each(&mut |path| paths.push(print_path(path)));
         let want = [
@@ -311,9 +365,16 @@ mod tests {
             ".spec.ports[port=80,protocol=\"TCP\"].port",
         ];
         assert_eq!(paths, want);
-        assert!(FieldSet::from_fields_v1(&json!({"x": {}})).is_none());
-        assert!(FieldSet::from_fields_v1(&json!({"k:{": {}})).is_none());
-        assert!(FieldSet::from_fields_v1(&json!({"z:9": {}})).unwrap().is_empty());
+        for unreadable in [r#"{"x": {}}"#, r#"{"k:{": {}}"#, r#"{"f:a": 1}"#, r#"{"v:": {}}"#, "7"] {
+            assert!(FieldSet::from_fields_v1(unreadable).is_none(), "{unreadable}");
+        }
+        assert!(FieldSet::from_fields_v1(r#"{"z:9": {}}"#).unwrap().is_empty());
+        assert!(FieldSet::from_fields_v1("null").unwrap().is_empty());
+        let unsorted = r#"{"f:b": {}, "f:a": {"f:d": {}, "f:c": {}}, "f:b": {}}"#;
+        assert_eq!(
+            set(json!({"f:a": {"f:c": {}, "f:d": {}}, "f:b": {}})),
+            FieldSet::from_fields_v1(unsorted).unwrap()
+        );
     }
 
     #[test]

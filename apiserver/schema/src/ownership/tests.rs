@@ -26,7 +26,10 @@ fn applied(
 
 fn fields(object: &Value, name: &str) -> Value {
     let list = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
-    list.iter().find(|e| e["manager"] == name).map_or(Value::Null, |e| e["fieldsV1"].clone())
+    list.iter().find(|e| e["manager"] == name).map_or(Value::Null, |e| {
+        let text = e["fieldsV1"].as_str().expect("entries are written packed");
+        serde_json::from_str(text).unwrap()
+    })
 }
 
 fn config_map(data: Value) -> Value {

@@ -2,6 +2,7 @@
 //!
 //! Values are walked where they are; only paths that differ are written down.
 
+use std::cell::OnceCell;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
@@ -133,10 +134,19 @@ pub(super) fn compare(schema: &Schema, old: &Value, new: &Value) -> Comparison {
     walk.out
 }
 
-/// A step on the way; written out only when something is found there.
+/// A step on the way; a field's is written out only when something is found there, and once.
 enum Step<'a> {
-    Field(&'a str),
+    Field(&'a str, OnceCell<String>),
     Item(String),
+}
+
+impl AsRef<str> for Step<'_> {
+    fn as_ref(&self) -> &str {
+        match self {
+            Self::Field(name, encoded) => encoded.get_or_init(|| format!("f:{name}")),
+            Self::Item(step) => step,
+        }
+    }
 }
 
 struct Compare<'a> {
@@ -213,14 +223,14 @@ impl<'a> Compare<'a> {
                 continue;
             }
             let Some(child) = child_of(schema, key) else { continue };
-            self.path.push(Step::Field(key));
+            self.path.push(Step::Field(key, OnceCell::new()));
             self.visit(child, a, b);
             self.path.pop();
         }
     }
 
     fn in_metadata(&self) -> bool {
-        matches!(self.path[..], [Step::Field("metadata")])
+        matches!(self.path[..], [Step::Field("metadata", _)])
     }
 
     fn lists(&mut self, list: &List, old: &'a [Value], new: &'a [Value]) {
@@ -257,14 +267,7 @@ impl<'a> Compare<'a> {
 }
 
 fn insert(path: &[Step<'_>], set: &mut FieldSet) {
-    let steps: Vec<String> = path
-        .iter()
-        .map(|step| match step {
-            Step::Field(name) => format!("f:{name}"),
-            Step::Item(step) => step.clone(),
-        })
-        .collect();
-    set.insert(&steps);
+    set.insert(path);
 }
 
 /// Items by step, in the order of their first appearance; items without a step are left out.

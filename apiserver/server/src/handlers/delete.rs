@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{item, object_answer, options, served};
+use super::{item, lists, object_answer, options, served};
 use crate::dispatch::{Answer, Context};
-use crate::negotiate::Form;
+use crate::negotiate::{Form, Media};
 
 /// Deletes one object.
 pub(super) async fn delete(
@@ -54,6 +54,13 @@ pub(super) async fn delete_collection(
             context.accepted,
             &crate::table::table(resource, rows, &revision.to_string(), true),
         ));
+    }
+    if context.accepted.media == Media::Json
+        && context.accepted.form == Form::Object
+        && !context.accepted.pretty
+    {
+        let size = left.iter().map(|bytes| bytes.len() + 1).sum();
+        return Ok(lists::stream(context, resource, size, left.into_iter(), &metadata));
     }
     let items: Vec<Value> = left.iter().map(|bytes| item(resource, parse(bytes))).collect();
     let list = json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata, "items": items});

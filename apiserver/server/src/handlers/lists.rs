@@ -5,7 +5,6 @@ use std::sync::Arc;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{Call, Listing, Page, Resource};
-use apiserver_watchcache::Object;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -63,7 +62,11 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
             let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
             Ok(Answer::value(StatusCode::OK, context.accepted, &list))
         }
-        (_, Media::Json) if !context.accepted.pretty => Ok(stream(context, resource, listing, &metadata)),
+        (_, Media::Json) if !context.accepted.pretty => {
+            let size = listing.objects.iter().map(|object| object.bytes().len() + 1).sum();
+            let objects = listing.objects.into_iter().map(|object| object.bytes().clone());
+            Ok(stream(context, resource, size, objects, &metadata))
+        }
         _ => {
             let items: Vec<Value> = listing
                 .objects
@@ -93,41 +96,37 @@ fn metadata(resource: &Resource, listing: &Listing, revision: u64) -> Value {
     metadata
 }
 
-/// The list as chunks that are made as fast as the client takes them.
-fn stream(context: &Context, resource: &Arc<Resource>, listing: Listing, metadata: &Value) -> Answer {
+/// The list of these objects, given as stored, as chunks that are made as fast as the client takes them.
+pub(super) fn stream(
+    context: &Context,
+    resource: &Arc<Resource>,
+    size: usize,
+    objects: impl Iterator<Item = Bytes> + Send + 'static,
+    metadata: &Value,
+) -> Answer {
     let head = format!(
         "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{metadata},\"items\":[",
         json!(resource.list_kind),
         json!(resource.api_version())
     );
-    let size: usize = listing.objects.iter().map(|object| object.bytes().len() + 1).sum();
-    if size < limits::LIST_CHUNK_BYTES {
-        let mut buffer = BytesMut::with_capacity(head.len() + size + 3);
-        buffer.put_slice(head.as_bytes());
-        for (i, object) in listing.objects.iter().enumerate() {
-            if i > 0 {
-                buffer.put_u8(b',');
-            }
-            put_item(&mut buffer, resource, object);
-        }
-        buffer.put_slice(b"]}\n");
-        return table::compressed(context, StatusCode::OK, buffer.freeze());
-    }
+    let in_one = size < limits::LIST_CHUNK_BYTES;
+    let capacity = if in_one { head.len() + size + 3 } else { limits::LIST_CHUNK_BYTES + 16_384 };
     let resource = resource.clone();
-    let mut objects = listing.objects.into_iter();
+    let mut objects = objects;
     let mut state = Some((head, true));
-    let chunks = std::iter::from_fn(move || {
-        let (head, first) = state.take()?;
-        let mut buffer = BytesMut::with_capacity(limits::LIST_CHUNK_BYTES + 16_384);
+    let mut chunks = std::iter::from_fn(move || {
+        let (head, mut first) = state.take()?;
+        let mut buffer = BytesMut::with_capacity(capacity);
         buffer.put_slice(head.as_bytes());
-        let mut first = first;
         for object in objects.by_ref() {
             if !first {
                 buffer.put_u8(b',');
             }
             first = false;
-            put_item(&mut buffer, &resource, &object);
-            if buffer.len() >= limits::LIST_CHUNK_BYTES {
+            let (head, rest) = item_bytes(&resource, served_bytes(&resource, object));
+            buffer.extend(head);
+            buffer.put_slice(&rest);
+            if !in_one && buffer.len() >= limits::LIST_CHUNK_BYTES {
                 state = Some((String::new(), false));
                 return Some(buffer.freeze());
             }
@@ -135,18 +134,16 @@ fn stream(context: &Context, resource: &Arc<Resource>, listing: Listing, metadat
         buffer.put_slice(b"]}\n");
         Some(buffer.freeze())
     });
+    if in_one {
+        let whole = chunks.next().unwrap_or_default();
+        return table::compressed(context, StatusCode::OK, whole);
+    }
     if table::wants_gzip(context) {
         return table::gzip_chunks(chunks);
     }
     let mut answer = Answer::json(StatusCode::OK, Bytes::new());
     answer.body = body::stream(futures::stream::iter(chunks.map(Ok)));
     answer
-}
-
-fn put_item(buffer: &mut BytesMut, resource: &Resource, object: &Object) {
-    let (head, rest) = item_bytes(resource, served_bytes(resource, object));
-    buffer.extend(head);
-    buffer.put_slice(&rest);
 }
 
 /// Which page of which state is asked for.

@@ -13,9 +13,8 @@ mod watch;
 
 use std::sync::Arc;
 
-use apiserver_meta::Status;
+use apiserver_meta::{Status, packed};
 use apiserver_registry::{Body, Resource};
-use apiserver_watchcache::Object;
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::Value;
@@ -146,12 +145,12 @@ pub(crate) fn served(resource: &Resource, value: Value) -> Value {
     apiserver_registry::from_stored(resource, value)
 }
 
-/// An object of the cache in the version of the request.
-pub(crate) fn served_bytes(resource: &Resource, object: &Object) -> Bytes {
+/// Stored bytes in the version of the request.
+pub(crate) fn served_bytes(resource: &Resource, bytes: Bytes) -> Bytes {
     if resource.api_version() == resource.stored_api_version {
-        return object.bytes().clone();
+        return bytes;
     }
-    apiserver_registry::document(&served(resource, object.parse())).bytes
+    apiserver_registry::document(&served(resource, serde_json::from_slice(&bytes).unwrap_or_default())).bytes
 }
 
 /// An object as an item of a list: built-in kinds leave `apiVersion` and `kind` to the list.
@@ -180,19 +179,12 @@ pub(crate) fn item(resource: &Resource, mut value: Value) -> Value {
 /// 400 in upstream's words.
 pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Result<Body<'a>, Status> {
     let unrecognized = |why: String| {
-        let text = String::from_utf8_lossy(raw);
-        let shown = match text.char_indices().nth(30) {
-            _ if text.is_empty() => "<empty>".to_owned(),
-            Some((end, _)) => format!("{} ...", &text[..end]),
-            None => text.into_owned(),
-        };
-        Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {what}): couldn't get version/kind; json parse error: {why} ({shown})"
-        ))
+        let why = format!("couldn't get version/kind; json parse error: {why}");
+        apiserver_registry::unrecognized(what, &String::from_utf8_lossy(raw), &why)
     };
     match media {
         BodyMedia::Json => {
-            let value = match serde_json::from_slice(raw) {
+            let value = match packed::parse(raw) {
                 Ok(value) => value,
                 // Go replaces what is no UTF-8.
                 Err(_) if std::str::from_utf8(raw).is_err() => {
@@ -208,7 +200,7 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
             Ok(Body { value, raw: None, strict: Vec::new() })
         }
         BodyMedia::Yaml => {
-            let (value, strict) = crate::handlers::options::yaml(raw).map_err(unrecognized)?;
+            let (value, strict) = crate::yaml::parse(raw).map_err(unrecognized)?;
             Ok(Body { value, raw: None, strict })
         }
     }

@@ -151,7 +151,7 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
             serde_json::from_slice(raw)
         } {
             Ok(value) => value,
-            Err(error) => match yaml(raw) {
+            Err(error) => match crate::yaml::parse(raw) {
                 Ok((value @ Value::Object(_), _)) => value,
                 _ => {
                     let why = super::json_error(raw, &error);
@@ -219,80 +219,4 @@ fn propagation(policy: &str, orphan: Option<bool>, errors: &mut Vec<FieldError>)
             None
         }
     }
-}
-
-/// A YAML body as JSON, with the texts of its strict errors. Words that YAML 1.1 reads as booleans are booleans.
-///
-/// # Errors
-/// The parser's text.
-pub(crate) fn yaml(raw: &[u8]) -> Result<(Value, Vec<String>), String> {
-    match serde_yaml_ng::from_slice::<serde_yaml_ng::Value>(raw) {
-        Ok(value) => Ok((to_json(value, 0)?, Vec::new())),
-        Err(error) => {
-            let text = error.to_string();
-            if text.contains("duplicate entry") {
-                let line = error.location().map_or(0, |location| location.line());
-                let key = text
-                    .split("key \"")
-                    .nth(1)
-                    .and_then(|rest| rest.split('"').next())
-                    .unwrap_or("")
-                    .to_owned();
-                return Ok((
-                    last_wins(raw),
-                    vec![format!(
-                        "yaml: unmarshal errors:\n  line {}: key {key:?} already set in map",
-                        line + 1
-                    )],
-                ));
-            }
-            Err(format!("yaml: {text}"))
-        }
-    }
-}
-
-/// Reads a document with duplicate keys: the later one counts.
-fn last_wins(raw: &[u8]) -> Value {
-    struct Lenient(Value);
-    impl<'de> serde::Deserialize<'de> for Lenient {
-        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            Value::deserialize(deserializer).map(Lenient)
-        }
-    }
-    serde_yaml_ng::from_slice::<Lenient>(raw).map(|lenient| lenient.0).unwrap_or_default()
-}
-
-fn to_json(value: serde_yaml_ng::Value, depth: usize) -> Result<Value, String> {
-    use serde_yaml_ng::Value as Yaml;
-    if depth > crate::limits::JSON_DEPTH_MAX {
-        return Err("yaml: exceeded max depth".to_owned());
-    }
-    Ok(match value {
-        Yaml::Null => Value::Null,
-        Yaml::Bool(flag) => flag.into(),
-        Yaml::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
-            (Some(int), _, _) => int.into(),
-            (_, Some(int), _) => int.into(),
-            (_, _, float) => float.and_then(serde_json::Number::from_f64).map_or(Value::Null, Value::Number),
-        },
-        Yaml::String(text) => text.into(),
-        Yaml::Sequence(list) => {
-            Value::Array(list.into_iter().map(|item| to_json(item, depth + 1)).collect::<Result<_, _>>()?)
-        }
-        Yaml::Mapping(map) => {
-            let mut object = serde_json::Map::new();
-            for (key, value) in map {
-                let key = match key {
-                    Yaml::String(text) => text,
-                    Yaml::Bool(flag) => flag.to_string(),
-                    Yaml::Number(number) => number.to_string(),
-                    Yaml::Null => "null".to_owned(),
-                    _ => return Err("yaml: invalid map key".to_owned()),
-                };
-                object.insert(key, to_json(value, depth + 1)?);
-            }
-            Value::Object(object)
-        }
-        Yaml::Tagged(tagged) => to_json(tagged.value, depth + 1)?,
-    })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use apiserver_meta::field::FieldError;
-use apiserver_meta::{GroupVersionKind, Status};
+use apiserver_meta::{GroupVersionKind, Status, packed};
 use apiserver_registry::{Changed, FieldValidation, Resource, now, object, read as decode_tree};
 use apiserver_schema::{ApplyError, Decode, FieldSet, Manager, Operation, PatchError, Schema};
 use bytes::Bytes;
@@ -21,6 +21,7 @@ pub(super) struct Patch {
     pub value: Value,
     pub raw: Bytes,
     pub force: bool,
+    names_managed_fields: bool,
 }
 
 /// Patches an object, or its status.
@@ -80,7 +81,9 @@ pub(super) fn patch_options(context: &Context, media: PatchMedia) -> Result<Writ
 pub(super) fn parse(media: PatchMedia, raw: Bytes, force: bool) -> Result<Patch, Status> {
     let value = match media {
         PatchMedia::Apply => {
-            options::yaml(&raw).map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?.0
+            crate::yaml::parse(&raw)
+                .map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?
+                .0
         }
         _ => serde_json::from_slice(&raw).map_err(|error| {
             let why = super::json_error(&raw, &error);
@@ -106,7 +109,8 @@ pub(super) fn parse(media: PatchMedia, raw: Bytes, force: bool) -> Result<Patch,
             why
         }));
     }
-    Ok(Patch { media, value, raw, force })
+    let names_managed_fields = value.to_string().contains("managedFields");
+    Ok(Patch { media, value, raw, force, names_managed_fields })
 }
 
 fn patch_error(error: PatchError) -> Status {
@@ -155,6 +159,12 @@ fn change(
     let Some(live) = live else {
         return Err(Status::not_found(&resource.group_resource(), &context.info.name));
     };
+    let mut plain = std::borrow::Cow::Borrowed(live);
+    // A JSON patch may move anything anywhere; the others say what they touch.
+    if patch.media == PatchMedia::Json || patch.names_managed_fields {
+        packed::unpack(plain.to_mut());
+    }
+    let live = &*plain;
     let (mut next, mode, mut strict) = match patch.media {
         PatchMedia::Json => {
             let next = apiserver_schema::json_patch(live, &patch.value).map_err(patch_error)?;
@@ -217,11 +227,10 @@ fn check_patched_kind(resource: &Resource, patch: &Patch, next: &Value) -> Resul
         );
         return Err(invalid_patch(patch, &why));
     }
-    let mut readable = next.clone();
     if kind != resource.kind {
         // Upstream reads the object as what it says it is before it finds that it is something else.
         if let Some(schema) = apiserver_schema::builtin(&resource.group, &resource.version, kind) {
-            apiserver_schema::decode(&schema, &mut readable, Decode::Json)
+            apiserver_schema::decode(&schema, &mut next.clone(), Decode::Json)
                 .map_err(|error| invalid_patch(patch, &error.message))?;
         }
         let package =
@@ -246,19 +255,18 @@ fn apply(
     live: Option<&Value>,
     warnings: &mut Vec<String>,
 ) -> Result<Changed, Status> {
-    let mut applied = patch.value.clone();
+    let applied = &patch.value;
     let text = |member: &str| patch.value.get(member).and_then(Value::as_str).unwrap_or("");
     if text("apiVersion") != resource.api_version() || text("kind") != resource.kind {
         return Err(apply_kind_error(resource, text("apiVersion"), text("kind")));
     }
-    update::check_name(context, resource, &mut applied)?;
-    super::create::check_namespace(context, resource, &applied)?;
-    if options.validation != FieldValidation::Ignore {
+    update::same_name(context, applied)?;
+    super::create::check_namespace(context, resource, applied)?;
+    // What a built-in kind does not know is an error of the merge.
+    if options.validation != FieldValidation::Ignore && resource.is_custom() {
         let mut probe = applied.clone();
         let unknown = decode_tree(resource, Some(schema), &mut probe, Decode::Json).unwrap_or_default();
-        if resource.is_custom() {
-            report_strict(options, patch, unknown, warnings)?;
-        }
+        report_strict(options, patch, unknown, warnings)?;
     }
     let time = now();
     let api_version = resource.api_version();
@@ -269,12 +277,12 @@ fn apply(
         subresource: &context.info.subresource,
         time: &time,
     };
-    let empty = json!({"apiVersion": api_version, "kind": resource.kind, "metadata": names(&applied)});
+    let mut empty = json!({"apiVersion": api_version, "kind": resource.kind});
+    update::fill_names(context, resource, &mut empty);
     let merged =
-        apiserver_schema::apply(schema, live.unwrap_or(&empty), &applied, &manager, patch.force, reset);
+        apiserver_schema::apply(schema, live.unwrap_or(&empty), applied, &manager, patch.force, reset);
     let mut merged = merged.map_err(|error| apply_error(&error))?;
-    let sent_version = object::text(&applied, "resourceVersion").to_owned();
-    if live.is_none() || sent_version.is_empty() {
+    if live.is_none() || object::text(applied, "resourceVersion").is_empty() {
         // The change is made from this very version: a lost race is tried again. A new object has none.
         object::metadata_mut(&mut merged).remove("resourceVersion");
     }
@@ -288,23 +296,13 @@ fn apply(
         status.message = Status::invalid(&resource.gvk(), object::name(live), &[error]).message;
         return Err(status);
     }
-    let managed = object::metadata(&merged).get("managedFields").cloned();
+    let managed = object::metadata_mut(&mut merged).remove("managedFields");
     decode_tree(resource, Some(schema), &mut merged, Decode::Json)
         .map_err(|why| invalid_patch(patch, &why))?;
     if let Some(managed) = managed {
         object::metadata_mut(&mut merged).insert("managedFields".into(), managed);
     }
     Ok(Changed::Applied(merged))
-}
-
-fn names(object: &Value) -> Value {
-    let mut names = serde_json::Map::new();
-    for member in ["name", "namespace"] {
-        if let Some(value) = object::metadata(object).get(member) {
-            names.insert(member.to_owned(), value.clone());
-        }
-    }
-    Value::Object(names)
 }
 
 fn apply_kind_error(resource: &Resource, version: &str, kind: &str) -> Status {

@@ -27,7 +27,11 @@ pub(super) async fn update(
     check_name(context, resource, &mut value)?;
     let call = options::call(context, resource, &options);
     let may_create = resource.strategy.create_on_update && context.info.subresource.is_empty();
-    let change = |_: Option<&Value>| Ok(Changed::Object(value.clone()));
+    // Who insists on a resourceVersion is not tried again: the one try may have the tree.
+    let once = !matches!(object::text(&value, "resourceVersion"), "" | "0");
+    let change = |_: Option<&Value>| {
+        Ok(Changed::Object(if once { std::mem::take(&mut value) } else { value.clone() }))
+    };
     let (written, created) =
         context.server.registry().update(&call, &context.info.name, may_create, change).await?;
     warnings.extend(written.warnings);
@@ -38,18 +42,28 @@ pub(super) async fn update(
 
 /// The name in the body must be the one in the path; a missing one is filled in.
 pub(super) fn check_name(context: &Context, resource: &Resource, value: &mut Value) -> Result<(), Status> {
-    let name = &context.info.name;
-    let given = object::name(value);
-    if given.is_empty() {
-        let metadata = object::metadata_mut(value);
-        metadata.insert("name".into(), name.clone().into());
-    } else if given != name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({name})"
-        )));
+    same_name(context, value)?;
+    fill_names(context, resource, value);
+    Ok(())
+}
+
+/// The name in the body must be the one in the path, or none.
+pub(super) fn same_name(context: &Context, value: &Value) -> Result<(), Status> {
+    let (name, given) = (&context.info.name, object::name(value));
+    if given.is_empty() || given == name {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!(
+        "the name of the object ({given}) does not match the name on the URL ({name})"
+    )))
+}
+
+/// Name and namespace of the path, where the body has none.
+pub(super) fn fill_names(context: &Context, resource: &Resource, value: &mut Value) {
+    if object::name(value).is_empty() {
+        object::metadata_mut(value).insert("name".into(), context.info.name.clone().into());
     }
     if let (Some(namespace), true) = (context.info.scope(), resource.namespaced) {
         object::metadata_mut(value).entry("namespace").or_insert_with(|| namespace.into());
     }
-    Ok(())
 }

@@ -1,0 +1,192 @@
+//! Objects as trees in which field ownership stays text.
+//!
+//! Half of a typical object is `metadata.managedFields[*].fieldsV1`: deeply nested, read by nobody but the
+//! ownership of fields, which has its own reader. In a packed tree each `fieldsV1` is a string that holds its
+//! JSON. `write` puts the text back; what it writes is the same whether the tree was packed or not.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+const METADATA: &str = "metadata";
+const MANAGED_FIELDS: &str = "managedFields";
+const FIELDS_V1: &str = "fieldsV1";
+
+/// Parses JSON into a packed tree.
+///
+/// # Errors
+/// What is wrong with the JSON.
+pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    match Packed(Level::Object).deserialize(&mut reader).and_then(|value| reader.end().map(|()| value)) {
+        Ok(value) => Ok(value),
+        // Another shape than an object's, or broken: the plain parser knows what to say.
+        Err(_) => serde_json::from_slice(bytes),
+    }
+}
+
+/// The JSON of an object's `metadata`, packed or not.
+pub fn write_metadata(out: &mut Vec<u8>, metadata: &Value) {
+    match metadata {
+        Value::Object(map) => write_map(out, map, |out, key, value| match value {
+            Value::Array(entries) if key == MANAGED_FIELDS => {
+                out.push(b'[');
+                for (i, entry) in entries.iter().enumerate() {
+                    if i > 0 {
+                        out.push(b',');
+                    }
+                    write_entry(out, entry);
+                }
+                out.push(b']');
+            }
+            other => write(out, other),
+        }),
+        other => write(out, other),
+    }
+}
+
+/// The JSON of a value that holds nothing packed.
+pub fn write(out: &mut Vec<u8>, value: &Value) {
+    // Writing a Value to memory cannot fail: its keys are strings.
+    serde_json::to_writer(out, value).expect("a JSON value serialises");
+}
+
+/// Turns a packed tree into an ordinary one.
+pub fn unpack(object: &mut Value) {
+    let entries = object.get_mut(METADATA).and_then(|metadata| metadata.get_mut(MANAGED_FIELDS));
+    for entry in entries.and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(Value::String(text)) = entry.get(FIELDS_V1)
+            && let Ok(fields) = serde_json::from_str::<Value>(text)
+        {
+            entry[FIELDS_V1] = fields;
+        }
+    }
+}
+
+fn write_entry(out: &mut Vec<u8>, entry: &Value) {
+    let Value::Object(map) = entry else { return write(out, entry) };
+    write_map(out, map, |out, key, value| match value {
+        // A string that is no JSON came from a client: it is data, not text of ours.
+        Value::String(text) if key == FIELDS_V1 && serde_json::from_str::<IgnoredAny>(text).is_ok() => {
+            out.extend_from_slice(text.as_bytes());
+        }
+        other => write(out, other),
+    });
+}
+
+fn write_map(out: &mut Vec<u8>, map: &Map<String, Value>, each: impl Fn(&mut Vec<u8>, &str, &Value)) {
+    out.push(b'{');
+    for (i, (key, value)) in map.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        serde_json::to_writer(&mut *out, key).expect("a string serialises");
+        out.push(b':');
+        each(out, key, value);
+    }
+    out.push(b'}');
+}
+
+/// Where in an object the reader is.
+#[derive(Clone, Copy)]
+enum Level {
+    Object,
+    Metadata,
+    Entries,
+    Entry,
+}
+
+struct Packed(Level);
+
+impl<'de> DeserializeSeed<'de> for Packed {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        match self.0 {
+            Level::Entries => deserializer.deserialize_seq(self),
+            Level::Object | Level::Metadata | Level::Entry => deserializer.deserialize_map(self),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Packed {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an API object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            let value = match (self.0, key.as_str()) {
+                (Level::Object, METADATA) => access.next_value_seed(Packed(Level::Metadata))?,
+                (Level::Metadata, MANAGED_FIELDS) => access.next_value_seed(Packed(Level::Entries))?,
+                (Level::Entry, FIELDS_V1) => {
+                    let text = access.next_value::<&RawValue>()?.get();
+                    if !text.starts_with('{') {
+                        return Err(A::Error::custom("fieldsV1 is no object"));
+                    }
+                    Value::String(text.to_owned())
+                }
+                _ => access.next_value::<Value>()?,
+            };
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(entry) = access.next_element_seed(Packed(Level::Entry))? {
+            list.push(entry);
+        }
+        Ok(Value::Array(list))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn packed_and_plain_trees_are_written_alike() {
+        let object = json!({"kind": "Pod", "metadata": {"name": "a\"b", "managedFields": [
+            {"manager": "m", "fieldsV1": {"f:spec": {".": {}, "k:{\"name\":\"c\"}": {}}}}, {"manager": "n"}]}});
+        let text = object.to_string();
+        let packed = parse(text.as_bytes()).unwrap();
+        assert!(packed["metadata"]["managedFields"][0]["fieldsV1"].is_string());
+        for tree in [&packed, &object] {
+            let mut out = Vec::new();
+            write_metadata(&mut out, &tree["metadata"]);
+            assert_eq!(String::from_utf8(out).unwrap(), object["metadata"].to_string());
+        }
+        let mut plain = packed;
+        unpack(&mut plain);
+        assert_eq!(plain, object);
+    }
+
+    #[test]
+    fn other_shapes_are_parsed_plainly() {
+        for text in [
+            "null",
+            "[]",
+            r#"{"metadata":null}"#,
+            r#"{"metadata":{"managedFields":"x"}}"#,
+            r#"{"metadata":{"managedFields":[1]}}"#,
+            r#"{"metadata":{"managedFields":[{"fieldsV1":"} evil"}]}}"#,
+        ] {
+            let want: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(parse(text.as_bytes()).unwrap(), want, "{text}");
+            let mut out = Vec::new();
+            write_metadata(&mut out, &want["metadata"]);
+            assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), want["metadata"], "{text}");
+        }
+        for broken in ["{", r#"{"metadata":{"managedFields":[{"fieldsV1":{]}]}}"#, "{} x"] {
+            assert!(parse(broken.as_bytes()).is_err());
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! What upstream warns of in a Pod or a template of Pods, though it takes it (`pkg/api/pod/warnings.go`).
+
+use std::collections::HashMap;
+
+use apiserver_meta::quantity;
+use serde_json::Value;
+
+use super::shared::{at, items, text};
+
+/// Node labels that have newer names.
+const DEPRECATED_LABELS: [(&str, &str); 5] = [
+    ("beta.kubernetes.io/arch", "deprecated since v1.14; use \"kubernetes.io/arch\" instead"),
+    ("beta.kubernetes.io/os", "deprecated since v1.14; use \"kubernetes.io/os\" instead"),
+    (
+        "failure-domain.beta.kubernetes.io/region",
+        "deprecated since v1.17; use \"topology.kubernetes.io/region\" instead",
+    ),
+    (
+        "failure-domain.beta.kubernetes.io/zone",
+        "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead",
+    ),
+    (
+        "beta.kubernetes.io/instance-type",
+        "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead",
+    ),
+];
+
+/// Annotations that do nothing any more.
+const DEPRECATED_ANNOTATIONS: [(&str, &str); 3] = [
+    (
+        "scheduler.alpha.kubernetes.io/critical-pod",
+        "non-functional in v1.16+; use the \"priorityClassName\" field instead",
+    ),
+    ("security.alpha.kubernetes.io/sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
+    (
+        "security.alpha.kubernetes.io/unsafe-sysctls",
+        "non-functional in v1.11+; use the \"sysctls\" field instead",
+    ),
+];
+
+/// Volume plugins that are gone or going.
+const DEPRECATED_VOLUMES: [(&str, &str); 9] = [
+    ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+    ("gitRepo", "deprecated in v1.11, and disabled by default in v1.33+"),
+    ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("flocker", "deprecated in v1.22, non-functional in v1.25+"),
+    ("storageos", "deprecated in v1.22, non-functional in v1.25+"),
+    ("quobyte", "deprecated in v1.22, non-functional in v1.25+"),
+    ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+    ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+    ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
+];
+
+const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
+
+/// Warnings of an object with `metadata` and `spec` of a Pod; `path` is where it stands: empty, or `spec.template`.
+pub(super) fn warnings(pod: &Value, path: &str) -> Vec<String> {
+    let dot = if path.is_empty() { String::new() } else { format!("{path}.") };
+    let mut out = Out { metadata: format!("{dot}metadata"), spec: format!("{dot}spec"), lines: Vec::new() };
+    let (spec, annotations) = (at(pod, &["spec"]), at(pod, &["metadata", "annotations"]));
+    out.labels(spec);
+    for (key, message) in DEPRECATED_ANNOTATIONS {
+        if annotations.get(key).is_some() {
+            out.lines.push(format!("{}.annotations[{key}]: {message}", out.metadata));
+        }
+    }
+    out.volumes(spec);
+    out.duplicates(spec, "hostAliases", "ip");
+    out.duplicates(spec, "imagePullSecrets", "name");
+    for (i, secret) in items(spec, "imagePullSecrets").iter().enumerate() {
+        if text(secret, "name").is_empty() {
+            out.lines.push(format!("{}.imagePullSecrets[{i}].name: invalid empty name \"\"", out.spec));
+        }
+    }
+    for resource in ["memory", "ephemeral-storage"] {
+        out.fractional(at(spec, &["overhead"]), &format!("{}.overhead", out.spec), resource);
+    }
+    let seccomp = |holder: &Value| !at(holder, &["securityContext", "seccompProfile"]).is_null();
+    const SECCOMP: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
+    if !seccomp(spec) && annotations.get(SECCOMP_POD).is_some() {
+        out.lines.push(format!("{}.annotations[{SECCOMP_POD}]: {SECCOMP}", out.metadata));
+    }
+    for (container, place) in containers(spec, &out.spec) {
+        let key = format!("{SECCOMP_CONTAINER}{}", text(container, "name"));
+        if !seccomp(container) && annotations.get(&key).is_some() {
+            out.lines.push(format!("{}.annotations[{key}]: {SECCOMP}", out.metadata));
+        }
+        for resource in ["memory", "ephemeral-storage"] {
+            for list in ["limits", "requests"] {
+                out.fractional(
+                    at(container, &["resources", list]),
+                    &format!("{place}.resources.{list}"),
+                    resource,
+                );
+            }
+        }
+        out.environment(container, &place);
+    }
+    out.ports(spec);
+    if at(spec, &["terminationGracePeriodSeconds"]).as_i64().is_some_and(|seconds| seconds < 0) {
+        out.lines.push(format!(
+            "{}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1",
+            out.spec
+        ));
+    }
+    out.affinity(spec);
+    out.lines
+}
+
+/// All containers with their places, in the order upstream visits them.
+fn containers<'a>(spec: &'a Value, path: &str) -> Vec<(&'a Value, String)> {
+    ["initContainers", "containers", "ephemeralContainers"]
+        .into_iter()
+        .flat_map(|list| {
+            let place = move |i: usize| format!("{path}.{list}[{i}]");
+            items(spec, list).iter().enumerate().map(move |(i, container)| (container, place(i)))
+        })
+        .collect()
+}
+
+struct Out {
+    metadata: String,
+    spec: String,
+    lines: Vec<String>,
+}
+
+impl Out {
+    fn labels(&mut self, spec: &Value) {
+        let deprecated =
+            |key: &str| DEPRECATED_LABELS.iter().find(|(label, _)| *label == key).map(|(_, why)| *why);
+        for key in at(spec, &["nodeSelector"]).as_object().into_iter().flat_map(|map| map.keys()) {
+            if let Some(why) = deprecated(key) {
+                self.lines.push(format!("{}.nodeSelector[{key}]: {why}", self.spec));
+            }
+        }
+        let node = at(spec, &["affinity", "nodeAffinity"]);
+        let base = format!("{}.affinity.nodeAffinity", self.spec);
+        let required = at(node, &["requiredDuringSchedulingIgnoredDuringExecution"]);
+        let mut terms = Vec::new();
+        for (i, term) in items(required, "nodeSelectorTerms").iter().enumerate() {
+            let place =
+                format!("{base}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[{i}]");
+            terms.push((term, place));
+        }
+        for (i, term) in items(node, "preferredDuringSchedulingIgnoredDuringExecution").iter().enumerate() {
+            let place = format!("{base}.preferredDuringSchedulingIgnoredDuringExecution[{i}].preference");
+            terms.push((at(term, &["preference"]), place));
+        }
+        for (term, place) in terms {
+            for (i, expression) in items(term, "matchExpressions").iter().enumerate() {
+                let key = text(expression, "key");
+                if let Some(why) = deprecated(key) {
+                    self.lines.push(format!("{place}.matchExpressions[{i}].key: {key} is {why}"));
+                }
+            }
+        }
+        for (i, constraint) in items(spec, "topologySpreadConstraints").iter().enumerate() {
+            let place = format!("{}.topologySpreadConstraints[{i}]", self.spec);
+            let key = text(constraint, "topologyKey");
+            if let Some(why) = deprecated(key) {
+                self.lines.push(format!("{place}.topologyKey: {key} is {why}"));
+            }
+            self.null_selector(constraint, &place);
+        }
+    }
+
+    fn null_selector(&mut self, holder: &Value, place: &str) {
+        if at(holder, &["labelSelector"]).is_null() {
+            self.lines
+                .push(format!("{place}.labelSelector: a null labelSelector results in matching no pod"));
+        }
+    }
+
+    fn volumes(&mut self, spec: &Value) {
+        for (i, volume) in items(spec, "volumes").iter().enumerate() {
+            for (plugin, why) in DEPRECATED_VOLUMES {
+                if volume.get(plugin).is_some() {
+                    // The path is that of the internal field.
+                    let shown = if plugin == "storageos" { "storageOS" } else { plugin };
+                    self.lines.push(format!("{}.volumes[{i}].{shown}: {why}", self.spec));
+                }
+            }
+        }
+    }
+
+    fn duplicates(&mut self, spec: &Value, list: &str, member: &str) {
+        let mut seen: Vec<&str> = Vec::new();
+        for (i, item) in items(spec, list).iter().enumerate() {
+            let value = text(item, member);
+            if seen.contains(&value) {
+                self.lines.push(format!("{}.{list}[{i}].{member}: duplicate {member} {value:?}", self.spec));
+            } else {
+                seen.push(value);
+            }
+        }
+    }
+
+    fn fractional(&mut self, list: &Value, place: &str, resource: &str) {
+        let Some(value) = list.get(resource) else { return };
+        if quantity::parse(value).is_some_and(|thousandths| thousandths % 1000 != 0) {
+            let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            self.lines.push(format!(
+                "{place}[{resource}]: fractional byte value {shown:?} is invalid, must be an integer"
+            ));
+        }
+    }
+
+    fn environment(&mut self, container: &Value, place: &str) {
+        let mut seen: Vec<&str> = Vec::new();
+        for (i, variable) in items(container, "env").iter().enumerate() {
+            let name = text(variable, "name");
+            if !seen.contains(&name) {
+                seen.push(name);
+                continue;
+            }
+            let reference = format!("$({name})");
+            let value = text(variable, "value");
+            if variable.get("valueFrom").is_some() || value == reference || !value.contains(&reference) {
+                self.lines.push(format!(
+                    "{place}.env[{i}]: hides previous definition of {name:?}, which may be dropped when using apply"
+                ));
+            }
+        }
+    }
+
+    fn ports(&mut self, spec: &Value) {
+        let mut known: HashMap<(i64, &str), Vec<(String, &str, i64)>> = HashMap::new();
+        let mut named: HashMap<&str, String> = HashMap::new();
+        let mut of_names = Vec::new();
+        for (container, place) in containers(spec, &self.spec) {
+            for (i, port) in items(container, "ports").iter().enumerate() {
+                let place = format!("{place}.ports[{i}]");
+                let number = |member: &str| port.get(member).and_then(Value::as_i64).unwrap_or(0);
+                let (host_ip, host_port) = (text(port, "hostIP"), number("hostPort"));
+                let others = known.entry((number("containerPort"), text(port, "protocol"))).or_default();
+                for (other, other_ip, other_port) in others.iter() {
+                    let how = if host_ip == *other_ip && host_port == *other_port {
+                        "duplicate"
+                    } else if host_port == 0 || *other_port == 0 {
+                        "overlapping"
+                    } else if host_port == *other_port && host_ip.is_empty() != other_ip.is_empty() {
+                        "dangerously ambiguous"
+                    } else {
+                        continue;
+                    };
+                    self.lines.push(format!("{place}: {how} port definition with {other}"));
+                }
+                others.push((place.clone(), host_ip, host_port));
+                let name = text(port, "name");
+                if name.is_empty() {
+                    continue;
+                }
+                match named.get(name) {
+                    Some(other) => of_names.push(format!(
+                        "{place}: duplicate port name {name:?} with {other}, services and probes that select ports by name will use {other}"
+                    )),
+                    None => drop(named.insert(name, place)),
+                }
+            }
+        }
+        self.lines.extend(of_names);
+    }
+
+    fn affinity(&mut self, spec: &Value) {
+        for kind in ["podAffinity", "podAntiAffinity"] {
+            let terms = at(spec, &["affinity", kind]);
+            let base = format!("{}.affinity.{kind}", self.spec);
+            for (i, term) in items(terms, "requiredDuringSchedulingIgnoredDuringExecution").iter().enumerate()
+            {
+                self.null_selector(
+                    term,
+                    &format!("{base}.requiredDuringSchedulingIgnoredDuringExecution[{i}]"),
+                );
+            }
+            for (i, term) in
+                items(terms, "preferredDuringSchedulingIgnoredDuringExecution").iter().enumerate()
+            {
+                let place =
+                    format!("{base}.preferredDuringSchedulingIgnoredDuringExecution[{i}].podAffinityTerm");
+                self.null_selector(at(term, &["podAffinityTerm"]), &place);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn each_has_its_place() {
+        let pod = json!({"metadata": {"annotations": {"security.alpha.kubernetes.io/sysctls": "x"}}, "spec": {
+            "nodeSelector": {"beta.kubernetes.io/os": "linux"},
+            "imagePullSecrets": [{"name": "a"}, {"name": "a"}],
+            "containers": [
+                {"name": "a", "resources": {"requests": {"memory": "1500m"}}, "ports": [{"containerPort": 80, "protocol": "TCP", "name": "web"}],
+                 "env": [{"name": "X", "value": "1"}, {"name": "X", "value": "2"}, {"name": "X", "value": "$(X)3"}]},
+                {"name": "b", "ports": [{"containerPort": 80, "protocol": "TCP", "name": "web"}]}]}});
+        let template = "spec.template.spec.";
+        let want = [
+            format!("{template}nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead"),
+            "spec.template.metadata.annotations[security.alpha.kubernetes.io/sysctls]: non-functional in v1.11+; use the \"sysctls\" field instead".to_owned(),
+            format!("{template}imagePullSecrets[1].name: duplicate name \"a\""),
+            format!("{template}containers[0].resources.requests[memory]: fractional byte value \"1500m\" is invalid, must be an integer"),
+            format!("{template}containers[0].env[1]: hides previous definition of \"X\", which may be dropped when using apply"),
+            format!("{template}containers[1].ports[0]: duplicate port definition with {template}containers[0].ports[0]"),
+            format!("{template}containers[1].ports[0]: duplicate port name \"web\" with {template}containers[0].ports[0], services and probes that select ports by name will use {template}containers[0].ports[0]"),
+        ];
+        assert_eq!(warnings(&pod, "spec.template"), want);
+        assert!(warnings(&json!({"spec": {"containers": [{"name": "a"}]}}), "").is_empty());
+    }
+}
