@@ -271,6 +271,6 @@ fn what_cannot_start_says_why_in_one_line() {
     std::fs::write(dir.join("store/db"), "garbage").expect("a file");
     line(&up(&dir.display().to_string()), 1, "cannot be opened");
     std::fs::remove_file(dir.join("store/db")).expect("it is there");
-    line(&up(&dir.display().to_string()), 1, "damaged or replaced");
+    line(&up(&dir.display().to_string()), 1, "cannot be opened");
     drop(std::fs::remove_dir_all(dir));
 }

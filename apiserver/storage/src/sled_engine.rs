@@ -234,7 +234,9 @@ mod tests {
         let load = || SledEngine::open(&dir).and_then(|mut engine| engine.load());
         std::fs::write(dir.join("db"), "garbage").unwrap();
         assert!(load().is_err());
-        std::fs::remove_file(dir.join("db")).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join(WRITTEN), "").unwrap();
         let lost = load();
         assert!(matches!(lost, Err(EngineError::Lost)), "{lost:?}");
         std::fs::remove_dir_all(&dir).unwrap();
