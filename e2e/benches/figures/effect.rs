@@ -5,11 +5,12 @@
 //! machine's one clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Deserializer, Value};
+use serde_json::Value;
 
 use crate::process::Daemon;
 
@@ -65,19 +66,22 @@ fn lock(seen: &Shared) -> MutexGuard<'_, Seen> {
     seen.lock().expect("nobody panics with it")
 }
 
-/// A watch by kubectl, which ends with the value.
+/// A watch by curl, which ends with the value.
 struct Watch(Child);
 
 impl Watch {
-    fn start(daemon: &Daemon, kind: &str, seen: &Shared, take: fn(&mut Seen, Time, &Value)) -> Self {
-        let mut command = daemon.kubectl(&["get", kind, "-w", "-o", "json"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("kubectl starts");
+    fn start(daemon: &Daemon, path: &str, seen: &Shared, take: fn(&mut Seen, Time, &Value)) -> Self {
+        let mut command = daemon.curl(&format!("{path}?watch=1")).expect("it runs");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("curl starts");
         let output = child.stdout.take().expect("its output is piped");
         let seen = seen.clone();
         std::thread::spawn(move || {
-            for object in Deserializer::from_reader(std::io::BufReader::new(output)).into_iter::<Value>() {
-                let Ok(object) = object else { return };
-                take(&mut lock(&seen), now(), &object);
+            // One event a line.
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let at = now();
+                if let Ok(event) = serde_json::from_str::<Value>(&line) {
+                    take(&mut lock(&seen), at, &event["object"]);
+                }
             }
         });
         Self(child)
@@ -174,8 +178,8 @@ pub(crate) fn measure(rounds: usize) -> Effects {
 
     let seen = Shared::default();
     let _watches = [
-        Watch::start(&daemon, "pods", &seen, take_pod),
-        Watch::start(&daemon, "targetgroups", &seen, take_group),
+        Watch::start(&daemon, "/api/v1/namespaces/default/pods", &seen, take_pod),
+        Watch::start(&daemon, "/apis/aws.hopyard.dev/v1/targetgroups", &seen, take_group),
     ];
     let settled = || {
         let seen = lock(&seen);

@@ -81,25 +81,26 @@ impl Daemon {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
+    /// Where its API server listens, as soon as there is a kubeconfig.
+    fn server(&self) -> Option<String> {
+        let kubeconfig = std::fs::read_to_string(self.dir.join("data/kubeconfig")).ok()?;
+        let line = kubeconfig.lines().find_map(|line| line.trim().strip_prefix("server: "))?;
+        Some(line.trim_matches('"').to_owned())
+    }
+
+    /// curl on a path of its API server, as its administrator.
+    pub(crate) fn curl(&self, path: &str) -> Option<Command> {
+        let pki = self.dir.join("data/pki");
+        let mut command = Command::new("curl");
+        command.arg("-sN").arg("--cacert").arg(pki.join("ca.crt")).arg("--cert").arg(pki.join("admin.crt"));
+        command.arg("--key").arg(pki.join("admin.key")).arg(format!("{}{path}", self.server()?));
+        Some(command)
+    }
+
     /// Asks `/readyz` with curl, a new process each time, until it says ok. What curl takes counts as well.
     pub(crate) fn wait_until_ready(&self) {
-        let authority = self.dir.join("data/pki/ca.crt");
-        let mut address = None;
-        loop {
-            if address.is_none() {
-                let kubeconfig =
-                    std::fs::read_to_string(self.dir.join("data/kubeconfig")).unwrap_or_default();
-                address = kubeconfig
-                    .lines()
-                    .find_map(|line| Some(line.trim().strip_prefix("server: ")?.to_owned()));
-            }
-            if let Some(address) = &address {
-                let url = format!("{}/readyz", address.trim_matches('"'));
-                let output = Command::new("curl").arg("-s").arg("--cacert").arg(&authority).arg(url).output();
-                if output.is_ok_and(|output| output.stdout == b"ok") {
-                    return;
-                }
-            }
+        let ready = |mut curl: Command| curl.output().is_ok_and(|output| output.stdout == b"ok");
+        while !self.curl("/readyz").is_some_and(ready) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
