@@ -2,6 +2,8 @@
 //!
 //! It waits on conditions, never on the clock, and shows the log of an instance that failed its test.
 
+use std::ffi::OsStr;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,14 +19,20 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// The binary, beside the tests in the target directory; built where it is missing.
+/// The binary, beside the tests in the target directory; built where it is missing. `HOPYARD_BINARY` names another.
 pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("HOPYARD_BINARY") {
+        return path.into();
+    }
     let exe = std::env::current_exe().expect("a test knows its own path");
     let profile = exe.parent().and_then(Path::parent).expect("tests live in target/<profile>/deps");
     let path = profile.join("hopyard");
     if !path.exists() {
+        let release = profile.ends_with("release").then_some("--release");
         let status = Command::new(env!("CARGO"))
-            .args(["build", "-p", "hopyard", "--target-dir"])
+            .arg("build")
+            .args(release)
+            .args(["-p", "hopyard", "--target-dir"])
             .arg(profile.parent().expect("a profile has a parent"))
             .current_dir(root())
             .status()
@@ -43,15 +51,20 @@ pub struct Instance {
 impl Instance {
     /// Starts `hopyard up` with these arguments and waits until it says where it listens.
     pub fn up(arguments: &[&str]) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("hopyard-e2e-{}-{number}", std::process::id()));
-        drop(std::fs::remove_dir_all(&dir));
-        Self::up_in(dir, arguments)
+        Self::up_in(fresh_dir(), arguments)
+    }
+
+    /// As [`Instance::up`], with the access log of the load balancers in its log.
+    pub fn up_with_access_log(arguments: &[&str]) -> Self {
+        Self::start(fresh_dir(), arguments, "info,access_log=debug")
     }
 
     /// As [`Instance::up`], in a directory that may hold an earlier instance's data.
     pub fn up_in(dir: PathBuf, arguments: &[&str]) -> Self {
+        Self::start(dir, arguments, "info")
+    }
+
+    fn start(dir: PathBuf, arguments: &[&str], filter: &str) -> Self {
         std::fs::create_dir_all(&dir).expect("a temporary directory");
         drop(std::fs::remove_file(dir.join("instance.json")));
         let log = std::fs::File::create(dir.join("log")).expect("a log file");
@@ -59,6 +72,7 @@ impl Instance {
             .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(&dir)
             .args(arguments)
+            .env("RUST_LOG", filter)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -119,6 +133,52 @@ impl Instance {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Runs kubectl with this on its standard input.
+    pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = Command::new("kubectl")
+            .arg("--kubeconfig")
+            .arg(self.dir.join("kubeconfig"))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kubectl runs");
+        child.stdin.take().expect("it was asked for").write_all(input.as_bytes()).expect("kubectl reads");
+        child.wait_with_output().expect("kubectl ends")
+    }
+
+    /// Applies manifests.
+    pub fn apply(&self, manifests: &str) {
+        let output = self.kubectl_with(&["apply", "-f", "-"], manifests);
+        assert!(output.status.success(), "{}\n{manifests}", stderr(&output));
+    }
+
+    /// `type reason message` of the Events about an object, such as `Pod/web`.
+    pub fn events(&self, kind: &str, name: &str) -> Vec<String> {
+        let selector = format!("involvedObject.kind={kind},involvedObject.name={name}");
+        let columns = "jsonpath={range .items[*]}{.type} {.reason} {.message}{\"\\n\"}{end}";
+        let text = self.kubectl_ok(&["get", "events", "--field-selector", &selector, "-o", columns]);
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Asks the API server itself, as its administrator; the body and the HTTP status.
+    pub fn api(&self, path: &str, arguments: &[&str]) -> (String, u16) {
+        let file = |name: &str| self.dir.join("pki").join(name);
+        let output = Command::new("curl")
+            .args(["-sS", "--max-time", "10", "-w", "\n%{http_code}"])
+            .args([OsStr::new("--cacert"), file("ca.crt").as_os_str()])
+            .args([OsStr::new("--cert"), file("admin.crt").as_os_str()])
+            .args([OsStr::new("--key"), file("admin.key").as_os_str()])
+            .args(arguments)
+            .arg(format!("https://{}{path}", self.address("api")))
+            .output()
+            .expect("curl runs");
+        let text = stdout(&output);
+        let (body, status) = text.rsplit_once('\n').unwrap_or(("", "0"));
+        (body.to_owned(), status.parse().unwrap_or(0))
+    }
+
     /// Runs hopyard itself on it.
     pub fn hopyard(&self, arguments: &[&str]) -> Output {
         let (command, rest) = arguments.split_first().expect("a command");
@@ -153,6 +213,14 @@ impl Instance {
     }
 }
 
+fn fresh_dir() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let dir = std::env::temp_dir().join(format!("hopyard-e2e-{}-{number}", std::process::id()));
+    drop(std::fs::remove_dir_all(&dir));
+    dir
+}
+
 impl Drop for Instance {
     fn drop(&mut self) {
         if self.dir.as_os_str().is_empty() {
@@ -179,6 +247,11 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(began.elapsed() < PATIENCE, "waited {} s in vain for {what}", PATIENCE.as_secs());
         std::thread::park_timeout(Duration::from_millis(20));
     }
+}
+
+/// Standard error as text.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Standard output as text.

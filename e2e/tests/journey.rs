@@ -91,3 +91,36 @@ fn killed_it_comes_back_with_everything() {
     let instance = Instance::up_in(dir, &[]);
     assert_eq!(instance.kubectl_ok(&["get", "configmap", "kept", "-o", "jsonpath={.data.a}"]), "b");
 }
+
+#[test]
+fn killed_it_converges_again() {
+    let instance = Instance::up(&["--apply", concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/journey")]);
+    let code = |instance: &Instance| {
+        stdout(&instance.curl(&["-o", "/dev/null", "-w", "%{http_code}", "https://packet-journey.com/"]))
+    };
+    let pods = |instance: &Instance| {
+        let columns =
+            "jsonpath={range .items[*]}{.metadata.name} {.status.podIP} {.spec.nodeName}{\"\\n\"}{end}";
+        instance.kubectl_ok(&["get", "pods", "--sort-by=.metadata.name", "-o", columns])
+    };
+    wait_for("an answer", || code(&instance) == "200");
+    instance.kubectl_ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    let before = pods(&instance);
+    // Acknowledged a moment before the end.
+    instance.kubectl_ok(&["scale", "deployment/web", "--replicas=5"]);
+    let dir = instance.kill();
+    let instance = Instance::up_in(dir, &[]);
+    let replicas = ["get", "deployment", "web", "-o", "jsonpath={.spec.replicas}"];
+    assert_eq!(instance.kubectl_ok(&replicas), "5");
+    instance.kubectl_ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    wait_for("an answer after the restart", || code(&instance) == "200");
+    wait_for("five healthy targets", || {
+        let states = "jsonpath={.items[*].status.summary.healthy}";
+        instance.kubectl_ok(&["get", "targetgroups", "-o", states]) == "5/5"
+    });
+    let after = pods(&instance);
+    assert!(before.lines().all(|pod| after.contains(pod)), "Pods stay where they were:\n{before}\n{after}");
+    for _ in 0..10 {
+        assert_eq!(code(&instance), "200");
+    }
+}

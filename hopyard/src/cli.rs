@@ -49,6 +49,12 @@ enum Command {
         /// internet, pod/NAMESPACE/NAME or node/NAME
         #[arg(long, default_value = "internet")]
         from: String,
+        /// Method of the request
+        #[arg(short = 'X', long, default_value = "GET")]
+        method: String,
+        /// Header of the request, as "Name: value"; may be repeated
+        #[arg(short = 'H', long = "header")]
+        headers: Vec<String>,
         #[arg(short, long, value_enum, default_value_t)]
         output: commands::Output,
         #[command(flatten)]
@@ -132,8 +138,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
             runtime()?.block_on(commands::status(&place.dir(), output == StatusOutput::Json))
         }
         Command::Env { place } => commands::env(&place.dir()),
-        Command::Trace { url, from, output, place } => {
-            runtime()?.block_on(commands::trace(&place.dir(), &url, &from, output))
+        Command::Trace { url, from, method, headers, output, place } => {
+            let request = commands::request(&url, &from, &method, &headers)?;
+            runtime()?.block_on(commands::trace(&place.dir(), &request, output))
         }
         Command::Rules { node, format, place } => {
             runtime()?.block_on(commands::rules(&place.dir(), &node, format))

@@ -118,14 +118,31 @@ pub(crate) fn render(trace: &trace::Trace, output: Output) -> Result<String, Err
     })
 }
 
-/// `hopyard trace`. Ends with 1 where the path does.
-pub(crate) async fn trace(dir: &Path, url: &str, from: &str, output: Output) -> Result<(), Error> {
+/// The request that the arguments of `hopyard trace` mean.
+pub(crate) fn request(
+    url: &str,
+    from: &str,
+    method: &str,
+    headers: &[String],
+) -> Result<trace::Request, Error> {
     let from = trace::From::parse(from).ok_or_else(|| {
         Error::Usage(format!("--from {from}: expected internet, pod/NAMESPACE/NAME or node/NAME"))
     })?;
-    let request = trace::Request::get(url, from).map_err(|error| Error::Usage(error.to_string()))?;
+    let mut request = trace::Request::get(url, from).map_err(|error| Error::Usage(error.to_string()))?;
+    request.method = method.to_ascii_uppercase();
+    for header in headers {
+        let (name, value) = header
+            .split_once(':')
+            .ok_or_else(|| Error::Usage(format!("--header {header}: expected \"Name: value\"")))?;
+        request.headers.push((name.trim().to_owned(), value.trim().to_owned()));
+    }
+    Ok(request)
+}
+
+/// `hopyard trace`. Ends with 1 where the path does.
+pub(crate) async fn trace(dir: &Path, request: &trace::Request, output: Output) -> Result<(), Error> {
     let world = crate::world::read(&client(dir).await?).await?;
-    let traced = trace::trace(&world, &request);
+    let traced = trace::trace(&world, request);
     print(&render(&traced, output)?);
     match traced.outcome {
         trace::Outcome::DeadEnd(_) => Err(Error::DeadEnd),

@@ -12,9 +12,6 @@ use crate::commands::{Output, print, render};
 use crate::error::Error;
 use crate::up;
 
-/// How long the demo waits until its request can be answered.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Flags of `hopyard demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
@@ -24,6 +21,9 @@ pub(crate) struct Options {
     /// What to request
     #[arg(long, default_value = "https://packet-journey.com/")]
     pub url: String,
+    /// Seconds to wait until the request is answered
+    #[arg(long, default_value_t = 30)]
+    pub patience: u64,
     /// Manifests to apply, instead of the built-in ones
     #[arg(long, value_name = "PATH")]
     pub manifests: Vec<PathBuf>,
@@ -72,6 +72,7 @@ async fn journey(options: &Options, dir: PathBuf, began: Instant) -> Result<(), 
         nodes: 3,
         zones: 3,
         instance_type: "m5.large".to_owned(),
+        private_subnet_prefix: ccm_mock_aws_api::layout::PRIVATE_SUBNET_PREFIX,
         store: apiserver::Store::default(),
         durability: apiserver::DurabilityArg::default(),
         detach: false,
@@ -106,7 +107,7 @@ fn built_in() -> Result<Vec<(String, serde_json::Value)>, Error> {
 async fn request_and_trace(options: &Options, running: &up::Running, began: Instant) -> Result<(), Error> {
     let asked = trace::Request::get(&options.url, trace::From::Internet)
         .map_err(|error| Error::Usage(error.to_string()))?;
-    let answer = wait_until_answered(&asked, running).await;
+    let answer = wait_until_answered(&asked, running, Duration::from_secs(options.patience)).await;
     let mut request = asked;
     let decision = running.proxy.decisions().latest(1).into_iter().next();
     if let (Some(decision), Ok(_)) = (&decision, &answer) {
@@ -133,8 +134,12 @@ fn preview(body: &str) -> String {
     lines.join("\n")
 }
 
-async fn wait_until_answered(request: &trace::Request, running: &up::Running) -> Result<Answer, Error> {
-    let deadline = Instant::now() + PATIENCE;
+async fn wait_until_answered(
+    request: &trace::Request,
+    running: &up::Running,
+    patience: Duration,
+) -> Result<Answer, Error> {
+    let deadline = Instant::now() + patience;
     // Whatever makes the request routable changes the cloud: look again then.
     let mut changes = running.plane.cloud.get().map(|cloud| cloud.watch());
     loop {
@@ -148,7 +153,7 @@ async fn wait_until_answered(request: &trace::Request, running: &up::Running) ->
             return Err(Error::Failed(format!(
                 "{} was not answered within {} s: {last}",
                 request.url(),
-                PATIENCE.as_secs()
+                patience.as_secs()
             )));
         }
         let pause = left.min(Duration::from_millis(100));

@@ -30,6 +30,9 @@ impl Lock {
     /// # Errors
     /// When another instance holds it, or it can't be used.
     pub(crate) fn take(dir: &Path) -> Result<Self, Error> {
+        if dir.exists() && !dir.is_dir() {
+            return Err(Error::path(dir, std::io::ErrorKind::NotADirectory.into()));
+        }
         std::fs::create_dir_all(dir).map_err(|error| Error::path(dir, error))?;
         let path = dir.join("lock");
         let file = File::options()

@@ -1,5 +1,6 @@
 //! `hopyard up`: everything in one process, and the order in which it starts.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,10 @@ use ccm_mock_aws_api as aws;
 use ccm_mock_fake_aws::{Cloud, Issuer};
 use controllers_kit::Caches;
 use controllers_workloads::NodeSpec;
-use kube::Client;
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Node;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
 
@@ -39,8 +43,11 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=6))]
     pub zones: u8,
     /// Instance type of the nodes
-    #[arg(long, default_value = "m5.large")]
+    #[arg(long, default_value = "m5.large", value_parser = instance_type)]
     pub instance_type: String,
+    /// Prefix length of the private subnets, at the first start: /28 has room for 11 addresses
+    #[arg(long, default_value_t = aws::layout::PRIVATE_SUBNET_PREFIX, value_parser = clap::value_parser!(u8).range(20..=28))]
+    pub private_subnet_prefix: u8,
     /// Where objects are kept
     #[arg(long, value_enum, default_value_t)]
     pub store: Store,
@@ -50,6 +57,13 @@ pub(crate) struct Options {
     /// Return once everything runs, and leave it running
     #[arg(long)]
     pub detach: bool,
+}
+
+fn instance_type(name: &str) -> Result<String, String> {
+    match aws::instance_types::instance_type(name) {
+        Some(_) => Ok(name.to_owned()),
+        None => Err("not known; try m5.large or t3.medium".to_owned()),
+    }
 }
 
 impl Options {
@@ -115,12 +129,14 @@ pub(crate) async fn start(options: &Options) -> Result<Running, Error> {
     let (proxy, balancing) = ccm_mock_alb_proxy::run(cloud.clone(), plane.fabric.clone());
     tasks.push(tokio::spawn(balancing));
     tasks.push(tokio::spawn(plane.agent.clone().run(client.clone())));
+    tasks.push(tokio::spawn(crate::health_ports::run(plane.agent.clone(), plane.fabric.clone())));
     let (uplink, dns) = open_doors(&plane, &mut tasks).await?;
     step("uplink proxy", format!("socks5h://{uplink}"));
     step("DNS", dns.to_string());
 
     let specs = start_nodes(options, &cloud, &plane).await?;
     start_loops(&server, cloud, &plane, specs, started.pki.ca_pem.clone(), &mut tasks);
+    nodes_ready(&client, options.nodes).await;
     step("nodes and loops", format!("{} × {}", options.nodes, options.instance_type));
 
     let instance = Instance { pid: std::process::id(), api: started.address, uplink, dns, kubeconfig };
@@ -159,7 +175,9 @@ async fn start_cloud(
     let failed = |error: &dyn std::fmt::Display| Error::Failed(format!("the cloud did not start: {error}"));
     ccm_mock_fake_aws::install_crds(client).await.map_err(|error| failed(&error))?;
     let issuer = Issuer::new(&pki.ca_pem, &pki.ca_key_pem).map_err(|error| failed(&error))?;
-    let cloud = Cloud::start(client.clone(), issuer, options.zones).await.map_err(|error| failed(&error))?;
+    let cloud = Cloud::start(client.clone(), issuer, options.zones, options.private_subnet_prefix)
+        .await
+        .map_err(|error| failed(&error))?;
     // The cell is filled once, here.
     drop(plane.cloud.set(cloud.clone()));
     tasks.push(tokio::spawn(cloud.clone().run()));
@@ -179,15 +197,30 @@ async fn open_doors(
         plane.fabric.clone(),
         Arc::new(plane.clone()),
     )));
-    let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
-    let dns_address = udp.local_addr().map_err(failed)?;
-    let tcp = TcpListener::bind(dns_address).await.map_err(failed)?;
+    let (udp, tcp, dns_address) = same_port().await.map_err(failed)?;
     let zones = plane.clone();
     let snapshot: dataplane_dns::Snapshot = Arc::new(move || zones.zones());
     // One port for people: public names, the VPC's and the cluster's, as a Pod of the default namespace sees them.
     let view = dataplane_dns::View::Cluster { namespace: "default".to_owned() };
     tasks.push(tokio::spawn(dataplane_dns::serve(udp, tcp, snapshot, view)));
     Ok((uplink_address, dns_address))
+}
+
+/// Tries until a port is free for UDP and TCP.
+const PORT_TRIES: usize = 32;
+
+/// A free port for both: the one that UDP gets may be somebody's TCP port.
+async fn same_port() -> std::io::Result<(UdpSocket, TcpListener, SocketAddr)> {
+    let mut last = std::io::Error::from(std::io::ErrorKind::AddrInUse);
+    for _ in 0..PORT_TRIES {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = udp.local_addr()?;
+        match TcpListener::bind(address).await {
+            Ok(tcp) => return Ok((udp, tcp, address)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Runs the instances that are missing, and tells the fabric where all of them stand.
@@ -250,6 +283,37 @@ fn nat_address(state: &ccm_mock_fake_aws::State, ip: Ipv4Addr) -> Option<Ipv4Add
     let subnet = aws::layout::public_subnet_id(zone);
     let gateway = state.nat_gateways.values().find(|gateway| gateway.subnet_id == subnet)?;
     gateway.nat_gateway_addresses.first()?.public_ip.parse().ok()
+}
+
+/// How long nodes may take before what needs them is applied all the same.
+const NODES_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Waits until Pods can be placed on every node: what is applied before would all go to the first ones.
+async fn nodes_ready(client: &Client, count: u16) {
+    let usable = |node: &Node| {
+        let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let ready = conditions.filter(|c| c.type_ == "Ready").any(|c| c.status == "True");
+        let tainted = node.spec.iter().any(|spec| spec.taints.as_ref().is_some_and(|all| !all.is_empty()));
+        ready && !tainted
+    };
+    let all_usable = async {
+        let api: Api<Node> = Api::all(client.clone());
+        let mut nodes = watcher(api, watcher::Config::default()).applied_objects().boxed();
+        let mut seen = BTreeSet::new();
+        while let Some(node) = nodes.next().await {
+            if let Ok(node) = node
+                && usable(&node)
+            {
+                seen.insert(node.metadata.name.unwrap_or_default());
+            }
+            if seen.len() >= usize::from(count) {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(NODES_PATIENCE, all_usable).await.is_err() {
+        tracing::warn!("not all nodes are ready yet; kubectl describe node says why");
+    }
 }
 
 fn start_loops(

@@ -2,9 +2,10 @@
 //!
 //! Which rule and which target is `alb_routing`'s.
 
-use crate::diagnose;
 use crate::hop::{Hop, Layer, Outcome, Packet};
 use crate::walk::{Start, Walk, dead};
+use crate::world::full_name;
+use crate::{diagnose, origin};
 use ccm_mock_alb_routing::{
     Algorithm, Outcome as Routed, RequestHead, candidates, choose_target_group, passed_over, route, select,
 };
@@ -52,7 +53,8 @@ impl Walk<'_> {
             &name,
             format!("{} {} load balancer{zone}", balancer.scheme, balancer.r#type),
         )
-        .object(format!("LoadBalancer {}", object_name(&name)));
+        .object(format!("LoadBalancer {} spec", object_name(&name)))
+        .made_from(origin::of_balancer(self.world, &balancer.tags));
         self.hops.push(hop.packet(self.packet, self.packet));
         let port = self.packet.destination.port();
         let listeners: Vec<Listener> = self
@@ -85,7 +87,8 @@ impl Walk<'_> {
         let place = format!("{balancer}:{}", listener.port);
         let mut hop =
             Hop::new(Layer::Listener, &place, format!("{} on port {}", listener.protocol, listener.port))
-                .object(format!("Listener {}-{} spec", object_name(balancer), listener.port));
+                .object(format!("Listener {}-{} spec", object_name(balancer), listener.port))
+                .made_from(origin::of_listener(self.world, listener));
         let encrypted = matches!(listener.protocol, Protocol::Https | Protocol::Tls);
         let web = matches!(listener.protocol, Protocol::Http | Protocol::Https);
         if encrypted {
@@ -156,10 +159,11 @@ impl Walk<'_> {
         let hop = Hop::new(Layer::Rule, &place, action.clone())
             .because(conditions)
             .object(format!(
-                "ListenerRule {}-{}-{priority}",
+                "ListenerRule {}-{}-{priority} spec",
                 object_name(&balancer.load_balancer_name),
                 listener.port
             ))
+            .made_from(origin::of_rule(self.world, listener, decision.rule))
             .not_taken(not_taken);
         self.hops.push(hop.packet(self.packet, self.packet));
         match decision.outcome {
@@ -212,7 +216,11 @@ impl Walk<'_> {
             &group.target_group_name,
             format!("{} to {} targets on port {}; {state}", group.protocol, group.target_type, group.port),
         )
-        .object(format!("TargetGroup {}", object_name(&group.target_group_name)));
+        .object(format!("TargetGroup {} status.targets", object_name(&group.target_group_name)))
+        .made_from(
+            diagnose::service_of(self.world, &group)
+                .map(|s| format!("Service {} spec.selector", full_name(&s.metadata))),
+        );
         hop.because = lines;
         self.hops.push(hop.packet(self.packet, self.packet));
         let Some(target) = self.pick(&group, &possible) else {
@@ -291,7 +299,7 @@ impl Walk<'_> {
             )]
         };
         let mut hop = Hop::new(Layer::Target, name, action)
-            .object(format!("TargetGroup {} status.targets", object_name(&group.target_group_name)));
+            .object(format!("TargetGroup {} spec.attributes", object_name(&group.target_group_name)));
         hop.because = added;
         let how = if network {
             "passes the bytes back on the client's connection"

@@ -158,7 +158,7 @@ fn missing_backend(world: &World, request: &Request) -> String {
 }
 
 /// The Service behind a target group, from its tag `namespace/ingress-service:port`.
-fn service_of<'a>(world: &'a World, group: &TargetGroup) -> Option<&'a Service> {
+pub(crate) fn service_of<'a>(world: &'a World, group: &TargetGroup) -> Option<&'a Service> {
     let stack = tag(&group.tags, "ingress.k8s.aws/resource")
         .or_else(|| tag(&group.tags, "service.k8s.aws/resource"))?;
     let (namespace, rest) = stack.split_once('/')?;
@@ -283,8 +283,12 @@ pub(crate) fn no_targets(world: &World, group: &TargetGroup) -> Outcome {
 /// Everything is unhealthy, but the request goes out all the same.
 pub(crate) fn unhealthy(group: &TargetGroup, target: &TargetHealthDescription) -> String {
     let check = &group.health_check;
+    let fix = match tag(&group.tags, "service.k8s.aws/stack") {
+        Some(service) => format!("make Pods of Service {service} answer there"),
+        None => "make the Pods answer that, or change alb.ingress.kubernetes.io/healthcheck-path, healthcheck-port or success-codes".to_string(),
+    };
     format!(
-        "no target of {} is healthy ({}); its health check asks {} {} on {} and wants {}",
+        "no target of {} is healthy ({}), so all get requests; the health check asks {} {} on {} and wants {}: {fix}",
         group.target_group_name,
         health_line(target),
         check.protocol,

@@ -124,6 +124,13 @@ impl Hop {
         self.object = Some(object.into());
         self
     }
+    /// What the object was made from, if that is known.
+    pub(crate) fn made_from(mut self, origin: Option<String>) -> Self {
+        if let (Some(object), Some(origin)) = (&mut self.object, origin) {
+            object.push_str(&format!(", made from {origin}"));
+        }
+        self
+    }
     pub(crate) fn not_taken(mut self, lines: impl IntoIterator<Item = String>) -> Self {
         self.not_taken.extend(lines);
         self

@@ -8,6 +8,7 @@ mod cluster;
 mod diagnose;
 mod hop;
 mod mermaid;
+mod origin;
 mod request;
 mod text;
 mod walk;

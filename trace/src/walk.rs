@@ -100,7 +100,13 @@ impl Walk<'_> {
             destination: SocketAddrV4::new(destination, self.request.port),
         };
         let action = format!("{} {}", self.request.method, self.request.url());
-        self.hops.push(Hop::new(Layer::Client, &from, action).packet(self.packet, self.packet));
+        let mut hop = Hop::new(Layer::Client, &from, action).packet(self.packet, self.packet);
+        hop.object = match &self.request.from {
+            From::Internet => None,
+            From::Pod(namespace, name) => Some(format!("Pod {namespace}/{name} status.podIP")),
+            From::Node(name) => Some(format!("Node {name} status.addresses")),
+        };
+        self.hops.push(hop);
         (from, self.connect(start))
     }
 

@@ -40,9 +40,27 @@ impl ServiceRanges {
         (1u32 << (32 - u32::from(self.prefix_len.min(31)))).saturating_sub(2)
     }
 
+    /// The first address, which is the API server's own Service's.
+    pub fn first(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.network) + 1)
+    }
+
     pub fn cidr(&self) -> String {
         format!("{}/{}", self.network, self.prefix_len)
     }
+}
+
+/// A Service that could not be given what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exhausted {
+    pub namespace: String,
+    pub name: String,
+    /// Empty where the Service was not created.
+    pub uid: String,
+    /// `node port` or `cluster IP`.
+    pub resource: &'static str,
+    /// The range that is full.
+    pub range: String,
 }
 
 type Owner = Arc<str>;
@@ -175,6 +193,11 @@ fn node_ports(service: &Value) -> Vec<u16> {
 }
 
 impl Registry {
+    /// Where cluster IPs and node ports come from.
+    pub fn service_ranges(&self) -> ServiceRanges {
+        self.allocator().ranges
+    }
+
     /// Gives a Service what it needs, and writes it into the Service.
     ///
     /// # Errors
@@ -197,7 +220,12 @@ impl Registry {
             claim_ips(&mut allocator, &mut claim, key, service, old)
                 .and_then(|()| claim_ports(&mut allocator, &mut claim, key, service, old))
         };
-        outcome.map_err(|error| Status::invalid(&call.resource.gvk(), object::name(service), &[error]))?;
+        outcome.map_err(|error| {
+            if error.problem == Problem::Internal && !call.dry_run {
+                self.note_exhausted(call.namespace.unwrap_or(""), service, old, &error.field);
+            }
+            Status::invalid(&call.resource.gvk(), object::name(service), &[error])
+        })?;
         if let Some(old) = old {
             let (ips, ports) = (cluster_ips(service), node_ports(service));
             claim.freed.0 = cluster_ips(old).into_iter().filter(|ip| !ips.contains(ip)).collect();
@@ -207,6 +235,25 @@ impl Registry {
             claim.freed = (Vec::new(), Vec::new());
         }
         Ok(claim)
+    }
+
+    /// A Service got nothing because nothing is left: whoever waits in [`Registry::exhausted`] is told.
+    fn note_exhausted(&self, namespace: &str, service: &Value, old: Option<&Value>, field: &str) {
+        let ranges = self.allocator().ranges;
+        let (resource, range) = if field.ends_with("nodePort") {
+            ("node port", format!("{}-{}", ranges.node_ports.0, ranges.node_ports.1))
+        } else {
+            ("cluster IP", ranges.cidr())
+        };
+        let note = Exhausted {
+            namespace: namespace.to_owned(),
+            name: object::name(service).to_owned(),
+            uid: old.map(object::uid).unwrap_or("").to_owned(),
+            resource,
+            range,
+        };
+        // Whoever listens is behind by a whole queue: one Event less matters to nobody.
+        drop(self.exhausted_notes().try_send(note));
     }
 
     /// Takes back what a deleted Service held.

@@ -20,7 +20,7 @@ mod registry;
 pub mod strategy;
 mod update;
 
-pub use allocate::ServiceRanges;
+pub use allocate::{Exhausted, ServiceRanges};
 pub use catalogue::{Catalogue, Column, Group, Resource, Subresource, compare_versions, default_columns};
 pub use convert::{from_stored, to_stored};
 pub use decode::{Body, FieldValidation, cannot_handle, decode, read, unrecognized};

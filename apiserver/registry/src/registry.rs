@@ -6,10 +6,11 @@ use apiserver_meta::Status;
 use apiserver_storage::{Entry, Error as StoreError, Local, Op, Storage, Write};
 use apiserver_watchcache::{Cache, Object};
 use bytes::Bytes;
+use futures::channel::mpsc;
 use rand::RngExt;
 use serde_json::Value;
 
-use crate::allocate::{Allocator, ServiceRanges};
+use crate::allocate::{Allocator, Exhausted, ServiceRanges};
 use crate::catalogue::{Catalogue, Resource};
 
 /// Everything a verb works with.
@@ -23,7 +24,12 @@ struct Inner {
     cache: Arc<Cache>,
     catalogue: RwLock<Arc<Catalogue>>,
     allocator: Mutex<Allocator>,
+    exhausted: mpsc::Sender<Exhausted>,
+    exhausted_notes: Mutex<Option<mpsc::Receiver<Exhausted>>>,
 }
+
+/// Notes about exhausted ranges that wait to be read.
+const EXHAUSTED_MAX: usize = 64;
 
 /// One call of a verb.
 #[derive(Clone, Copy, Debug)]
@@ -69,12 +75,15 @@ impl Registry {
                 allocator.adopt(object.key(), &object.parse());
             }
         }
+        let (exhausted, notes) = mpsc::channel(EXHAUSTED_MAX);
         let registry = Self {
             inner: Arc::new(Inner {
                 store,
                 cache,
                 catalogue: RwLock::new(Arc::new(catalogue)),
                 allocator: Mutex::new(allocator),
+                exhausted,
+                exhausted_notes: Mutex::new(Some(notes)),
             }),
         };
         registry.reload_custom();
@@ -96,6 +105,15 @@ impl Registry {
 
     pub(crate) fn allocator(&self) -> std::sync::MutexGuard<'_, Allocator> {
         self.inner.allocator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn exhausted_notes(&self) -> mpsc::Sender<Exhausted> {
+        self.inner.exhausted.clone()
+    }
+
+    /// The Services that could not be given an address or port, as it happens; the first caller gets them.
+    pub fn exhausted(&self) -> Option<mpsc::Receiver<Exhausted>> {
+        self.inner.exhausted_notes.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Serves what the established custom resource definitions say, and nothing else.

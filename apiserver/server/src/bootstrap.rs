@@ -52,7 +52,8 @@ fn own_service(server: &ApiServer) -> Vec<Value> {
     let address = server.inner.config.advertise;
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let metadata = |labels: &Value| json!({"name": "kubernetes", "namespace": "default", "labels": labels});
-    let cluster_ip = "10.96.0.1";
+    let ranges = server.registry().service_ranges();
+    let cluster_ip = ranges.first().to_string();
     // Validation refuses loopback endpoints, as upstream's does: a local server shows no endpoint then.
     let mut objects = vec![json!({
         "apiVersion": "v1", "kind": "Service", "metadata": metadata(&labels),
@@ -77,7 +78,7 @@ fn own_service(server: &ApiServer) -> Vec<Value> {
     }
     objects.push(json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
-        "spec": {"cidrs": ["10.96.0.0/16"]},
+        "spec": {"cidrs": [ranges.cidr()]},
     }));
     objects
 }

@@ -4,8 +4,11 @@
 use std::time::Duration;
 
 use apiserver_meta::Status;
-use apiserver_registry::{Call, Changed, DeleteOptions, Registry, Resource, Selectors, custom, now, object};
+use apiserver_registry::{
+    Call, Changed, DeleteOptions, Exhausted, Registry, Resource, Selectors, custom, now, object,
+};
 use bytes::Bytes;
+use futures::StreamExt;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -144,11 +147,19 @@ async fn remove_definition(
 /// Runs until the server shuts down.
 pub async fn run(server: ApiServer) {
     let mut shutdown = server.inner.shutdown.subscribe();
+    let mut exhausted = match server.registry().exhausted() {
+        Some(notes) => notes.left_stream(),
+        None => futures::stream::pending().right_stream(),
+    };
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = sweep.tick() => {}
+            Some(note) = exhausted.next() => {
+                tell_exhausted(server.registry(), &note).await;
+                continue;
+            }
             _ = shutdown.changed() => return,
         }
         let registry = server.registry();
@@ -186,6 +197,45 @@ async fn renew_identity(registry: &Registry) {
     };
     if let Err(status) = registry.update(&call(leases, Some("kube-system"), ""), name, true, change).await {
         tracing::warn!(error = %status, "the identity Lease could not be renewed");
+    }
+}
+
+/// The Service that got nothing is told so, as upstream's repair loops do.
+async fn tell_exhausted(registry: &Registry, note: &Exhausted) {
+    let catalogue = registry.catalogue();
+    let Some(events) = catalogue.get("", "v1", "events") else { return };
+    let (reason, message) = if note.resource == "node port" {
+        let message = format!(
+            "Port range {} is full; you must widen the port range in order to create new services",
+            note.range
+        );
+        ("PortRangeFull", message)
+    } else {
+        let message = format!(
+            "Service CIDR {} is full; you must widen the CIDR in order to create new services",
+            note.range
+        );
+        ("ServiceCIDRFull", message)
+    };
+    let time = now();
+    let mut about =
+        json!({"kind": "Service", "apiVersion": "v1", "namespace": note.namespace, "name": note.name});
+    if !note.uid.is_empty() {
+        about["uid"] = note.uid.clone().into();
+    }
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event",
+        "metadata": {
+            "name": format!("{}.{:x}", note.name, jiff::Timestamp::now().as_nanosecond()),
+            "namespace": note.namespace,
+        },
+        "involvedObject": about,
+        "type": "Warning", "reason": reason, "message": message, "count": 1,
+        "firstTimestamp": time, "lastTimestamp": time,
+        "source": {"component": MANAGER}, "reportingComponent": MANAGER,
+    });
+    if let Err(status) = registry.create(&call(events, Some(&note.namespace), ""), event).await {
+        tracing::warn!(service = note.name, error = %status, "an Event about a full range could not be written");
     }
 }
 

@@ -17,6 +17,7 @@ pub mod limits;
 mod negotiate;
 mod node_proxy;
 mod openapi;
+mod openapi_wire;
 mod portforward;
 mod query;
 mod remote_command;

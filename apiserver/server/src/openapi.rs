@@ -11,6 +11,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use crate::dispatch::{Answer, Context, page_not_found};
+use crate::openapi_wire;
 
 /// The identity of a catalogue, and its documents with their hashes.
 type Made = (usize, HashMap<String, (Bytes, String)>);
@@ -22,7 +23,12 @@ pub(crate) struct Documents {
 }
 
 impl Documents {
-    fn get(&self, catalogue: &Arc<Catalogue>, name: &str, make: impl FnOnce() -> Value) -> (Bytes, String) {
+    fn get<B: Into<Bytes>>(
+        &self,
+        catalogue: &Arc<Catalogue>,
+        name: &str,
+        make: impl FnOnce() -> B,
+    ) -> (Bytes, String) {
         let identity = Arc::as_ptr(catalogue) as usize;
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if made.0 != identity {
@@ -31,7 +37,7 @@ impl Documents {
         if let Some(found) = made.1.get(name) {
             return found.clone();
         }
-        let bytes = Bytes::from(make().to_string());
+        let bytes: Bytes = make().into();
         let digest = ring::digest::digest(&ring::digest::SHA512, &bytes);
         let hash: String = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
         made.1.insert(name.to_owned(), (bytes.clone(), hash.clone()));
@@ -44,8 +50,13 @@ pub(crate) fn answer(context: &Context, catalogue: &Arc<Catalogue>) -> Option<Re
     let documents = &context.server.inner.openapi;
     match context.info.path.trim_end_matches('/') {
         "/openapi/v2" => {
-            let (bytes, hash) =
-                documents.get(catalogue, "v2", || v2(catalogue, &context.server.inner.config.version));
+            let make = || v2(catalogue, &context.server.inner.config.version);
+            // kubectl asks for nothing but protobuf.
+            if wants_protobuf(context) {
+                let (bytes, hash) = documents.get(catalogue, "v2.pb", || openapi_wire::encode(&make()));
+                return Some(Ok(with_etag(Answer::of(StatusCode::OK, openapi_wire::MEDIA, bytes), &hash)));
+            }
+            let (bytes, hash) = documents.get(catalogue, "v2", || make().to_string());
             Some(Ok(with_etag(Answer::json(StatusCode::OK, bytes), &hash)))
         }
         "/openapi/v3" => Some(Ok(index(catalogue))),
@@ -66,11 +77,17 @@ pub(crate) fn answer(context: &Context, catalogue: &Arc<Catalogue>) -> Option<Re
                 return Some(Err(page_not_found()));
             }
             let (bytes, hash) = documents.get(catalogue, name, || {
-                v3(catalogue, &group, &version, &context.server.inner.config.version)
+                v3(catalogue, &group, &version, &context.server.inner.config.version).to_string()
             });
             Some(Ok(with_etag(Answer::json(StatusCode::OK, bytes), &hash)))
         }
     }
+}
+
+fn wants_protobuf(context: &Context) -> bool {
+    let accept = context.headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok());
+    // Older clients write an `@` before the version.
+    accept.is_some_and(|accept| accept.starts_with("application/com.github.proto-openapi.spec.v2"))
 }
 
 fn with_etag(mut answer: Answer, hash: &str) -> Answer {

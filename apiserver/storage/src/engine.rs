@@ -34,6 +34,8 @@ pub enum EngineError {
     Sled(#[from] sled::Error),
     #[error("record {revision} is damaged")]
     Damaged { revision: Revision },
+    #[error("it held objects once and is empty now: its files were damaged or replaced")]
+    Lost,
 }
 
 /// A durable log of records. Called by one thread only.

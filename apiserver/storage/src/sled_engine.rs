@@ -9,6 +9,8 @@ use crate::{Durability, EventKind, Revision};
 
 const REVISION_KEY: &[u8] = b"revision";
 const COMPACTED_KEY: &[u8] = b"compacted";
+/// File beside the database, there once something has been written: an empty database beside it has lost everything.
+const WRITTEN: &str = "written";
 const HEADER_LEN: usize = 1 + 8 + 4 + 1 + 4;
 
 /// The default engine.
@@ -19,6 +21,8 @@ pub struct SledEngine {
     open: Option<Open>,
     /// First revision of the batch that was refused: nobody was told of it, so it must not be there later.
     refused: Option<Revision>,
+    /// The file `WRITTEN` is there.
+    marked: bool,
 }
 
 #[derive(Debug)]
@@ -34,7 +38,7 @@ impl SledEngine {
     /// # Errors
     /// When the directory can't be used or another process holds it.
     pub fn open(dir: &Path) -> Result<Self, EngineError> {
-        Ok(Self { dir: dir.to_owned(), open: Some(Open::at(dir)?), refused: None })
+        Ok(Self { dir: dir.to_owned(), open: Some(Open::at(dir)?), refused: None, marked: false })
     }
 
     /// Runs `work` on the database, opened anew if it had to be closed.
@@ -53,6 +57,14 @@ impl SledEngine {
         let done = work(&open)?;
         self.open = Some(open);
         Ok(done)
+    }
+
+    /// Notes, once, that there is something to lose; only after it is on the disk. Without the note a damaged
+    /// database is taken for a new one, which is no reason to refuse a write.
+    fn mark_written(&mut self) {
+        let Some(open) = self.open.as_ref().filter(|_| !self.marked) else { return };
+        let path = self.dir.join(WRITTEN);
+        self.marked = path.exists() || (open.db.flush().is_ok() && std::fs::write(path, "").is_ok());
     }
 }
 
@@ -84,7 +96,7 @@ impl Open {
 
 impl Engine for SledEngine {
     fn load(&mut self) -> Result<Loaded, EngineError> {
-        self.with(|open| {
+        let loaded = self.with(|open| {
             let mut loaded = Loaded {
                 revision: read_revision(&open.meta, REVISION_KEY)?,
                 compacted: read_revision(&open.meta, COMPACTED_KEY)?,
@@ -97,7 +109,13 @@ impl Engine for SledEngine {
                 loaded.revision = loaded.revision.max(revision);
             }
             Ok(loaded)
-        })
+        })?;
+        if loaded.revision > 0 {
+            self.mark_written();
+        } else if self.dir.join(WRITTEN).exists() {
+            return Err(EngineError::Lost);
+        }
+        Ok(loaded)
     }
 
     fn append(&mut self, records: &[Record], durability: Durability) -> Result<(), EngineError> {
@@ -114,6 +132,9 @@ impl Engine for SledEngine {
         });
         if done.is_err() && self.refused.is_none() {
             self.refused = records.first().map(|record| record.revision);
+        }
+        if done.is_ok() {
+            self.mark_written();
         }
         done
     }
@@ -190,6 +211,36 @@ fn decode(revision: Revision, bytes: &[u8]) -> Option<Record> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_database_that_lost_everything_is_not_taken_for_a_new_one() {
+        let dir = std::env::temp_dir().join(format!("hopyard-sled-lost-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&dir));
+        let record = Record {
+            revision: 1,
+            key: "/registry/pods/a/b".into(),
+            kind: EventKind::Created,
+            supersedes: 0,
+            value: Bytes::from_static(b"{}"),
+            revision_at: None,
+        };
+        let mut engine = SledEngine::open(&dir).unwrap();
+        assert_eq!(engine.load().unwrap().revision, 0);
+        engine.append(&[record], Durability::Commit).unwrap();
+        drop(engine);
+        let mut engine = SledEngine::open(&dir).unwrap();
+        assert_eq!(engine.load().unwrap().revision, 1);
+        drop(engine);
+        let load = || SledEngine::open(&dir).and_then(|mut engine| engine.load());
+        std::fs::write(dir.join("db"), "garbage").unwrap();
+        assert!(load().is_err());
+        std::fs::remove_dir_all(&dir).unwrap();
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join(WRITTEN), "").unwrap();
+        let lost = load();
+        assert!(matches!(lost, Err(EngineError::Lost)), "{lost:?}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn records_survive_encoding() {

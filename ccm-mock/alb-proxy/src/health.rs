@@ -8,11 +8,12 @@ use crate::proxy::Control;
 use crate::targets::{self, Unreachable};
 use ccm_mock_aws_api::elbv2::{HealthCheck, HealthState, Protocol, TargetGroup};
 use ccm_mock_aws_api::health::Reason;
+use ccm_mock_aws_api::names;
 use ccm_mock_fake_aws::{HealthReport, Report};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::AbortHandle;
 
@@ -146,6 +147,7 @@ async fn watch(control: Arc<Control>, key: Key, plan: Plan) {
     let interval = Duration::from_secs(plan.check.interval_seconds.max(1).into());
     let mut quick = QUICK_MS.iter();
     loop {
+        let began = Instant::now();
         let outcome = check(&control, &plan).await;
         if machine.state == HealthState::Initial
             && outcome.is_err()
@@ -159,6 +161,13 @@ async fn watch(control: Arc<Control>, key: Key, plan: Plan) {
                 Ok(()) => (None, None),
                 Err((reason, description)) => (Some(reason), Some(description)),
             };
+            let object = names::target_group_name(&key.group);
+            let cause = description.clone().unwrap_or_else(|| {
+                format!("{} {} on {} succeeded", plan.check.protocol, plan.check.path, plan.target)
+            });
+            let change = format!("{}:{} is {state}", key.id, key.port);
+            let elapsed_ms = began.elapsed().as_micros() as f64 / 1000.0;
+            tracing::info!(controller = "health-check", object = %object, cause, change, elapsed_ms, "reconciled");
             let report = HealthReport {
                 target_group_arn: key.group.clone(),
                 id: key.id.clone(),
@@ -167,7 +176,6 @@ async fn watch(control: Arc<Control>, key: Key, plan: Plan) {
                 reason,
                 description,
             };
-            tracing::info!(target_group = %key.group, target = %key.id, port = key.port, %state, "target health changed");
             // Reported apart, so that a slow write does not hold up the next check, nor its end lose the report.
             let cloud = control.cloud.clone();
             let reported = tokio::spawn(async move { cloud.report(Report::Health(vec![report])).await });

@@ -7,13 +7,14 @@ use crate::health::Checks;
 use crate::targets::Counters;
 use crate::{http_listener, tcp_listener};
 use ccm_mock_aws_api::elbv2::{Endpoint, Listener, Protocol, Rule};
+use ccm_mock_aws_api::names;
 use ccm_mock_fake_aws::{Cloud, Report, State};
 use dataplane_l7::{Certificates, ConnectionInfo, Handler, Pool};
 use dataplane_network::{Fabric, Listener as Socket};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// What every request and check shares.
@@ -177,6 +178,8 @@ async fn sockets(control: &Arc<Control>, state: &State, open: &mut HashMap<Place
         if open.contains_key(&place) {
             continue;
         }
+        let began = Instant::now();
+        let name = names::load_balancer_name(&place.listener_arn);
         match control.fabric.listen(place.address).await {
             Ok(socket) => {
                 let endpoint =
@@ -185,7 +188,10 @@ async fn sockets(control: &Arc<Control>, state: &State, open: &mut HashMap<Place
                 let (shutdown, ending) = watch::channel(false);
                 let kind = state.listeners.get(&place.listener_arn).map(|l| l.protocol);
                 let task = tokio::spawn(accept(control.clone(), place.clone(), socket, kind, ending));
-                tracing::info!(address = %endpoint.address, bound = %endpoint.bound, "load balancer listens");
+                let cause = format!("listener on port {} added", place.address.port());
+                let change = format!("listens on {}{}", endpoint.address, elsewhere(&endpoint));
+                let elapsed_ms = began.elapsed().as_micros() as f64 / 1000.0;
+                tracing::info!(controller = "load-balancer", object = %name, cause, change, elapsed_ms, "reconciled");
                 let opened = Open {
                     endpoint,
                     fabric: control.fabric.clone(),
@@ -196,12 +202,17 @@ async fn sockets(control: &Arc<Control>, state: &State, open: &mut HashMap<Place
                 open.insert(place, opened);
             }
             Err(error) => {
-                tracing::warn!(address = %place.address, %error, "load balancer cannot listen");
+                tracing::warn!(controller = "load-balancer", object = %name, address = %place.address, %error, "cannot listen, will retry");
                 complete = false;
             }
         }
     }
     complete
+}
+
+/// Where an address really is, if it could not be had as it is.
+fn elsewhere(endpoint: &Endpoint) -> String {
+    if endpoint.bound == endpoint.address { String::new() } else { format!(" (here: {})", endpoint.bound) }
 }
 
 async fn publish(control: &Control, state: &State, open: &HashMap<Place, Open>) {

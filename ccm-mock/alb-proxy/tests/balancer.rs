@@ -76,7 +76,9 @@ async fn world() -> World {
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca = params.self_signed(&key).expect("ca");
     let issuer = Issuer::new(&ca.pem(), &key.serialize_pem()).expect("issuer");
-    let cloud = Cloud::start(client(), issuer, 3).await.expect("cloud");
+    let cloud = Cloud::start(client(), issuer, 3, ccm_mock_aws_api::layout::PRIVATE_SUBNET_PREFIX)
+        .await
+        .expect("cloud");
     let fabric = Fabric::new();
     let (proxy, running) = run(cloud.clone(), fabric.clone());
     tokio::spawn(running);

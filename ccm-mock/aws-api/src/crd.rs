@@ -2,6 +2,7 @@
 //!
 //! The status subresource is off on purpose: one change of a resource is one write and one watch event.
 
+use crate::crd_fields;
 use crate::object::{GROUP, VERSION};
 use serde_json::{Map, Value, json};
 
@@ -187,7 +188,8 @@ fn manifest(kind: &Kind) -> Value {
         .chain([json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "priority": 0})])
         .collect();
     let open = || json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    let mut spec = open();
+    let mut spec = crd_fields::schema(kind.kind, "spec").unwrap_or_else(open);
+    let status = crd_fields::schema(kind.kind, "status").unwrap_or_else(open);
     if let Some(properties) = spec_properties(kind.kind) {
         spec["properties"] = properties;
     }
@@ -218,7 +220,7 @@ fn manifest(kind: &Kind) -> Value {
                     "description": format!("{} is a resource of the fake AWS.", kind.kind),
                     "properties": {
                         "apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"},
-                        "spec": spec, "status": open(),
+                        "spec": spec, "status": status,
                     },
                 }},
             }],

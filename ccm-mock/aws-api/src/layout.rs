@@ -30,9 +30,12 @@ pub fn zone_id(index: u8) -> String {
     format!("use1-az{index}")
 }
 
+/// Usual length of a private subnet's prefix; longer ones run out of addresses sooner.
+pub const PRIVATE_SUBNET_PREFIX: u8 = 20;
+
 /// The private subnet's block of zone `index`: nodes and Pods.
-pub fn private_subnet_cidr(index: u8) -> String {
-    format!("10.0.{}.0/20", u16::from(index) * 16)
+pub fn private_subnet_cidr(index: u8, prefix: u8) -> String {
+    format!("10.0.{}.0/{}", u16::from(index) * 16, prefix.clamp(PRIVATE_SUBNET_PREFIX, 28))
 }
 
 /// The public subnet's block of zone `index`: load balancers and NAT.

@@ -5,6 +5,7 @@
 pub mod acm;
 mod action;
 pub mod crd;
+mod crd_fields;
 pub mod ec2;
 pub mod elbv2;
 pub mod error;

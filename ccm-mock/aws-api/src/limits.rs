@@ -105,6 +105,61 @@ const TARGET_GROUP_TCP: &[(&str, &str)] = &[
 const LISTENER_ALB: &[(&str, &str)] = &[("routing.http.response.server.enabled", "true")];
 const LISTENER_NLB: &[(&str, &str)] = &[("tcp.idle_timeout.seconds", "350")];
 
+/// Values an attribute can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttributeRange {
+    /// One of these.
+    OneOf(&'static [&'static str]),
+    /// A number from and up to, both included.
+    Numbers(u32, u32),
+}
+
+impl AttributeRange {
+    /// True if it is one of them.
+    pub fn contains(&self, value: &str) -> bool {
+        match self {
+            Self::OneOf(all) => all.contains(&value),
+            Self::Numbers(low, high) => value.parse::<u32>().is_ok_and(|n| (*low..=*high).contains(&n)),
+        }
+    }
+}
+
+impl std::fmt::Display for AttributeRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::OneOf(all) => write!(f, "one of {}", all.join(", ")),
+            Self::Numbers(low, high) => write!(f, "a number from {low} to {high}"),
+        }
+    }
+}
+
+/// What the value of an attribute has to be; none where any text will do.
+pub fn attribute_range(key: &str) -> Option<AttributeRange> {
+    use AttributeRange::{Numbers, OneOf};
+    Some(match key {
+        "load_balancing.algorithm.type" => {
+            OneOf(&["round_robin", "least_outstanding_requests", "weighted_random"])
+        }
+        "load_balancing.cross_zone.enabled" => OneOf(&["true", "false", "use_load_balancer_configuration"]),
+        "load_balancing.algorithm.anomaly_mitigation" => OneOf(&["on", "off"]),
+        "stickiness.type" => {
+            OneOf(&["lb_cookie", "app_cookie", "source_ip", "source_ip_dest_ip", "source_ip_dest_ip_proto"])
+        }
+        "deregistration_delay.timeout_seconds" => Numbers(0, 3600),
+        "slow_start.duration_seconds" => Numbers(0, 900),
+        "stickiness.lb_cookie.duration_seconds" | "stickiness.app_cookie.duration_seconds" => {
+            Numbers(1, 604_800)
+        }
+        "idle_timeout.timeout_seconds" => Numbers(1, 4000),
+        "client_keep_alive.seconds" => Numbers(60, 604_800),
+        "tcp.idle_timeout.seconds" => Numbers(60, 6000),
+        "routing.http.desync_mitigation_mode" => OneOf(&["monitor", "defensive", "strictest"]),
+        "routing.http.xff_header_processing.mode" => OneOf(&["append", "preserve", "remove"]),
+        key if key.ends_with(".enabled") => OneOf(&["true", "false"]),
+        _ => return None,
+    })
+}
+
 fn map(tables: &[&[(&str, &str)]]) -> Attributes {
     tables.iter().flat_map(|t| t.iter()).map(|(k, v)| (k.to_string(), v.to_string())).collect()
 }

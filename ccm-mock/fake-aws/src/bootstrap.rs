@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 const IGW: &str = "igw-0a1b2c3d4e5f60718";
 
-pub(crate) fn state(zones: u8) -> State {
+pub(crate) fn state(zones: u8, private_prefix: u8) -> State {
     let zones = zones.clamp(1, layout::MAX_ZONES);
     let mut state = State { zones, ..Default::default() };
     let name = |n: &str| Tag::new("Name", n);
@@ -33,8 +33,9 @@ pub(crate) fn state(zones: u8) -> State {
     let group = default_group();
     state.security_groups.insert(group.group_id.clone(), Arc::new(group));
     for zone in 1..=zones {
-        subnet(&mut state, zone, true);
-        subnet(&mut state, zone, false);
+        let private = layout::private_subnet_cidr(zone, private_prefix);
+        subnet(&mut state, zone, true, layout::public_subnet_cidr(zone));
+        subnet(&mut state, zone, false, private);
         nat(&mut state, zone);
         route_tables(&mut state, zone);
     }
@@ -58,16 +59,11 @@ fn default_group() -> SecurityGroup {
     }
 }
 
-fn subnet(state: &mut State, zone: u8, public: bool) {
-    let (id, cidr, role, kind) = if public {
-        (layout::public_subnet_id(zone), layout::public_subnet_cidr(zone), "kubernetes.io/role/elb", "public")
+fn subnet(state: &mut State, zone: u8, public: bool, cidr: String) {
+    let (id, role, kind) = if public {
+        (layout::public_subnet_id(zone), "kubernetes.io/role/elb", "public")
     } else {
-        (
-            layout::private_subnet_id(zone),
-            layout::private_subnet_cidr(zone),
-            "kubernetes.io/role/internal-elb",
-            "private",
-        )
+        (layout::private_subnet_id(zone), "kubernetes.io/role/internal-elb", "private")
     };
     let subnet = Subnet {
         subnet_id: id.clone(),

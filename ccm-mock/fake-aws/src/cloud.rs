@@ -3,6 +3,8 @@
 //! It holds a `kube::Client` and works against any API server. What it does not do is retry for the caller: a write
 //! that fails leaves the state as it was and answers InternalFailure.
 
+mod turn;
+
 use crate::certificates::Issuer;
 use crate::report::Report;
 use crate::state::{Change, State};
@@ -39,6 +41,9 @@ pub enum Error {
     /// An object that should serialise does not.
     #[error("cannot write an object: {0}")]
     Unwritable(#[from] serde_json::Error),
+    /// What was written together failed together.
+    #[error("{0}")]
+    Together(Arc<Error>),
 }
 
 impl From<kube::Error> for Error {
@@ -66,6 +71,8 @@ pub struct Cloud {
     client: Client,
     issuer: Issuer,
     turn: Mutex<()>,
+    /// What waits for its turn; whoever has it works off everything.
+    waiting: std::sync::Mutex<turn::Waiting>,
     /// The last resourceVersion written here, by kind and name: older events are echoes.
     written: std::sync::Mutex<BTreeMap<String, u64>>,
     state: watch::Sender<Arc<State>>,
@@ -105,7 +112,12 @@ pub async fn install_crds(client: &Client) -> Result<(), Error> {
 
 impl Cloud {
     /// Load the state from its objects, or begin with the bootstrap network of `zones` zones.
-    pub async fn start(client: Client, issuer: Issuer, zones: u8) -> Result<Arc<Cloud>, Error> {
+    pub async fn start(
+        client: Client,
+        issuer: Issuer,
+        zones: u8,
+        private_prefix: u8,
+    ) -> Result<Arc<Cloud>, Error> {
         let mut state = State::default();
         let lists = crd::kinds().map(|(kind, plural)| {
             let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource(kind, plural));
@@ -133,12 +145,13 @@ impl Cloud {
             client,
             issuer,
             turn: Mutex::new(()),
+            waiting: Default::default(),
             written: Default::default(),
             state: watch::channel(Arc::new(state)).0,
         });
         cloud.ensure_namespace().await?;
         if fresh {
-            let (old, new) = (cloud.state(), State::bootstrap(zones));
+            let (old, new) = (cloud.state(), State::bootstrap_with(zones, private_prefix));
             cloud.write(&old.changes_to(&new)).await?;
             cloud.state.send_replace(Arc::new(new));
         }
@@ -165,12 +178,6 @@ impl Cloud {
         self.state.subscribe()
     }
 
-    /// Take in a report; consumers in this process see it before it is written.
-    pub async fn report(&self, report: Report) -> Result<(), Error> {
-        let _turn = self.turn.lock().await;
-        self.report_in_turn(report).await
-    }
-
     async fn report_in_turn(&self, report: Report) -> Result<(), Error> {
         let (next, changes) = self.state().report(report, now_ms());
         if changes.is_empty() {
@@ -188,7 +195,8 @@ impl Cloud {
         }
         let key = match &operation {
             Operation::ImportCertificate(input) => Some(input.private_key.clone()),
-            _ => None,
+            Operation::RequestCertificate(_) => None,
+            _ => return self.operate_together(operation).await,
         };
         let name = operation.name();
         let _turn = self.turn.lock().await;

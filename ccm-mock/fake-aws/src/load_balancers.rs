@@ -287,6 +287,12 @@ pub(crate) fn set_attributes(all: &mut Attributes, changes: Attributes, what: &s
             format!("{what} attribute key '{key}' is not recognized"),
         ));
     }
+    for (key, value) in &changes {
+        if let Some(allowed) = limits::attribute_range(key).filter(|allowed| !allowed.contains(value)) {
+            let message = format!("{what} attribute '{key}' must be {allowed}, not '{value}'");
+            return Err(Error::new(Code::ValidationError, message));
+        }
+    }
     all.extend(changes);
     Ok(())
 }

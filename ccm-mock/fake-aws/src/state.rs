@@ -8,7 +8,7 @@ use ccm_mock_aws_api::ec2::*;
 use ccm_mock_aws_api::elbv2::{Listener, LoadBalancer, Rule, TargetGroup};
 use ccm_mock_aws_api::object::{from_object, to_object};
 use ccm_mock_aws_api::route53::HostedZone;
-use ccm_mock_aws_api::{Answer, Code, Error, Operation, Resource};
+use ccm_mock_aws_api::{Answer, Code, Error, Operation, Resource, layout};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -103,7 +103,12 @@ fn diff_map<T: Resource>(old: &Map<T>, new: &Map<T>, out: &mut Vec<Change>) {
 impl State {
     /// A VPC with public and private subnets in each zone, gateways, NAT and routes.
     pub fn bootstrap(zones: u8) -> State {
-        bootstrap::state(zones)
+        bootstrap::state(zones, layout::PRIVATE_SUBNET_PREFIX)
+    }
+
+    /// The same with private subnets of another size.
+    pub fn bootstrap_with(zones: u8, private_prefix: u8) -> State {
+        bootstrap::state(zones, private_prefix)
     }
 
     /// Perform an operation: the state after it, the answer, and the objects that differ.

@@ -53,6 +53,24 @@ fn check_health_check(check: &HealthCheck) -> Result<(), Error> {
     Ok(())
 }
 
+/// `200`, `200-299`, `200,301`, of web target groups.
+fn check_matcher(protocol: Protocol, version: Option<ProtocolVersion>, matcher: &str) -> Result<(), Error> {
+    let (low, high, what) = match version {
+        _ if !web(protocol) || matcher.is_empty() => return Ok(()),
+        Some(ProtocolVersion::Grpc) => (0, 99, "GRPC"),
+        _ => (200, 499, "HTTP"),
+    };
+    let codes = matcher.split([',', '-']).map(|code| code.trim().parse::<u16>());
+    for (code, text) in codes.zip(matcher.split([',', '-'])) {
+        if !code.is_ok_and(|code| (low..=high).contains(&code)) {
+            let message =
+                format!("Health check matcher {what} code '{text}' must be within '{low}-{high}' inclusive");
+            return Err(Error::new(Code::ValidationError, message));
+        }
+    }
+    Ok(())
+}
+
 impl State {
     pub(crate) fn create_target_group(&mut self, input: CreateTargetGroup) -> Result<TargetGroup, Error> {
         check_name("Target group", &input.name)?;
@@ -71,6 +89,7 @@ impl State {
         } else {
             None
         };
+        check_matcher(input.protocol, version, &input.health_check.matcher)?;
         if let Some(known) = self.target_groups.values().find(|t| t.target_group_name == input.name) {
             let same = (known.protocol, known.port, known.target_type, known.protocol_version)
                 == (input.protocol, input.port, input.target_type, version)
@@ -151,6 +170,7 @@ impl State {
             matcher: input.matcher.unwrap_or(old.matcher),
         };
         check_health_check(&group.health_check)?;
+        check_matcher(group.protocol, group.protocol_version, &group.health_check.matcher)?;
         Ok(group.clone())
     }
 

@@ -84,6 +84,11 @@ impl<'a> Annotations<'a> {
     }
 }
 
+/// Upstream's sentence, and the annotation it is about where the sentence does not say so.
+pub(crate) fn about(why: impl std::fmt::Display, name: &str) -> String {
+    format!("{why} ({PREFIX}{name})")
+}
+
 fn lower(value: Value) -> Value {
     match value {
         Value::Object(map) => {

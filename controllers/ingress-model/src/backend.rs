@@ -2,7 +2,7 @@
 //!
 //! Targets themselves are not here: they change more often than the plan.
 
-use crate::annotations::Annotations;
+use crate::annotations::{Annotations, about};
 use crate::group::{Group, key};
 use crate::names::{self, TargetGroupName};
 use crate::plan::TargetGroupPlan;
@@ -52,7 +52,7 @@ fn word<T: std::str::FromStr>(
     usual: T,
 ) -> Result<T, String> {
     match annotations.text(name) {
-        Some(text) => text.parse().map_err(|_| format!("unknown {what}: {text}")),
+        Some(text) => text.parse().map_err(|_| about(format!("unknown {what}: {text}"), name)),
         None => Ok(usual),
     }
 }
@@ -70,14 +70,15 @@ fn health_check(
         Some(name) => {
             let port = find_port(service, name).ok_or_else(|| {
                 let (namespace, service) = service_key(service);
-                format!("failed to resolve healthCheckPort: unable to find port {name} on service {namespace}/{service}")
+                let why = format!("failed to resolve healthCheckPort: unable to find port {name} on service {namespace}/{service}");
+                about(why, "healthcheck-port")
             })?;
             match group_port(port, target_type)? {
                 1 => {
-                    return Err(
-                        "cannot use named healthCheckPort for IP TargetType when service's targetPort is a named port"
-                            .into(),
-                    );
+                    return Err(about(
+                        "cannot use named healthCheckPort for IP TargetType when service's targetPort is a named port",
+                        "healthcheck-port",
+                    ));
                 }
                 number => number.to_string(),
             }
@@ -118,7 +119,8 @@ pub(crate) fn service_target(
     let target_type = word(annotations, "target-type", "targetType", TargetType::Instance)?;
     let protocol = word(annotations, "backend-protocol", "backend protocol", Protocol::Http)?;
     if !matches!(protocol, Protocol::Http | Protocol::Https) {
-        return Err(format!("backend protocol must be within [HTTP, HTTPS]: {protocol}"));
+        let why = format!("backend protocol must be within [HTTP, HTTPS]: {protocol}");
+        return Err(about(why, "backend-protocol"));
     }
     let version =
         word(annotations, "backend-protocol-version", "backend protocol version", ProtocolVersion::Http1)?;

@@ -2,7 +2,7 @@
 //!
 //! No names, priorities or tags are chosen yet.
 
-use crate::annotations::Annotations;
+use crate::annotations::{Annotations, about};
 use crate::group::{Group, GroupId, Refused, key, membership};
 use crate::listeners::{CheckedListener, merge};
 use crate::rules::{CheckedRule, Step, backend_step, fixed, rules_of};
@@ -37,7 +37,7 @@ fn agreed(members: &[&Ingress], name: &str, what: &str) -> Result<Option<String>
         members.iter().filter_map(|i| Annotations::of(i.metadata.annotations.as_ref()).text(name)).collect();
     if values.len() > 1 {
         let shown: Vec<String> = values.iter().map(|value| format!("{value}:{{}}")).collect();
-        return Err(format!("conflicting {what}: map[{}]", shown.join(" ")));
+        return Err(about(format!("conflicting {what}: map[{}]", shown.join(" ")), name));
     }
     Ok(values.first().map(|value| value.to_string()))
 }
@@ -47,7 +47,7 @@ fn merged(members: &[&Ingress], name: &str, what: &str) -> Result<BTreeMap<Strin
     for ingress in members {
         for (key, value) in Annotations::of(ingress.metadata.annotations.as_ref()).map(name)? {
             if let Some(other) = out.get(&key).filter(|other| **other != value) {
-                return Err(format!("conflicting {what} {key}: {other} | {value}"));
+                return Err(about(format!("conflicting {what} {key}: {other} | {value}"), name));
             }
             out.insert(key, value);
         }
@@ -65,7 +65,10 @@ fn choose_subnets(all: &[Subnet], scheme: Scheme, wanted: &[String]) -> Result<V
         let find = |name: &String| {
             let found = all.iter().find(|s| s.subnet_id == *name || tag(&s.tags, "Name") == Some(name));
             found.map(|s| s.subnet_id.clone()).ok_or_else(|| Refused {
-                reason: format!("couldn't find all subnets, nameOrIDs: {wanted:?}, found: {}", all.len()),
+                reason: about(
+                    format!("couldn't find all subnets, nameOrIDs: {wanted:?}, found: {}", all.len()),
+                    "subnets",
+                ),
                 outside: true,
             })
         };
@@ -101,16 +104,16 @@ fn ssl_redirect(
         let annotations = Annotations::of(ingress.metadata.annotations.as_ref());
         let Some(port) = annotations.number::<u16>("ssl-redirect")? else { continue };
         if found.is_some_and(|other| other != port) {
-            return Err(format!("conflicting sslRedirect port: {} | {port}", found.unwrap_or_default()));
+            let why = format!("conflicting sslRedirect port: {} | {port}", found.unwrap_or_default());
+            return Err(about(why, "ssl-redirect"));
         }
         found = Some(port);
     }
     let Some(port) = found else { return Ok(None) };
+    let refuse = |why: &str| Err(about(format!("{why} for SSLRedirect port: {port}"), "ssl-redirect"));
     match listeners.get(&port) {
-        None => Err(format!("listener does not exist for SSLRedirect port: {port}")),
-        Some(listener) if listener.protocol != Protocol::Https => {
-            Err(format!("listener protocol non-SSL for SSLRedirect port: {port}"))
-        }
+        None => refuse("listener does not exist"),
+        Some(listener) if listener.protocol != Protocol::Https => refuse("listener protocol non-SSL"),
         Some(_) => Ok(Some(port)),
     }
 }
@@ -145,12 +148,13 @@ pub fn check(group: &Group) -> Result<Checked, Refused> {
     ordered.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
     let members: Vec<&Ingress> = ordered.into_iter().map(|(_, _, ingress)| ingress).collect();
     let scheme = match agreed(&members, "scheme", "scheme")? {
-        Some(text) => text.parse().map_err(|text| format!("unknown scheme: {text}"))?,
+        Some(text) => text.parse().map_err(|text| about(format!("unknown scheme: {text}"), "scheme"))?,
         None => Scheme::Internal,
     };
     let name = agreed(&members, "load-balancer-name", "load balancer name")?;
     if name.as_ref().is_some_and(|name| name.len() > limits::NAME_LENGTH) {
-        return Err("load balancer name cannot be longer than 32 characters".to_string().into());
+        let why = "load balancer name cannot be longer than 32 characters";
+        return Err(about(why, "load-balancer-name").into());
     }
     let (listeners, ports) = merge(group, &members)?;
     let mut rules = Vec::new();

@@ -2,7 +2,7 @@
 //!
 //! Whether an Ingress belongs to the controller at all (its class) is not decided here.
 
-use crate::annotations::Annotations;
+use crate::annotations::{Annotations, about};
 use ccm_mock_aws_api::acm::Certificate;
 use ccm_mock_aws_api::ec2::Subnet;
 use k8s_openapi::api::core::v1::Service;
@@ -103,15 +103,17 @@ pub fn membership(ingress: &Ingress) -> Result<(GroupId, i64), String> {
         return Ok((GroupId { namespace, name }, 0));
     };
     if !valid_name(group) {
-        return Err(format!(
+        let why = format!(
             "invalid ingress group: groupName must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character: {group}"
-        ));
+        );
+        return Err(about(why, "group.name"));
     }
     let order = annotations.integer("group.order")?.unwrap_or(0);
     if !(-1000..=1000).contains(&order) {
-        return Err(format!(
+        let why = format!(
             "explicit ingress group order must be within [-1000:1000], Ingress: {namespace}/{name}, order: {order}"
-        ));
+        );
+        return Err(about(why, "group.order"));
     }
     Ok((GroupId { namespace: String::new(), name: group.to_string() }, order))
 }

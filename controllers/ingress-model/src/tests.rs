@@ -179,8 +179,12 @@ fn annotated_actions_and_conditions_are_read_without_case() {
 fn what_is_wrong_is_named() {
     let rules = || json!([host("a.example", vec![path("/", "Prefix", "web")])]);
     let table = [
-        (json!({"scheme": "public"}), rules(), "unknown scheme: public"),
-        (json!({"target-type": "pod"}), rules(), "ingress: default/web: unknown targetType: pod"),
+        (json!({"scheme": "public"}), rules(), "unknown scheme: public (alb.ingress.kubernetes.io/scheme)"),
+        (
+            json!({"target-type": "pod"}),
+            rules(),
+            "ingress: default/web: unknown targetType: pod (alb.ingress.kubernetes.io/target-type)",
+        ),
         (
             json!({}),
             rules(),
@@ -194,7 +198,7 @@ fn what_is_wrong_is_named() {
         (
             json!({"target-type": "ip", "ssl-redirect": "443"}),
             rules(),
-            "listener does not exist for SSLRedirect port: 443",
+            "listener does not exist for SSLRedirect port: 443 (alb.ingress.kubernetes.io/ssl-redirect)",
         ),
         (
             json!({"target-type": "ip"}),
@@ -218,7 +222,10 @@ fn members_must_agree() {
     let members =
         vec![ingress("a", of_group("internal"), rules()), ingress("b", of_group("internet-facing"), rules())];
     let refused = check(&group(members)).expect_err("a refusal");
-    assert_eq!(refused.reason, "conflicting scheme: map[internal:{} internet-facing:{}]");
+    assert_eq!(
+        refused.reason,
+        "conflicting scheme: map[internal:{} internet-facing:{}] (alb.ingress.kubernetes.io/scheme)"
+    );
 }
 
 #[test]

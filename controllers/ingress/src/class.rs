@@ -42,11 +42,14 @@ pub(crate) async fn ensure(classes: Cache<IngressClass>) {
     });
     let Ok(class) = serde_json::from_value::<IngressClass>(class) else { return };
     while classes.get(&Key::new("", NAME)).is_none() {
+        let began = std::time::Instant::now();
         match classes.create(&class).await {
             Ok(_) => tracing::info!(
                 controller = "ingress",
-                object = NAME,
+                object = %NAME,
+                cause = "start",
                 change = "created IngressClass",
+                elapsed_ms = began.elapsed().as_micros() as f64 / 1000.0,
                 "reconciled"
             ),
             Err(error) if error.is_already_exists() => return,

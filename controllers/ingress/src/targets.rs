@@ -26,11 +26,21 @@ pub(crate) struct Binding {
     pub target_type: TargetType,
 }
 
+/// A target group's ARN; the log shows its name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Arn(String);
+
+impl std::fmt::Display for Arn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(names::target_group_name(&self.0))
+    }
+}
+
 /// Target groups of the model by ARN; clones share them.
 #[derive(Clone)]
 pub(crate) struct Bindings {
     all: Arc<Mutex<BTreeMap<String, Binding>>>,
-    queue: Queue<String>,
+    queue: Queue<Arn>,
 }
 
 impl Default for Bindings {
@@ -48,7 +58,7 @@ impl Bindings {
     pub(crate) fn bind(&self, arn: &str, binding: Binding) {
         let before = self.lock().insert(arn.to_string(), binding.clone());
         if before.as_ref() != Some(&binding) {
-            self.queue.add(arn.to_string(), format!("bound to Service {}", binding.service));
+            self.queue.add(Arn(arn.to_string()), format!("bound to Service {}", binding.service));
         }
     }
 
@@ -64,7 +74,7 @@ impl Bindings {
     fn wake(&self, concerns: impl Fn(&Binding) -> bool, cause: &str) {
         for (arn, binding) in self.lock().iter() {
             if concerns(binding) {
-                self.queue.add(arn.clone(), cause);
+                self.queue.add(Arn(arn.clone()), cause);
             }
         }
     }
@@ -113,9 +123,9 @@ impl Registrar {
         });
         let queue = self.bindings.queue.clone();
         let registrar = Arc::new(self);
-        work("targets", queue, WORKERS, move |arn: String| {
+        work("targets", queue, WORKERS, move |arn: Arn| {
             let registrar = registrar.clone();
-            async move { registrar.reconcile(&arn).await }
+            async move { registrar.reconcile(&arn.0).await }
         })
         .await;
     }

@@ -2,9 +2,9 @@
 //!
 //! An Event that cannot be written is dropped: loops never wait for them.
 
-use crate::meta::now;
+use crate::meta::{now, seconds};
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, Resource};
@@ -30,6 +30,7 @@ struct Note {
     kind: Kind,
     reason: String,
     message: String,
+    at: Timestamp,
 }
 
 /// Writes Events of one component; clones share the queue.
@@ -75,6 +76,17 @@ impl Recorder {
         self.about(reference(object), Kind::Normal, reason, message);
     }
 
+    /// Good news that began at a time: what follows from it may be told first and is listed after it.
+    pub fn normal_since<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        reason: &str,
+        message: impl Into<String>,
+        at: Timestamp,
+    ) {
+        self.note(reference(object), Kind::Normal, (reason, message.into()), at);
+    }
+
     /// A warning about an object.
     pub fn warning<K: Resource<DynamicType = ()>>(
         &self,
@@ -87,7 +99,11 @@ impl Recorder {
 
     /// An Event about what the reference names.
     pub fn about(&self, about: ObjectReference, kind: Kind, reason: &str, message: impl Into<String>) {
-        let note = Note { about, kind, reason: reason.to_string(), message: message.into() };
+        self.note(about, kind, (reason, message.into()), Timestamp::now());
+    }
+
+    fn note(&self, about: ObjectReference, kind: Kind, (reason, message): (&str, String), at: Timestamp) {
+        let note = Note { about, kind, reason: reason.to_string(), message, at };
         if self.notes.try_send(note).is_err() {
             tracing::debug!(reason, "event dropped");
         }
@@ -134,9 +150,9 @@ async fn write_all(
 }
 
 fn first(note: &Note, component: &str, host: Option<&str>, namespace: String) -> Event {
-    let at = now();
+    let at = Time(seconds(note.at));
     let object = note.about.name.clone().unwrap_or_default();
-    let name = format!("{object}.{:x}", Timestamp::now().as_nanosecond());
+    let name = format!("{object}.{:x}", note.at.as_nanosecond());
     let kind = match note.kind {
         Kind::Normal => "Normal",
         Kind::Warning => "Warning",

@@ -15,7 +15,8 @@ pub fn now_micro() -> MicroTime {
     MicroTime(Timestamp::now())
 }
 
-fn seconds(at: Timestamp) -> Timestamp {
+/// A time without its fraction.
+pub fn seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 

@@ -46,10 +46,9 @@ pub(crate) async fn run(caches: Caches, cni: Arc<Cni>) {
         let (cni, nodes) = (cni.clone(), nodes.clone());
         async move {
             if nodes.get(&key).is_some() {
-                cni.warm(&key.name).await;
-            } else {
-                cni.nodes.lock().unwrap_or_else(PoisonError::into_inner).remove(&key.name);
+                return Ok(cni.warm(&key.name).await.map_or_else(Done::nothing, Done::change));
             }
+            cni.nodes.lock().unwrap_or_else(PoisonError::into_inner).remove(&key.name);
             Ok(Done::nothing())
         }
     })
@@ -64,16 +63,20 @@ impl Cni {
         Arc::new(Cni { caches, aws, nodes: Mutex::default(), node_by_uid: Mutex::default() })
     }
 
-    /// Fetch a node's first addresses before a Pod asks.
-    async fn warm(&self, node: &str) {
+    /// Fetch a node's first addresses before a Pod asks; what was done, for the log.
+    async fn warm(&self, node: &str) -> Option<String> {
         let entry = self.node(node);
         let mut state = entry.lock().await;
-        let result = self.load(node, &mut state).await;
-        if result.is_ok()
-            && state.pool.interfaces.iter().all(|i| i.addresses.is_empty())
-            && let Err(error) = self.grow(node, &mut state, BATCH).await
-        {
-            tracing::debug!(node, error, "no addresses in advance");
+        self.load(node, &mut state).await.ok()?;
+        if state.pool.interfaces.iter().any(|i| !i.addresses.is_empty()) {
+            return None;
+        }
+        match self.grow(node, &mut state, BATCH).await {
+            Ok(change) => Some(change),
+            Err(error) => {
+                tracing::debug!(node, error, "no addresses in advance");
+                None
+            }
         }
     }
 
@@ -259,7 +262,7 @@ impl Cni {
 fn report(node: &str, pod: &Key, change: String, started: Instant) {
     let elapsed_ms = started.elapsed().as_micros() as f64 / 1000.0;
     let cause = format!("Pod {pod}");
-    tracing::info!(controller = "vpc-cni", object = node, cause, change, elapsed_ms, "reconciled");
+    tracing::info!(controller = "vpc-cni", object = %node, cause, change, elapsed_ms, "reconciled");
 }
 
 impl PodAddresses for Cni {

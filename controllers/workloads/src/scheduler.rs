@@ -8,6 +8,7 @@ use controllers_kit::meta::now;
 use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder, pods};
 use fit::{Verdict, World};
 use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
+use k8s_openapi::jiff::Timestamp;
 use kube::core::Request;
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
@@ -135,11 +136,13 @@ impl Loop {
         let request = Request::new(url)
             .create_subresource("binding", &key.name, &Default::default(), serde_json::to_vec(&binding)?)
             .map_err(kube::Error::BuildRequest)?;
+        let began = Timestamp::now();
         if let Err(error) = self.client.request::<serde_json::Value>(request).await.map_err(Error::from) {
             lock(&self.state).assumed.remove(&uid);
             return if error.is_not_found() { Ok(Done::nothing()) } else { Err(error) };
         }
-        self.events.normal(pod, "Scheduled", format!("Successfully assigned {key} to {node}"));
+        // The kubelet may have told more by now.
+        self.events.normal_since(pod, "Scheduled", format!("Successfully assigned {key} to {node}"), began);
         Ok(Done::change(format!("bound to {node}")))
     }
 

@@ -208,12 +208,21 @@ impl Fabric {
             (None, _) => None,
         };
         let forwarding = self.inner.forwarding.read().unwrap_or_else(PoisonError::into_inner).clone();
-        match (asked, forwarding) {
-            (Some((node, entry)), Some(forwarding)) => {
-                let translation = forwarding.forward(&node, entry, source, destination);
-                (Some(node), translation)
+        let (Some((node, entry)), Some(forwarding)) = (asked.clone(), forwarding) else {
+            return (asked.map(|(node, _)| node), as_is);
+        };
+        let translation = forwarding.forward(&node, entry, source, destination);
+        let Translation::To { source: ip, destination } = translation else {
+            return (Some(node), translation);
+        };
+        // What goes on to another node's own address meets that node's rules there.
+        match self.place_of(*destination.ip()) {
+            Some(Place::Node(other)) if other != node => {
+                let source = SocketAddrV4::new(ip, source.port());
+                let translation = forwarding.forward(&other, Entry::Arriving, source, destination);
+                (Some(other), translation)
             }
-            (asked, _) => (asked.map(|(node, _)| node), as_is),
+            _ => (Some(node), translation),
         }
     }
 
@@ -346,6 +355,12 @@ mod tests {
         let mut bytes = [0; 2];
         accepted.stream.read_exact(&mut bytes).await.expect("read");
         assert_eq!(&bytes, b"hi");
+        // From a Pod of another node it is the node of the port that decides.
+        let elsewhere = Ipv4Addr::new(10, 0, 48, 7);
+        fabric.add_pod(elsewhere, "node-3");
+        let inside = fabric.connect(SocketAddrV4::new(elsewhere, 0), to(30080)).await.expect("connect");
+        assert_eq!((inside.destination.ip(), inside.node.as_deref()), (&pod, Some("node-1")));
+        drop(listener.accept().await.expect("accept"));
         assert_eq!(fabric.connect(from, to(1)).await.expect_err("rejected"), Error::Refused(to(1)));
         assert_eq!(fabric.connect(from, to(2)).await.expect_err("dropped"), Error::Dropped(to(2)));
         assert_eq!(fabric.connect(from, to(3)).await.expect_err("nobody"), Error::Refused(to(3)));

@@ -7,7 +7,7 @@ mod affinity;
 mod programs;
 
 pub use affinity::AffinityTable;
-pub use programs::{Config, Input, Programs};
+pub use programs::{Changed, Config, Input, Programs};
 
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::core::v1::{Node, Service};
@@ -61,14 +61,14 @@ impl Agent {
         Some(run.verdict)
     }
 
-    /// Take in changes; answers how many Services or nodes were different.
-    pub fn apply(&self, inputs: Vec<Input>) -> usize {
+    /// Take in changes; answers what became different.
+    pub fn apply(&self, inputs: Vec<Input>) -> Vec<Changed> {
         let mut next = self.programs().as_ref().clone();
         let changed = next.apply(inputs);
         // What changes no program (a slice before its Service) is kept all the same, but wakes nobody.
         self.programs.send_if_modified(|programs| {
             *programs = Arc::new(next);
-            changed > 0
+            !changed.is_empty()
         });
         changed
     }
@@ -94,12 +94,9 @@ impl Agent {
         while let Some(batch) = batches.next().await {
             let started = std::time::Instant::now();
             let changed = self.apply(batch);
-            if changed > 0 {
-                tracing::debug!(
-                    changed,
-                    elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
-                    "rule programs changed"
-                );
+            let elapsed_ms = started.elapsed().as_micros() as f64 / 1000.0;
+            for Changed { object, cause, change, .. } in changed {
+                tracing::info!(controller = "kube-proxy", object = %object, cause, change, elapsed_ms, "reconciled");
             }
         }
     }

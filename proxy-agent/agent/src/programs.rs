@@ -3,7 +3,7 @@
 //! A change of a Service or one of its slices rebuilds that Service on every node and nothing else.
 
 use k8s_openapi::api::core::v1::{Node, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use proxy_agent_ruleset::{self as ruleset, Cidr, Program, ServiceKey, build_service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,6 +43,19 @@ pub enum Input {
     NodesAre(Vec<Key>),
 }
 
+/// What became different, for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The Service or node whose rules they are.
+    pub object: String,
+    /// What was taken in.
+    pub cause: String,
+    /// What the rules say now.
+    pub change: String,
+    /// Programs that changed.
+    pub programs: usize,
+}
+
 /// The programs of all nodes, and what they were built from.
 #[derive(Debug, Clone)]
 pub struct Programs {
@@ -73,6 +86,25 @@ fn node_of(node: &Node, config: &Config) -> Option<ruleset::Node> {
         cluster_cidr: config.cluster_cidr,
         service_cidr: config.service_cidr,
     })
+}
+
+impl Input {
+    /// What is taken in, for the log.
+    fn story(&self) -> String {
+        let name = |meta: &kube::core::ObjectMeta| match key(meta) {
+            (namespace, name) if namespace.is_empty() => name,
+            (namespace, name) => format!("{namespace}/{name}"),
+        };
+        match self {
+            Input::Service(service) => format!("Service {} changed", name(&service.metadata)),
+            Input::ServiceGone((namespace, name)) => format!("Service {namespace}/{name} deleted"),
+            Input::Slice(slice) => format!("EndpointSlice {} changed", name(&slice.metadata)),
+            Input::SliceGone((namespace, name)) => format!("EndpointSlice {namespace}/{name} deleted"),
+            Input::Node(node) => format!("Node {} changed", name(&node.metadata)),
+            Input::NodeGone((_, name)) => format!("Node {name} deleted"),
+            Input::ServicesAre(_) | Input::SlicesAre(_) | Input::NodesAre(_) => "all were listed".into(),
+        }
+    }
 }
 
 impl Programs {
@@ -108,11 +140,13 @@ impl Programs {
         keys.into_iter().flatten().filter_map(|k| self.slices.get(k)).map(AsRef::as_ref).collect()
     }
 
-    /// Take in changes; answers how many programs changed.
-    pub fn apply(&mut self, inputs: Vec<Input>) -> usize {
-        let mut touched: BTreeSet<Key> = BTreeSet::new();
-        let mut nodes = 0;
+    /// Take in changes; answers what became different.
+    pub fn apply(&mut self, inputs: Vec<Input>) -> Vec<Changed> {
+        let mut causes: BTreeMap<Key, String> = BTreeMap::new();
+        let mut changed = Vec::new();
         for input in inputs {
+            let cause = input.story();
+            let mut touched: BTreeSet<Key> = BTreeSet::new();
             match input {
                 Input::Service(service) => {
                     let key = key(&service.metadata);
@@ -135,17 +169,59 @@ impl Programs {
                     let gone: Vec<Key> = self.slices.keys().filter(|k| !keep.contains(k)).cloned().collect();
                     gone.iter().for_each(|key| touched.extend(self.drop_slice(key)));
                 }
-                Input::Node(node) => nodes += usize::from(self.put_node(&node)),
-                Input::NodeGone((_, name)) => nodes += usize::from(self.by_node.remove(&name).is_some()),
+                Input::Node(node) => {
+                    if self.put_node(&node) {
+                        let name = node.metadata.name.unwrap_or_default();
+                        let change = format!("built from {} Services", self.services.len());
+                        changed.push(Changed { object: name, cause: cause.clone(), change, programs: 1 });
+                    }
+                }
+                Input::NodeGone((_, name)) => changed.extend(self.drop_node(&name, &cause)),
                 Input::NodesAre(keys) => {
                     let keep: BTreeSet<String> = keys.into_iter().map(|(_, name)| name).collect();
-                    let before = self.by_node.len();
-                    self.by_node.retain(|name, _| keep.contains(name));
-                    nodes += before - self.by_node.len();
+                    let gone: Vec<String> =
+                        self.by_node.keys().filter(|name| !keep.contains(*name)).cloned().collect();
+                    changed.extend(gone.iter().filter_map(|name| self.drop_node(name, &cause)));
                 }
             }
+            causes.extend(touched.into_iter().map(|key| (key, cause.clone())));
         }
-        nodes + touched.iter().map(|key| self.rebuild(key)).sum::<usize>()
+        for (key, cause) in causes {
+            let programs = self.rebuild(&key);
+            if programs > 0 {
+                let change = self.story(&key, programs);
+                changed.push(Changed { object: format!("{}/{}", key.0, key.1), cause, change, programs });
+            }
+        }
+        changed
+    }
+
+    fn drop_node(&mut self, name: &str, cause: &str) -> Option<Changed> {
+        self.by_node.remove(name)?;
+        let change = "rules removed".to_string();
+        Some(Changed { object: name.to_string(), cause: cause.to_string(), change, programs: 1 })
+    }
+
+    /// What the rules of a Service say after a change.
+    fn story(&self, key: &Key, programs: usize) -> String {
+        if !self.services.contains_key(key) {
+            return format!("rules removed from {programs} nodes");
+        }
+        let slices = self.slices_of(&key.0, &key.1);
+        let ready = |e: &&Endpoint| e.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true);
+        let mut addresses: Vec<&str> = slices
+            .iter()
+            .flat_map(|slice| slice.endpoints.iter().flatten())
+            .filter(ready)
+            .flat_map(|endpoint| endpoint.addresses.iter().map(String::as_str))
+            .collect();
+        addresses.sort_unstable();
+        let to = match addresses.as_slice() {
+            [] => "no ready endpoint".to_string(),
+            few if few.len() <= 5 => few.join(", "),
+            many => format!("{}, … ({} endpoints)", many[..5].join(", "), many.len()),
+        };
+        format!("rules of {programs} nodes lead to {to}")
     }
 
     fn put_slice(&mut self, slice: EndpointSlice) -> Vec<Key> {
@@ -243,10 +319,21 @@ mod tests {
         let block = |text: &str| text.parse().expect("block");
         let agent =
             Agent::new(Config { cluster_cidr: block("10.0.0.0/16"), service_cidr: block("10.96.0.0/16") });
-        assert_eq!(agent.apply(vec![slice("a", &["10.0.16.20"])]), 0);
-        assert_eq!(agent.apply(vec![node("node-1", "10.0.16.4"), service(), node("node-2", "10.0.32.4")]), 3);
-        assert_eq!(agent.apply(vec![service()]), 0, "the same again changes nothing");
-        assert_eq!(agent.apply(vec![slice("b", &["10.0.16.21"])]), 2);
+        let programs = |inputs| agent.apply(inputs).iter().map(|c| c.programs).collect::<Vec<_>>();
+        assert!(programs(vec![slice("a", &["10.0.16.20"])]).is_empty());
+        assert_eq!(
+            programs(vec![node("node-1", "10.0.16.4"), service(), node("node-2", "10.0.32.4")]),
+            [1, 1, 1]
+        );
+        assert!(programs(vec![service()]).is_empty(), "the same again changes nothing");
+        let changed = agent.apply(vec![slice("b", &["10.0.16.21"])]);
+        let told = Changed {
+            object: "default/web".into(),
+            cause: "EndpointSlice default/b changed".into(),
+            change: "rules of 2 nodes lead to 10.0.16.20, 10.0.16.21".into(),
+            programs: 2,
+        };
+        assert_eq!(changed, [told]);
         let packet = Packet {
             source: "10.0.16.99".parse().expect("ip"),
             source_port: 1,
@@ -259,11 +346,11 @@ mod tests {
             other => format!("{other:?}"),
         };
         assert_eq!((to(1), to(0)), ("10.0.16.21".into(), "10.0.16.21".into()), "the client is remembered");
-        assert_eq!(agent.apply(vec![Input::SlicesAre(vec![("default".into(), "a".into())])]), 2);
+        assert_eq!(programs(vec![Input::SlicesAre(vec![("default".into(), "a".into())])]), [2]);
         assert_eq!(to(1), "10.0.16.20");
-        assert_eq!(agent.apply(vec![Input::ServicesAre(vec![])]), 2);
+        assert_eq!(programs(vec![Input::ServicesAre(vec![])]), [2]);
         assert_eq!(to(0), "Some(Drop)", "the cluster IP is nobody's");
-        assert_eq!(agent.apply(vec![Input::NodesAre(vec![])]), 2);
+        assert_eq!(programs(vec![Input::NodesAre(vec![])]), [1, 1]);
         assert!(agent.programs().get("node-1").is_none());
     }
 }

@@ -209,6 +209,11 @@ impl Program {
         ip == self.node.ip || ip.is_loopback()
     }
 
+    /// The healthCheckNodePorts that this node answers.
+    pub fn health_check_ports(&self) -> impl Iterator<Item = u16> + '_ {
+        self.services.values().map(|s| s.health_check_node_port).filter(|port| *port != 0)
+    }
+
     /// Whom a healthCheckNodePort is for, and how many endpoints this node has.
     pub fn health_check(&self, port: u16) -> Option<(&ServiceKey, usize)> {
         self.services

@@ -323,30 +323,41 @@ fn event(event: &Subject, column: &str) -> Value {
     let first = |names: [&str; 3]| {
         names.into_iter().map(|name| event.text(name)).find(|text| !text.is_empty()).unwrap_or("")
     };
+    // The same members under their core name, and as events.k8s.io has them.
+    let either = |core: &'static str, new: &'static str| first([core, new, new]);
     match column {
         "Last Seen" => {
-            let last = first(["/series/lastObservedTime", "/lastTimestamp", "/eventTime"]);
+            let times = ["/series/lastObservedTime", "/lastTimestamp", "/deprecatedLastTimestamp"];
+            let last = Some(first(times)).filter(|time| !time.is_empty()).unwrap_or(event.text("/eventTime"));
             if last.is_empty() { json!("<unknown>") } else { json!(super::age(last, event.now)) }
         }
         "First Seen" => {
-            let time = first(["/firstTimestamp", "/eventTime", "/eventTime"]);
+            let time = first(["/firstTimestamp", "/deprecatedFirstTimestamp", "/eventTime"]);
             if time.is_empty() { json!("<unknown>") } else { json!(super::age(time, event.now)) }
         }
         "Type" => json!(event.text("/type")),
         "Reason" => json!(event.text("/reason")),
         "Object" => {
-            let (kind, name) =
-                (event.text("/involvedObject/kind").to_lowercase(), event.text("/involvedObject/name"));
+            let kind = either("/involvedObject/kind", "/regarding/kind").to_lowercase();
+            let name = either("/involvedObject/name", "/regarding/name");
             json!(if name.is_empty() { kind } else { format!("{kind}/{name}") })
         }
-        "Subobject" => json!(event.text("/involvedObject/fieldPath")),
+        "Subobject" => json!(either("/involvedObject/fieldPath", "/regarding/fieldPath")),
         "Source" => {
-            let component = first(["/source/component", "/reportingComponent", "/reportingComponent"]);
-            let host = first(["/source/host", "/reportingInstance", "/reportingInstance"]);
+            let component = either("/source/component", "/deprecatedSource/component");
+            let component = if component.is_empty() {
+                either("/reportingComponent", "/reportingController")
+            } else {
+                component
+            };
+            let host = first(["/source/host", "/deprecatedSource/host", "/reportingInstance"]);
             json!(if host.is_empty() { component.to_owned() } else { format!("{component}, {host}") })
         }
-        "Message" => json!(event.text("/message").trim()),
-        "Count" => json!(event.at("/series/count").as_i64().unwrap_or(event.number("/count")).max(1)),
+        "Message" => json!(either("/message", "/note").trim()),
+        "Count" => {
+            let count = event.number("/count").max(event.number("/deprecatedCount"));
+            json!(event.at("/series/count").as_i64().unwrap_or(count).max(1))
+        }
         _ => Value::Null,
     }
 }

@@ -225,7 +225,9 @@ impl Out {
     }
 
     fn ports(&mut self, spec: &Value) {
-        let mut known: HashMap<(i64, &str), Vec<(String, &str, i64)>> = HashMap::new();
+        // Path, host address and host port of each port, by container port and protocol.
+        type Known<'a> = HashMap<(i64, &'a str), Vec<(String, &'a str, i64)>>;
+        let mut known = Known::new();
         let mut named: HashMap<&str, String> = HashMap::new();
         let mut of_names = Vec::new();
         for (container, place) in containers(spec, &self.spec) {

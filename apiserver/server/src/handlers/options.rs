@@ -102,6 +102,13 @@ pub(crate) fn call<'a>(
 /// # Errors
 /// 400 in upstream's words.
 pub(crate) fn selectors(context: &Context, resource: &Resource) -> Result<Selectors, Status> {
+    for name in ["limit", "timeoutSeconds"] {
+        let text = context.query.text(name);
+        if !text.is_empty() && text.parse::<i64>().is_err() {
+            let why = format!("strconv.ParseInt: parsing {text:?}: invalid syntax");
+            return Err(Status::bad_request(why));
+        }
+    }
     let labels = LabelSelector::parse(context.query.text("labelSelector"))
         .map_err(|why| Status::bad_request(format!("unable to parse requirement: {why}")))?;
     let fields = FieldSelector::parse(context.query.text("fieldSelector")).map_err(Status::bad_request)?;

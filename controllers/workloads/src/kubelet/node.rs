@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const VERSION: &str = "v1.36.0";
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -21,6 +21,7 @@ pub(super) async fn keep(caches: Caches, spec: NodeSpec, events: Recorder) {
     let key = Key::new("", &spec.name);
     let mut announced = false;
     loop {
+        let began = Instant::now();
         match register(&nodes, &key, &spec).await {
             Ok(made) => {
                 let client = caches.client().clone();
@@ -29,7 +30,7 @@ pub(super) async fn keep(caches: Caches, spec: NodeSpec, events: Recorder) {
                 }
                 if made && !announced {
                     announced = true;
-                    announce(&nodes, &key, &events);
+                    announce(&nodes, &key, &events, began);
                 }
                 tokio::time::sleep(HEARTBEAT).await;
             }
@@ -41,14 +42,15 @@ pub(super) async fn keep(caches: Caches, spec: NodeSpec, events: Recorder) {
     }
 }
 
-fn announce(nodes: &Cache<Node>, key: &Key, events: &Recorder) {
+fn announce(nodes: &Cache<Node>, key: &Key, events: &Recorder, began: Instant) {
     if let Some(node) = nodes.get(key) {
         // The kubelet names itself by its Node's name, not its uid.
         let mut about = controllers_kit::events::reference(&*node);
         about.uid = Some(key.name.clone());
         let text = format!("Node {key} status is now: NodeReady");
         events.about(about, controllers_kit::EventKind::Normal, "NodeReady", text);
-        tracing::info!(controller = "kubelet", object = %key, cause = "start", change = "registered node", "reconciled");
+        let elapsed_ms = began.elapsed().as_micros() as f64 / 1000.0;
+        tracing::info!(controller = "kubelet", object = %key, cause = "start", change = "registered node", elapsed_ms, "reconciled");
     }
 }
 
