@@ -72,7 +72,9 @@ pub(crate) fn lay_out(dir: &Path) -> Result<String, Error> {
 
 fn link(target: &Path, place: &Path) -> Result<(), Error> {
     match std::fs::symlink_metadata(place) {
-        Ok(found) if found.is_symlink() => std::fs::remove_file(place).map_err(|error| Error::path(place, error))?,
+        Ok(found) if found.is_symlink() => {
+            std::fs::remove_file(place).map_err(|error| Error::path(place, error))?
+        }
         Ok(_) => {
             return Err(Error::Failed(format!("{} is there already, and is no link", place.display())));
         }
@@ -180,7 +182,9 @@ fn help(name: &str) -> String {
 }
 
 async fn kube_apiserver(flags: &Flags) -> Result<(), Error> {
-    for name in flags.0.keys().filter(|name| !SERVED.contains(&name.as_str()) && !IMPLIED.contains(&name.as_str())) {
+    for name in
+        flags.0.keys().filter(|name| !SERVED.contains(&name.as_str()) && !IMPLIED.contains(&name.as_str()))
+    {
         eprintln!("kube-apiserver: --{name} has no effect here");
     }
     let dir = flags
@@ -219,7 +223,8 @@ async fn kube_apiserver(flags: &Flags) -> Result<(), Error> {
         tasks.push(tokio::spawn(controllers_cluster::run(caches, started.pki.ca_pem.clone())));
     }
     eprintln!("kube-apiserver: https://{}", started.address);
-    apiserver_server::serve(started.server, started.listener, Some(started.tls), apiserver::stop_signal()).await;
+    apiserver_server::serve(started.server, started.listener, Some(started.tls), apiserver::stop_signal())
+        .await;
     for task in tasks {
         task.abort();
     }
