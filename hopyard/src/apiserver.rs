@@ -68,6 +68,9 @@ pub(crate) struct Options {
     /// Key of the server's certificate
     #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
     pub tls_private_key_file: Option<PathBuf>,
+    /// Key that signs service account tokens (ECDSA P-256), instead of a generated one
+    #[arg(long, value_name = "FILE")]
+    pub service_account_signing_key_file: Option<PathBuf>,
     /// Allow requests without credentials where RBAC lets them
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub anonymous_auth: bool,
@@ -79,14 +82,14 @@ pub(crate) struct Options {
     pub durability: DurabilityArg,
 }
 
-fn parse_cidr(text: &str) -> Result<(std::net::Ipv4Addr, u8), String> {
+pub(crate) fn parse_cidr(text: &str) -> Result<(std::net::Ipv4Addr, u8), String> {
     let parsed = text.split_once('/').and_then(|(ip, bits)| Some((ip.parse().ok()?, bits.parse().ok()?)));
     parsed
         .filter(|(_, bits)| (8..=30).contains(bits))
         .ok_or_else(|| "expected an IPv4 CIDR between /8 and /30, such as 10.96.0.0/16".to_owned())
 }
 
-fn parse_ports(text: &str) -> Result<(u16, u16), String> {
+pub(crate) fn parse_ports(text: &str) -> Result<(u16, u16), String> {
     let parsed =
         text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
     parsed
@@ -136,7 +139,11 @@ pub(crate) async fn start(options: &Options, nodes: Option<Arc<dyn Nodes>>) -> R
     let dir = options.data_dir();
     let pki = Pki::open(&dir.join("pki"), &[options.bind_address])?;
     let registry = open_registry(options, &dir)?;
-    let keys = ServiceAccountKeys::from_pkcs8(&pki.token_key).map_err(Error::Certificates)?;
+    let keys = match &options.service_account_signing_key_file {
+        Some(path) => ServiceAccountKeys::from_pkcs8(&crate::pki::read_key(path)?)
+            .map_err(|why| Error::Certificates(format!("{}: {why}", path.display())))?,
+        None => ServiceAccountKeys::from_pkcs8(&pki.token_key).map_err(Error::Certificates)?,
+    };
     let authentication = Authentication {
         tokens: options.token_auth_file.as_deref().map(read_tokens).transpose()?.unwrap_or_default(),
         service_accounts: Some(Arc::new(keys)),

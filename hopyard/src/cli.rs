@@ -5,7 +5,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
 use crate::error::Error;
-use crate::{apiserver, commands, demo, detach, logging, up};
+use crate::{apiserver, commands, demo, detach, envtest, logging, up};
 
 /// A Kubernetes control plane in one process that explains every hop of a request.
 #[derive(Debug, Parser)]
@@ -82,6 +82,11 @@ enum Command {
     },
     /// Run the API server alone
     Apiserver(Box<apiserver::Options>),
+    /// Lay out `kube-apiserver` and `etcd` for controller-runtime's envtest, and print how to use them
+    EnvtestAssets {
+        /// Directory, made where it is missing
+        dir: PathBuf,
+    },
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
 }
@@ -113,6 +118,10 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "hopyard", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::EnvtestAssets { dir } => {
+            println!("{}", envtest::lay_out(&dir)?);
             Ok(())
         }
         Command::Demo(options) => {

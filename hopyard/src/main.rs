@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod demo;
 mod detach;
+mod envtest;
 mod error;
 mod health_ports;
 mod instance;
@@ -25,6 +26,9 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(name) = envtest::personality() {
+        return exit(name, envtest::run(name));
+    }
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -34,12 +38,16 @@ fn main() -> ExitCode {
             return if usage { ExitCode::from(error::USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    match cli::run(cli) {
+    exit("hopyard", cli::run(cli))
+}
+
+fn exit(name: &str, outcome: Result<(), error::Error>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let text = error.to_string();
             if !text.is_empty() {
-                eprintln!("hopyard: {text}");
+                eprintln!("{name}: {text}");
             }
             ExitCode::from(error.code())
         }

@@ -56,6 +56,13 @@ fn read_or_make(path: PathBuf, make: impl FnOnce() -> Result<String, Error>) -> 
     }
 }
 
+/// The PKCS#8 bytes of a private key in a PEM file.
+pub(crate) fn read_key(path: &Path) -> Result<Vec<u8>, Error> {
+    let key = PrivateKeyDer::from_pem_file(path)
+        .map_err(|error| Error::Certificates(format!("{}: {error}", path.display())))?;
+    Ok(key.secret_der().to_vec())
+}
+
 impl Pki {
     /// Reads what is in `dir`, and makes what is missing. The server's certificate names `addresses`.
     ///

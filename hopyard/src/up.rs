@@ -105,6 +105,7 @@ pub(crate) async fn start(options: &Options) -> Result<Running, Error> {
         client_ca_file: None,
         tls_cert_file: None,
         tls_private_key_file: None,
+        service_account_signing_key_file: None,
         anonymous_auth: true,
         store: options.store,
         durability: options.durability,
