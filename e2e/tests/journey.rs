@@ -7,6 +7,11 @@ fn a_request_reaches_a_pod_and_is_explained() {
     let instance = Instance::up(&["--apply", concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/journey")]);
     instance.kubectl_ok(&["rollout", "status", "deployment/web", "--timeout=60s"]);
 
+    // Three replicas, three zones.
+    let nodes = instance.kubectl_ok(&["get", "pods", "-o", "jsonpath={.items[*].spec.nodeName}"]);
+    let nodes: std::collections::BTreeSet<&str> = nodes.split(' ').collect();
+    assert_eq!(nodes.len(), 3, "{nodes:?}");
+
     // The answer over HTTPS, through the zone, the load balancer and the Pod.
     wait_for("an answer", || {
         stdout(&instance.curl(&["-o", "/dev/null", "-w", "%{http_code}", "https://packet-journey.com/"]))

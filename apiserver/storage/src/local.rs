@@ -69,9 +69,18 @@ impl Local {
     /// # Errors
     /// When the engine can't be read.
     pub fn open(
-        mut engine: impl Engine,
+        engine: impl Engine,
         durability: Durability,
         publish: impl Publish,
+    ) -> Result<Self, EngineError> {
+        // Boxed, so that the writer is compiled here, once, and not wherever a store is opened.
+        Self::start(Box::new(engine), durability, Box::new(publish))
+    }
+
+    fn start(
+        mut engine: Box<dyn Engine>,
+        durability: Durability,
+        publish: Box<dyn Publish>,
     ) -> Result<Self, EngineError> {
         let loaded = engine.load()?;
         let mut current: BTreeMap<Key, Entry> = BTreeMap::new();
@@ -224,10 +233,10 @@ fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct Writer<E, P> {
-    engine: E,
+struct Writer {
+    engine: Box<dyn Engine>,
     durability: Durability,
-    publish: P,
+    publish: Box<dyn Publish>,
     shared: Arc<Shared>,
     next: Revision,
     unsynced_since: Option<Instant>,
@@ -237,7 +246,7 @@ struct Writer<E, P> {
 type Transaction = (Vec<Write>, oneshot::Sender<Result<Vec<Entry>, Error>>);
 type Answer = (oneshot::Sender<Result<Vec<Entry>, Error>>, Result<Vec<Entry>, Error>);
 
-impl<E: Engine, P: Publish> Writer<E, P> {
+impl Writer {
     fn run(&mut self, mut inbox: mpsc::Receiver<Request>) {
         while let Some(first) = inbox.blocking_recv() {
             let mut requests = vec![first];

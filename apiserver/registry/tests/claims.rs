@@ -1,0 +1,92 @@
+//! Cluster IPs and node ports under concurrent writers: given out once, and all of them come back.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use apiserver_registry::{Call, DeleteOptions, Registry, Resource, ServiceRanges};
+use apiserver_storage::{Durability, Local, MemoryEngine};
+use apiserver_watchcache::Cache;
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+const PORTS: usize = 40;
+
+fn registry() -> Registry {
+    let cache = Arc::new(Cache::default());
+    let store = Local::open(MemoryEngine, Durability::None, cache.clone()).expect("memory opens");
+    let ranges = ServiceRanges {
+        network: Ipv4Addr::new(10, 0, 0, 0),
+        prefix_len: 26,
+        node_ports: (30000, 30000 + PORTS as u16 - 1),
+    };
+    Registry::new(Arc::new(store), cache, ranges)
+}
+
+fn call(resource: &Arc<Resource>) -> Call<'_> {
+    Call {
+        resource,
+        namespace: resource.namespaced.then_some("default"),
+        subresource: "",
+        manager: "test",
+        dry_run: false,
+    }
+}
+
+fn service(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {
+        "type": "NodePort", "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}]}})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_out_is_unique_and_comes_back() {
+    let registry = registry();
+    let catalogue = registry.catalogue();
+    let resource = |name: &str| catalogue.get("", "v1", name).expect("a built-in kind").clone();
+    let (namespaces, services) = (resource("namespaces"), resource("services"));
+    let default = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
+    registry.create(&call(&namespaces), default).await.expect("a namespace is created");
+
+    for round in 0..3 {
+        // Twice as many writers as ports, in pairs of one name: one of each pair loses, and must give back.
+        let writers = (0..PORTS * 2).map(|i| {
+            let (registry, services) = (registry.clone(), services.clone());
+            tokio::spawn(async move {
+                let name = format!("s-{}", i / 2);
+                registry.create(&call(&services), service(&name)).await.map(|written| written.bytes)
+            })
+        });
+        let outcomes: Vec<_> =
+            join_all(writers).await.into_iter().map(|done| done.expect("no panic")).collect();
+        let mut created: Vec<Value> =
+            outcomes.iter().flatten().map(|bytes| serde_json::from_slice(bytes).expect("JSON")).collect();
+        // A pair may lose twice while the other holds the last port: who is missing gets one now.
+        for i in 0..PORTS {
+            let name = format!("s-{i}");
+            if !created.iter().any(|service| service["metadata"]["name"] == name.as_str()) {
+                let written = registry.create(&call(&services), service(&name)).await;
+                let bytes = written.unwrap_or_else(|status| panic!("round {round}, {name}: {status}")).bytes;
+                created.push(serde_json::from_slice(&bytes).expect("JSON"));
+            }
+        }
+        let ports: BTreeSet<u64> =
+            created.iter().filter_map(|service| service["spec"]["ports"][0]["nodePort"].as_u64()).collect();
+        let ips: BTreeSet<&str> =
+            created.iter().filter_map(|service| service["spec"]["clusterIP"].as_str()).collect();
+        assert_eq!((created.len(), ports.len(), ips.len()), (PORTS, PORTS, PORTS), "round {round}");
+        assert_eq!((ports.first(), ports.last()), (Some(&30000), Some(&30039)));
+        let refused = registry.create(&call(&services), service("one-more")).await;
+        assert!(refused.is_err_and(|status| status.to_string().contains("nodePort")), "the range is full");
+
+        let deletions = (0..PORTS).map(|i| {
+            let (registry, services) = (registry.clone(), services.clone());
+            tokio::spawn(async move {
+                let name = format!("s-{i}");
+                registry.delete(&call(&services), &name, &DeleteOptions::default()).await.map(drop)
+            })
+        });
+        for done in join_all(deletions).await {
+            done.expect("no panic").expect("a Service is deleted");
+        }
+    }
+}
