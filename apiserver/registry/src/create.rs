@@ -83,7 +83,8 @@ impl Registry {
 
         let mut errors = object::validate_create(resource, &value);
         errors.extend((strategy.validate_create)(&value));
-        errors.extend(custom::validate(resource, &value, None));
+        let (invalid, _) = custom::validate(resource, &value, None);
+        errors.extend(invalid);
         let name = object::name(&value).to_owned();
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.gvk(), &name, &errors));

@@ -186,15 +186,15 @@ impl Registry {
         }
         let mut errors = object::validate_update(new, old);
         match call.subresource {
-            "" => {
-                errors.extend((strategy.validate_update)(new, old));
-                errors.extend(custom::validate(resource, new, Some(old)));
-            }
-            "status" => {
-                errors.extend((strategy.validate_status)(new, old));
-                errors.extend(custom::validate(resource, new, Some(old)));
-            }
+            "" => errors.extend((strategy.validate_update)(new, old)),
+            "status" => errors.extend((strategy.validate_status)(new, old)),
             _ => {}
+        }
+        let mut tolerated = Vec::new();
+        if matches!(call.subresource, "" | "status") {
+            let (invalid, warnings) = custom::validate(resource, new, Some(old));
+            errors.extend(invalid);
+            tolerated = warnings;
         }
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.gvk(), name, &errors));
@@ -224,6 +224,7 @@ impl Registry {
             let before = (strategy.warnings)(old);
             warnings.retain(|text| !before.contains(text));
         }
+        warnings.extend(tolerated);
         Ok((warnings, claim))
     }
 }
