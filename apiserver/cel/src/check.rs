@@ -39,6 +39,7 @@ pub(crate) fn check(source: &str, env: &Env, tree: &mut Expr) -> Result<Checked,
         issues: Vec::new(),
         fresh: 0,
         done: Checked::default(),
+        mixed: 0,
     };
     checker.check(tree);
     if !checker.issues.is_empty() {
@@ -60,6 +61,8 @@ struct Checker<'a> {
     issues: Vec<Issue>,
     fresh: usize,
     done: Checked,
+    /// Within a call of `format`, whose list may hold anything.
+    mixed: usize,
 }
 
 impl Checker<'_> {
@@ -162,6 +165,9 @@ impl Checker<'_> {
         if self.mapping.assignable(&previous, &current) {
             return most_general(&previous, &current).clone();
         }
+        if self.mixed > 0 {
+            return Type::Dyn;
+        }
         self.mismatch(at, &previous, &current);
         Type::Error
     }
@@ -226,7 +232,10 @@ impl Checker<'_> {
             self.done.overloads.insert(id, vec!["select_optional_field"]);
             return self.set(expr, t);
         }
+        let format = usize::from(function == "format");
+        self.mixed += format;
         let mut types: Vec<Type> = args.iter_mut().map(|arg| self.check(arg)).collect();
+        self.mixed -= format;
         let mut member = false;
         if let Some(object) = target {
             let qualified = object.qualified_name().map(|prefix| format!("{prefix}.{function}"));

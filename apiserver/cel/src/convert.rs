@@ -14,7 +14,6 @@ pub(crate) fn to_json(value: &Val<'_>) -> Value {
         Val::Uint(value) => json!(value),
         Val::Double(value) => json!(value),
         Val::Text(value) => json!(&**value),
-        Val::Unknown(value) => (*value).clone(),
         Val::JsonList(items, _) => Value::Array(items.to_vec()),
         Val::JsonMap(map, _) => Value::Object((*map).clone()),
         Val::List(items) => items.iter().map(to_json).collect(),
@@ -60,8 +59,13 @@ pub(crate) fn double(value: f64) -> String {
     format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
-fn mistyped<'a>(function: &str, value: &Val<'_>) -> Outcome<'a> {
-    fail(format!("no such overload: {function}({})", value.type_name()))
+fn mistyped<'a>(_function: &str, _value: &Val<'_>) -> Outcome<'a> {
+    fail("no such overload")
+}
+
+/// The error of a text that does not read as the type.
+fn unreadable<'a>(to: &str) -> Outcome<'a> {
+    fail(format!("type conversion error from 'string' to '{to}'"))
 }
 
 /// `int(x)`, `string(x)`, `type(x)` and their like.
@@ -98,7 +102,7 @@ pub(crate) fn convert<'a>(function: &str, value: &Val<'a>) -> Outcome<'a> {
             Val::Uint(n) => Ok(Val::Double(*n as f64)),
             Val::Text(text) => match text.parse() {
                 Ok(made) => Ok(Val::Double(made)),
-                Err(_) => fail(format!("strconv.ParseFloat: parsing {text:?}: invalid syntax")),
+                Err(_) => unreadable("double"),
             },
             _ => mistyped(function, value),
         },
@@ -107,7 +111,7 @@ pub(crate) fn convert<'a>(function: &str, value: &Val<'a>) -> Outcome<'a> {
             Val::Int(nanos) => Ok(Val::Duration(*nanos)),
             Val::Text(text) => match time::parse_duration(text) {
                 Some(nanos) => Ok(Val::Duration(nanos)),
-                None => fail(format!("time: invalid duration {text:?}")),
+                None => unreadable("google.protobuf.Duration"),
             },
             _ => mistyped(function, value),
         },
@@ -116,9 +120,7 @@ pub(crate) fn convert<'a>(function: &str, value: &Val<'a>) -> Outcome<'a> {
             Val::Int(seconds) => checked_time(i128::from(*seconds) * 1_000_000_000),
             Val::Text(text) => match time::parse(text) {
                 Some(nanos) => checked_time(nanos),
-                None => fail(format!(
-                    "parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text:?} as \"2006\""
-                )),
+                None => unreadable("google.protobuf.Timestamp"),
             },
             _ => mistyped(function, value),
         },
@@ -145,7 +147,7 @@ fn int<'a>(value: &Val<'a>) -> Outcome<'a> {
         Val::Timestamp(nanos) => Ok(Val::Int(nanos.div_euclid(1_000_000_000) as i64)),
         Val::Text(text) => match text.parse() {
             Ok(n) => Ok(Val::Int(n)),
-            Err(error) => fail(parse_error("ParseInt", text, &error)),
+            Err(_) => unreadable("int"),
         },
         _ => mistyped("int", value),
     }
@@ -161,18 +163,8 @@ fn uint<'a>(value: &Val<'a>) -> Outcome<'a> {
         Val::Double(_) => fail("unsigned integer overflow"),
         Val::Text(text) => match text.parse() {
             Ok(n) => Ok(Val::Uint(n)),
-            Err(error) => fail(parse_error("ParseUint", text, &error)),
+            Err(_) => unreadable("uint"),
         },
         _ => mistyped("uint", value),
     }
-}
-
-fn parse_error(function: &str, text: &str, error: &std::num::ParseIntError) -> String {
-    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
-    let why = if matches!(error.kind(), PosOverflow | NegOverflow) {
-        "value out of range"
-    } else {
-        "invalid syntax"
-    };
-    format!("strconv.{function}: parsing {text:?}: {why}")
 }

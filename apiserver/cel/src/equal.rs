@@ -17,7 +17,6 @@ pub(crate) fn equal(a: &Val<'_>, b: &Val<'_>) -> bool {
         (Val::Timestamp(a), Val::Timestamp(b)) => a == b,
         (Val::Duration(a), Val::Duration(b)) => a == b,
         (Val::Opaque(a), Val::Opaque(b)) => a == b,
-        (Val::Unknown(a), Val::Unknown(b)) => a == b,
         (Val::Optional(a), Val::Optional(b)) => match (a, b) {
             (None, None) => true,
             (Some(a), Some(b)) => equal(a, b),

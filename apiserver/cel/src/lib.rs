@@ -30,3 +30,7 @@ mod price;
 mod size;
 
 pub use crd::{Findings, Rules, SchemaErrors, schema_errors};
+
+mod policy;
+
+pub use policy::{Decision, Input, Policy, policy_errors};

@@ -89,10 +89,18 @@ fn convert(source: &str) -> Result<Expr, Vec<Issue>> {
                 .map(|error| Issue {
                     line: usize::try_from(error.pos.0).unwrap_or(1).max(1),
                     column: usize::try_from(error.pos.1 - 1).unwrap_or(0),
-                    message: if error.msg.is_empty() { "Syntax error".to_owned() } else { error.msg },
+                    message: wanted_end(error.msg),
                 })
                 .collect())
         }
+    }
+}
+
+/// After a whole expression upstream's parser wants its end alone, where this one lists every operator too.
+fn wanted_end(message: String) -> String {
+    match message.split_once(" expecting {<EOF>,") {
+        Some((before, _)) => format!("{before} expecting <EOF>"),
+        None => message,
     }
 }
 

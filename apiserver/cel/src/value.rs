@@ -50,8 +50,6 @@ pub(crate) enum Val<'a> {
     Map(Arc<BTreeMap<Key, Val<'a>>>),
     JsonList(&'a [Value], Option<&'a Decl>),
     JsonMap(&'a Map<String, Value>, Option<&'a Decl>),
-    /// Kept by `x-kubernetes-preserve-unknown-fields`; can only be compared.
-    Unknown(&'a Value),
     Type(Arc<str>),
     Optional(Option<Arc<Val<'a>>>),
     Opaque(Arc<Opaque>),
@@ -152,7 +150,6 @@ impl<'a> Val<'a> {
             Self::Duration(_) => "google.protobuf.Duration",
             Self::List(_) | Self::JsonList(..) => "list",
             Self::Map(_) | Self::JsonMap(..) => "map",
-            Self::Unknown(_) => "unknown",
             Self::Type(_) => "type",
             Self::Optional(_) => "optional_type",
             Self::Opaque(inner) => inner.type_name(),
@@ -256,7 +253,7 @@ impl<'a> Val<'a> {
             Self::Uint(value) => *value == 0,
             Self::Double(value) => *value == 0.0,
             Self::Duration(value) => *value == 0,
-            Self::Timestamp(_) | Self::Type(_) | Self::Opaque(_) | Self::Unknown(_) => false,
+            Self::Timestamp(_) | Self::Type(_) | Self::Opaque(_) => false,
             Self::Optional(value) => value.is_none(),
             other => other.size() == Some(0),
         }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use rand::RngExt;
 use serde_json::Value;
 
+use crate::admission::{Compiled, Requester};
 use crate::allocate::{Allocator, ServiceRanges};
 use crate::catalogue::{Catalogue, Resource};
 
@@ -23,6 +24,7 @@ struct Inner {
     cache: Arc<Cache>,
     catalogue: RwLock<Arc<Catalogue>>,
     allocator: Mutex<Allocator>,
+    admission: Compiled,
 }
 
 /// One call of a verb.
@@ -35,6 +37,7 @@ pub struct Call<'a> {
     /// Field manager of the change.
     pub manager: &'a str,
     pub dry_run: bool,
+    pub requester: Requester<'a>,
 }
 
 /// What a write left behind.
@@ -75,6 +78,7 @@ impl Registry {
                 cache,
                 catalogue: RwLock::new(Arc::new(catalogue)),
                 allocator: Mutex::new(allocator),
+                admission: Compiled::default(),
             }),
         };
         registry.reload_custom();
@@ -92,6 +96,10 @@ impl Registry {
     /// The kinds served now.
     pub fn catalogue(&self) -> Arc<Catalogue> {
         self.inner.catalogue.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn admission(&self) -> &Compiled {
+        &self.inner.admission
     }
 
     pub(crate) fn allocator(&self) -> std::sync::MutexGuard<'_, Allocator> {

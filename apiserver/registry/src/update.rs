@@ -11,6 +11,7 @@ use apiserver_schema::{FieldSet, Manager, Operation};
 use apiserver_storage::{Op, Write};
 use serde_json::Value;
 
+use crate::admission::{self, Attempt};
 use crate::catalogue::Resource;
 use crate::create::Ownership;
 use crate::object;
@@ -68,7 +69,14 @@ impl Registry {
                 Changed::Applied(value) => (value, Ownership::Applied),
             };
             let insisted = self.check_version(call, name, &old, &new, current.revision())?;
-            let (warnings, claim) = self.prepare(call, name, &old, &mut new, ownership)?;
+            let (mut warnings, claim) = self.prepare(call, name, &old, &mut new, ownership)?;
+            let attempt = Attempt {
+                operation: admission::Operation::Update,
+                name,
+                object: Some(&new),
+                old: Some(&old),
+            };
+            warnings.extend(self.admit(call, attempt)?);
             let stored = convert::to_stored(call.resource, encode::without_revision(new));
             let document = encode::document(&stored);
             if current.holds(&document) {

@@ -31,7 +31,7 @@ impl Cidr {
     fn parse(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| {
             format!(
-                "network address parse error during conversion from string: netip.ParsePrefix({text:?}): {why}"
+                "network address parse error during conversion from string: network address parse error during conversion from string: netip.ParsePrefix({text:?}): {why}"
             )
         };
         let (address, bits) = text.rsplit_once('/').ok_or_else(|| wrong("no '/'"))?;

@@ -19,6 +19,14 @@ impl PartialEq for Semver {
     }
 }
 
+fn capital(name: &str) -> &str {
+    match name {
+        "major" => "Major",
+        "minor" => "Minor",
+        _ => "Patch",
+    }
+}
+
 fn number(text: &str) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     (plain && (text == "0" || !text.starts_with('0'))).then(|| text.parse().ok()).flatten()
@@ -31,17 +39,18 @@ impl Semver {
         if text.is_empty() {
             return Err("Version string empty".to_owned());
         }
-        let parts: Vec<&str> = core.split('.').collect();
+        let parts: Vec<&str> = core.splitn(3, '.').collect();
         let [major, minor, patch] = parts.as_slice() else {
             return Err("No Major.Minor.Patch elements found".to_owned());
         };
         let mut numbers = [0; 3];
-        for (slot, part) in numbers.iter_mut().zip([major, minor, patch]) {
+        let named = [("major", major), ("minor", minor), ("patch", patch)];
+        for (slot, (name, part)) in numbers.iter_mut().zip(named) {
             *slot = number(part).ok_or_else(|| {
-                if part.len() > 1 && part.starts_with('0') {
-                    format!("Version number must not contain leading zeroes {part:?}")
+                if part.len() > 1 && part.starts_with('0') && part.bytes().all(|b| b.is_ascii_digit()) {
+                    format!("{} number must not contain leading zeroes {part:?}", capital(name))
                 } else {
-                    format!("Invalid character(s) found in version number {part:?}")
+                    format!("Invalid character(s) found in {name} number {part:?}")
                 }
             })?;
         }
