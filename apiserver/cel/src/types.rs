@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 /// A type.
+#[allow(clippy::enum_variant_names, reason = "CEL calls the type of types `type`")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Type {
     Dyn,

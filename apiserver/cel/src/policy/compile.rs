@@ -3,7 +3,7 @@
 use apiserver_meta::field::FieldError;
 use serde_json::Value;
 
-use super::types::{declare_variable, environment};
+use super::types::{declare_variable, declare_variables, environment};
 use crate::check::Env;
 use crate::program::Program;
 use crate::types::Type;
@@ -154,6 +154,10 @@ fn build(spec: &Value, errors: &mut Vec<FieldError>) -> Policy {
     let mut env = environment(params, true);
     let mut message_env = environment(params, false);
     let mut variables = Vec::new();
+    if !items(spec, "variables").is_empty() {
+        declare_variables(&mut env);
+        declare_variables(&mut message_env);
+    }
     for (i, variable) in items(spec, "variables").iter().enumerate() {
         let path = format!("spec.variables[{i}]");
         let (name, source) = (text(variable, "name"), text(variable, "expression"));
@@ -165,11 +169,12 @@ fn build(spec: &Value, errors: &mut Vec<FieldError>) -> Policy {
         }
         if source.trim().is_empty() {
             found.required(format!("{path}.expression"));
-        } else if let Some(made) = found.compile(source, &env, &[], format!("{path}.expression")) {
-            let of = made.program.output().clone();
+        } else {
+            let made = found.compile(source, &env, &[], format!("{path}.expression"));
+            let of = made.as_ref().map_or(Type::Dyn, |made| made.program.output().clone());
             declare_variable(&mut env, name, of.clone());
             declare_variable(&mut message_env, name, of);
-            variables.push((name.to_owned(), made));
+            variables.extend(made.map(|made| (name.to_owned(), made)));
         }
     }
     let mut validations = Vec::new();

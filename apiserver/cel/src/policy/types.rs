@@ -6,7 +6,7 @@ use crate::types::Type;
 const REQUEST: &str = "kubernetes.AdmissionRequest";
 const NAMESPACE: &str = "kubernetes.Namespace";
 /// The object that holds a policy's variables.
-pub(super) const VARIABLES: &str = "kubernetes.variables";
+const VARIABLES: &str = "kubernetes.variables";
 
 const OBJECTS: &[(&str, &[(&str, &str)])] = &[
     ("kubernetes.GroupVersionKind", &[("group", "string"), ("version", "string"), ("kind", "string")]),
@@ -91,9 +91,14 @@ pub(super) fn environment(params: bool, authorizer: bool) -> Env {
     env
 }
 
+/// Makes the object known that variables are fields of.
+pub(super) fn declare_variables(env: &mut Env) {
+    env.variables.insert("variables".to_owned(), Type::object(VARIABLES));
+    env.objects.insert(VARIABLES.into(), Default::default());
+}
+
 /// Makes a variable of the policy known. Its dotted name is a variable too, so that it is evaluated when it is used.
 pub(super) fn declare_variable(env: &mut Env, name: &str, of: Type) {
-    env.variables.entry("variables".to_owned()).or_insert_with(|| Type::object(VARIABLES));
     env.objects.entry(VARIABLES.into()).or_default().insert(name.to_owned(), of.clone());
     env.variables.insert(format!("variables.{name}"), of);
 }
