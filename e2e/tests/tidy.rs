@@ -9,6 +9,7 @@ const LINES_MAX: usize = 800;
 /// Crates without I/O, clock, randomness or async, and what they may not depend on.
 const PURE: &[&str] = &[
     "apiserver-meta",
+    "apiserver-cel",
     "apiserver-schema",
     "controllers-ingress-model",
     "ccm-mock-aws-api",
@@ -24,9 +25,10 @@ const API_SERVER: &[(&str, &[&str])] = &[
     ("apiserver-storage", &["apiserver-meta"]),
     ("apiserver-watchcache", &["apiserver-meta", "apiserver-storage"]),
     ("apiserver-schema", &["apiserver-meta"]),
+    ("apiserver-cel", &["apiserver-meta"]),
     (
         "apiserver-registry",
-        &["apiserver-meta", "apiserver-schema", "apiserver-storage", "apiserver-watchcache"],
+        &["apiserver-cel", "apiserver-meta", "apiserver-schema", "apiserver-storage", "apiserver-watchcache"],
     ),
     (
         "apiserver-server",

@@ -5,6 +5,7 @@ use apiserver_schema::{Manager, Operation};
 use apiserver_storage::{Op, Write};
 use serde_json::Value;
 
+use crate::admission::{self, Attempt};
 use crate::object;
 use crate::registry::{Call, Registry, Written, now, random_suffix};
 use crate::{convert, custom, encode};
@@ -83,11 +84,15 @@ impl Registry {
 
         let mut errors = object::validate_create(resource, &value);
         errors.extend((strategy.validate_create)(&value));
-        errors.extend(custom::validate(resource, &value, None));
+        let (invalid, _) = custom::validate(resource, &value, None);
+        errors.extend(invalid);
         let name = object::name(&value).to_owned();
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.gvk(), &name, &errors));
         }
+        let attempt =
+            Attempt { operation: admission::Operation::Create, name: &name, object: Some(&value), old: None };
+        let admitted = self.admit(call, attempt)?;
         let key = resource.key(call.namespace, &name);
         if self.cache().get(&key).is_some() {
             return Err(Status::already_exists(&resource.group_resource(), &name));
@@ -112,7 +117,8 @@ impl Registry {
                 crate::update::reset_fields(resource, ""),
             );
         }
-        let warnings = (strategy.warnings)(&value);
+        let mut warnings = (strategy.warnings)(&value);
+        warnings.extend(admitted);
         let stored = convert::to_stored(resource, value);
         let document = encode::document(&stored);
         if call.dry_run {

@@ -1,8 +1,9 @@
 //! Custom resource definitions: the rows they add to the catalogue, and the rules of their objects.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use apiserver_meta::field::FieldError;
+use apiserver_cel::Rules;
+use apiserver_meta::field::{FieldError, Problem};
 use apiserver_schema::Schema;
 use serde_json::{Value, json};
 
@@ -27,6 +28,14 @@ pub struct CustomVersion {
     pub column_paths: Vec<String>,
     /// Text of the `Warning` header of a deprecated version.
     pub deprecation: Option<String>,
+    /// `x-kubernetes-validations`, compiled when the first object asks for them.
+    rules: OnceLock<Option<Rules>>,
+}
+
+impl CustomVersion {
+    fn rules(&self) -> Option<&Rules> {
+        self.rules.get_or_init(|| Rules::compile(&self.published)).as_ref()
+    }
 }
 
 /// Where a custom resource keeps what `scale` shows.
@@ -149,6 +158,7 @@ fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Optio
                 .collect(),
             column_paths,
             deprecation,
+            rules: OnceLock::new(),
         })),
         list_kind: match text(names, "listKind") {
             "" => format!("{kind}List"),
@@ -310,14 +320,43 @@ pub fn established(definition: &Value, taken: bool, time: &str) -> Option<Value>
     (next != *definition).then_some(next)
 }
 
-/// Errors of a custom resource by its schema, or of a definition by the rules for definitions.
-pub(crate) fn validate(resource: &Resource, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    if let Some(custom) = &resource.custom {
-        let errors = apiserver_schema::validate(&custom.schema, value, "");
-        let Some(old) = old else { return errors };
+/// Errors of a custom resource by its schema and its rules, or of a definition by the rules for definitions; and
+/// warnings of what stays wrong.
+pub(crate) fn validate(
+    resource: &Resource,
+    value: &Value,
+    old: Option<&Value>,
+) -> (Vec<FieldError>, Vec<String>) {
+    let Some(custom) = &resource.custom else {
+        let errors =
+            if is_definition(resource) { crate::definition::validate(value, old) } else { Vec::new() };
+        return (errors, Vec::new());
+    };
+    let mut errors = apiserver_schema::validate(&custom.schema, value, "");
+    if let Some(old) = old.filter(|_| !errors.is_empty()) {
         // Ratcheting: what was wrong before and did not change is not held against an update.
         let before = apiserver_schema::validate(&custom.schema, old, "");
-        return errors.into_iter().filter(|error| !before.contains(error)).collect();
+        errors.retain(|error| !before.contains(error));
     }
-    if is_definition(resource) { crate::definition::validate(value, old) } else { Vec::new() }
+    let Some(rules) = custom.rules() else { return (errors, Vec::new()) };
+    if errors.iter().any(blocks_rules) {
+        let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+        errors.push(FieldError::invalid("<nil>", &Value::Null, why));
+        return (errors, Vec::new());
+    }
+    let found = rules.validate(value, old);
+    errors.extend(found.errors);
+    (errors, found.warnings)
+}
+
+/// Rules expect values of the right type and size.
+fn blocks_rules(error: &FieldError) -> bool {
+    matches!(
+        error.problem,
+        Problem::NotSupported
+            | Problem::Required
+            | Problem::TooLong
+            | Problem::TooMany
+            | Problem::TypeInvalid
+    )
 }

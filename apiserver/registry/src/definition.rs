@@ -46,7 +46,7 @@ pub(crate) fn validate(definition: &Value, old: Option<&Value>) -> Vec<FieldErro
     if !["Cluster", "Namespaced"].contains(&scope) {
         errors.push(FieldError::not_supported("spec.scope", &scope.into(), &["Cluster", "Namespaced"]));
     }
-    validate_versions(definition, &mut errors);
+    validate_versions(definition, old, &mut errors);
     for (member, rule) in
         [("plural", names::dns1035_label as fn(&str) -> Vec<String>), ("singular", names::dns1035_label)]
     {
@@ -89,7 +89,7 @@ pub(crate) fn validate(definition: &Value, old: Option<&Value>) -> Vec<FieldErro
     errors
 }
 
-fn validate_versions(definition: &Value, errors: &mut Vec<FieldError>) {
+fn validate_versions(definition: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let empty = Vec::new();
     let versions = definition.pointer("/spec/versions").and_then(Value::as_array).unwrap_or(&empty);
     let mut seen: Vec<&str> = Vec::new();
@@ -109,13 +109,11 @@ fn validate_versions(definition: &Value, errors: &mut Vec<FieldError>) {
             None => errors
                 .push(FieldError::required(format!("{path}.schema.openAPIV3Schema"), "schemas are required")),
             // The schema of an only version stands in `spec.validation` where upstream validates.
-            Some(schema) if versions.len() == 1 => {
-                errors.extend(apiserver_schema::structural_errors(schema, "spec.validation.openAPIV3Schema"))
+            Some(schema) => {
+                let place = if versions.len() == 1 { "spec.validation" } else { &format!("{path}.schema") };
+                let before = old.and_then(|old| schema_of(old, name));
+                validate_schema(schema, before, &format!("{place}.openAPIV3Schema"), errors);
             }
-            Some(schema) => errors.extend(apiserver_schema::structural_errors(
-                schema,
-                &format!("{path}.schema.openAPIV3Schema"),
-            )),
         }
     }
     for (i, version) in versions.iter().enumerate() {
@@ -140,6 +138,20 @@ fn validate_versions(definition: &Value, errors: &mut Vec<FieldError>) {
             &["None", "Webhook"],
         ));
     }
+}
+
+/// The schema a definition has for a version.
+fn schema_of<'a>(definition: &'a Value, name: &str) -> Option<&'a Value> {
+    let versions = definition.pointer("/spec/versions").and_then(Value::as_array)?;
+    versions.iter().find(|version| text(version, "/name") == name)?.pointer("/schema/openAPIV3Schema")
+}
+
+/// The structure of a schema, and its validation rules. Rules of a schema that is wrong are not compiled.
+fn validate_schema(schema: &Value, before: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
+    let structure = apiserver_schema::structural_errors(schema, path);
+    let found = apiserver_cel::schema_errors(schema, path, structure.is_empty(), before == Some(schema));
+    errors.extend(structure);
+    errors.extend(found.shape.into_iter().chain(found.expressions).chain(found.cost));
 }
 
 fn validate_columns(version: &Value, path: &str, errors: &mut Vec<FieldError>) {

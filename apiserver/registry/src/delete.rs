@@ -5,6 +5,7 @@ use apiserver_storage::{Op, Write};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use crate::admission::{self, Attempt};
 use crate::list::Selectors;
 use crate::object;
 use crate::registry::{Call, Registry, now};
@@ -61,6 +62,9 @@ impl Registry {
             let current = self.cache().get(&key).ok_or_else(|| Status::not_found(&gr, name))?;
             let old = encode::tree(&current);
             check_preconditions(call, name, &old, options)?;
+            let attempt =
+                Attempt { operation: admission::Operation::Delete, name, object: None, old: Some(&old) };
+            self.admit(call, attempt)?;
             let op = match next_step(call, &old, options) {
                 Step::AsItIs => return Ok(Deleted { bytes: current.bytes().clone(), gone: false }),
                 Step::Remove => {

@@ -3,6 +3,7 @@
 //! A verb is written once, here, for every kind; what differs is data in the [`Catalogue`] or functions in a
 //! [`strategy::Strategy`]. HTTP, users and permissions are the server's business.
 
+mod admission;
 mod allocate;
 mod catalogue;
 pub mod columns;
@@ -20,6 +21,7 @@ mod registry;
 pub mod strategy;
 mod update;
 
+pub use admission::Requester;
 pub use allocate::{Exhausted, ServiceRanges};
 pub use catalogue::{Catalogue, Column, Group, Resource, Subresource, compare_versions, default_columns};
 pub use convert::{from_stored, to_stored};

@@ -10,6 +10,7 @@ use futures::channel::mpsc;
 use rand::RngExt;
 use serde_json::Value;
 
+use crate::admission::{Compiled, Requester};
 use crate::allocate::{Allocator, Exhausted, ServiceRanges};
 use crate::catalogue::{Catalogue, Resource};
 
@@ -26,6 +27,7 @@ struct Inner {
     allocator: Mutex<Allocator>,
     exhausted: mpsc::Sender<Exhausted>,
     exhausted_notes: Mutex<Option<mpsc::Receiver<Exhausted>>>,
+    admission: Compiled,
 }
 
 /// Notes about exhausted ranges that wait to be read.
@@ -41,6 +43,7 @@ pub struct Call<'a> {
     /// Field manager of the change.
     pub manager: &'a str,
     pub dry_run: bool,
+    pub requester: Requester<'a>,
 }
 
 /// What a write left behind.
@@ -84,6 +87,7 @@ impl Registry {
                 allocator: Mutex::new(allocator),
                 exhausted,
                 exhausted_notes: Mutex::new(Some(notes)),
+                admission: Compiled::default(),
             }),
         };
         registry.reload_custom();
@@ -101,6 +105,10 @@ impl Registry {
     /// The kinds served now.
     pub fn catalogue(&self) -> Arc<Catalogue> {
         self.inner.catalogue.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn admission(&self) -> &Compiled {
+        &self.inner.admission
     }
 
     pub(crate) fn allocator(&self) -> std::sync::MutexGuard<'_, Allocator> {

@@ -11,6 +11,7 @@ use apiserver_schema::{FieldSet, Manager, Operation};
 use apiserver_storage::{Op, Write};
 use serde_json::Value;
 
+use crate::admission::{self, Attempt};
 use crate::catalogue::Resource;
 use crate::create::Ownership;
 use crate::object;
@@ -68,7 +69,14 @@ impl Registry {
                 Changed::Applied(value) => (value, Ownership::Applied),
             };
             let insisted = self.check_version(call, name, &old, &new, current.revision())?;
-            let (warnings, claim) = self.prepare(call, name, &old, &mut new, ownership)?;
+            let (mut warnings, claim) = self.prepare(call, name, &old, &mut new, ownership)?;
+            let attempt = Attempt {
+                operation: admission::Operation::Update,
+                name,
+                object: Some(&new),
+                old: Some(&old),
+            };
+            warnings.extend(self.admit(call, attempt)?);
             let stored = convert::to_stored(call.resource, encode::without_revision(new));
             let document = encode::document(&stored);
             if current.holds(&document) {
@@ -186,15 +194,15 @@ impl Registry {
         }
         let mut errors = object::validate_update(new, old);
         match call.subresource {
-            "" => {
-                errors.extend((strategy.validate_update)(new, old));
-                errors.extend(custom::validate(resource, new, Some(old)));
-            }
-            "status" => {
-                errors.extend((strategy.validate_status)(new, old));
-                errors.extend(custom::validate(resource, new, Some(old)));
-            }
+            "" => errors.extend((strategy.validate_update)(new, old)),
+            "status" => errors.extend((strategy.validate_status)(new, old)),
             _ => {}
+        }
+        let mut tolerated = Vec::new();
+        if matches!(call.subresource, "" | "status") {
+            let (invalid, warnings) = custom::validate(resource, new, Some(old));
+            errors.extend(invalid);
+            tolerated = warnings;
         }
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.gvk(), name, &errors));
@@ -224,6 +232,7 @@ impl Registry {
             let before = (strategy.warnings)(old);
             warnings.retain(|text| !before.contains(text));
         }
+        warnings.extend(tolerated);
         Ok((warnings, claim))
     }
 }

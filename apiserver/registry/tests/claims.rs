@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use apiserver_registry::{Call, DeleteOptions, Registry, Resource, ServiceRanges};
+use apiserver_registry::{Call, DeleteOptions, Registry, Requester, Resource, ServiceRanges};
 use apiserver_storage::{Durability, Local, MemoryEngine};
 use apiserver_watchcache::Cache;
 use futures::future::join_all;
@@ -30,6 +30,7 @@ fn call(resource: &Arc<Resource>) -> Call<'_> {
         subresource: "",
         manager: "test",
         dry_run: false,
+        requester: Requester::default(),
     }
 }
 

@@ -111,7 +111,14 @@ async fn create(registry: &Registry, mut value: Value) -> Result<(), Status> {
         apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
             .map_err(|error| Status::internal(format!("bootstrap object: {error}")))?;
     }
-    let call = Call { resource, namespace, subresource: "", manager: "kube-apiserver", dry_run: false };
+    let call = Call {
+        resource,
+        namespace,
+        subresource: "",
+        manager: "kube-apiserver",
+        dry_run: false,
+        requester: apiserver_registry::Requester::default(),
+    };
     registry.create(&call, value).await.map(|_| ())
 }
 

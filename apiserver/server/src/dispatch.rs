@@ -30,6 +30,14 @@ pub(crate) struct Context<'a> {
     pub accepted: Accepted,
 }
 
+impl Context<'_> {
+    /// Who asks, as admission sees them.
+    pub(crate) fn requester(&self) -> apiserver_registry::Requester<'_> {
+        let user = self.user;
+        apiserver_registry::Requester { name: &user.name, uid: &user.uid, groups: &user.groups }
+    }
+}
+
 /// An answer before it is bytes on the wire.
 pub(crate) struct Answer {
     pub status: StatusCode,

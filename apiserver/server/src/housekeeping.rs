@@ -21,7 +21,14 @@ const SWEEP: Duration = Duration::from_secs(30);
 const CLEANUP_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 fn call<'a>(resource: &'a Arc<Resource>, namespace: Option<&'a str>, subresource: &'a str) -> Call<'a> {
-    Call { resource, namespace, subresource, manager: MANAGER, dry_run: false }
+    Call {
+        resource,
+        namespace,
+        subresource,
+        manager: MANAGER,
+        dry_run: false,
+        requester: apiserver_registry::Requester::default(),
+    }
 }
 
 impl ApiServer {

@@ -113,6 +113,7 @@ pub(crate) async fn answer(
         subresource: "",
         manager: "",
         dry_run: false,
+        requester: apiserver_registry::Requester::default(),
     };
     let Some(nodes) = context.server.inner.config.nodes.clone() else {
         return Err(Status::new(

@@ -1,4 +1,4 @@
-//! ValidatingAdmissionPolicies and their bindings: shape only; expressions are not compiled here.
+//! ValidatingAdmissionPolicies and their bindings: their shape, and that their expressions compile.
 
 use apiserver_meta::field::FieldError;
 use serde_json::{Value, json};
@@ -48,11 +48,6 @@ fn default_match(constraints: Option<&mut Value>) {
 fn validate_policy(policy: &Value) -> Vec<FieldError> {
     let spec = at(policy, &["spec"]);
     let mut errors = Vec::new();
-    if items(spec, "validations").is_empty() && items(spec, "auditAnnotations").is_empty() {
-        let why = "validations or auditAnnotations must contain at least one item";
-        errors.push(FieldError::required("spec.validations", why));
-        errors.push(FieldError::required("spec.auditAnnotations", why));
-    }
     let policy_text = text(spec, "failurePolicy");
     if !["Fail", "Ignore"].contains(&policy_text) {
         errors.push(FieldError::not_supported(
@@ -61,17 +56,18 @@ fn validate_policy(policy: &Value) -> Vec<FieldError> {
             &["Fail", "Ignore"],
         ));
     }
-    for (i, validation) in items(spec, "validations").iter().enumerate() {
-        let path = format!("spec.validations[{i}]");
-        if text(validation, "expression").is_empty() {
-            errors.push(FieldError::required(format!("{path}.expression"), "expression is not specified"));
-        }
-        let reason = text(validation, "reason");
-        let known = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
-        if !reason.is_empty() && !known.contains(&reason) {
-            errors.push(FieldError::not_supported(format!("{path}.reason"), &reason.into(), &known));
-        }
+    let constraints = at(spec, &["matchConstraints"]);
+    if constraints.is_null() {
+        errors.push(FieldError::required("spec.matchConstraints", ""));
+    } else if items(constraints, "resourceRules").is_empty() {
+        errors.push(FieldError::required("spec.matchConstraints.resourceRules", ""));
     }
+    if items(spec, "validations").is_empty() && items(spec, "auditAnnotations").is_empty() {
+        let why = "validations or auditAnnotations must contain at least one item";
+        errors.push(FieldError::required("spec.validations", why));
+        errors.push(FieldError::required("spec.auditAnnotations", why));
+    }
+    errors.extend(apiserver_cel::policy_errors(spec));
     errors
 }
 

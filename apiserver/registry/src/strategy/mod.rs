@@ -17,7 +17,7 @@ mod pod_warnings;
 mod rbac;
 mod resources;
 pub(crate) mod service;
-mod shared;
+pub(crate) mod shared;
 
 /// The rules of one kind.
 #[derive(Debug)]

@@ -30,8 +30,14 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
     let include = if context.accepted.form == Form::Table { include? } else { table::Include::default() };
     let selectors = options::selectors(context, resource)?;
     let page = page(context, resource)?;
-    let call =
-        Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
+    let call = Call {
+        resource,
+        namespace: context.info.scope(),
+        subresource: "",
+        manager: "",
+        dry_run: false,
+        requester: apiserver_registry::Requester::default(),
+    };
     let listing = context.server.registry().list(&call, &selectors, &page).await?;
     let revision = page.from.as_ref().map_or(listing.revision, |(_, revision)| *revision);
     let mut metadata = metadata(resource, &listing, revision);

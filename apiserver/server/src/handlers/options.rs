@@ -94,6 +94,7 @@ pub(crate) fn call<'a>(
         subresource: &context.info.subresource,
         manager: &options.manager,
         dry_run: options.dry_run,
+        requester: context.requester(),
     }
 }
 

@@ -28,8 +28,14 @@ pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Resu
             .await
             .map_err(|error| apiserver_registry::cache_error(&error))?;
     }
-    let call =
-        Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
+    let call = Call {
+        resource,
+        namespace: context.info.scope(),
+        subresource: "",
+        manager: "",
+        dry_run: false,
+        requester: apiserver_registry::Requester::default(),
+    };
     let object = context.server.registry().get(&call, &context.info.name)?;
     Ok(object_answer(context, resource, StatusCode::OK, object.bytes().clone()))
 }

@@ -99,6 +99,7 @@ async fn scale(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> R
             subresource: "scale",
             manager: "",
             dry_run: false,
+            requester: context.requester(),
         };
         let current = served(resource, registry.get(&call, name)?.parse());
         return Ok(Answer::value(StatusCode::OK, context.accepted, &scale_of(resource, &paths, &current)));
@@ -302,6 +303,7 @@ pub(super) async fn bind(
         subresource: "binding",
         manager: &options.manager,
         dry_run: options.dry_run,
+        requester: context.requester(),
     };
     let time = apiserver_registry::now();
     let change = |live: Option<&Value>| {
@@ -377,6 +379,7 @@ async fn eviction(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) 
         subresource: "",
         manager: &options.manager,
         dry_run,
+        requester: context.requester(),
     };
     let pod = context.server.registry().get(&call, name)?.parse();
     check_budgets(context, &pod).await?;
@@ -433,6 +436,7 @@ async fn check_budgets(context: &Context<'_>, pod: &Value) -> Result<(), Status>
             subresource: "status",
             manager: &options.manager,
             dry_run: options.dry_run,
+            requester: context.requester(),
         };
         let name = object::name(&budget).to_owned();
         let change = |live: Option<&Value>| {
@@ -460,8 +464,14 @@ fn token(context: &Context, resource: &Arc<Resource>, raw: &Bytes) -> Result<Ans
         apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
             .map_err(|error| cannot_handle(&gvk, &error.message))?;
     }
-    let call =
-        Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
+    let call = Call {
+        resource,
+        namespace: context.info.scope(),
+        subresource: "",
+        manager: "",
+        dry_run: false,
+        requester: context.requester(),
+    };
     let account = context.server.registry().get(&call, &context.info.name)?.parse();
     let keys =
         context.server.inner.config.authentication.service_accounts.clone().ok_or_else(not_found_here)?;

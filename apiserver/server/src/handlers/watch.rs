@@ -62,8 +62,14 @@ pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Re
     // Without a version, or from 0, a watch begins with the state as it is.
     let send_state = initial.unwrap_or(matches!(from, None | Some(0)));
     let (first, after) = if send_state {
-        let call =
-            Call { resource, namespace: context.info.scope(), subresource: "", manager: "", dry_run: false };
+        let call = Call {
+            resource,
+            namespace: context.info.scope(),
+            subresource: "",
+            manager: "",
+            dry_run: false,
+            requester: apiserver_registry::Requester::default(),
+        };
         let page = Page { at_least: from.filter(|from| *from > 0), ..Page::default() };
         let listing = server.registry().list(&call, &asked.selectors, &page).await?;
         (listing.objects, listing.revision)

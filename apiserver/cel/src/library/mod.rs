@@ -1,0 +1,79 @@
+//! The functions an expression may call, by their names and what they are given.
+
+mod format;
+mod lists;
+mod named;
+mod net;
+pub(crate) mod object;
+mod optional;
+mod quantity;
+pub(crate) mod regexes;
+mod semver;
+mod sets;
+pub(crate) mod strings;
+pub(crate) mod time;
+mod url;
+
+use std::sync::Arc;
+
+use object::Opaque;
+
+use crate::convert;
+use crate::value::{Outcome, Val, fail};
+
+pub(crate) use named::pattern_size;
+
+/// No expression may make a text or a list longer than this: requests are smaller.
+pub(crate) const MADE_MAX: usize = 16 << 20;
+
+/// The error of a call that no overload fits; upstream names neither function nor types.
+pub(crate) fn mistyped<'a>(_function: &str, _args: &[Val<'a>]) -> Outcome<'a> {
+    fail("no such overload")
+}
+
+pub(crate) fn opaque<'a>(inner: Opaque) -> Outcome<'a> {
+    Ok(Val::Opaque(Arc::new(inner)))
+}
+
+/// Calls a function that is no operator. The receiver of a member function is its first argument.
+pub(crate) fn call<'a>(function: &str, args: &[Val<'a>]) -> Outcome<'a> {
+    use Opaque as O;
+    if let (
+        "bool" | "bytes" | "double" | "duration" | "dyn" | "int" | "string" | "timestamp" | "type" | "uint",
+        [one],
+    ) = (function, args)
+    {
+        return convert::convert(function, one);
+    }
+    if function == "size"
+        && let [one] = args
+        && !matches!(one, Val::Opaque(_))
+    {
+        return one.size().map_or_else(|| mistyped(function, args), |n| Ok(Val::Int(n as i64)));
+    }
+    match (function, args.first()) {
+        (name, _) if name.starts_with("optional.") => optional::call(function, args),
+        ("hasValue" | "value" | "or" | "orValue" | "unwrapOpt", _) => optional::call(function, args),
+        (name, _) if name.starts_with("sets.") => sets::call(function, args),
+        (name, _) if name.starts_with("format.") => named::call(function, args),
+        ("validate", _) => named::call(function, args),
+        ("quantity" | "isQuantity", _) | (_, Some(Val::Opaque(_))) => match args.first() {
+            Some(Val::Opaque(inner)) => match **inner {
+                O::Quantity(_) => quantity::call(function, args),
+                O::Semver(_) => semver::call(function, args),
+                O::Url(_) => url::call(function, args),
+                O::Ip(_) | O::Cidr(_) => net::call(function, args),
+                O::Format(_) => named::call(function, args),
+            },
+            _ => quantity::call(function, args),
+        },
+        ("semver" | "isSemver", _) => semver::call(function, args),
+        ("url" | "isURL", _) => url::call(function, args),
+        ("ip" | "isIP" | "ip.isCanonical" | "cidr" | "isCIDR", _) => net::call(function, args),
+        (_, Some(Val::Timestamp(_) | Val::Duration(_))) => time::call(function, args),
+        (_, Some(Val::List(_) | Val::JsonList(..))) | ("lists.range", _) => lists::call(function, args),
+        ("format", Some(Val::Text(_))) => format::call(args),
+        ("strings.quote", _) | (_, Some(Val::Text(_))) => strings::call(function, args),
+        _ => mistyped(function, args),
+    }
+}

@@ -1,0 +1,47 @@
+//! Values that only Kubernetes' libraries have.
+
+use super::net::Cidr;
+use super::quantity::Quantity;
+use super::semver::Semver;
+use super::url::Url;
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Opaque {
+    Quantity(Quantity),
+    Ip(std::net::IpAddr),
+    Cidr(Cidr),
+    Url(Url),
+    Semver(Semver),
+    Format(&'static str),
+}
+
+impl Opaque {
+    pub(crate) fn type_name(&self) -> &str {
+        match self {
+            Self::Quantity(_) => "kubernetes.Quantity",
+            Self::Ip(_) => "net.IP",
+            Self::Cidr(_) => "net.CIDR",
+            Self::Url(_) => "kubernetes.URL",
+            Self::Semver(_) => "kubernetes.Semver",
+            Self::Format(_) => "kubernetes.NamedFormat",
+        }
+    }
+
+    pub(crate) fn string(&self) -> Option<String> {
+        match self {
+            Self::Ip(ip) => Some(ip.to_string()),
+            Self::Cidr(cidr) => Some(cidr.to_string()),
+            _ => None,
+        }
+    }
+
+    /// What costs are counted by.
+    pub(crate) fn size(&self) -> Option<usize> {
+        match self {
+            Self::Ip(ip) => Some(if ip.is_ipv4() { 4 } else { 16 }),
+            Self::Cidr(cidr) => Some(usize::from(cidr.bits).div_ceil(8)),
+            _ => None,
+        }
+    }
+}

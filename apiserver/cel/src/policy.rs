@@ -1,0 +1,8 @@
+//! Validating admission policies: their expressions compiled, and what they say of a request.
+
+mod compile;
+mod evaluate;
+mod types;
+
+pub use compile::{Policy, policy_errors};
+pub use evaluate::{Decision, Input};

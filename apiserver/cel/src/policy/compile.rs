@@ -1,0 +1,246 @@
+//! Compiling a policy, and what is wrong with its expressions.
+
+use apiserver_meta::field::FieldError;
+use serde_json::Value;
+
+use super::types::{declare_variable, declare_variables, environment};
+use crate::check::Env;
+use crate::program::Program;
+use crate::types::Type;
+
+/// A policy, ready to be evaluated.
+#[derive(Debug)]
+pub struct Policy {
+    pub(super) fails_open: bool,
+    pub(super) conditions: Vec<Expression>,
+    pub(super) variables: Vec<(String, Expression)>,
+    pub(super) validations: Vec<Validation>,
+    /// Upstream refuses everything that a policy with a wrong expression matches.
+    pub(super) broken: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct Expression {
+    pub source: String,
+    pub program: Program,
+}
+
+#[derive(Debug)]
+pub(super) struct Validation {
+    pub expression: Expression,
+    pub message: String,
+    pub message_expression: Option<Expression>,
+    pub reason: String,
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or("")
+}
+
+fn items<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// Compiles an expression that must be of one of these types; no types stand for any.
+fn compile(source: &str, env: &Env, wanted: &[Type]) -> Result<Expression, String> {
+    let program = Program::compile(source, env).map_err(|why| format!("compilation failed: {why}"))?;
+    let output = program.output();
+    if !wanted.is_empty() && !wanted.contains(output) {
+        let names: Vec<String> = wanted.iter().map(Type::go_name).collect();
+        return Err(match names.as_slice() {
+            [one] => format!("must evaluate to {one} but got {}", output.go_name()),
+            several => {
+                format!("must evaluate to one of [{}] but got {}", several.join(" "), output.go_name())
+            }
+        });
+    }
+    Ok(Expression { source: source.to_owned(), program })
+}
+
+struct Found<'f> {
+    errors: &'f mut Vec<FieldError>,
+}
+
+impl Found<'_> {
+    fn compile(&mut self, source: &str, env: &Env, wanted: &[Type], path: String) -> Option<Expression> {
+        compile(source, env, wanted)
+            .map_err(|why| self.errors.push(FieldError::invalid(path, &source.into(), why)))
+            .ok()
+    }
+
+    fn required(&mut self, path: String) {
+        self.errors.push(FieldError::required(path, "expression is not specified"));
+    }
+}
+
+/// Errors of a policy's conditions, variables, validations and annotations. `spec` is the policy's.
+pub fn policy_errors(spec: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    build(spec, &mut errors);
+    errors
+}
+
+impl Policy {
+    /// Compiles a stored policy.
+    pub fn compile(spec: &Value) -> Self {
+        let mut errors = Vec::new();
+        let mut policy = build(spec, &mut errors);
+        policy.broken = errors.first().map(|error| error.detail.clone());
+        policy
+    }
+}
+
+fn is_identifier(name: &str) -> bool {
+    const RESERVED: [&str; 21] = [
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+    ];
+    !RESERVED.contains(&name)
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn conditions(spec: &Value, params: bool, found: &mut Found<'_>) -> Vec<Expression> {
+    let env = environment(params, true);
+    let mut out = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, condition) in items(spec, "matchConditions").iter().enumerate() {
+        let path = format!("spec.matchConditions[{i}]");
+        let (name, source) = (text(condition, "name"), text(condition, "expression"));
+        if source.trim().is_empty() {
+            found.errors.push(FieldError::required(format!("{path}.expression"), ""));
+        } else {
+            out.extend(found.compile(source, &env, &[Type::Bool], format!("{path}.expression")));
+        }
+        if name.is_empty() {
+            found.errors.push(FieldError::required(format!("{path}.name"), ""));
+        } else {
+            let wrong = apiserver_meta::names::qualified_name(name);
+            found.errors.extend(
+                wrong.into_iter().map(|why| FieldError::invalid(format!("{path}.name"), &name.into(), why)),
+            );
+            if seen.contains(&name) {
+                found.errors.push(FieldError::duplicate(format!("{path}.name"), &name.into()));
+            }
+            seen.push(name);
+        }
+    }
+    out
+}
+
+fn build(spec: &Value, errors: &mut Vec<FieldError>) -> Policy {
+    let params = spec.get("paramKind").is_some_and(Value::is_object);
+    let mut found = Found { errors };
+    let conditions = conditions(spec, params, &mut found);
+    let mut env = environment(params, true);
+    let mut message_env = environment(params, false);
+    let mut variables = Vec::new();
+    if !items(spec, "variables").is_empty() {
+        declare_variables(&mut env);
+        declare_variables(&mut message_env);
+    }
+    for (i, variable) in items(spec, "variables").iter().enumerate() {
+        let path = format!("spec.variables[{i}]");
+        let (name, source) = (text(variable, "name"), text(variable, "expression"));
+        if name.trim().is_empty() {
+            found.errors.push(FieldError::required(format!("{path}.name"), "name is not specified"));
+        } else if !is_identifier(name) {
+            let why = "must be a valid CEL identifier";
+            found.errors.push(FieldError::invalid(format!("{path}.name"), &name.into(), why));
+        }
+        if source.trim().is_empty() {
+            found.required(format!("{path}.expression"));
+        } else {
+            let made = found.compile(source, &env, &[], format!("{path}.expression"));
+            let of = made.as_ref().map_or(Type::Dyn, |made| made.program.output().clone());
+            declare_variable(&mut env, name, of.clone());
+            declare_variable(&mut message_env, name, of);
+            variables.extend(made.map(|made| (name.to_owned(), made)));
+        }
+    }
+    let mut validations = Vec::new();
+    for (i, validation) in items(spec, "validations").iter().enumerate() {
+        validations.extend(self::validation(
+            validation,
+            &format!("spec.validations[{i}]"),
+            &env,
+            &message_env,
+            &mut found,
+        ));
+    }
+    for (i, annotation) in items(spec, "auditAnnotations").iter().enumerate() {
+        let path = format!("spec.auditAnnotations[{i}].valueExpression");
+        let source = text(annotation, "valueExpression");
+        if source.trim().is_empty() {
+            found.errors.push(FieldError::required(path, "valueExpression is not specified"));
+        } else {
+            found.compile(source, &env, &[Type::Text, Type::Null], path);
+        }
+    }
+    let fails_open = text(spec, "failurePolicy") == "Ignore";
+    Policy { fails_open, conditions, variables, validations, broken: None }
+}
+
+fn validation(
+    validation: &Value,
+    path: &str,
+    env: &Env,
+    message_env: &Env,
+    found: &mut Found<'_>,
+) -> Option<Validation> {
+    let (source, message) = (text(validation, "expression"), text(validation, "message"));
+    let expression = if source.trim().is_empty() {
+        found.required(format!("{path}.expression"));
+        None
+    } else {
+        found.compile(source, env, &[Type::Bool], format!("{path}.expression"))
+    };
+    let source = text(validation, "messageExpression");
+    let mut message_expression = None;
+    if !source.is_empty() {
+        let place = format!("{path}.messageExpression");
+        if source.trim().is_empty() {
+            let why = "must be non-empty if specified";
+            found.errors.push(FieldError::invalid(place, &source.into(), why));
+        } else {
+            message_expression = found.compile(source, message_env, &[Type::Text], place);
+        }
+    }
+    let place = format!("{path}.message");
+    if !message.is_empty() && message.trim().is_empty() {
+        found.errors.push(FieldError::invalid(place, &message.into(), "must be non-empty if specified"));
+    } else if message.trim().contains(['\n', '\r']) {
+        found.errors.push(FieldError::invalid(place, &message.into(), "must not contain line breaks"));
+    }
+    let reason = text(validation, "reason");
+    let known = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+    if !reason.is_empty() && !known.contains(&reason) {
+        let shown = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
+        found.errors.push(FieldError::not_supported(format!("{path}.reason"), &reason.into(), &shown));
+    }
+    Some(Validation {
+        expression: expression?,
+        message: message.trim().to_owned(),
+        message_expression,
+        reason: reason.to_owned(),
+    })
+}
