@@ -4,7 +4,7 @@ use apiserver_meta::field::FieldError;
 use serde_json::{Value, json};
 
 use super::shared::{at, at_mut, default, default_text, items, items_mut, keep_status, text};
-use super::{PLAIN, Strategy};
+use super::{PLAIN, Strategy, match_resources};
 
 pub(super) static POLICY: Strategy = Strategy {
     default: |policy| {
@@ -56,11 +56,18 @@ fn validate_policy(policy: &Value) -> Vec<FieldError> {
             &["Fail", "Ignore"],
         ));
     }
+    let param_kind = at(spec, &["paramKind"]);
+    if param_kind.is_object() {
+        match_resources::check_param_kind(param_kind, "spec.paramKind", &mut errors);
+    }
     let constraints = at(spec, &["matchConstraints"]);
     if constraints.is_null() {
         errors.push(FieldError::required("spec.matchConstraints", ""));
-    } else if items(constraints, "resourceRules").is_empty() {
-        errors.push(FieldError::required("spec.matchConstraints.resourceRules", ""));
+    } else {
+        match_resources::check(constraints, "spec.matchConstraints", &mut errors);
+        if items(constraints, "resourceRules").is_empty() {
+            errors.push(FieldError::required("spec.matchConstraints.resourceRules", ""));
+        }
     }
     if items(spec, "validations").is_empty() && items(spec, "auditAnnotations").is_empty() {
         let why = "validations or auditAnnotations must contain at least one item";
@@ -77,6 +84,14 @@ fn validate_binding(binding: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if text(spec, "policyName").is_empty() {
         errors.push(FieldError::required("spec.policyName", ""));
+    }
+    for (member, check) in [
+        ("paramRef", match_resources::check_param_ref as fn(&Value, &str, &mut Vec<FieldError>)),
+        ("matchResources", match_resources::check),
+    ] {
+        if at(spec, &[member]).is_object() {
+            check(at(spec, &[member]), &format!("spec.{member}"), &mut errors);
+        }
     }
     if actions.is_empty() {
         errors.push(FieldError::required(

@@ -10,6 +10,7 @@ mod admission;
 mod apps;
 mod batch;
 mod core;
+mod match_resources;
 mod networking;
 mod node;
 pub(crate) mod pod;
