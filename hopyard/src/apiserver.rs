@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use apiserver_registry::{Registry, ServiceRanges};
 use apiserver_server::{ApiServer, Authentication, Config, Nodes, ServiceAccountKeys, User};
-use apiserver_storage::{Durability, Local, MemoryEngine, SledEngine, Storage};
+use apiserver_storage::{Durability, EngineError, Local, MemoryEngine, SledEngine, Storage};
 use apiserver_watchcache::Cache;
 use tokio::net::TcpListener;
 
@@ -187,13 +187,6 @@ fn open_registry(options: &Options, dir: &Path) -> Result<Registry, Error> {
         DurabilityArg::None => Durability::None,
     };
     let cache = Arc::new(Cache::default());
-    let refuse = |why: String| {
-        if why.contains("lock") || why.contains("WouldBlock") {
-            Error::DirInUse { dir: dir.to_owned() }
-        } else {
-            Error::Store { dir: dir.to_owned(), why }
-        }
-    };
     let chain = |error: &dyn std::error::Error| {
         let mut text = error.to_string();
         let mut source = error.source();
@@ -208,7 +201,10 @@ fn open_registry(options: &Options, dir: &Path) -> Result<Registry, Error> {
         Store::Sled => SledEngine::open(&dir.join("store"))
             .and_then(|engine| Local::open(engine, durability, cache.clone())),
     };
-    let store = store.map_err(|error| refuse(chain(&error)))?;
+    let store = store.map_err(|error| match error {
+        EngineError::InUse => Error::DirInUse { dir: dir.to_owned() },
+        error => Error::Store { dir: dir.to_owned(), why: chain(&error) },
+    })?;
     cache.advance_to(store.revision());
     cache.raise_floor(store.floor());
     let (network, prefix_len) = options.service_cluster_ip_range;

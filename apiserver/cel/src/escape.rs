@@ -1,6 +1,7 @@
 //! Property names as CEL identifiers: `my-field` is written `my__dash__field`.
 
-const RESERVED: [&str; 21] = [
+/// Words of the language that can't be identifiers.
+pub(crate) const RESERVED: [&str; 21] = [
     "true",
     "false",
     "null",

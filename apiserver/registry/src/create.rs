@@ -1,13 +1,13 @@
 //! Create: fill in metadata, apply the kind's rules, allocate, record ownership, store.
 
 use apiserver_meta::Status;
-use apiserver_schema::{Manager, Operation};
 use apiserver_storage::{Op, Write};
 use serde_json::Value;
 
 use crate::admission::{self, Attempt};
 use crate::object;
 use crate::registry::{Call, Registry, Written, now, random_suffix};
+use crate::update::record_owner;
 use crate::{convert, custom, encode};
 
 /// Tries to find a free generated name; upstream tries as often.
@@ -98,24 +98,8 @@ impl Registry {
             return Err(Status::already_exists(&resource.group_resource(), &name));
         }
         let claim = self.claim_for_service(call, &key, &mut value, None)?;
-        if ownership == Ownership::Update
-            && let Some(schema) = resource.schema()
-        {
-            let api_version = resource.api_version();
-            let manager = Manager {
-                name: call.manager,
-                operation: Operation::Update,
-                api_version: &api_version,
-                subresource: call.subresource,
-                time: &time,
-            };
-            apiserver_schema::update(
-                &schema,
-                None,
-                &mut value,
-                &manager,
-                crate::update::reset_fields(resource, ""),
-            );
+        if ownership == Ownership::Update {
+            record_owner(call, &time, None, &mut value);
         }
         let mut warnings = (strategy.warnings)(&value);
         warnings.extend(admitted);

@@ -5,6 +5,21 @@ use serde_json::Value;
 
 use crate::catalogue::Resource;
 
+/// Both groups serve the same objects.
+const EVENT_FIELDS: &[&str] = &[
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "source",
+    "type",
+];
+
 /// Kinds with selectable fields of their own, beside `metadata.name` and `metadata.namespace`.
 const FIELDS: &[(&str, &str, &[&str])] = &[
     (
@@ -22,40 +37,8 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
             "status.nominatedNodeName",
         ],
     ),
-    (
-        "",
-        "Event",
-        &[
-            "involvedObject.kind",
-            "involvedObject.namespace",
-            "involvedObject.name",
-            "involvedObject.uid",
-            "involvedObject.apiVersion",
-            "involvedObject.resourceVersion",
-            "involvedObject.fieldPath",
-            "reason",
-            "reportingComponent",
-            "source",
-            "type",
-        ],
-    ),
-    (
-        "events.k8s.io",
-        "Event",
-        &[
-            "involvedObject.kind",
-            "involvedObject.namespace",
-            "involvedObject.name",
-            "involvedObject.uid",
-            "involvedObject.apiVersion",
-            "involvedObject.resourceVersion",
-            "involvedObject.fieldPath",
-            "reason",
-            "reportingComponent",
-            "source",
-            "type",
-        ],
-    ),
+    ("", "Event", EVENT_FIELDS),
+    ("events.k8s.io", "Event", EVENT_FIELDS),
     ("", "Namespace", &["status.phase"]),
     ("", "Node", &["spec.unschedulable"]),
     ("", "Secret", &["type"]),

@@ -217,19 +217,8 @@ impl Registry {
         } else {
             crate::allocate::Claim::nothing()
         };
-        if ownership == Ownership::Update
-            && let Some(schema) = resource.schema()
-        {
-            let api_version = resource.api_version();
-            let manager = Manager {
-                name: call.manager,
-                operation: Operation::Update,
-                api_version: &api_version,
-                subresource: call.subresource,
-                time: &time,
-            };
-            let reset = reset_fields(resource, call.subresource);
-            apiserver_schema::update(&schema, Some(old), new, &manager, reset);
+        if ownership == Ownership::Update {
+            record_owner(call, &time, Some(old), new);
         }
         let mut warnings = if call.subresource.is_empty() { (strategy.warnings)(new) } else { Vec::new() };
         if !warnings.is_empty() {
@@ -239,6 +228,20 @@ impl Registry {
         warnings.extend(tolerated);
         Ok((warnings, claim))
     }
+}
+
+/// Notes in `managedFields` which fields a plain write makes its manager's.
+pub(crate) fn record_owner(call: &Call<'_>, time: &str, old: Option<&Value>, new: &mut Value) {
+    let Some(schema) = call.resource.schema() else { return };
+    let api_version = call.resource.api_version();
+    let manager = Manager {
+        name: call.manager,
+        operation: Operation::Update,
+        api_version: &api_version,
+        subresource: call.subresource,
+        time,
+    };
+    apiserver_schema::update(&schema, old, new, &manager, reset_fields(call.resource, call.subresource));
 }
 
 /// An object that is being deleted and whose last finalizer went.

@@ -33,6 +33,12 @@ pub(crate) struct Issued {
     pub expires: String,
 }
 
+/// The `spec.audiences` of a TokenRequest or TokenReview.
+pub(crate) fn audiences(request: &Value) -> Vec<String> {
+    let listed = request.pointer("/spec/audiences").and_then(Value::as_array);
+    listed.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
 /// What a token is bound to.
 pub(crate) struct Bound {
     kind: String,

@@ -32,6 +32,8 @@ pub enum EngineError {
     Io(#[from] std::io::Error),
     #[error("the database refused")]
     Sled(#[from] sled::Error),
+    #[error("another process uses it")]
+    InUse,
     #[error("record {revision} is damaged")]
     Damaged { revision: Revision },
     #[error("it held objects once and is empty now: its files were damaged or replaced")]

@@ -1,5 +1,6 @@
 //! The log of revisions in a sled tree: key = revision, big endian; value = a small header, the key, the object.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -11,12 +12,17 @@ const REVISION_KEY: &[u8] = b"revision";
 const COMPACTED_KEY: &[u8] = b"compacted";
 /// File beside the database, there once something has been written: an empty database beside it has lost everything.
 const WRITTEN: &str = "written";
+/// File that whoever uses the directory holds locked.
+const LOCK: &str = "lock";
+/// sled's own file in the directory, which it holds locked.
+const SLED_FILE: &str = "db";
 const HEADER_LEN: usize = 1 + 8 + 4 + 1 + 4;
 
 /// The default engine.
 #[derive(Debug)]
 pub struct SledEngine {
     dir: PathBuf,
+    _lock: File,
     /// `None` after the medium refused something: sled refuses everything from then on, until it is opened anew.
     open: Option<Open>,
     /// First revision of the batch that was refused: nobody was told of it, so it must not be there later.
@@ -38,7 +44,9 @@ impl SledEngine {
     /// # Errors
     /// When the directory can't be used or another process holds it.
     pub fn open(dir: &Path) -> Result<Self, EngineError> {
-        Ok(Self { dir: dir.to_owned(), open: Some(Open::at(dir)?), refused: None, marked: false })
+        let lock = lock(dir)?;
+        let open = Some(Open::at(dir)?);
+        Ok(Self { dir: dir.to_owned(), _lock: lock, open, refused: None, marked: false })
     }
 
     /// Runs `work` on the database, opened anew if it had to be closed.
@@ -68,8 +76,23 @@ impl SledEngine {
     }
 }
 
+fn lock(dir: &Path) -> Result<File, EngineError> {
+    std::fs::create_dir_all(dir)?;
+    let file = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(EngineError::InUse),
+        Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
 impl Open {
+    /// Only for who holds the directory's lock.
     fn at(dir: &Path) -> Result<Self, EngineError> {
+        // sled unlocks on a thread of its own some time after it was dropped. Nobody else can hold its lock.
+        if let Ok(file) = File::open(dir.join(SLED_FILE)) {
+            file.lock()?;
+        }
         let db = sled::Config::new()
             .path(dir)
             // Reads never come here: the state lives in memory. A small page cache keeps the process small.
@@ -232,13 +255,26 @@ mod tests {
         assert_eq!(engine.load().unwrap().revision, 1);
         drop(engine);
         let load = || SledEngine::open(&dir).and_then(|mut engine| engine.load());
-        std::fs::write(dir.join("db"), "garbage").unwrap();
+        std::fs::write(dir.join(SLED_FILE), "garbage").unwrap();
         assert!(load().is_err());
         std::fs::remove_dir_all(&dir).unwrap();
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join(WRITTEN), "").unwrap();
         let lost = load();
         assert!(matches!(lost, Err(EngineError::Lost)), "{lost:?}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_directory_is_one_engines_and_free_when_that_is_gone() {
+        let dir = std::env::temp_dir().join(format!("hopyard-sled-lock-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&dir));
+        for _ in 0..50 {
+            let engine = SledEngine::open(&dir).unwrap();
+            let second = SledEngine::open(&dir);
+            assert!(matches!(second, Err(EngineError::InUse)), "{second:?}");
+            drop(engine);
+        }
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -2,9 +2,11 @@
 //!
 //! Members that only a billing or hypervisor view needs are left out.
 
-use crate::Tag;
+use crate::elbv2::Scheme;
 use crate::text_enum::text_enum;
+use crate::{Tag, tag};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A virtual private cloud.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -31,6 +33,22 @@ pub struct Subnet {
     pub map_public_ip_on_launch: bool,
     pub state: String,
     pub tags: Vec<Tag>,
+}
+
+/// Ids of the subnets that controllers choose for a load balancer when nobody names any: those tagged for its scheme,
+/// the first by id of each zone.
+#[must_use]
+pub fn subnets_for(all: &[Subnet], scheme: Scheme) -> Vec<String> {
+    let role = match scheme {
+        Scheme::InternetFacing => "kubernetes.io/role/elb",
+        Scheme::Internal => "kubernetes.io/role/internal-elb",
+    };
+    let mut zones: BTreeMap<&str, &str> = BTreeMap::new();
+    for subnet in all.iter().filter(|s| matches!(tag(&s.tags, role), Some("" | "1"))) {
+        let first = zones.entry(&subnet.availability_zone).or_insert(&subnet.subnet_id);
+        *first = (*first).min(&subnet.subnet_id);
+    }
+    zones.into_values().map(str::to_string).collect()
 }
 
 /// A zone of the region.

@@ -342,3 +342,23 @@ impl HealthCheck {
         }
     }
 }
+
+impl ModifyTargetGroup {
+    /// Sets every member of the health check.
+    #[must_use]
+    pub fn health_check(target_group_arn: &str, check: &HealthCheck) -> Self {
+        let check = check.clone();
+        Self {
+            target_group_arn: target_group_arn.to_owned(),
+            health_check_enabled: Some(check.enabled),
+            health_check_protocol: Some(check.protocol),
+            health_check_port: Some(check.port),
+            health_check_path: Some(check.path),
+            health_check_interval_seconds: Some(check.interval_seconds),
+            health_check_timeout_seconds: Some(check.timeout_seconds),
+            healthy_threshold_count: Some(check.healthy_threshold_count),
+            unhealthy_threshold_count: Some(check.unhealthy_threshold_count),
+            matcher: Some(check.matcher),
+        }
+    }
+}

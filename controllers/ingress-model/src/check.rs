@@ -6,7 +6,7 @@ use crate::annotations::{Annotations, about};
 use crate::group::{Group, GroupId, Refused, key, membership};
 use crate::listeners::{CheckedListener, merge};
 use crate::rules::{CheckedRule, Step, backend_step, fixed, rules_of};
-use ccm_mock_aws_api::ec2::Subnet;
+use ccm_mock_aws_api::ec2::{self, Subnet};
 use ccm_mock_aws_api::elbv2::{Attributes, Protocol, Scheme};
 use ccm_mock_aws_api::{limits, tag};
 use k8s_openapi::api::networking::v1::Ingress;
@@ -74,25 +74,15 @@ fn choose_subnets(all: &[Subnet], scheme: Scheme, wanted: &[String]) -> Result<V
         };
         return wanted.iter().map(find).collect();
     }
-    let role = match scheme {
-        Scheme::InternetFacing => "kubernetes.io/role/elb",
-        Scheme::Internal => "kubernetes.io/role/internal-elb",
-    };
-    let mut zones: BTreeMap<&str, &str> = BTreeMap::new();
-    for subnet in all.iter().filter(|s| matches!(tag(&s.tags, role), Some("" | "1"))) {
-        let first = zones.entry(&subnet.availability_zone).or_insert(&subnet.subnet_id);
-        if subnet.subnet_id.as_str() < *first {
-            *first = &subnet.subnet_id;
-        }
-    }
-    if zones.is_empty() {
+    let chosen = ec2::subnets_for(all, scheme);
+    if chosen.is_empty() {
         let reason = format!(
             "couldn't auto-discover subnets: unable to resolve at least one subnet. Evaluated {} subnets: 0 are tagged for other clusters, and 0 have insufficient available IP addresses",
             all.len()
         );
         return Err(Refused { reason, outside: true });
     }
-    Ok(zones.into_values().map(str::to_string).collect())
+    Ok(chosen)
 }
 
 fn ssl_redirect(

@@ -39,12 +39,13 @@ pub(super) async fn patch(
     let may_create = media == PatchMedia::Apply && context.info.subresource.is_empty();
     let mut warnings = Vec::new();
     let reset = apiserver_registry::reset_fields(resource, call.subresource);
+    let target = Target { context, resource, schema: &schema, options: &options, reset };
     let outcome = context
         .server
         .registry()
         .update(&call, &context.info.name, may_create, |live| {
             warnings.clear();
-            change(context, resource, &schema, &options, &patch, reset, live, &mut warnings)
+            change(&target, &patch, live, &mut warnings)
         })
         .await;
     let (written, created) = outcome?;
@@ -142,19 +143,25 @@ fn invalid_patch(patch: &Patch, why: &str) -> Status {
     Status::invalid(&GroupVersionKind::new("", "", ""), "", &[error])
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call, inside the closure of the update")]
+/// What a patch is made with, whatever version of the object it meets.
+struct Target<'a> {
+    context: &'a Context<'a>,
+    resource: &'a Arc<Resource>,
+    schema: &'a Schema,
+    options: &'a WriteOptions,
+    /// Fields that the endpoint resets: an apply does not own them.
+    reset: &'a FieldSet,
+}
+
 fn change(
-    context: &Context,
-    resource: &Arc<Resource>,
-    schema: &Schema,
-    options: &WriteOptions,
+    target: &Target<'_>,
     patch: &Patch,
-    reset: &FieldSet,
     live: Option<&Value>,
     warnings: &mut Vec<String>,
 ) -> Result<Changed, Status> {
+    let Target { context, resource, schema, options, .. } = *target;
     if patch.media == PatchMedia::Apply {
-        return apply(context, resource, schema, options, patch, reset, live, warnings);
+        return apply(target, patch, live, warnings);
     }
     let Some(live) = live else {
         return Err(Status::not_found(&resource.group_resource(), &context.info.name));
@@ -244,17 +251,13 @@ fn check_patched_kind(resource: &Resource, patch: &Patch, next: &Value) -> Resul
     Ok(())
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call, inside the closure of the update")]
 fn apply(
-    context: &Context,
-    resource: &Arc<Resource>,
-    schema: &Schema,
-    options: &WriteOptions,
+    target: &Target<'_>,
     patch: &Patch,
-    reset: &FieldSet,
     live: Option<&Value>,
     warnings: &mut Vec<String>,
 ) -> Result<Changed, Status> {
+    let Target { context, resource, schema, options, reset } = *target;
     let applied = &patch.value;
     let text = |member: &str| patch.value.get(member).and_then(Value::as_str).unwrap_or("");
     if text("apiVersion") != resource.api_version() || text("kind") != resource.kind {

@@ -63,14 +63,7 @@ fn review(context: &Context, resource: &Arc<Resource>, raw: &Bytes) -> Result<An
 
 fn token_status(context: &Context, value: &Value) -> Value {
     let token = value.pointer("/spec/token").and_then(Value::as_str).unwrap_or("");
-    let audiences: Vec<String> = value
-        .pointer("/spec/audiences")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect();
+    let audiences = crate::token::audiences(value);
     let authentication = &context.server.inner.config.authentication;
     let known = authentication.tokens.get(token).cloned();
     let verified = match (&known, &authentication.service_accounts) {

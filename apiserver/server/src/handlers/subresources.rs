@@ -499,14 +499,7 @@ fn token(context: &Context, resource: &Arc<Resource>, raw: &Bytes) -> Result<Ans
         context.info.scope().unwrap_or(""),
         value.pointer("/spec/boundObjectRef"),
     )?;
-    let audiences: Vec<String> = value
-        .pointer("/spec/audiences")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect();
+    let audiences = crate::token::audiences(&value);
     let audiences = if audiences.is_empty() { vec![crate::token::ISSUER.to_owned()] } else { audiences };
     let issued = keys.issue(&account, &audiences, seconds, bound.as_ref())?;
     value["metadata"] = json!({"name": context.info.name, "namespace": context.info.scope(), "creationTimestamp": apiserver_registry::now()});

@@ -2,13 +2,13 @@
 //!
 //! What is there already is not asked.
 
-use ccm_mock_aws_api::ec2::Subnet;
+use ccm_mock_aws_api::ec2::{self, Subnet};
 use ccm_mock_aws_api::elbv2::{HealthCheck, Protocol, Scheme, TargetDescription};
-use ccm_mock_aws_api::{Tag, names, tag};
+use ccm_mock_aws_api::{Tag, names};
 use controllers_kit::Key;
 use controllers_kit::meta::annotation;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 const PREFIX: &str = "service.beta.kubernetes.io/aws-load-balancer-";
 
@@ -106,21 +106,11 @@ fn target_group(service: &Service, port: &ServicePort, protocol: Protocol) -> St
 }
 
 fn choose_subnets(all: &[Subnet], scheme: Scheme) -> Result<Vec<String>, String> {
-    let role = match scheme {
-        Scheme::InternetFacing => "kubernetes.io/role/elb",
-        Scheme::Internal => "kubernetes.io/role/internal-elb",
-    };
-    let mut zones: BTreeMap<&str, &str> = BTreeMap::new();
-    for subnet in all.iter().filter(|s| matches!(tag(&s.tags, role), Some("" | "1"))) {
-        let first = zones.entry(&subnet.availability_zone).or_insert(&subnet.subnet_id);
-        if subnet.subnet_id.as_str() < *first {
-            *first = &subnet.subnet_id;
-        }
-    }
-    if zones.is_empty() {
+    let chosen = ec2::subnets_for(all, scheme);
+    if chosen.is_empty() {
         return Err("could not find any suitable subnets for creating the ELB".into());
     }
-    Ok(zones.into_values().map(str::to_string).collect())
+    Ok(chosen)
 }
 
 /// The load balancer that a Service wants.

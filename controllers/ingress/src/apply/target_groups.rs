@@ -71,21 +71,9 @@ impl Session<'_> {
         wanted: &TargetGroupPlan,
         group: &TargetGroup,
     ) -> Result<(), Error> {
-        let check = wanted.health_check.clone();
-        if group.health_check != check {
+        if group.health_check != wanted.health_check {
             self.note(format!("changed health check of target group {}", wanted.name));
-            let modify = ModifyTargetGroup {
-                target_group_arn: group.target_group_arn.clone(),
-                health_check_enabled: Some(check.enabled),
-                health_check_protocol: Some(check.protocol),
-                health_check_port: Some(check.port),
-                health_check_path: Some(check.path),
-                health_check_interval_seconds: Some(check.interval_seconds),
-                health_check_timeout_seconds: Some(check.timeout_seconds),
-                healthy_threshold_count: Some(check.healthy_threshold_count),
-                unhealthy_threshold_count: Some(check.unhealthy_threshold_count),
-                matcher: Some(check.matcher),
-            };
+            let modify = ModifyTargetGroup::health_check(&group.target_group_arn, &wanted.health_check);
             self.aws.send(modify).await?;
         }
         self.ensure_tags(&group.target_group_arn, &group.tags, &wanted.tags).await
