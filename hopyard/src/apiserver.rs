@@ -244,7 +244,13 @@ pub(crate) async fn run(options: &Options) -> Result<(), Error> {
     crate::pki::write_private(&kubeconfig, started.pki.kubeconfig(&url).as_bytes())?;
     tracing::info!(url, kubeconfig = %kubeconfig.display(), elapsed_ms = began.elapsed().as_millis() as u64, "ready");
     let housekeeping = tokio::spawn(apiserver_server::run_housekeeping(started.server.clone()));
-    apiserver_server::serve(started.server.clone(), started.listener, Some(started.tls), stop_signal()).await;
+    apiserver_server::serve(
+        started.server.clone(),
+        started.listener,
+        Some(started.tls),
+        Box::pin(stop_signal()),
+    )
+    .await;
     housekeeping.abort();
     started.server.registry().store().close();
     Ok(())

@@ -223,8 +223,13 @@ async fn kube_apiserver(flags: &Flags) -> Result<(), Error> {
         tasks.push(tokio::spawn(controllers_cluster::run(caches, started.pki.ca_pem.clone())));
     }
     eprintln!("kube-apiserver: https://{}", started.address);
-    apiserver_server::serve(started.server, started.listener, Some(started.tls), apiserver::stop_signal())
-        .await;
+    apiserver_server::serve(
+        started.server,
+        started.listener,
+        Some(started.tls),
+        Box::pin(apiserver::stop_signal()),
+    )
+    .await;
     for task in tasks {
         task.abort();
     }

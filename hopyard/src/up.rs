@@ -14,8 +14,8 @@ use controllers_kit::Caches;
 use controllers_workloads::NodeSpec;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
+use kube::Client;
+use kube::runtime::WatchStreamExt;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
 
@@ -161,7 +161,7 @@ fn serve(
             // A closed channel stops as well.
             drop(stopped.wait_for(|stop| *stop).await);
         };
-        apiserver_server::serve(server, listener, Some(tls), stop).await;
+        apiserver_server::serve(server, listener, Some(tls), Box::pin(stop)).await;
     })
 }
 
@@ -297,8 +297,7 @@ async fn nodes_ready(client: &Client, count: u16) {
         ready && !tainted
     };
     let all_usable = async {
-        let api: Api<Node> = Api::all(client.clone());
-        let mut nodes = watcher(api, watcher::Config::default()).applied_objects().boxed();
+        let mut nodes = controllers_kit::watch::<Node>(client.clone()).applied_objects();
         let mut seen = BTreeSet::new();
         while let Some(node) = nodes.next().await {
             if let Ok(node) = node

@@ -4,16 +4,14 @@
 use std::net::Ipv4Addr;
 
 use ccm_mock_aws_api as aws;
+use controllers_kit::{Object, list, list_raw};
 use dataplane_dns::Zones;
 use hopyard_trace::{Cloud, World};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::api::{Api, ListParams};
-use kube::core::DynamicObject;
-use kube::{Client, Resource};
+use kube::Client;
 use proxy_agent_agent::{Config, Input, Programs};
-use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 
@@ -21,11 +19,8 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::Failed(format!("the API server did not answer: {error}"))
 }
 
-async fn all<K>(client: &Client) -> Result<Vec<K>, Error>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
-{
-    Ok(Api::<K>::all(client.clone()).list(&ListParams::default()).await.map_err(failed)?.items)
+async fn all<K: Object>(client: &Client) -> Result<Vec<K>, Error> {
+    list(client).await.map_err(failed)
 }
 
 /// The AWS resources of a kind, from their objects.
@@ -37,20 +32,14 @@ async fn cloud<T: aws::Resource>(client: &Client) -> Result<Vec<T>, Error> {
         kind: T::KIND.to_owned(),
         plural: T::PLURAL.to_owned(),
     };
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    let list = match api.list(&ListParams::default()).await {
-        Ok(list) => list,
+    let objects = match list_raw(client.clone(), resource).await {
+        Ok(objects) => objects,
         // An API server without the cloud's definitions has no cloud.
-        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Vec::new()),
+        Err(error) if error.is_not_found() => return Ok(Vec::new()),
         Err(error) => return Err(failed(error)),
     };
-    let mut found = Vec::new();
-    for item in list.items {
-        let value = serde_json::to_value(&item).map_err(failed)?;
-        // A user's half-written HostedZone or Certificate is not in the cloud yet.
-        found.extend(aws::object::from_object::<T>(&value));
-    }
-    Ok(found)
+    // A user's half-written HostedZone or Certificate is not in the cloud yet.
+    Ok(objects.iter().filter_map(|object| aws::object::from_object::<T>(&object.tree).ok()).collect())
 }
 
 /// The config every node's program is built with.

@@ -4,6 +4,8 @@
 
 use apiserver_meta::{GroupVersion, GroupVersionKind, Status};
 use apiserver_registry::{Call, Registry, object};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use crate::service::ApiServer;
@@ -16,7 +18,11 @@ const NAMESPACES: &[&str] = &["kube-system", "kube-public", "kube-node-lease", "
 ///
 /// # Errors
 /// When the store refuses.
-pub async fn bootstrap(server: &ApiServer) -> Result<(), Status> {
+pub fn bootstrap(server: &ApiServer) -> BoxFuture<'_, Result<(), Status>> {
+    lay_out(server).boxed()
+}
+
+async fn lay_out(server: &ApiServer) -> Result<(), Status> {
     let registry = server.registry();
     // Namespaces first: others live in them.
     create_missing(

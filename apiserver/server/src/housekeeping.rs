@@ -8,7 +8,8 @@ use apiserver_registry::{
     Call, Changed, DeleteOptions, Exhausted, Registry, Resource, Selectors, custom, now, object,
 };
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -152,7 +153,11 @@ async fn remove_definition(
 }
 
 /// Runs until the server shuts down.
-pub async fn run(server: ApiServer) {
+pub fn run(server: ApiServer) -> BoxFuture<'static, ()> {
+    keep(server).boxed()
+}
+
+async fn keep(server: ApiServer) {
     let mut shutdown = server.inner.shutdown.subscribe();
     let mut exhausted = match server.registry().exhausted() {
         Some(notes) => notes.left_stream(),

@@ -1,5 +1,7 @@
 //! Sockets: TLS, HTTP/1.1 and HTTP/2, client certificates.
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -48,14 +50,22 @@ impl Tls {
 }
 
 /// Serves until `shutdown` resolves, then lets open connections finish what they are doing.
-pub async fn serve(
+pub fn serve(
     server: ApiServer,
     listener: TcpListener,
     tls: Option<tokio_rustls::TlsAcceptor>,
-    shutdown: impl Future<Output = ()>,
+    shutdown: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, ()> {
+    accept(server, listener, tls, shutdown).boxed()
+}
+
+async fn accept(
+    server: ApiServer,
+    listener: TcpListener,
+    tls: Option<tokio_rustls::TlsAcceptor>,
+    mut shutdown: BoxFuture<'static, ()>,
 ) {
     let connections = hyper_util::server::graceful::GracefulShutdown::new();
-    tokio::pin!(shutdown);
     loop {
         let socket = tokio::select! {
             accepted = listener.accept() => match accepted {

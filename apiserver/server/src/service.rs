@@ -1,5 +1,7 @@
 //! The server as a value: configuration, and the tower service that sockets and in-process clients share.
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -82,12 +84,12 @@ impl ApiServer {
     }
 
     /// Answers one request. `certificate` is the user that TLS vouches for.
-    pub async fn handle(
-        &self,
+    pub fn handle<'a>(
+        &'a self,
         request: Request<RequestBody>,
-        certificate: Option<&User>,
-    ) -> Response<ResponseBody> {
-        crate::dispatch::answer(self, request, certificate).await
+        certificate: Option<&'a User>,
+    ) -> BoxFuture<'a, Response<ResponseBody>> {
+        crate::dispatch::answer(self, request, certificate).boxed()
     }
 }
 

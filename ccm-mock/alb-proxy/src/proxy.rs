@@ -11,6 +11,8 @@ use ccm_mock_aws_api::names;
 use ccm_mock_fake_aws::{Cloud, Report, State};
 use dataplane_l7::{Certificates, ConnectionInfo, Handler, Pool};
 use dataplane_network::{Fabric, Listener as Socket};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -84,7 +86,7 @@ impl Proxy {
 }
 
 /// Start following the cloud. The future runs until the cloud is gone.
-pub fn run(cloud: Arc<Cloud>, fabric: Fabric) -> (Proxy, impl Future<Output = ()>) {
+pub fn run(cloud: Arc<Cloud>, fabric: Fabric) -> (Proxy, BoxFuture<'static, ()>) {
     let states = cloud.watch();
     let control = Arc::new(Control {
         cloud,
@@ -97,7 +99,7 @@ pub fn run(cloud: Arc<Cloud>, fabric: Fabric) -> (Proxy, impl Future<Output = ()
         certificates: RwLock::default(),
         destinations: Mutex::default(),
     });
-    (Proxy { control: control.clone() }, follow(control))
+    (Proxy { control: control.clone() }, follow(control).boxed())
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

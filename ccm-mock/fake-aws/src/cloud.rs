@@ -12,7 +12,8 @@ use ccm_mock_aws_api::acm::CertificateStatus;
 use ccm_mock_aws_api::object::from_object;
 use ccm_mock_aws_api::route53::HostedZone;
 use ccm_mock_aws_api::{Answer, Aws, AwsFuture, Code, GROUP, Operation, VERSION, crd};
-use futures::{StreamExt, TryStreamExt, future};
+use futures::future::{self, BoxFuture};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
@@ -79,7 +80,11 @@ pub struct Cloud {
 }
 
 /// Create the CustomResourceDefinitions that are not there yet, and wait until they are served.
-pub async fn install_crds(client: &Client) -> Result<(), Error> {
+pub fn install_crds(client: &Client) -> BoxFuture<'_, Result<(), Error>> {
+    install(client).boxed()
+}
+
+async fn install(client: &Client) -> Result<(), Error> {
     let gvk = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
     let api: Api<DynamicObject> =
         Api::all_with(client.clone(), &ApiResource::from_gvk_with_plural(&gvk, "customresourcedefinitions"));
@@ -112,7 +117,16 @@ pub async fn install_crds(client: &Client) -> Result<(), Error> {
 
 impl Cloud {
     /// Load the state from its objects, or begin with the bootstrap network of `zones` zones.
-    pub async fn start(
+    pub fn start(
+        client: Client,
+        issuer: Issuer,
+        zones: u8,
+        private_prefix: u8,
+    ) -> BoxFuture<'static, Result<Arc<Cloud>, Error>> {
+        Self::load(client, issuer, zones, private_prefix).boxed()
+    }
+
+    async fn load(
         client: Client,
         issuer: Issuer,
         zones: u8,
@@ -159,13 +173,16 @@ impl Cloud {
     }
 
     /// Follow users' HostedZones and Certificates, and let drained targets go. Runs until dropped.
-    pub async fn run(self: Arc<Self>) {
-        future::join3(
-            self.clone().follow("HostedZone", "hostedzones"),
-            self.clone().follow("Certificate", "certificates"),
-            self.tick(),
-        )
-        .await;
+    pub fn run(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        async move {
+            future::join3(
+                self.clone().follow("HostedZone", "hostedzones"),
+                self.clone().follow("Certificate", "certificates"),
+                self.tick(),
+            )
+            .await;
+        }
+        .boxed()
     }
 
     /// The state now.

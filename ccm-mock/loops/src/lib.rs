@@ -9,28 +9,21 @@ mod objects;
 mod service;
 
 use ccm_mock_aws_api::Aws;
-use controllers_kit::{Caches, Error, spawn};
+use controllers_kit::{Caches, Error, Running, spawn};
+use futures::FutureExt;
 use std::sync::Arc;
-use tokio::task::JoinHandle;
 
 /// Run all loops until the future is dropped.
-pub async fn run(caches: Caches, aws: Arc<dyn Aws>) {
-    let loops = Loops(vec![
-        spawn("cloud-node", node::run(caches.clone(), aws.clone())),
-        spawn("service", service::run(caches.clone(), aws.clone())),
-        spawn("external-dns", dns::run(caches, aws)),
-    ]);
-    std::future::pending::<()>().await;
-    drop(loops);
-}
-
-/// Tasks that end with their owner.
-struct Loops(Vec<JoinHandle<()>>);
-
-impl Drop for Loops {
-    fn drop(&mut self) {
-        self.0.iter().for_each(JoinHandle::abort);
+pub fn run(caches: Caches, aws: Arc<dyn Aws>) -> Running {
+    async move {
+        controllers_kit::all(vec![
+            spawn("cloud-node", node::run(caches.clone(), aws.clone())),
+            spawn("service", service::run(caches.clone(), aws.clone())),
+            spawn("external-dns", dns::run(caches, aws)),
+        ])
+        .await;
     }
+    .boxed()
 }
 
 /// An answer of the cloud that may be better next time.

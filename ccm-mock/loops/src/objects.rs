@@ -26,6 +26,8 @@ macro_rules! object {
             }
         }
 
+        controllers_kit::objects!($name);
+
         impl kube::Resource for $name {
             type DynamicType = ();
             type Scope = ClusterResourceScope;

@@ -53,7 +53,7 @@ struct Loop {
 }
 
 pub(crate) async fn run(caches: Caches) {
-    let definitions: Cache<CustomResourceDefinition> = caches.of();
+    let definitions: Cache<PartialObjectMeta<CustomResourceDefinition>> = caches.of();
     let queue = Queue::new();
     let this = Arc::new(Loop {
         client: caches.client().clone(),

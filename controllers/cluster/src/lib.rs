@@ -8,15 +8,19 @@ mod namespace;
 mod nodelifecycle;
 mod serviceaccount;
 
-use controllers_kit::{Caches, spawn};
+use controllers_kit::{Caches, Running, spawn};
+use futures::FutureExt;
 
 /// Run the loops until the future is dropped. `root_ca_pem` is what `kube-root-ca.crt` holds.
-pub async fn run(caches: Caches, root_ca_pem: String) {
-    controllers_kit::all(vec![
-        spawn("namespace", namespace::run(caches.clone())),
-        spawn("garbagecollector", garbagecollector::run(caches.clone())),
-        spawn("nodelifecycle", nodelifecycle::run(caches.clone())),
-        spawn("serviceaccount", serviceaccount::run(caches, root_ca_pem)),
-    ])
-    .await;
+pub fn run(caches: Caches, root_ca_pem: String) -> Running {
+    async move {
+        controllers_kit::all(vec![
+            spawn("namespace", namespace::run(caches.clone())),
+            spawn("garbagecollector", garbagecollector::run(caches.clone())),
+            spawn("nodelifecycle", nodelifecycle::run(caches.clone())),
+            spawn("serviceaccount", serviceaccount::run(caches, root_ca_pem)),
+        ])
+        .await
+    }
+    .boxed()
 }

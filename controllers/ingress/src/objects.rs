@@ -25,6 +25,8 @@ impl Certificate {
     }
 }
 
+controllers_kit::objects!(Certificate);
+
 impl kube::Resource for Certificate {
     type DynamicType = ();
     type Scope = ClusterResourceScope;

@@ -2,11 +2,12 @@
 //!
 //! An Event that cannot be written is dropped: loops never wait for them.
 
+use crate::key::Key;
 use crate::meta::{now, seconds};
+use crate::raw;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, Resource};
 use std::collections::HashMap;
 use tokio::sync::mpsc;
@@ -121,7 +122,6 @@ async fn write_all(
     let mut written: HashMap<Sentence, (String, i32)> = HashMap::new();
     while let Some(note) = notes.recv().await {
         let namespace = note.about.namespace.clone().filter(|n| !n.is_empty()).unwrap_or("default".into());
-        let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
         let sentence = (
             note.about.uid.clone().unwrap_or_default(),
             note.about.field_path.clone().unwrap_or_default(),
@@ -131,13 +131,14 @@ async fn write_all(
         if let Some((name, count)) = written.get_mut(&sentence) {
             *count += 1;
             let patch = serde_json::json!({"count": *count, "lastTimestamp": now()});
-            if events.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.is_ok() {
+            let key = Key::new(&namespace, name.as_str());
+            if raw::merge::<Event>(&client, "", &key, &patch).await.is_ok() {
                 continue;
             }
         }
         let event = first(&note, component, host.as_deref(), namespace);
         let name = event.metadata.name.clone().unwrap_or_default();
-        match events.create(&PostParams::default(), &event).await {
+        match raw::create(&client, &event).await {
             Ok(_) => {
                 if written.len() >= REMEMBERED_MAX {
                     written.clear();

@@ -4,6 +4,7 @@
 
 use crate::{Class, Error, Queue};
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::fmt::Display;
 use std::future::Future;
 use std::hash::Hash;
@@ -48,19 +49,22 @@ impl Done {
 }
 
 /// Run a future as a task with a span of its own; a panic is logged instead of lost.
-pub fn spawn<F>(name: &'static str, future: F) -> tokio::task::JoinHandle<()>
-where
-    F: Future<Output = ()> + Send + 'static,
-{
+pub fn spawn(
+    name: &'static str,
+    future: impl Future<Output = ()> + Send + 'static,
+) -> tokio::task::JoinHandle<()> {
+    spawn_boxed(name, future.boxed())
+}
+
+/// The runtime's part of a task is compiled once.
+fn spawn_boxed(name: &'static str, future: BoxFuture<'static, ()>) -> tokio::task::JoinHandle<()> {
     let span = tracing::debug_span!("task", name);
-    tokio::spawn(
-        async move {
-            if AssertUnwindSafe(future).catch_unwind().await.is_err() {
-                tracing::error!(task = name, "task panicked");
-            }
+    let guarded = async move {
+        if AssertUnwindSafe(future).catch_unwind().await.is_err() {
+            tracing::error!(task = name, "task panicked");
         }
-        .instrument(span),
-    )
+    };
+    tokio::spawn(guarded.instrument(span))
 }
 
 /// Wait for tasks that belong together; when dropped, all of them are stopped.

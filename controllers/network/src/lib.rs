@@ -9,17 +9,21 @@ mod pool;
 mod ports;
 mod wake;
 
-use controllers_kit::{Caches, spawn};
+use controllers_kit::{Caches, Running, spawn};
+use futures::FutureExt;
 use std::sync::Arc;
 
 pub use cni::Cni;
 
 /// Run the endpoint loops and keep addresses ready on every node, until the future is dropped.
-pub async fn run(caches: Caches, cni: Arc<Cni>) {
-    controllers_kit::all(vec![
-        spawn("endpointslice", endpointslice::run(caches.clone())),
-        spawn("endpoints", endpoints::run(caches.clone())),
-        spawn("vpc-cni", cni::run(caches, cni)),
-    ])
-    .await;
+pub fn run(caches: Caches, cni: Arc<Cni>) -> Running {
+    async move {
+        controllers_kit::all(vec![
+            spawn("endpointslice", endpointslice::run(caches.clone())),
+            spawn("endpoints", endpoints::run(caches.clone())),
+            spawn("vpc-cni", cni::run(caches, cni)),
+        ])
+        .await
+    }
+    .boxed()
 }

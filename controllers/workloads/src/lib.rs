@@ -8,27 +8,31 @@ mod kubelet;
 mod replicaset;
 mod scheduler;
 
-use controllers_kit::{Caches, PodAddresses, spawn};
+use controllers_kit::{Caches, PodAddresses, Running, spawn};
+use futures::FutureExt;
 use std::sync::Arc;
 
 pub use kubelet::runtime::{NodeSpec, ProbeOutcome, ProbeTarget, Runtime, RuntimeFuture, StartError};
 
 /// Run the loops that make and place Pods until the future is dropped.
-pub async fn run(caches: Caches) {
-    controllers_kit::all(vec![
-        spawn("deployment", deployment::run(caches.clone())),
-        spawn("replicaset", replicaset::run(caches.clone())),
-        spawn("scheduler", scheduler::run(caches.clone())),
-    ])
-    .await;
+pub fn run(caches: Caches) -> Running {
+    async move {
+        controllers_kit::all(vec![
+            spawn("deployment", deployment::run(caches.clone())),
+            spawn("replicaset", replicaset::run(caches.clone())),
+            spawn("scheduler", scheduler::run(caches.clone())),
+        ])
+        .await
+    }
+    .boxed()
 }
 
 /// Run the simulated kubelets of these nodes until the future is dropped.
-pub async fn run_kubelets(
+pub fn run_kubelets(
     caches: Caches,
     nodes: Vec<NodeSpec>,
     runtime: Arc<dyn Runtime>,
     addresses: Arc<dyn PodAddresses>,
-) {
-    kubelet::run(caches, nodes, runtime, addresses).await;
+) -> Running {
+    kubelet::run(caches, nodes, runtime, addresses).boxed()
 }

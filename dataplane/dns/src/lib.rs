@@ -10,5 +10,5 @@ mod zones;
 
 pub use cluster::{ClusterService, cluster_service};
 pub use resolve::{lookup, resolve, search_names};
-pub use server::{Snapshot, serve};
+pub use server::{Serving, Snapshot, serve};
 pub use zones::{Answer, Balancer, Code, Record, Step, Type, View, Zones};

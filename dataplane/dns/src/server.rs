@@ -21,9 +21,14 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Largest UDP question read.
 const MAX_QUESTION: usize = 4096;
 
+/// A server that answers while this is polled.
+pub type Serving = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Answer until a socket fails.
-pub async fn serve(udp: UdpSocket, tcp: TcpListener, zones: Snapshot, view: View) {
-    tokio::join!(serve_udp(udp, zones.clone(), view.clone()), serve_tcp(tcp, zones, view));
+pub fn serve(udp: UdpSocket, tcp: TcpListener, zones: Snapshot, view: View) -> Serving {
+    Box::pin(async move {
+        tokio::join!(serve_udp(udp, zones.clone(), view.clone()), serve_tcp(tcp, zones, view));
+    })
 }
 
 async fn serve_udp(socket: UdpSocket, zones: Snapshot, view: View) {

@@ -9,28 +9,29 @@ mod programs;
 pub use affinity::AffinityTable;
 pub use programs::{Changed, Config, Input, Programs};
 
-use futures::{Stream, StreamExt, stream};
+use controllers_kit::{Events, Object, Running, watch};
+use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
+use kube::Client;
+use kube::runtime::watcher;
 use proxy_agent_ruleset::{Choice, Entry, Packet, Verdict, evaluate};
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::watch::{Receiver, Sender, channel};
 
 /// Events taken into one snapshot when they come together.
 const BATCH: usize = 256;
 
 /// The programs of all nodes and the memory of their clients.
 pub struct Agent {
-    programs: watch::Sender<Arc<Programs>>,
+    programs: Sender<Arc<Programs>>,
     affinity: AffinityTable,
 }
 
 impl Agent {
     /// An agent that knows nothing yet.
     pub fn new(config: Config) -> Arc<Self> {
-        let programs = watch::channel(Arc::new(Programs::new(config))).0;
+        let programs = channel(Arc::new(Programs::new(config))).0;
         Arc::new(Agent { programs, affinity: AffinityTable::default() })
     }
 
@@ -40,7 +41,7 @@ impl Agent {
     }
 
     /// The programs now and every change after.
-    pub fn watch(&self) -> watch::Receiver<Arc<Programs>> {
+    pub fn watch(&self) -> Receiver<Arc<Programs>> {
         self.programs.subscribe()
     }
 
@@ -74,21 +75,15 @@ impl Agent {
     }
 
     /// Follow the API server until the process ends.
-    pub async fn run(self: Arc<Self>, client: Client) {
+    pub fn run(self: Arc<Self>, client: Client) -> Running {
+        self.follow_all(client).boxed()
+    }
+
+    async fn follow_all(self: Arc<Self>, client: Client) {
         let events = stream::select_all([
-            follow(
-                Api::<Service>::all(client.clone()),
-                Input::Service,
-                Input::ServiceGone,
-                Input::ServicesAre,
-            ),
-            follow(
-                Api::<EndpointSlice>::all(client.clone()),
-                Input::Slice,
-                Input::SliceGone,
-                Input::SlicesAre,
-            ),
-            follow(Api::<Node>::all(client), Input::Node, Input::NodeGone, Input::NodesAre),
+            follow(watch::<Service>(client.clone()), Input::Service, Input::ServiceGone, Input::ServicesAre),
+            follow(watch::<EndpointSlice>(client.clone()), Input::Slice, Input::SliceGone, Input::SlicesAre),
+            follow(watch::<Node>(client), Input::Node, Input::NodeGone, Input::NodesAre),
         ]);
         let mut batches = events.ready_chunks(BATCH);
         while let Some(batch) = batches.next().await {
@@ -105,28 +100,17 @@ impl Agent {
 type Inputs = stream::BoxStream<'static, Input>;
 
 /// The events of one kind; a restarted watch ends with the list of what there is, so that missed deletions count.
-fn follow<K>(
-    api: Api<K>,
+fn follow<K: Object>(
+    events: Events<K>,
     put: fn(K) -> Input,
     gone: fn((String, String)) -> Input,
     are: fn(Vec<(String, String)>) -> Input,
-) -> Inputs
-where
-    K: kube::Resource<DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + Send
-        + Sync
-        + serde::de::DeserializeOwned
-        + 'static,
-{
+) -> Inputs {
     let key = |object: &K| {
         let meta = object.meta();
         (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
     };
     let mut seen: Vec<(String, String)> = Vec::new();
-    let events: std::pin::Pin<Box<dyn Stream<Item = watcher::Result<watcher::Event<K>>> + Send>> =
-        Box::pin(watcher(api, watcher::Config::default()).default_backoff());
     events
         .filter_map(move |event| {
             let input = match event {

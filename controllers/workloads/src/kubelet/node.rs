@@ -4,15 +4,15 @@
 
 use super::runtime::NodeSpec;
 use controllers_kit::meta::{now, now_micro};
-use controllers_kit::{Cache, Caches, Error, Key, Recorder};
+use controllers_kit::{Cache, Caches, Error, Key, Recorder, raw};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 const VERSION: &str = "v1.36.0";
+const LEASES: &str = "kube-node-lease";
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Register the node, then renew its lease until dropped.
@@ -134,9 +134,9 @@ fn node_status(spec: &NodeSpec) -> Value {
 }
 
 async fn renew(client: kube::Client, nodes: &Cache<Node>, key: &Key) -> Result<(), Error> {
-    let leases: Api<Lease> = Api::namespaced(client, "kube-node-lease");
+    let lease = Key::new(LEASES, key.name.as_str());
     let patch = json!({"spec": {"renewTime": now_micro()}});
-    match leases.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await.map_err(Error::from) {
+    match raw::merge::<Lease>(&client, "", &lease, &patch).await {
         Err(error) if error.is_not_found() => {}
         other => return other.map(|_| ()),
     }
@@ -150,7 +150,7 @@ async fn renew(client: kube::Client, nodes: &Cache<Node>, key: &Key) -> Result<(
     let lease = Lease {
         metadata: ObjectMeta {
             name: Some(key.name.clone()),
-            namespace: Some("kube-node-lease".into()),
+            namespace: Some(LEASES.into()),
             owner_references: owner.map(|o| vec![o]),
             ..Default::default()
         },
@@ -161,6 +161,6 @@ async fn renew(client: kube::Client, nodes: &Cache<Node>, key: &Key) -> Result<(
             ..Default::default()
         }),
     };
-    leases.create(&PostParams::default(), &lease).await?;
+    raw::create(&client, &lease).await?;
     Ok(())
 }

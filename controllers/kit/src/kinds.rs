@@ -1,0 +1,33 @@
+//! The kinds that loops read and write. Their JSON is read and written here and nowhere else: that is compiled once,
+//! not once in each crate that uses them.
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::core::PartialObjectMeta;
+
+/// Makes types with serde and `kube::Resource` into an [`Object`](crate::Object).
+#[macro_export]
+macro_rules! objects {
+    ($($kind:ty),* $(,)?) => {
+        $(impl $crate::Object for $kind {
+            fn from_tree(tree: $crate::Tree) -> ::serde_json::Result<Self> {
+                ::serde_json::from_value(tree)
+            }
+
+            fn to_json(&self) -> ::serde_json::Result<Vec<u8>> {
+                ::serde_json::to_vec(self)
+            }
+        })*
+    };
+}
+
+objects! {
+    ConfigMap, Deployment, EndpointSlice, Endpoints, Event, Ingress, IngressClass, Lease, Namespace, Node, Pod,
+    ReplicaSet, Secret, Service, ServiceAccount, PartialObjectMeta<CustomResourceDefinition>,
+}
