@@ -74,6 +74,9 @@ pub(crate) struct Options {
     /// Allow requests without credentials where RBAC lets them
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub anonymous_auth: bool,
+    /// Admission plugins to turn off, of those that kube-apiserver has on by default
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", value_parser = parse_plugin)]
+    pub disable_admission_plugins: Vec<String>,
     /// Where objects are kept
     #[arg(long, value_enum, default_value_t)]
     pub store: Store,
@@ -87,6 +90,15 @@ pub(crate) fn parse_cidr(text: &str) -> Result<(std::net::Ipv4Addr, u8), String>
     parsed
         .filter(|(_, bits)| (8..=30).contains(bits))
         .ok_or_else(|| "expected an IPv4 CIDR between /8 and /30, such as 10.96.0.0/16".to_owned())
+}
+
+/// The name of an admission plugin that can be turned off.
+pub(crate) fn parse_plugin(text: &str) -> Result<String, String> {
+    let known = apiserver_registry::admission_plugins();
+    if known.contains(text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("expected some of {}", known.into_iter().collect::<Vec<_>>().join(", ")))
 }
 
 pub(crate) fn parse_ports(text: &str) -> Result<(u16, u16), String> {
@@ -209,7 +221,12 @@ fn open_registry(options: &Options, dir: &Path) -> Result<Registry, Error> {
     cache.raise_floor(store.floor());
     let (network, prefix_len) = options.service_cluster_ip_range;
     let ranges = ServiceRanges { network, prefix_len, node_ports: options.service_node_port_range };
-    Ok(Registry::new(Arc::new(store), cache, ranges))
+    Ok(Registry::new(
+        Arc::new(store),
+        cache,
+        ranges,
+        options.disable_admission_plugins.iter().cloned().collect(),
+    ))
 }
 
 /// Reads `token,user,uid,"group1,group2"` lines.

@@ -131,7 +131,8 @@ impl Flags {
 }
 
 /// Flags of kube-apiserver that do something here.
-const SERVED: [&str; 11] = [
+const SERVED: [&str; 12] = [
+    "disable-admission-plugins",
     "bind-address",
     "cert-dir",
     "client-ca-file",
@@ -146,11 +147,10 @@ const SERVED: [&str; 11] = [
 ];
 
 /// Flags that envtest passes and that ask for what is the case anyway.
-const IMPLIED: [&str; 10] = [
+const IMPLIED: [&str; 9] = [
     "advertise-address",
     "allow-privileged",
     "authorization-mode",
-    "disable-admission-plugins",
     "enable-admission-plugins",
     "etcd-servers",
     "service-account-issuer",
@@ -207,6 +207,10 @@ async fn kube_apiserver(flags: &Flags) -> Result<(), Error> {
         tls_private_key_file: flags.path("tls-private-key-file").or_else(|| beside("apiserver.key")),
         service_account_signing_key_file: flags.path("service-account-signing-key-file"),
         anonymous_auth: flags.parsed("anonymous-auth", true)?,
+        disable_admission_plugins: flags
+            .text("disable-admission-plugins")
+            .map(|names| names.split(',').map(str::to_owned).collect())
+            .unwrap_or_default(),
         store: Store::Memory,
         durability: DurabilityArg::None,
         data_dir: Some(dir),

@@ -107,6 +107,7 @@ pub(crate) async fn start(options: &Options) -> Result<Running, Error> {
         tls_private_key_file: None,
         service_account_signing_key_file: None,
         anonymous_auth: true,
+        disable_admission_plugins: Vec::new(),
         store: options.store,
         durability: options.durability,
     };

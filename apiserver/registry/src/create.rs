@@ -4,7 +4,7 @@ use apiserver_meta::Status;
 use apiserver_storage::{Op, Write};
 use serde_json::Value;
 
-use crate::admission::{self, Attempt};
+use crate::admission::{self, Attempt, plugins};
 use crate::object;
 use crate::registry::{Call, Registry, Written, now, random_suffix};
 use crate::update::record_owner;
@@ -77,6 +77,8 @@ impl Registry {
             map.remove("status");
         }
         (strategy.default)(&mut value);
+        plugins::service_account::wait_for_default(self, call, &value).await;
+        self.change_on_create(call, &mut value)?;
         (strategy.prepare_create)(&mut value);
         custom::prepare_create(resource, &mut value, &time);
         (strategy.default)(&mut value);
@@ -90,6 +92,7 @@ impl Registry {
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.gvk(), &name, &errors));
         }
+        self.check_by_plugins(call, &value, None)?;
         let attempt =
             Attempt { operation: admission::Operation::Create, name: &name, object: Some(&value), old: None };
         let admitted = self.admit(call, attempt)?;

@@ -22,6 +22,7 @@ pub mod strategy;
 mod update;
 
 pub use admission::Requester;
+pub use admission::plugins::names as admission_plugins;
 pub use allocate::{Exhausted, ServiceRanges};
 pub use catalogue::{Catalogue, Column, Group, Resource, Subresource, compare_versions, default_columns};
 pub use convert::{from_stored, to_stored};

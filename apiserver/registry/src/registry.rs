@@ -1,5 +1,6 @@
 //! The registry: store, cache, catalogue and allocator together, and what every verb needs of them.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use apiserver_meta::Status;
@@ -28,6 +29,8 @@ struct Inner {
     exhausted: mpsc::Sender<Exhausted>,
     exhausted_notes: Mutex<Option<mpsc::Receiver<Exhausted>>>,
     admission: Compiled,
+    /// Names of admission plugins that are off.
+    disabled_plugins: BTreeSet<String>,
 }
 
 /// Notes about exhausted ranges that wait to be read.
@@ -69,8 +72,13 @@ pub fn random_suffix() -> String {
 }
 
 impl Registry {
-    /// A registry over a store whose events feed `cache`.
-    pub fn new(store: Arc<Local>, cache: Arc<Cache>, ranges: ServiceRanges) -> Self {
+    /// A registry over a store whose events feed `cache`, without the named admission plugins.
+    pub fn new(
+        store: Arc<Local>,
+        cache: Arc<Cache>,
+        ranges: ServiceRanges,
+        disabled_plugins: BTreeSet<String>,
+    ) -> Self {
         let mut allocator = Allocator::new(ranges);
         let catalogue = Catalogue::builtin();
         if let Some(services) = catalogue.get("", "v1", "services") {
@@ -88,6 +96,7 @@ impl Registry {
                 exhausted,
                 exhausted_notes: Mutex::new(Some(notes)),
                 admission: Compiled::default(),
+                disabled_plugins,
             }),
         };
         registry.reload_custom();
@@ -105,6 +114,10 @@ impl Registry {
     /// The kinds served now.
     pub fn catalogue(&self) -> Arc<Catalogue> {
         self.inner.catalogue.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn disabled_plugins(&self) -> &BTreeSet<String> {
+        &self.inner.disabled_plugins
     }
 
     pub(crate) fn admission(&self) -> &Compiled {

@@ -74,6 +74,7 @@ impl Registry {
             let insisted = !(ownership == Ownership::Applied && unnamed)
                 && self.check_version(call, name, &old, &new, current.revision())?;
             let (mut warnings, claim) = self.prepare(call, name, &old, &mut new, ownership)?;
+            self.check_by_plugins(call, &new, Some(&old))?;
             let attempt = Attempt {
                 operation: admission::Operation::Update,
                 name,

@@ -20,7 +20,7 @@ fn registry() -> Registry {
         prefix_len: 26,
         node_ports: (30000, 30000 + PORTS as u16 - 1),
     };
-    Registry::new(Arc::new(store), cache, ranges)
+    Registry::new(Arc::new(store), cache, ranges, BTreeSet::new())
 }
 
 fn call(resource: &Arc<Resource>) -> Call<'_> {

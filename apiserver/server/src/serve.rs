@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use crate::authn::{User, user_of_certificate};
 use crate::limits;
@@ -90,11 +90,11 @@ async fn accept(
                         let certificates = stream.get_ref().1.peer_certificates();
                         let user =
                             certificates.and_then(|chain| user_of_certificate(chain.first()?)).map(Arc::new);
-                        connection(server, TokioIo::new(stream), user, watcher).await;
+                        connection(server, TokioIo::new(Box::new(stream)), user, watcher).await;
                     }
                     Err(error) => tracing::debug!(error = %error, "a TLS handshake failed"),
                 },
-                None => connection::<TcpStream>(server, TokioIo::new(socket), None, watcher).await,
+                None => connection(server, TokioIo::new(Box::new(socket)), None, watcher).await,
             }
         });
     }
@@ -106,14 +106,16 @@ async fn accept(
     }
 }
 
-async fn connection<S>(
+/// A socket, with TLS or without: the HTTP engine is compiled once.
+trait Socket: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Socket for T {}
+
+async fn connection(
     server: ApiServer,
-    io: TokioIo<S>,
+    io: TokioIo<Box<dyn Socket>>,
     user: Option<Arc<User>>,
     watcher: hyper_util::server::graceful::Watcher,
-) where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
+) {
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, user) = (server.clone(), user.clone());
         async move {

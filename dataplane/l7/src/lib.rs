@@ -8,7 +8,7 @@ mod server;
 mod tls;
 
 pub use client::{Pool, SendError};
-pub use server::{ConnectionInfo, Handler, Io, Shutdown, serve_connection, upgrade};
+pub use server::{Connection, ConnectionInfo, Handler, Io, Shutdown, serve_connection, upgrade};
 pub use tls::{Certificates, Error as TlsError, acceptor};
 
 use bytes::Bytes;

@@ -49,9 +49,26 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a closing connection waits for a request that may be on its way.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
+/// Ends with the connection.
+pub type Connection = Pin<Box<dyn Future<Output = Result<(), BodyError>> + Send>>;
+
 /// Serve one connection until it ends. After `shutdown` it takes no further request.
-pub async fn serve_connection(
+pub fn serve_connection(
     io: impl Io,
+    info: ConnectionInfo,
+    handler: Handler,
+    shutdown: Shutdown,
+) -> Connection {
+    serve_boxed(Box::new(io), info, handler, shutdown)
+}
+
+/// The engine is compiled here, once for all kinds of sockets.
+fn serve_boxed(io: Box<dyn Io>, info: ConnectionInfo, handler: Handler, shutdown: Shutdown) -> Connection {
+    Box::pin(serve(io, info, handler, shutdown))
+}
+
+async fn serve(
+    io: Box<dyn Io>,
     info: ConnectionInfo,
     handler: Handler,
     mut shutdown: Shutdown,

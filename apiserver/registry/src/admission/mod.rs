@@ -3,6 +3,7 @@
 //! Where no binding exists a write pays one look at the cache for all of this.
 
 mod matching;
+pub(crate) mod plugins;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

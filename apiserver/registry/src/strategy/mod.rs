@@ -10,6 +10,7 @@ mod admission;
 mod apps;
 mod batch;
 mod core;
+mod limit_range;
 mod match_resources;
 mod networking;
 mod node;
@@ -17,6 +18,7 @@ pub(crate) mod pod;
 mod pod_warnings;
 mod rbac;
 mod resources;
+mod scheduling;
 pub(crate) mod service;
 pub(crate) mod shared;
 
@@ -118,6 +120,8 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("", "PersistentVolumeClaim") => &core::PERSISTENT_VOLUME_CLAIM,
         ("", "PersistentVolume") => &core::PERSISTENT_VOLUME,
         ("", "ResourceQuota") => &WITH_STATUS,
+        ("", "LimitRange") => &limit_range::LIMIT_RANGE,
+        ("scheduling.k8s.io", "PriorityClass") => &scheduling::PRIORITY_CLASS,
         ("apps", "Deployment") => &apps::DEPLOYMENT,
         ("apps", "ReplicaSet") => &apps::REPLICA_SET,
         ("apps", "StatefulSet") => &apps::STATEFUL_SET,

@@ -32,8 +32,6 @@ fn prepare_create(pod: &mut Value) {
     let class = qos_class(pod.get("spec").unwrap_or(&Value::Null));
     pod["status"] = json!({"phase": "Pending", "qosClass": class});
     let Some(spec) = at_mut(pod, &["spec"]) else { return };
-    default(spec, "priority", 0);
-    default_text(spec, "preemptionPolicy", "PreemptLowerPriority");
     let seconds = 300;
     let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
     if let Some(tolerations) = tolerations.as_array_mut() {

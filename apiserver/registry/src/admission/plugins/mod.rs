@@ -1,0 +1,117 @@
+//! Upstream's default admission plugins, those that look at other objects: what they change and what they refuse.
+//!
+//! A plugin is a row of [`PLUGINS`], named as the flags name it. `plugin/pkg/admission` upstream.
+
+mod ingress_class;
+mod limit_ranger;
+mod priority;
+pub(crate) mod service_account;
+
+use std::collections::BTreeSet;
+
+use apiserver_meta::Status;
+use serde_json::Value;
+
+use crate::object;
+use crate::registry::{Call, Registry};
+
+/// Changes an object that is being created, or refuses it with upstream's sentence.
+type Change = fn(&Registry, &Call<'_>, &mut Value) -> Result<(), String>;
+/// Refuses a valid object, given what it was before.
+type Check = fn(&Registry, &Call<'_>, &Value, Option<&Value>) -> Result<(), String>;
+
+struct Plugin {
+    name: &'static str,
+    /// Group and resource it looks at.
+    of: (&'static str, &'static str),
+    change: Option<Change>,
+    check: Option<Check>,
+}
+
+/// In the order they run.
+const PLUGINS: &[Plugin] = &[
+    Plugin {
+        name: "LimitRanger",
+        of: ("", "pods"),
+        change: Some(limit_ranger::set_defaults),
+        check: Some(limit_ranger::check_pod),
+    },
+    Plugin {
+        name: "LimitRanger",
+        of: ("", "persistentvolumeclaims"),
+        change: None,
+        check: Some(limit_ranger::check_claim),
+    },
+    Plugin {
+        name: service_account::NAME,
+        of: ("", "pods"),
+        change: Some(service_account::mount),
+        check: None,
+    },
+    Plugin { name: "Priority", of: ("", "pods"), change: Some(priority::resolve), check: None },
+    Plugin {
+        name: "Priority",
+        of: ("scheduling.k8s.io", "priorityclasses"),
+        change: None,
+        check: Some(priority::check_default),
+    },
+    Plugin {
+        name: "DefaultIngressClass",
+        of: ("networking.k8s.io", "ingresses"),
+        change: Some(ingress_class::set_default),
+        check: None,
+    },
+];
+
+/// Names of plugins that `--disable-admission-plugins` may turn off.
+pub fn names() -> BTreeSet<&'static str> {
+    PLUGINS.iter().map(|plugin| plugin.name).collect()
+}
+
+impl Registry {
+    fn plugins_of<'a>(&'a self, call: &'a Call<'_>) -> impl Iterator<Item = &'static Plugin> + 'a {
+        let of = (call.resource.group.as_str(), call.resource.name.as_str());
+        PLUGINS.iter().filter(move |plugin| {
+            plugin.of == of && call.subresource.is_empty() && !self.disabled_plugins().contains(plugin.name)
+        })
+    }
+
+    /// What the plugins make of an object that is being created, before it is validated.
+    ///
+    /// # Errors
+    /// 403 with the sentence of the plugin that refused.
+    pub(crate) fn change_on_create(&self, call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
+        for change in self.plugins_of(call).filter_map(|plugin| plugin.change) {
+            change(self, call, value).map_err(|why| refusal(call, value, &why))?;
+        }
+        Ok(())
+    }
+
+    /// What the plugins say of a valid object.
+    ///
+    /// # Errors
+    /// 403 with the sentence of the plugin that refused.
+    pub(crate) fn check_by_plugins(
+        &self,
+        call: &Call<'_>,
+        value: &Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        for check in self.plugins_of(call).filter_map(|plugin| plugin.check) {
+            check(self, call, value, old).map_err(|why| refusal(call, value, &why))?;
+        }
+        Ok(())
+    }
+}
+
+fn refusal(call: &Call<'_>, value: &Value, why: &str) -> Status {
+    Status::forbidden(&call.resource.group_resource(), object::name(value), why)
+}
+
+/// The objects of a built-in resource: all, or those of a namespace.
+fn objects(registry: &Registry, group: &str, name: &str, namespace: Option<&str>) -> Vec<Value> {
+    let catalogue = registry.catalogue();
+    let Some(resource) = catalogue.get(group, "v1", name) else { return Vec::new() };
+    let scope = resource.scope(namespace);
+    registry.cache().snapshot(&resource.prefix).scope(&scope).map(|object| object.parse()).collect()
+}

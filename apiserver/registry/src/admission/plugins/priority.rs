@@ -1,0 +1,75 @@
+//! Priority: a Pod's class becomes its number; only one PriorityClass is the default.
+
+use serde_json::Value;
+
+use crate::object;
+use crate::registry::{Call, Registry};
+use crate::strategy::shared::{at, default, number, text};
+
+fn classes(registry: &Registry) -> Vec<Value> {
+    super::objects(registry, "scheduling.k8s.io", "priorityclasses", None)
+}
+
+/// The default class; the one of least value where a race made several.
+fn default_class(classes: &[Value]) -> Option<&Value> {
+    classes
+        .iter()
+        .filter(|class| class["globalDefault"] == true)
+        .min_by_key(|class| number(class, "value").unwrap_or(0))
+}
+
+pub(super) fn resolve(registry: &Registry, _: &Call<'_>, pod: &mut Value) -> Result<(), String> {
+    let classes = classes(registry);
+    let spec = at(pod, &["spec"]);
+    let class = match text(spec, "priorityClassName") {
+        "" => default_class(&classes),
+        name => {
+            let class = classes.iter().find(|class| object::name(class) == name);
+            Some(class.ok_or_else(|| format!("no PriorityClass with name {name} was found"))?)
+        }
+    };
+    let value = class.and_then(|class| number(class, "value")).unwrap_or(0);
+    if let Some(given) = number(spec, "priority").filter(|given| *given != value) {
+        return Err(format!(
+            "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
+        ));
+    }
+    let policy = match class {
+        Some(class) => text(class, "preemptionPolicy"),
+        None => "PreemptLowerPriority",
+    };
+    let given = text(spec, "preemptionPolicy");
+    if !policy.is_empty() && !given.is_empty() && given != policy {
+        return Err(format!(
+            "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
+        ));
+    }
+    let spec = object::member_mut(pod, "spec");
+    if let Some(class) = class {
+        spec.insert("priorityClassName".into(), object::name(class).into());
+    }
+    spec.insert("priority".into(), value.into());
+    if !policy.is_empty() {
+        default(spec, "preemptionPolicy", policy);
+    }
+    Ok(())
+}
+
+pub(super) fn check_default(
+    registry: &Registry,
+    _: &Call<'_>,
+    class: &Value,
+    old: Option<&Value>,
+) -> Result<(), String> {
+    let classes = classes(registry);
+    let Some(other) = default_class(&classes).filter(|_| class["globalDefault"] == true) else {
+        return Ok(());
+    };
+    if old.is_some() && object::name(other) == object::name(class) {
+        return Ok(());
+    }
+    Err(format!(
+        "PriorityClass {} is already marked as default. Only one default can exist",
+        object::name(other)
+    ))
+}

@@ -1,0 +1,162 @@
+//! Upstream's default admission plugins, on a registry over memory.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use apiserver_registry::{Call, Registry, Requester, ServiceRanges};
+use apiserver_storage::{Durability, Local, MemoryEngine};
+use apiserver_watchcache::Cache;
+use serde_json::{Value, json};
+
+const NAMESPACE: &str = "team";
+
+fn registry(disabled: &[&str]) -> Registry {
+    let cache = Arc::new(Cache::default());
+    let store = Local::open(MemoryEngine, Durability::None, cache.clone()).expect("memory opens");
+    let disabled: BTreeSet<String> = disabled.iter().map(|name| (*name).to_owned()).collect();
+    Registry::new(Arc::new(store), cache, ServiceRanges::default(), disabled)
+}
+
+async fn create(registry: &Registry, group: &str, name: &str, object: Value) -> Result<Value, String> {
+    let catalogue = registry.catalogue();
+    let resource = catalogue.get(group, "v1", name).expect("a built-in resource");
+    let call = Call {
+        resource,
+        namespace: resource.namespaced.then_some(NAMESPACE),
+        subresource: "",
+        manager: "test",
+        dry_run: false,
+        requester: Requester::default(),
+    };
+    let written = registry.create(&call, object).await.map_err(|status| status.message)?;
+    Ok(serde_json::from_slice(&written.bytes).expect("an object"))
+}
+
+/// A namespace, and a default account that mounts no token.
+async fn world(disabled: &[&str]) -> Registry {
+    let registry = registry(disabled);
+    create(&registry, "", "namespaces", json!({"metadata": {"name": NAMESPACE}})).await.expect("a namespace");
+    registry
+}
+
+async fn account(registry: &Registry, extra: Value) {
+    let mut account = json!({"metadata": {"name": "default"}});
+    if let (Some(account), Some(extra)) = (account.as_object_mut(), extra.as_object()) {
+        account.extend(extra.clone());
+    }
+    create(registry, "", "serviceaccounts", account).await.expect("an account");
+}
+
+fn pod(extra: Value) -> Value {
+    let mut pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}});
+    if let (Some(spec), Some(extra)) = (pod["spec"].as_object_mut(), extra.as_object()) {
+        spec.extend(extra.clone());
+    }
+    pod
+}
+
+#[tokio::test]
+async fn a_pod_gets_its_accounts_token_and_secrets() {
+    let registry = world(&[]).await;
+    account(&registry, json!({"imagePullSecrets": [{"name": "pull"}]})).await;
+    let created = create(&registry, "", "pods", pod(json!({}))).await.expect("a pod");
+    let spec = &created["spec"];
+    assert_eq!(spec["serviceAccountName"], "default");
+    assert_eq!(spec["serviceAccount"], "default");
+    assert_eq!(spec["imagePullSecrets"], json!([{"name": "pull"}]));
+    let volume = &spec["volumes"][0];
+    assert!(volume["name"].as_str().is_some_and(|name| name.starts_with("kube-api-access-")), "{volume}");
+    assert_eq!(volume["projected"]["sources"][0]["serviceAccountToken"]["expirationSeconds"], 3607);
+    let mount = &spec["containers"][0]["volumeMounts"][0];
+    assert_eq!(mount["mountPath"], "/var/run/secrets/kubernetes.io/serviceaccount");
+    assert_eq!(mount["name"], volume["name"]);
+    assert_eq!((&spec["priority"], &spec["preemptionPolicy"]), (&json!(0), &json!("PreemptLowerPriority")));
+}
+
+#[tokio::test]
+async fn a_pod_whose_account_does_not_exist_is_refused() {
+    let registry = world(&[]).await;
+    let refused = create(&registry, "", "pods", pod(json!({"serviceAccountName": "nobody"}))).await;
+    let why = r#"pods "p" is forbidden: error looking up service account team/nobody: serviceaccount "nobody" not found"#;
+    assert_eq!(refused.expect_err("no such account"), why);
+    let registry = world(&["ServiceAccount"]).await;
+    let created = create(&registry, "", "pods", pod(json!({}))).await.expect("the plugin is off");
+    assert!(created["spec"].get("serviceAccountName").is_none());
+}
+
+#[tokio::test]
+async fn a_pod_created_with_its_namespace_waits_for_the_default_account() {
+    let registry = world(&[]).await;
+    let (created, ()) = tokio::join!(create(&registry, "", "pods", pod(json!({}))), async {
+        tokio::task::yield_now().await;
+        account(&registry, json!({"automountServiceAccountToken": false})).await;
+    });
+    assert!(created.expect("a pod")["spec"].get("volumes").is_none());
+}
+
+#[tokio::test]
+async fn classes_become_numbers() {
+    let registry = world(&["ServiceAccount"]).await;
+    let class =
+        |name: &str, default: bool| json!({"metadata": {"name": name}, "value": 7, "globalDefault": default});
+    create(&registry, "scheduling.k8s.io", "priorityclasses", class("seven", false)).await.expect("a class");
+    let mut named = pod(json!({"priorityClassName": "seven"}));
+    let created = create(&registry, "", "pods", named.clone()).await.expect("a pod");
+    assert_eq!(created["spec"]["priority"], 7);
+    named["spec"]["priority"] = json!(8);
+    let refused = create(&registry, "", "pods", named).await.expect_err("another number");
+    assert!(refused.contains("the integer value of priority (8) must not be provided"), "{refused}");
+    let refused = create(&registry, "", "pods", pod(json!({"priorityClassName": "none"}))).await;
+    assert_eq!(
+        refused.expect_err("no class"),
+        r#"pods "p" is forbidden: no PriorityClass with name none was found"#
+    );
+    create(&registry, "scheduling.k8s.io", "priorityclasses", class("usual", true)).await.expect("a default");
+    let refused = create(&registry, "scheduling.k8s.io", "priorityclasses", class("other", true)).await;
+    let why = r#"priorityclasses.scheduling.k8s.io "other" is forbidden: PriorityClass usual is already marked as default. Only one default can exist"#;
+    assert_eq!(refused.expect_err("a second default"), why);
+}
+
+#[tokio::test]
+async fn limit_ranges_fill_and_refuse() {
+    let registry = world(&["ServiceAccount"]).await;
+    let limit = json!({"type": "Container", "max": {"cpu": "1"}, "min": {"cpu": "100m"}, "defaultRequest": {"cpu": "200m"}});
+    let range = json!({"metadata": {"name": "r"}, "spec": {"limits": [limit]}});
+    let created = create(&registry, "", "limitranges", range).await.expect("a range");
+    assert_eq!(
+        created["spec"]["limits"][0]["default"],
+        json!({"cpu": "1"}),
+        "the maximum is the default limit"
+    );
+    let created = create(&registry, "", "pods", pod(json!({}))).await.expect("a pod");
+    assert_eq!(
+        created["metadata"]["annotations"]["kubernetes.io/limit-ranger"],
+        "LimitRanger plugin set: cpu request for container c; cpu limit for container c"
+    );
+    let resources = &created["spec"]["containers"][0]["resources"];
+    assert_eq!(resources, &json!({"limits": {"cpu": "1"}, "requests": {"cpu": "200m"}}));
+    let mut greedy = pod(json!({}));
+    greedy["metadata"]["name"] = "greedy".into();
+    greedy["spec"]["containers"][0]["resources"] =
+        json!({"limits": {"cpu": "2"}, "requests": {"cpu": "50m"}});
+    let refused = create(&registry, "", "pods", greedy).await.expect_err("too much and too little");
+    assert_eq!(
+        refused,
+        r#"pods "greedy" is forbidden: [minimum cpu usage per Container is 100m, but request is 50m, maximum cpu usage per Container is 1, but limit is 2]"#
+    );
+}
+
+#[tokio::test]
+async fn an_ingress_without_a_class_gets_the_default_one() {
+    let registry = world(&[]).await;
+    let ingress = |name: &str| json!({"metadata": {"name": name}, "spec": {"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}});
+    let created = create(&registry, "networking.k8s.io", "ingresses", ingress("before")).await.expect("one");
+    assert!(created["spec"].get("ingressClassName").is_none());
+    let class = json!({
+        "metadata": {"name": "alb", "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}},
+        "spec": {"controller": "ingress.k8s.aws/alb"},
+    });
+    create(&registry, "networking.k8s.io", "ingressclasses", class).await.expect("a class");
+    let created = create(&registry, "networking.k8s.io", "ingresses", ingress("after")).await.expect("one");
+    assert_eq!(created["spec"]["ingressClassName"], "alb");
+}
