@@ -1,7 +1,7 @@
 //! Starts the API server: store, cache, registry, certificates, sockets. `hopyard apiserver` is this alone; `up`
 //! builds on it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +37,9 @@ pub(crate) enum DurabilityArg {
     /// At once; never synced.
     None,
 }
+
+/// The admission plugin that needs a loop that makes accounts.
+pub(crate) const SERVICE_ACCOUNT: &str = "ServiceAccount";
 
 /// Flags of `hopyard apiserver`, named as kube-apiserver's.
 #[derive(Clone, Debug, clap::Args)]
@@ -74,7 +77,10 @@ pub(crate) struct Options {
     /// Allow requests without credentials where RBAC lets them
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub anonymous_auth: bool,
-    /// Admission plugins to turn off, of those that kube-apiserver has on by default
+    /// Admission plugins to turn on beside the default ones: ServiceAccount, which needs something that makes accounts
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", value_parser = parse_plugin)]
+    pub enable_admission_plugins: Vec<String>,
+    /// Admission plugins to turn off
     #[arg(long, value_delimiter = ',', value_name = "NAMES", value_parser = parse_plugin)]
     pub disable_admission_plugins: Vec<String>,
     /// Where objects are kept
@@ -119,6 +125,14 @@ pub(crate) struct Started {
 }
 
 impl Options {
+    /// Without a controller manager no namespace has a default account: a server alone does not ask for one.
+    fn disabled_plugins(&self) -> BTreeSet<String> {
+        let mut disabled = BTreeSet::from([SERVICE_ACCOUNT.to_owned()]);
+        disabled.retain(|name| !self.enable_admission_plugins.contains(name));
+        disabled.extend(self.disable_admission_plugins.iter().cloned());
+        disabled
+    }
+
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(default_data_dir)
     }
@@ -221,12 +235,7 @@ fn open_registry(options: &Options, dir: &Path) -> Result<Registry, Error> {
     cache.raise_floor(store.floor());
     let (network, prefix_len) = options.service_cluster_ip_range;
     let ranges = ServiceRanges { network, prefix_len, node_ports: options.service_node_port_range };
-    Ok(Registry::new(
-        Arc::new(store),
-        cache,
-        ranges,
-        options.disable_admission_plugins.iter().cloned().collect(),
-    ))
+    Ok(Registry::new(Arc::new(store), cache, ranges, options.disabled_plugins()))
 }
 
 /// Reads `token,user,uid,"group1,group2"` lines.

@@ -207,6 +207,8 @@ async fn kube_apiserver(flags: &Flags) -> Result<(), Error> {
         tls_private_key_file: flags.path("tls-private-key-file").or_else(|| beside("apiserver.key")),
         service_account_signing_key_file: flags.path("service-account-signing-key-file"),
         anonymous_auth: flags.parsed("anonymous-auth", true)?,
+        // As in kube-apiserver; envtest turns it off unless it is told not to.
+        enable_admission_plugins: vec![apiserver::SERVICE_ACCOUNT.to_owned()],
         disable_admission_plugins: flags
             .text("disable-admission-plugins")
             .map(|names| names.split(',').map(str::to_owned).collect())

@@ -107,6 +107,7 @@ pub(crate) async fn start(options: &Options) -> Result<Running, Error> {
         tls_private_key_file: None,
         service_account_signing_key_file: None,
         anonymous_auth: true,
+        enable_admission_plugins: vec![apiserver::SERVICE_ACCOUNT.to_owned()],
         disable_admission_plugins: Vec::new(),
         store: options.store,
         durability: options.durability,
