@@ -54,13 +54,14 @@ struct Binding {
     subjects: Vec<Value>,
 }
 
-#[derive(Debug)]
+/// A rule of a role.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rule {
-    verbs: Vec<String>,
-    groups: Vec<String>,
-    resources: Vec<String>,
-    names: Vec<String>,
-    urls: Vec<String>,
+    pub verbs: Vec<String>,
+    pub groups: Vec<String>,
+    pub resources: Vec<String>,
+    pub names: Vec<String>,
+    pub urls: Vec<String>,
 }
 
 impl Binding {
@@ -87,7 +88,7 @@ impl Binding {
 }
 
 impl Rule {
-    fn parse(rule: &Value) -> Self {
+    pub(crate) fn parse(rule: &Value) -> Self {
         let list = |member: &str| {
             rule.get(member)
                 .and_then(Value::as_array)
@@ -189,6 +190,11 @@ impl Index {
             }
         }
         None
+    }
+
+    /// The rules of a role; cluster roles have an empty namespace.
+    pub(crate) fn rules_of(&self, namespace: &str, name: &str) -> Option<&[Rule]> {
+        self.rules.get(&format!("{namespace}/{name}")).map(Vec::as_slice)
     }
 
     /// The rules that hold for a user in a namespace (and cluster-wide).

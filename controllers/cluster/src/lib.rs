@@ -2,6 +2,7 @@
 //!
 //! It makes no workload and no routing state.
 
+mod aggregation;
 mod discovery;
 mod garbagecollector;
 mod namespace;
@@ -17,6 +18,7 @@ pub fn run(caches: Caches, root_ca_pem: String) -> Running {
         controllers_kit::all(vec![
             spawn("namespace", namespace::run(caches.clone())),
             spawn("garbagecollector", garbagecollector::run(caches.clone())),
+            spawn("clusterroleaggregation", aggregation::run(caches.clone())),
             spawn("nodelifecycle", nodelifecycle::run(caches.clone())),
             spawn("serviceaccount", serviceaccount::run(caches, root_ca_pem)),
         ])

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::PartialObjectMeta;
 
@@ -28,6 +29,6 @@ macro_rules! objects {
 }
 
 objects! {
-    ConfigMap, Deployment, EndpointSlice, Endpoints, Event, Ingress, IngressClass, Lease, Namespace, Node, Pod,
+    ClusterRole, ConfigMap, Deployment, EndpointSlice, Endpoints, Event, Ingress, IngressClass, Lease, Namespace, Node, Pod,
     ReplicaSet, Secret, Service, ServiceAccount, PartialObjectMeta<CustomResourceDefinition>,
 }

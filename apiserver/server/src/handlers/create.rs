@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use super::{object_answer, options, parse_body, read};
 use crate::dispatch::{Answer, Context};
+use crate::escalation;
 use crate::negotiate;
 
 /// Creates an object.
@@ -23,6 +24,7 @@ pub(super) async fn create(
     let body = parse_body(media, &raw, &resource.kind)?;
     let (value, mut warnings) = decode(resource, body, options.validation)?;
     check_namespace(context, resource, &value)?;
+    escalation::check(context, resource, &value, None)?;
     let call = options::call(context, resource, &options);
     let written = context.server.registry().create(&call, value).await?;
     warnings.extend(written.warnings);

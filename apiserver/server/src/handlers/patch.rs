@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::options::{self, WriteOptions};
 use super::{object_answer, read, update};
 use crate::dispatch::{Answer, Context};
+use crate::escalation;
 use crate::negotiate::{self, PatchMedia};
 
 /// A patch as it came.
@@ -45,7 +46,10 @@ pub(super) async fn patch(
         .registry()
         .update(&call, &context.info.name, may_create, |live| {
             warnings.clear();
-            change(&target, &patch, live, &mut warnings)
+            let changed = change(&target, &patch, live, &mut warnings)?;
+            let (Changed::Object(next) | Changed::Applied(next)) = &changed;
+            escalation::check(context, resource, next, live)?;
+            Ok(changed)
         })
         .await;
     let (written, created) = outcome?;

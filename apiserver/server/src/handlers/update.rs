@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{create, object_answer, options, parse_body, read};
 use crate::dispatch::{Answer, Context};
+use crate::escalation;
 use crate::negotiate;
 
 /// Replaces an object, or its status.
@@ -29,7 +30,8 @@ pub(super) async fn update(
     let may_create = resource.strategy.create_on_update && context.info.subresource.is_empty();
     // Who insists on a resourceVersion is not tried again: the one try may have the tree.
     let once = !matches!(object::text(&value, "resourceVersion"), "" | "0");
-    let change = |_: Option<&Value>| {
+    let change = |live: Option<&Value>| {
+        escalation::check(context, resource, &value, live)?;
         Ok(Changed::Object(if once { std::mem::take(&mut value) } else { value.clone() }))
     };
     let (written, created) =

@@ -1,0 +1,86 @@
+//! Who may: roles, what a role's holder may hand on, and what admission asks of a Pod.
+
+use e2e::{Instance, stderr, stdout, wait_for};
+
+#[test]
+fn nobody_grants_what_they_do_not_hold() {
+    let instance = Instance::up(&["--nodes", "1"]);
+    let rules = "rules:\n- {apiGroups: [''], resources: [pods], verbs: [get, list]}\n\
+                 - {apiGroups: [rbac.authorization.k8s.io], resources: [roles, rolebindings], verbs: ['*']}\n";
+    instance.apply(&format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: lead}}\n{}",
+        rules.replace("['*']", "[get, create, update, patch]")
+    ));
+    instance.kubectl_ok(&["create", "rolebinding", "lead", "--role=lead", "--user=ann"]);
+    let as_ann = |arguments: &[&str]| {
+        let mut all = arguments.to_vec();
+        all.extend(["--as", "ann"]);
+        instance.kubectl(&all)
+    };
+    assert_eq!(stdout(&as_ann(&["auth", "can-i", "list", "pods"])).trim(), "yes");
+    assert_eq!(stdout(&as_ann(&["auth", "can-i", "delete", "pods"])).trim(), "no");
+    let held = as_ann(&["create", "role", "reader", "--verb=get,list", "--resource=pods"]);
+    assert!(held.status.success(), "{}", stderr(&held));
+    let more = as_ann(&["create", "role", "writer", "--verb=get,delete", "--resource=pods"]);
+    let told = stderr(&more);
+    assert!(
+        told.contains("roles.rbac.authorization.k8s.io \"writer\" is forbidden: user \"ann\"")
+            && told.contains("is attempting to grant RBAC permissions not currently held")
+            && told.contains("{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"delete\"]}"),
+        "{told}"
+    );
+    let edited = as_ann(&[
+        "patch",
+        "role",
+        "reader",
+        "--type=json",
+        "-p",
+        r#"[{"op":"add","path":"/rules/0/verbs/-","value":"delete"}]"#,
+    ]);
+    assert!(stderr(&edited).contains("not currently held"), "{}", stderr(&edited));
+    let bound = as_ann(&["create", "rolebinding", "up", "--clusterrole=cluster-admin", "--user=ann"]);
+    assert!(stderr(&bound).contains("not currently held"), "{}", stderr(&bound));
+    let bound = as_ann(&["create", "rolebinding", "same", "--role=reader", "--user=bob"]);
+    assert!(bound.status.success(), "{}", stderr(&bound));
+    wait_for("bob may read", || {
+        stdout(&instance.kubectl(&["auth", "can-i", "list", "pods", "--as", "bob"])).trim() == "yes"
+    });
+}
+
+#[test]
+fn cluster_roles_gather_others() {
+    let instance = Instance::up(&["--nodes", "1"]);
+    instance.apply(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\n\
+         metadata: {name: cleaners, labels: {rbac.authorization.k8s.io/aggregate-to-view: 'true'}}\n\
+         rules: [{apiGroups: [''], resources: [configmaps], verbs: [delete]}]\n",
+    );
+    instance.kubectl_ok(&["create", "clusterrolebinding", "ann", "--clusterrole=view", "--user=ann"]);
+    wait_for("the role view has the rule", || {
+        stdout(&instance.kubectl(&["auth", "can-i", "delete", "configmaps", "--as", "ann"]))
+            .starts_with("yes")
+    });
+    let pods = instance.kubectl(&["auth", "can-i", "list", "pods", "--as", "ann"]);
+    assert_eq!(stdout(&pods).trim(), "yes", "what it had stays");
+}
+
+#[test]
+fn a_pod_runs_as_an_account_that_exists() {
+    let instance = Instance::up(&["--nodes", "1"]);
+    let both = "apiVersion: v1\nkind: Namespace\nmetadata: {name: fresh}\n---\n\
+                apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: fresh}\n\
+                spec: {containers: [{name: web, image: nginx}]}\n";
+    // The namespace's default account is made by a loop, a moment later.
+    instance.apply(both);
+    let account = ["get", "pod", "web", "-n", "fresh", "-o", "jsonpath={.spec.serviceAccountName}"];
+    assert_eq!(instance.kubectl_ok(&account), "default");
+    let nobody =
+        both.replace("spec: {", "spec: {serviceAccountName: nobody, ").replace("name: web,", "name: other,");
+    let refused = instance.kubectl_with(&["apply", "-f", "-"], &nobody);
+    assert!(
+        stderr(&refused)
+            .contains(r#"error looking up service account fresh/nobody: serviceaccount "nobody" not found"#),
+        "{}",
+        stderr(&refused)
+    );
+}
