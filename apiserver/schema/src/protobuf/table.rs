@@ -70,7 +70,10 @@ impl Table {
         let core = if api_version.contains('/') { "" } else { "/" };
         // The answers of discovery leave their version out.
         let version = if api_version.is_empty() { "v1" } else { api_version };
-        self.roots.get(&format!("{core}{version} {kind}")).copied()
+        let found = self.roots.get(&format!("{core}{version} {kind}"));
+        // The options of a deletion are a kind of every group.
+        let options = || self.roots.get("/v1 DeleteOptions").filter(|_| kind == "DeleteOptions");
+        found.or_else(options).copied()
     }
 
     /// The fields of a message, in order of number.

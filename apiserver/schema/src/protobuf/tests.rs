@@ -40,7 +40,9 @@ fn kinds_without_a_message_are_known() {
     {
         assert!(Message::of(api_version, kind).is_none(), "{kind}");
     }
-    for (api_version, kind) in [("v1", "PodList"), ("", "APIVersions"), ("v1", "Status")] {
+    for (api_version, kind) in
+        [("v1", "PodList"), ("", "APIVersions"), ("v1", "Status"), ("apps/v1", "DeleteOptions")]
+    {
         assert!(Message::of(api_version, kind).is_some(), "{kind}");
     }
 }
