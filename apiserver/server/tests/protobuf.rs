@@ -61,27 +61,33 @@ impl Reply {
     }
 }
 
+async fn send(server: &ApiServer, method: Method, path: &str, media: [&str; 2], body: Bytes) -> Reply {
+    let (parts, body) = open(server, method, path, media, body).await;
+    let body = body.collect().await.expect("a whole body").to_bytes();
+    Reply { status: parts.status, headers: parts.headers, body }
+}
+
+/// `media` is what is accepted, and what is sent.
 async fn open(
     server: &ApiServer,
     method: Method,
     path: &str,
-    accept: &str,
-    body: &Value,
+    media: [&str; 2],
+    body: Bytes,
 ) -> (http::response::Parts, ResponseBody) {
-    let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
     let request = Request::builder()
         .method(method)
         .uri(path)
-        .header("accept", accept)
+        .header("accept", media[0])
+        .header("content-type", media[1])
         .body(Full::new(body).map_err(|never| match never {}).boxed_unsync())
         .expect("a request");
     server.handle(request, Some(&User::master("test"))).await.into_parts()
 }
 
 async fn ask(server: &ApiServer, method: Method, path: &str, accept: &str, body: &Value) -> Reply {
-    let (parts, body) = open(server, method, path, accept, body).await;
-    let body = body.collect().await.expect("a whole body").to_bytes();
-    Reply { status: parts.status, headers: parts.headers, body }
+    let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+    send(server, method, path, [accept, "application/json"], body).await
 }
 
 async fn get(server: &ApiServer, path: &str, accept: &str) -> Reply {
@@ -209,6 +215,44 @@ async fn writes_and_errors_are_answered_in_protobuf() {
 }
 
 #[tokio::test]
+async fn bodies_in_protobuf_are_read() {
+    let server = server().await;
+    let path = "/api/v1/namespaces/default/secrets";
+    let both = [PROTOBUF, PROTOBUF];
+    let object =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "data": {"k": "AP8="}});
+    let body = to_protobuf(&object).expect("a message");
+    let created = send(&server, Method::POST, path, both, body.into()).await;
+    assert_eq!((created.status, &created.object()["data"]["k"]), (StatusCode::CREATED, &json!("AP8=")));
+    let sent = created.object();
+    let body = to_protobuf(&sent).expect("a message");
+    let again = send(&server, Method::PUT, &format!("{path}/a"), both, body.into()).await.object();
+    assert_eq!(again["metadata"]["resourceVersion"], sent["metadata"]["resourceVersion"]);
+    // client-go sends the options of a deletion in the version of what it deletes.
+    let options =
+        json!({"apiVersion": "apps/v1", "kind": "DeleteOptions", "preconditions": {"uid": "other"}});
+    let body = to_protobuf(&options).expect("a message");
+    let refused = send(&server, Method::DELETE, &format!("{path}/a"), both, body.into()).await;
+    assert_eq!((refused.status, &refused.object()["reason"]), (StatusCode::CONFLICT, &json!("Conflict")));
+    for (body, want) in [
+        (&b""[..], "empty data (<empty>)"),
+        (b"k8s\0", "empty body (6b387300)"),
+        (b"k8s\0\x12\x7f", "unexpected EOF (6b387300127f)"),
+        (
+            b"{}",
+            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0] ({})",
+        ),
+    ] {
+        let refused = send(&server, Method::POST, path, both, Bytes::from_static(body)).await;
+        let message = format!("the object provided is unrecognized (must be of type Secret): {want}");
+        assert_eq!(
+            (refused.status, &refused.object()["message"]),
+            (StatusCode::BAD_REQUEST, &json!(message))
+        );
+    }
+}
+
+#[tokio::test]
 async fn discovery_is_answered_in_protobuf() {
     let server = server().await;
     for (path, kind, version) in [
@@ -245,7 +289,7 @@ struct Watch {
 
 impl Watch {
     async fn open(server: &ApiServer, path: &str, accept: &str) -> Self {
-        let (parts, body) = open(server, Method::GET, path, accept, &Value::Null).await;
+        let (parts, body) = open(server, Method::GET, path, [accept, PROTOBUF], Bytes::new()).await;
         assert_eq!(parts.status, StatusCode::OK);
         assert_eq!(parts.headers["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
         Self { body, buffer: Vec::new() }

@@ -69,7 +69,10 @@ impl<'a> Reader<'a> {
 /// # Errors
 /// A sentence of what is wrong with it.
 pub fn from_protobuf(raw: &[u8]) -> Result<Value, String> {
-    let damaged = || "proto: the body is damaged".to_owned();
+    let damaged = || "unexpected EOF".to_owned();
+    if raw.is_empty() || raw == MAGIC {
+        return Err(if raw.is_empty() { "empty data" } else { "empty body" }.to_owned());
+    }
     let envelope = raw
         .strip_prefix(MAGIC)
         .ok_or("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")?;

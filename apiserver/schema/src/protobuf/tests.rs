@@ -56,8 +56,14 @@ fn an_event_is_a_frame_around_a_body() {
 
 #[test]
 fn damage_is_an_error_not_a_panic() {
-    for raw in [&b""[..], b"k8s\0", b"k8s\0\xff\xff\xff", b"k8s\0\x12\x7f"] {
-        assert!(from_protobuf(raw).is_err());
+    for (raw, want) in [
+        (&b""[..], "empty data"),
+        (b"k8s\0", "empty body"),
+        (b"k8s\0\xff\xff\xff", "unexpected EOF"),
+        (b"k8s\0\x12\x7f", "unexpected EOF"),
+        (b"{}", "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"),
+    ] {
+        assert_eq!(from_protobuf(raw).unwrap_err(), want);
     }
 }
 

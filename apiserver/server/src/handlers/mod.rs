@@ -190,7 +190,7 @@ pub(crate) fn item(resource: &Resource, mut value: Value) -> Value {
 pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Result<Body<'a>, Status> {
     let unrecognized = |why: String| {
         let why = format!("couldn't get version/kind; json parse error: {why}");
-        apiserver_registry::unrecognized(what, &String::from_utf8_lossy(raw), &why)
+        apiserver_registry::unrecognized(what, raw, &why)
     };
     match media {
         BodyMedia::Json => {
@@ -206,7 +206,8 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
             Ok(Body { value, raw: Some(raw), strict: Vec::new() })
         }
         BodyMedia::Protobuf => {
-            let value = apiserver_schema::from_protobuf(raw).map_err(Status::bad_request)?;
+            let value = apiserver_schema::from_protobuf(raw)
+                .map_err(|why| apiserver_registry::unrecognized(what, raw, &why))?;
             Ok(Body { value, raw: None, strict: Vec::new() })
         }
         BodyMedia::Yaml => {
