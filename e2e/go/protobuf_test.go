@@ -6,8 +6,11 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -149,6 +152,29 @@ func TestTypedClientsInProtobuf(t *testing.T) {
 	now0, err := clients.AppsV1().Deployments("default").GetScale(ctx, scale.Name, metav1.GetOptions{})
 	if err != nil || now0.Spec.Replicas != 1 {
 		t.Fatal(now0, err)
+	}
+	account := &corev1.ServiceAccount{ObjectMeta: named("proto")}
+	if _, err := clients.CoreV1().ServiceAccounts("default").Create(ctx, account, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	token, err := clients.CoreV1().ServiceAccounts("default").CreateToken(ctx, "proto", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil || token.Status.Token == "" || token.Status.ExpirationTimestamp.IsZero() {
+		t.Fatal(token, err)
+	}
+	review, err := clients.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "get", Resource: "pods"}},
+	}, metav1.CreateOptions{})
+	if err != nil || !review.Status.Allowed {
+		t.Fatal(review, err)
+	}
+	if _, err := clients.CoreV1().Pods("default").Create(ctx, &corev1.Pod{ObjectMeta: named("evicted"), Spec: spec}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := clients.CoreV1().Pods("default").EvictV1(ctx, &policyv1.Eviction{ObjectMeta: named("evicted")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := clients.CoreV1().Pods("default").DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		t.Fatal(err)
 	}
 	if groups, err := clients.Discovery().ServerGroups(); err != nil || len(groups.Groups) < 10 {
 		t.Fatal(groups, err)
