@@ -16,8 +16,8 @@ fn assets(name: &str) -> PathBuf {
     dir
 }
 
-/// The suite in `e2e/go`: a manager with a reconciler over a custom resource, and client-go informers. Where there
-/// is no Go, there is nobody who would run one.
+/// The suite in `e2e/go`: a manager with a reconciler over a custom resource, client-go informers, and typed and
+/// metadata clients that take nothing but protobuf. Where there is no Go, there is nobody who would run one.
 #[test]
 fn a_controller_runtime_suite_runs_unchanged() {
     if Command::new("go").arg("version").output().is_err() {

@@ -1,4 +1,4 @@
-//! Base64 as Go prints byte slices. Decoding is the clients' business.
+//! Base64 as Go prints byte slices, and reads them.
 
 /// Standard base64 with padding, as Go prints byte slices.
 pub fn encode(bytes: &[u8]) -> String {
@@ -18,9 +18,40 @@ pub fn encode(bytes: &[u8]) -> String {
     out
 }
 
+/// The bytes that standard base64 with padding stands for; line breaks are skipped, as Go skips them.
+pub fn decode(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut block, mut bits, mut padding, mut count) = (0u32, 0u32, 0, 0);
+    for byte in text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')) {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            b'=' => {
+                padding += 1;
+                continue;
+            }
+            _ => return None,
+        };
+        if padding > 0 {
+            return None;
+        }
+        count += 1;
+        block = block << 6 | u32::from(value);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            out.push((block >> bits) as u8);
+        }
+    }
+    (padding <= 2 && (count + padding) % 4 == 0).then_some(out)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::encode;
+    use super::{decode, encode};
 
     #[test]
     fn it_pads() {
@@ -28,6 +59,10 @@ mod tests {
             [("", ""), ("a", "YQ=="), ("ab", "YWI="), ("abc", "YWJj"), ("\u{ff}?", "w78/")]
         {
             assert_eq!(encode(plain.as_bytes()), encoded);
+            assert_eq!(decode(encoded).as_deref(), Some(plain.as_bytes()));
+        }
+        for broken in ["a", "YQ=", "Y===", "YQ==YQ==", "Y Q=", "\u{fc}"] {
+            assert_eq!(decode(broken), None, "{broken}");
         }
     }
 }

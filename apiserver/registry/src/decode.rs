@@ -118,14 +118,18 @@ fn last(api_version: &str) -> &str {
     api_version.rsplit('/').next().unwrap_or(api_version)
 }
 
-/// What a body gets that does not say what it is; `raw` is shown shortened.
-pub fn unrecognized(kind: &str, raw: &str, why: &str) -> Status {
-    const SHOWN_CHARS: usize = 30;
-    let shown = match raw.char_indices().nth(SHOWN_CHARS) {
-        _ if raw.is_empty() => "<empty>".to_owned(),
-        Some((end, _)) => format!("{} ...", &raw[..end]),
-        None => raw.to_owned(),
+/// What a body gets that does not say what it is; `raw` is shown shortened, and in hexadecimal if it is no object.
+pub fn unrecognized(kind: &str, raw: &[u8], why: &str) -> Status {
+    const SHOWN_BYTES: usize = 30;
+    let head = raw.get(..SHOWN_BYTES).unwrap_or(raw);
+    let mut shown = match raw.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(head).into_owned(),
+        Some(_) => head.iter().map(|byte| format!("{byte:02x}")).collect(),
     };
+    if raw.len() > SHOWN_BYTES {
+        shown.push_str(" ...");
+    }
     Status::bad_request(format!(
         "the object provided is unrecognized (must be of type {kind}): {why} ({shown})"
     ))
@@ -148,7 +152,7 @@ fn check_kind(
     if resource.is_custom() {
         let missing = |what: &str| {
             let text = raw.map_or_else(|| value.to_string(), |raw| String::from_utf8_lossy(raw).into_owned());
-            unrecognized(&gvk.kind, &text, &format!("Object '{what}' is missing in '{text}'"))
+            unrecognized(&gvk.kind, text.as_bytes(), &format!("Object '{what}' is missing in '{text}'"))
         };
         if kind.is_empty() {
             return Err(missing("Kind"));

@@ -10,7 +10,7 @@ mod node;
 mod openapi;
 mod ownership;
 mod patch;
-mod protobuf;
+pub mod protobuf;
 mod quantity;
 mod strict;
 mod time;
@@ -23,7 +23,7 @@ pub use node::{Field, List, ListKind, Object, Patch, Rules, Schema, Shape, Slot}
 pub use openapi::{OpenApi, field_descriptions, openapi_definitions, openapi_group_definitions};
 pub use ownership::{ApplyError, Conflict, FieldSet, Manager, Operation, apply, print_path, update};
 pub use patch::{MAX_OPERATIONS, PatchError, json_patch, merge_patch, strategic_merge, unknown_patch_fields};
-pub use protobuf::{MAGIC as PROTOBUF_MAGIC, from_protobuf};
+pub use protobuf::{MAGIC as PROTOBUF_MAGIC, from_protobuf, to_protobuf};
 pub use quantity::normalise_quantity;
 pub use strict::{duplicate_fields, strict_errors};
 pub use time::{normalise_micro_time, normalise_time};

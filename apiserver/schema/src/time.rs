@@ -19,6 +19,11 @@ pub(crate) fn unix_seconds(text: &str) -> Option<i64> {
     parse(text, false).ok().map(|(seconds, _)| seconds)
 }
 
+/// Seconds since 1970 and, of a `MicroTime`, microseconds.
+pub(crate) fn read(text: &str, micro: bool) -> Option<(i64, i64)> {
+    parse(text, micro).or_else(|_| parse(text, false)).ok()
+}
+
 struct Reader<'a> {
     text: &'a str,
     rest: &'a str,

@@ -2,12 +2,12 @@
 
 use apiserver_meta::Status;
 use apiserver_registry::{Catalogue, Group, Resource};
-use http::header::{ACCEPT, HeaderValue, VARY};
+use http::header::{HeaderValue, VARY};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::dispatch::{Answer, Context, method_not_allowed, page_not_found};
-use crate::negotiate;
+use crate::negotiate::{self, Media, Place};
 
 /// Answers a path that is about no resource.
 pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
@@ -48,9 +48,12 @@ pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
     {
         return Ok(answer);
     }
-    context.accepted = negotiate::accept(context.headers, context.accepted.pretty, false, false)?;
+    if parts.as_slice() == [""] {
+        // No object: JSON, whatever is accepted.
+        return Ok(Answer::value(StatusCode::OK, context.accepted, &paths(&catalogue)));
+    }
+    context.accepted = negotiate::accept(context.headers, context.accepted.pretty, Place::Discovery)?;
     let value = match parts.as_slice() {
-        [""] => paths(&catalogue),
         ["api"] => json!({
             "kind": "APIVersions",
             "versions": ["v1"],
@@ -154,27 +157,9 @@ fn storage_hash(row: &Resource) -> String {
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
 }
 
-const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-
-/// Aggregated discovery, where the client asks for it first.
+/// Aggregated discovery, where the client asks for it at all.
 fn aggregated(context: &Context, catalogue: &Catalogue, core: bool) -> Option<Answer> {
-    let header = context.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let first_plain = header
-        .split(',')
-        .position(|entry| !entry.contains("as=") && (entry.contains("json") || entry.contains('*')));
-    let wanted = |version: &str| {
-        header.split(',').position(|entry| {
-            entry.contains("as=APIGroupDiscoveryList")
-                && entry.contains(&format!("v={version}"))
-                && entry.contains("g=apidiscovery.k8s.io")
-                && entry.contains("json")
-        })
-    };
-    let version = match (wanted("v2"), wanted("v2beta1")) {
-        (Some(at), _) if first_plain.is_none_or(|plain| at < plain) => "v2",
-        (None, Some(at)) if first_plain.is_none_or(|plain| at < plain) => "v2beta1",
-        _ => return None,
-    };
+    let accepted = negotiate::accept(context.headers, context.accepted.pretty, Place::Aggregated).ok()?;
     let items: Vec<Value> = catalogue
         .groups()
         .iter()
@@ -200,10 +185,15 @@ fn aggregated(context: &Context, catalogue: &Catalogue, core: bool) -> Option<An
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();
-    let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {}, "items": items});
-    let mut answer = Answer::json(StatusCode::OK, list.to_string() + "\n");
-    answer.content_type = HeaderValue::from_str(&AGGREGATED.replace("v=v2", &format!("v={version}")))
-        .unwrap_or(HeaderValue::from_static(AGGREGATED));
+    let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
+    let mut answer = Answer::value(StatusCode::OK, accepted, &list);
+    answer.content_type = HeaderValue::from_static(match accepted.media {
+        Media::Json => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        Media::Yaml => "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        Media::Protobuf => {
+            "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+        }
+    });
     answer.headers.push((VARY, HeaderValue::from_static("Accept")));
     Some(answer)
 }

@@ -17,6 +17,9 @@ pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// Bytes of one chunk of a streamed list: large enough for few frames, small enough to bound a slow client.
 pub const LIST_CHUNK_BYTES: usize = 256 << 10;
 
+/// Bytes of a protobuf list that are kept while its length is found out; what lies beyond is written twice.
+pub const LIST_KEPT_BYTES: usize = 4 << 20;
+
 /// Bytes of watch events sent as one frame when several wait.
 pub const WATCH_CHUNK_BYTES: usize = 64 << 10;
 

@@ -9,6 +9,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 pub(crate) enum Media {
     Json,
     Yaml,
+    Protobuf,
 }
 
 /// What an object is turned into before it is written.
@@ -18,6 +19,8 @@ pub(crate) enum Form {
     Table,
     Partial,
     PartialList,
+    /// Discovery of all groups in one document.
+    Aggregated,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,105 +30,197 @@ pub(crate) struct Accepted {
     pub pretty: bool,
 }
 
+impl Accepted {
+    /// The bytes of a stored object are an answer as they are.
+    pub(crate) fn is_plain(self) -> bool {
+        self.media == Media::Json && self.form == Form::Object && !self.pretty
+    }
+}
+
 impl Media {
     pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
             Self::Yaml => "application/yaml",
+            Self::Protobuf => "application/vnd.kubernetes.protobuf",
+        }
+    }
+
+    /// The type of a stream of watch events.
+    pub(crate) fn stream_type(self) -> &'static str {
+        match self {
+            Self::Json | Self::Yaml => "application/json",
+            Self::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
         }
     }
 }
 
-const OBJECT_TYPES: &[&str] =
-    &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
-const STREAM_TYPES: &[&str] = &[
-    "application/json",
-    "application/yaml",
-    "application/vnd.kubernetes.protobuf",
-    "application/json;stream=watch",
-    "application/vnd.kubernetes.protobuf;stream=watch",
-];
-
-/// One entry of an Accept header.
-#[derive(Clone, Debug)]
-struct Entry<'a> {
-    media: &'a str,
-    parameters: Vec<(&'a str, &'a str)>,
-    quality: f32,
+/// What can be asked for at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Objects of a built-in kind; `streams` where a watch may be asked for.
+    Builtin {
+        streams: bool,
+    },
+    /// Objects of a custom kind, which have no protobuf; their metadata has.
+    Custom,
+    Discovery,
+    /// Discovery of all groups in one document, which nothing else may stand for.
+    Aggregated,
+    /// An error: an answer that is never transformed.
+    Error,
 }
 
-fn entries(header: &str) -> Vec<Entry<'_>> {
-    let mut entries: Vec<Entry> = header
-        .split(',')
-        .filter(|part| !part.trim().is_empty())
-        .map(|part| {
-            let mut pieces = part.split(';').map(str::trim);
-            let media = pieces.next().unwrap_or("");
-            let parameters: Vec<(&str, &str)> = pieces.filter_map(|piece| piece.split_once('=')).collect();
-            let quality = parameters
-                .iter()
-                .find(|(name, _)| *name == "q")
-                .and_then(|(_, value)| value.parse().ok())
-                .unwrap_or(1.0);
-            Entry { media, parameters, quality }
-        })
-        .collect();
-    entries.sort_by(|a, b| b.quality.total_cmp(&a.quality));
-    entries
+const MEDIA: &[(&str, Media)] = &[
+    ("application/json", Media::Json),
+    ("application/yaml", Media::Yaml),
+    ("application/vnd.kubernetes.protobuf", Media::Protobuf),
+];
+const OBJECT_TYPES: &[&str] =
+    &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+const EVENT_TYPES: &[&str] =
+    &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+
+/// One clause of an Accept header.
+#[derive(Clone, Debug)]
+struct Clause<'a> {
+    media: (&'a str, &'a str),
+    parameters: Vec<(&'a str, &'a str)>,
+    quality: f64,
+}
+
+impl Clause<'_> {
+    fn parameter(&self, name: &str) -> &str {
+        self.parameters.iter().rev().find(|(known, _)| *known == name).map_or("", |(_, value)| *value)
+    }
+
+    /// Whether this clause stands before another one.
+    fn before(&self, other: &Self) -> bool {
+        self.quality > other.quality
+            || (self.media.0 != "*" && other.media.0 == "*")
+            || (self.media.1 != "*" && other.media.1 == "*")
+    }
+}
+
+/// The clauses of a header in the order in which they are tried.
+fn clauses(header: &str) -> Vec<Clause<'_>> {
+    let mut sorted: Vec<Clause> = Vec::new();
+    for clause in header.split(',').filter_map(clause) {
+        // Upstream's order is none that a sort could keep: insertion is what its sort does with a dozen clauses.
+        let behind = sorted.iter().rev().take_while(|known| clause.before(known)).count();
+        sorted.insert(sorted.len() - behind, clause);
+    }
+    sorted
+}
+
+fn clause(text: &str) -> Option<Clause<'_>> {
+    let mut pieces = text.split(';');
+    let media = pieces.next().unwrap_or("");
+    let media = match media.split_once('/') {
+        Some((_, rest)) if rest.contains('/') => return None,
+        Some((kind, rest)) if !rest.is_empty() => (kind.trim_matches(' '), rest.trim_matches(' ')),
+        _ if media.trim_matches([' ', '/']) == "*" => ("*", "*"),
+        _ => return None,
+    };
+    let mut clause = Clause { media, parameters: Vec::new(), quality: 1.0 };
+    for (name, value) in pieces.filter_map(|piece| piece.split_once('=')) {
+        if value.is_empty() || value.contains('=') {
+            continue;
+        }
+        match name.trim_matches(' ') {
+            "q" => clause.quality = value.parse().unwrap_or(0.0),
+            name => clause.parameters.push((name, value.trim_matches(' '))),
+        }
+    }
+    Some(clause)
 }
 
 /// The form of an answer.
 ///
 /// # Errors
 /// 406 where none of the accepted ones can be made.
-pub(crate) fn accept(
-    headers: &HeaderMap,
-    pretty: bool,
-    watch: bool,
-    streams: bool,
-) -> Result<Accepted, Status> {
+pub(crate) fn accept(headers: &HeaderMap, pretty: bool, place: Place) -> Result<Accepted, Status> {
     let header = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let plain = Accepted { media: Media::Json, form: Form::Object, pretty };
-    if header.trim().is_empty() {
-        return Ok(plain);
+    if header.is_empty() && place != Place::Aggregated {
+        return Ok(Accepted { media: Media::Json, form: Form::Object, pretty });
     }
-    for entry in entries(header) {
-        let media = match entry.media {
-            "application/json" | "*/*" => Media::Json,
-            "application/yaml" => Media::Yaml,
-            _ => continue,
-        };
-        let parameter = |name: &str| {
-            entry.parameters.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| *value)
-        };
-        let form = match (parameter("as"), parameter("v"), parameter("g")) {
-            ("", _, _) => Form::Object,
-            ("Table", "v1", "meta.k8s.io") => Form::Table,
-            ("PartialObjectMetadata", "v1", "meta.k8s.io") => Form::Partial,
-            ("PartialObjectMetadataList", "v1", "meta.k8s.io") => Form::PartialList,
-            _ => continue,
-        };
-        if watch && media == Media::Yaml {
-            continue;
+    check_route(header, place)?;
+    for clause in clauses(header) {
+        for (name, media) in MEDIA {
+            let fits = match clause.media {
+                ("*", "*") => true,
+                (kind, "*") => kind == "application",
+                (kind, rest) => name.split_once('/') == Some((kind, rest)),
+            };
+            if !fits {
+                continue;
+            }
+            if let Some(form) = form(&clause, *media, place) {
+                return Ok(Accepted {
+                    media: *media,
+                    form,
+                    pretty: pretty || clause.parameter("pretty") == "1",
+                });
+            }
         }
-        return Ok(Accepted { media, form, pretty });
     }
-    let transformed = header.contains("as=");
-    Err(if transformed {
-        Status::not_acceptable(OBJECT_TYPES)
-    } else {
-        not_acceptable_text(if streams { STREAM_TYPES } else { OBJECT_TYPES })
-    })
+    Err(Status::not_acceptable(OBJECT_TYPES))
 }
 
-/// The 406 of a request without a known type at all.
-fn not_acceptable_text(types: &[&str]) -> Status {
-    Status::new(
-        406,
-        "NotAcceptable",
-        format!("406: Not Acceptable\n\nAvailable representations: {}", types.join(", ")),
-    )
-    .with_details(serde_json::json!({}))
+/// What a clause turns the answer into; `None` where that cannot be had here.
+fn form(clause: &Clause, media: Media, place: Place) -> Option<Form> {
+    let (stream, version) = (clause.parameter("stream"), clause.parameter("sv"));
+    let objects = matches!(place, Place::Builtin { .. } | Place::Custom);
+    if !(stream.is_empty() || stream == "watch" && media != Media::Yaml)
+        || !(version.is_empty() || version == "v1" && objects)
+    {
+        return None;
+    }
+    let target = (clause.parameter("as"), clause.parameter("v"), clause.parameter("g"));
+    match (target, place) {
+        (("", "", ""), Place::Custom) => (media != Media::Protobuf).then_some(Form::Object),
+        (("", "", ""), Place::Aggregated) => None,
+        (("", "", ""), _) => Some(Form::Object),
+        (("Table", "v1", "meta.k8s.io"), _) if objects => (media != Media::Protobuf).then_some(Form::Table),
+        (("PartialObjectMetadata", "v1", "meta.k8s.io"), _) if objects => Some(Form::Partial),
+        (("PartialObjectMetadataList", "v1", "meta.k8s.io"), _) if objects => Some(Form::PartialList),
+        (("APIGroupDiscoveryList", "v2", "apidiscovery.k8s.io"), Place::Aggregated) => Some(Form::Aggregated),
+        _ => None,
+    }
+}
+
+/// Upstream's router refuses what none of its routes produces, in words of its own; only then is there a look at
+/// what the clauses say further.
+fn check_route(header: &str, place: Place) -> Result<(), Status> {
+    let streams = match place {
+        Place::Builtin { streams } => streams,
+        Place::Discovery => false,
+        Place::Custom | Place::Aggregated | Place::Error => return Ok(()),
+    };
+    let produced = header
+        .split(',')
+        .map(|part| part.split(';').next().unwrap_or("").trim_matches(' '))
+        .any(|media| media == "*/*" || OBJECT_TYPES.contains(&media));
+    if produced {
+        return Ok(());
+    }
+    let types = [OBJECT_TYPES, if streams { EVENT_TYPES } else { &[] }].concat().join(", ");
+    let text = format!("406: Not Acceptable\n\nAvailable representations: {types}");
+    Err(Status::new(406, "NotAcceptable", text).with_details(serde_json::json!({})))
+}
+
+/// The form of an error: as the client wants, and readable JSON where that cannot be.
+pub(crate) fn for_errors(headers: &HeaderMap, pretty: bool) -> Accepted {
+    let readable = Accepted { media: Media::Json, form: Form::Object, pretty: true };
+    accept(headers, pretty, Place::Error).unwrap_or(readable)
+}
+
+/// Refuses a watch in a form that has no frames.
+///
+/// # Errors
+/// 406.
+pub(crate) fn check_stream(accepted: Accepted) -> Result<(), Status> {
+    if accepted.media == Media::Yaml { Err(Status::not_acceptable(EVENT_TYPES)) } else { Ok(()) }
 }
 
 /// How a body is written.
@@ -182,23 +277,88 @@ pub(crate) fn patch_media(headers: &HeaderMap, custom: bool) -> Result<PatchMedi
 mod tests {
     use super::*;
 
-    fn accepted(header: &str) -> Result<Accepted, Status> {
+    const BUILTIN: Place = Place::Builtin { streams: false };
+    const PARTIAL: &str = "as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+    fn accepted(header: &str, place: Place) -> Result<(Media, Form), String> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, header.parse().unwrap());
-        accept(&headers, false, false, false)
+        accept(&headers, false, place)
+            .map(|accepted| (accepted.media, accepted.form))
+            .map_err(|status| status.message)
     }
 
     #[test]
-    fn the_first_known_form_wins() {
-        let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
-        assert_eq!(accepted(kubectl).unwrap().form, Form::Table);
-        assert_eq!(
-            accepted("application/vnd.kubernetes.protobuf,application/json").unwrap().form,
-            Form::Object
+    fn the_first_form_that_can_be_made_wins() {
+        let partial = format!(
+            "application/vnd.kubernetes.protobuf;{PARTIAL},application/json;{PARTIAL},application/json"
         );
-        assert_eq!(accepted("application/yaml").unwrap().media, Media::Yaml);
-        assert_eq!(accepted("text/html;q=0.9, */*;q=0.1").unwrap().media, Media::Json);
-        assert_eq!(accepted("text/html").unwrap_err().code, 406);
-        assert_eq!(accepted("application/json;as=Nope;v=v1;g=meta.k8s.io").unwrap_err().code, 406);
+        let table = "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1;g=meta.k8s.io";
+        let discovery = "application/json,application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let protobuf = "application/vnd.kubernetes.protobuf";
+        let client_go = "application/vnd.kubernetes.protobuf,application/json";
+        for (header, place, want) in [
+            ("", BUILTIN, (Media::Json, Form::Object)),
+            (client_go, BUILTIN, (Media::Protobuf, Form::Object)),
+            (client_go, Place::Custom, (Media::Json, Form::Object)),
+            (client_go, Place::Error, (Media::Protobuf, Form::Object)),
+            ("application/vnd.kubernetes.protobuf, */*", Place::Custom, (Media::Json, Form::Object)),
+            (
+                "application/json;q=0.5, application/vnd.kubernetes.protobuf",
+                BUILTIN,
+                (Media::Protobuf, Form::Object),
+            ),
+            (
+                "application/vnd.kubernetes.protobuf;q=0.5, application/json",
+                BUILTIN,
+                (Media::Json, Form::Object),
+            ),
+            ("*/*, application/vnd.kubernetes.protobuf;q=0.1", BUILTIN, (Media::Protobuf, Form::Object)),
+            ("application/vnd.kubernetes.protobuf;stream=watch", BUILTIN, (Media::Protobuf, Form::Object)),
+            ("application/yaml;stream=watch,application/json", BUILTIN, (Media::Json, Form::Object)),
+            ("application/yaml", BUILTIN, (Media::Yaml, Form::Object)),
+            ("text/html;q=0.9, */*;q=0.1", BUILTIN, (Media::Json, Form::Object)),
+            ("application/*", Place::Custom, (Media::Json, Form::Object)),
+            (&partial, BUILTIN, (Media::Protobuf, Form::Partial)),
+            (&partial, Place::Custom, (Media::Protobuf, Form::Partial)),
+            (&partial, Place::Error, (Media::Json, Form::Object)),
+            (table, BUILTIN, (Media::Json, Form::Table)),
+            (discovery, Place::Discovery, (Media::Json, Form::Object)),
+            (discovery, Place::Aggregated, (Media::Protobuf, Form::Aggregated)),
+            (protobuf, Place::Discovery, (Media::Protobuf, Form::Object)),
+        ] {
+            assert_eq!(accepted(header, place), Ok(want), "{header} at {place:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_refused_in_two_ways() {
+        let known = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        let negotiated = format!("only the following media types are accepted: {known}");
+        let routed = format!("406: Not Acceptable\n\nAvailable representations: {known}");
+        let streams = format!(
+            "{routed}, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+        );
+        for (header, place, want) in [
+            ("text/html", BUILTIN, &routed),
+            ("application/*", BUILTIN, &routed),
+            ("text/html", Place::Builtin { streams: true }, &streams),
+            ("text/html", Place::Custom, &negotiated),
+            ("application/vnd.kubernetes.protobuf", Place::Custom, &negotiated),
+            ("application/json;as=Nope;v=v1;g=meta.k8s.io", BUILTIN, &negotiated),
+            ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io", BUILTIN, &negotiated),
+            ("application/json;stream=other", BUILTIN, &negotiated),
+            ("application/json", Place::Aggregated, &negotiated),
+        ] {
+            assert_eq!(accepted(header, place).as_ref(), Err(want), "{header} at {place:?}");
+        }
+    }
+
+    #[test]
+    fn odd_headers_are_no_clauses() {
+        assert_eq!(clauses("a, /, a/b/c, ,;q=1, x/;y=1").len(), 0);
+        let star = clauses("*; q=x ;=;a=;b=c=d; e = f");
+        assert_eq!(star[0].media, ("*", "*"));
+        assert_eq!(star[0].parameters, [("e", "f")]);
     }
 }

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use serde_json::{Value, json};
 
 use crate::dispatch::{Answer, Context};
+use crate::negotiate::Media;
 
 /// What a row carries beside its cells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,7 +113,7 @@ fn describe_column(resource: &Resource, column: &str) -> String {
 }
 
 /// Does the client take gzip?
-pub(crate) fn wants_gzip(context: &Context) -> bool {
+fn wants_gzip(context: &Context) -> bool {
     let header = context
         .headers
         .get(http::header::ACCEPT_ENCODING)
@@ -122,20 +123,21 @@ pub(crate) fn wants_gzip(context: &Context) -> bool {
 }
 
 /// A large whole answer compressed where the client takes it. Small ones are not worth it.
-pub(crate) fn compressed(context: &Context, status: http::StatusCode, bytes: Bytes) -> Answer {
+pub(crate) fn compressed(context: &Context, status: http::StatusCode, media: Media, bytes: Bytes) -> Answer {
+    let plain = |bytes: Bytes| Answer::of(status, media.content_type(), bytes);
     if bytes.len() < crate::limits::GZIP_BYTES_MIN || !wants_gzip(context) {
-        return Answer::json(status, bytes);
+        return plain(bytes);
     }
     use std::io::Write;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     // Writing to memory cannot fail; if it did, the plain answer is as right.
     match encoder.write_all(&bytes).and_then(|()| encoder.finish()) {
         Ok(whole) => {
-            let mut answer = Answer::json(status, whole);
+            let mut answer = plain(whole.into());
             mark_gzip(&mut answer);
             answer
         }
-        Err(_) => Answer::json(status, bytes),
+        Err(_) => plain(bytes),
     }
 }
 
@@ -144,12 +146,28 @@ fn mark_gzip(answer: &mut Answer) {
     answer.headers.push((http::header::VARY, HeaderValue::from_static("Accept-Encoding")));
 }
 
-/// Chunks, compressed as they are made.
-pub(crate) fn gzip_chunks(chunks: impl Iterator<Item = Bytes> + Send + 'static) -> Answer {
+/// Chunks as they are made, compressed where the client takes it.
+pub(crate) fn streamed(
+    context: &Context,
+    media: Media,
+    chunks: impl Iterator<Item = Bytes> + Send + 'static,
+) -> Answer {
+    let mut answer = Answer::of(http::StatusCode::OK, media.content_type(), Bytes::new());
+    if wants_gzip(context) {
+        answer.body = crate::body::stream(futures::stream::iter(gzip(chunks)));
+        mark_gzip(&mut answer);
+    } else {
+        answer.body = crate::body::stream(futures::stream::iter(chunks.map(Ok)));
+    }
+    answer
+}
+
+fn gzip(
+    mut chunks: impl Iterator<Item = Bytes> + Send + 'static,
+) -> impl Iterator<Item = Result<Bytes, crate::body::BoxError>> + Send {
     use std::io::Write;
-    let mut chunks = chunks;
     let mut encoder = Some(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
-    let compressed = std::iter::from_fn(move || {
+    std::iter::from_fn(move || {
         loop {
             let writer = encoder.as_mut()?;
             match chunks.next() {
@@ -166,9 +184,5 @@ pub(crate) fn gzip_chunks(chunks: impl Iterator<Item = Bytes> + Send + 'static) 
                 None => return encoder.take()?.finish().ok().map(|rest| Ok(Bytes::from(rest))),
             }
         }
-    });
-    let mut answer = Answer::json(http::StatusCode::OK, Bytes::new());
-    answer.body = crate::body::stream(futures::stream::iter(compressed));
-    mark_gzip(&mut answer);
-    answer
+    })
 }

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{item, lists, object_answer, options, served};
+use super::{item, lists, object_answer, options, protobuf, served};
 use crate::dispatch::{Answer, Context};
 use crate::negotiate::{Form, Media};
+use crate::table;
 
 /// Deletes one object.
 pub(super) async fn delete(
@@ -58,25 +59,27 @@ pub(super) async fn delete_collection(
         context.server.registry().delete_collection(&call, &selectors, &delete_options).await?;
     let metadata = json!({"resourceVersion": revision.to_string()});
     let parse = |bytes: &Bytes| served(resource, serde_json::from_slice(bytes).unwrap_or_default());
-    if context.accepted.form == Form::Table {
-        let rows = left
-            .iter()
-            .map(|bytes| crate::table::row(resource, &parse(bytes), crate::table::Include::default()))
-            .collect();
-        return Ok(Answer::value(
-            StatusCode::OK,
-            context.accepted,
-            &crate::table::table(resource, rows, &revision.to_string(), true),
-        ));
-    }
-    if context.accepted.media == Media::Json
-        && context.accepted.form == Form::Object
-        && !context.accepted.pretty
-    {
-        let size = left.iter().map(|bytes| bytes.len() + 1).sum();
-        return Ok(lists::stream(context, resource, size, left.into_iter(), &metadata));
-    }
-    let items: Vec<Value> = left.iter().map(|bytes| item(resource, parse(bytes))).collect();
-    let list = json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata, "items": items});
+    let list = match (context.accepted.form, context.accepted.media) {
+        (Form::Table, _) => {
+            let rows = left
+                .iter()
+                .map(|bytes| table::row(resource, &parse(bytes), table::Include::default()))
+                .collect();
+            table::table(resource, rows, &revision.to_string(), true)
+        }
+        (_, Media::Protobuf) => return Ok(protobuf::list(context, resource, left, &metadata).await),
+        (Form::PartialList, _) => {
+            let items: Vec<Value> = left.iter().map(|bytes| table::partial(&parse(bytes))).collect();
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
+        }
+        _ if context.accepted.is_plain() => {
+            let size = left.iter().map(|bytes| bytes.len() + 1).sum();
+            return Ok(lists::stream(context, resource, size, left.into_iter(), &metadata));
+        }
+        _ => {
+            let items: Vec<Value> = left.iter().map(|bytes| item(resource, parse(bytes))).collect();
+            json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata, "items": items})
+        }
+    };
     Ok(Answer::value(StatusCode::OK, context.accepted, &list))
 }

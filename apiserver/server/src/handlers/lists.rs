@@ -9,8 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{item, item_bytes, options, read, served, served_bytes};
-use crate::body;
+use super::{item, item_bytes, options, protobuf, read, served, served_bytes};
 use crate::dispatch::{Answer, Context};
 use crate::limits;
 use crate::negotiate::{Form, Media};
@@ -59,6 +58,10 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
             table["metadata"] = metadata;
             Ok(Answer::value(StatusCode::OK, context.accepted, &table))
         }
+        (_, Media::Protobuf) => {
+            let objects = listing.objects.into_iter().map(|object| object.bytes().clone()).collect();
+            Ok(protobuf::list(context, resource, objects, &metadata).await)
+        }
         (Form::PartialList, _) => {
             let items: Vec<Value> = listing
                 .objects
@@ -68,7 +71,7 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
             let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
             Ok(Answer::value(StatusCode::OK, context.accepted, &list))
         }
-        (_, Media::Json) if !context.accepted.pretty => {
+        _ if context.accepted.is_plain() => {
             let size = listing.objects.iter().map(|object| object.bytes().len() + 1).sum();
             let objects = listing.objects.into_iter().map(|object| object.bytes().clone());
             Ok(stream(context, resource, size, objects, &metadata))
@@ -142,14 +145,9 @@ pub(super) fn stream(
     });
     if in_one {
         let whole = chunks.next().unwrap_or_default();
-        return table::compressed(context, StatusCode::OK, whole);
+        return table::compressed(context, StatusCode::OK, Media::Json, whole);
     }
-    if table::wants_gzip(context) {
-        return table::gzip_chunks(chunks);
-    }
-    let mut answer = Answer::json(StatusCode::OK, Bytes::new());
-    answer.body = body::stream(futures::stream::iter(chunks.map(Ok)));
-    answer
+    table::streamed(context, Media::Json, chunks)
 }
 
 /// Which page of which state is asked for.

@@ -5,6 +5,7 @@ mod delete;
 mod lists;
 mod options;
 mod patch;
+mod protobuf;
 mod read;
 mod reviews;
 mod subresources;
@@ -21,7 +22,7 @@ use serde_json::Value;
 
 use crate::body::RequestBody;
 use crate::dispatch::{Answer, Context, collect, failure, method_not_allowed, not_found_here};
-use crate::negotiate::{Accepted, BodyMedia, Form, Media};
+use crate::negotiate::{self, BodyMedia, Form, Media};
 use crate::table;
 
 /// Runs the handler of a request.
@@ -38,12 +39,12 @@ pub(crate) async fn dispatch(
     if resource.kind == "Endpoints" {
         warnings.extend((resource.strategy.warnings)(&Value::Null));
     }
-    let accepted = context.accepted;
+    let errors = negotiate::for_errors(context.headers, context.accepted.pretty);
     let answer = match route(context, resource, body, upgrade).await {
         Ok(answer) => answer,
         Err(status) if warnings.is_empty() => return Err(status),
         // A warning is due whatever becomes of the request.
-        Err(status) => failure(Accepted { form: Form::Object, ..accepted }, &status),
+        Err(status) => failure(errors, &status),
     };
     let repeated: Vec<String> = warnings.into_iter().filter(|text| !answer.warnings.contains(text)).collect();
     let mut answer = answer;
@@ -112,8 +113,15 @@ pub(crate) fn object_answer(
 ) -> Answer {
     let accepted = context.accepted;
     let same_version = resource.api_version() == resource.stored_api_version && !resource.is_custom();
-    if accepted.media == Media::Json && accepted.form == Form::Object && !accepted.pretty && same_version {
-        return table::compressed(context, status, bytes);
+    if accepted.is_plain() && same_version {
+        return table::compressed(context, status, Media::Json, bytes);
+    }
+    if accepted.media == Media::Protobuf {
+        let tree = protobuf::tree(resource, &bytes, accepted.form);
+        return match apiserver_schema::to_protobuf(&tree) {
+            Some(body) => table::compressed(context, status, Media::Protobuf, body.into()),
+            None => Answer::value(status, accepted, &tree),
+        };
     }
     let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     value_answer(context, resource, status, value)
@@ -128,7 +136,9 @@ pub(crate) fn value_answer(
 ) -> Answer {
     let value = served(resource, value);
     match context.accepted.form {
-        Form::Object | Form::PartialList => Answer::value(status, context.accepted, &value),
+        Form::Object | Form::PartialList | Form::Aggregated => {
+            Answer::value(status, context.accepted, &value)
+        }
         Form::Partial => Answer::value(status, context.accepted, &table::partial(&value)),
         Form::Table => {
             let include = table::Include::parse(context.query.text("includeObject")).unwrap_or_default();
@@ -180,7 +190,7 @@ pub(crate) fn item(resource: &Resource, mut value: Value) -> Value {
 pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Result<Body<'a>, Status> {
     let unrecognized = |why: String| {
         let why = format!("couldn't get version/kind; json parse error: {why}");
-        apiserver_registry::unrecognized(what, &String::from_utf8_lossy(raw), &why)
+        apiserver_registry::unrecognized(what, raw, &why)
     };
     match media {
         BodyMedia::Json => {
@@ -196,7 +206,8 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
             Ok(Body { value, raw: Some(raw), strict: Vec::new() })
         }
         BodyMedia::Protobuf => {
-            let value = apiserver_schema::from_protobuf(raw).map_err(Status::bad_request)?;
+            let value = apiserver_schema::from_protobuf(raw)
+                .map_err(|why| apiserver_registry::unrecognized(what, raw, &why))?;
             Ok(Body { value, raw: None, strict: Vec::new() })
         }
         BodyMedia::Yaml => {

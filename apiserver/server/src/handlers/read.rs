@@ -57,7 +57,7 @@ pub(super) fn check_form(context: &Context, resource: &Resource) -> Result<(), S
             ),
         )),
         Form::Table => Include::parse(context.query.text("includeObject")).map(|_| ()),
-        Form::Object | Form::Partial => Ok(()),
+        Form::Object | Form::Partial | Form::Aggregated => Ok(()),
     }
 }
 

@@ -9,14 +9,14 @@ use apiserver_registry::{Call, Page, Resource, Selectors};
 use apiserver_storage::EventKind;
 use apiserver_watchcache::{Change, Error as CacheError, Object, Watcher};
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{options, read, served};
+use super::{options, protobuf, read, served};
 use crate::body::{self, BoxError};
 use crate::dispatch::{Answer, Context};
 use crate::limits;
-use crate::negotiate::Form;
+use crate::negotiate::{self, Accepted, Form, Media};
 use crate::service::ApiServer;
 use crate::table;
 
@@ -24,7 +24,7 @@ use crate::table;
 struct Asked {
     resource: Arc<Resource>,
     selectors: Selectors,
-    form: Form,
+    accepted: Accepted,
     include: table::Include,
     bookmarks: bool,
     /// A Table watch sends its columns once.
@@ -34,6 +34,7 @@ struct Asked {
 /// Opens a watch.
 pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Result<Answer, Status> {
     let query = context.query;
+    negotiate::check_stream(context.accepted)?;
     let selectors = options::selectors(context, resource)?;
     let include = if context.accepted.form == Form::Table {
         table::Include::parse(query.text("includeObject"))?
@@ -51,7 +52,7 @@ pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Re
     let asked = Asked {
         resource: resource.clone(),
         selectors,
-        form: context.accepted.form,
+        accepted: context.accepted,
         include,
         bookmarks: query.flag("allowWatchBookmarks"),
         columns_sent: false,
@@ -78,9 +79,8 @@ pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Re
         let since = resource.custom.as_ref().map_or(0, |custom| custom.since);
         if after < since && from.is_some() {
             let error = CacheError::Expired { asked: after, oldest: since };
-            let mut answer = Answer::json(StatusCode::OK, expired_frame(&error));
-            answer.content_type = HeaderValue::from_static("application/json");
-            return Ok(answer);
+            let frame = expired_frame(asked.accepted.media, &error);
+            return Ok(Answer::of(StatusCode::OK, asked.accepted.media.stream_type(), frame));
         }
         if after > cache.revision() {
             cache.wait_for(after).await.map_err(|error| match error {
@@ -96,9 +96,9 @@ pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Re
     };
     let timeout = timeout(query.text("timeoutSeconds"));
     let watcher = cache.watch(&scope, after);
+    let media = asked.accepted.media;
     let stream = events(server, asked, first, initial == Some(true), watcher, timeout, after);
-    let mut answer = Answer::json(StatusCode::OK, Bytes::new());
-    answer.content_type = HeaderValue::from_static("application/json");
+    let mut answer = Answer::of(StatusCode::OK, media.stream_type(), Bytes::new());
     answer.body = body::stream(stream);
     Ok(answer)
 }
@@ -208,7 +208,7 @@ impl Running {
         }
         if let Some(error) = self.expired.take() {
             self.done = true;
-            return Some(expired_frame(&error));
+            return Some(expired_frame(self.asked.accepted.media, &error));
         }
         let mut shutdown = self.server.inner.shutdown.subscribe();
         loop {
@@ -217,7 +217,7 @@ impl Running {
                 Ok(batch) => batch,
                 Err(error) => {
                     self.done = true;
-                    return Some(expired_frame(&error));
+                    return Some(expired_frame(self.asked.accepted.media, &error));
                 }
             };
             let mut buffer = BytesMut::new();
@@ -304,24 +304,28 @@ impl Running {
 
     fn render(&mut self, kind: &str, event: EventKind, object: &Object, revision: Option<u64>) -> Bytes {
         let resource = &self.asked.resource;
-        let plain = self.asked.form == Form::Object
+        let plain = self.asked.accepted.media != Media::Protobuf
+            && self.asked.accepted.form == Form::Object
             && resource.api_version() == resource.stored_api_version
             && !resource.is_custom();
         if plain && revision.is_none() {
             return object.frame(event);
         }
-        let mut value = served(resource, object.parse());
+        let mut value = match self.asked.accepted.media {
+            Media::Protobuf => protobuf::tree(resource, object.bytes(), Form::Object),
+            Media::Json | Media::Yaml => served(resource, object.parse()),
+        };
         if let Some(revision) = revision {
             apiserver_registry::object::metadata_mut(&mut value)
                 .insert("resourceVersion".into(), revision.to_string().into());
         }
         let shown = self.shown(value);
-        Bytes::from(format!("{{\"type\":{},\"object\":{shown}}}\n", json!(kind)))
+        frame(self.asked.accepted.media, kind, &shown)
     }
 
     fn shown(&mut self, value: Value) -> Value {
-        match self.asked.form {
-            Form::Object => value,
+        match self.asked.accepted.form {
+            Form::Object | Form::Aggregated => value,
             Form::Partial | Form::PartialList => table::partial(&value),
             Form::Table => {
                 let revision = apiserver_registry::object::text(&value, "resourceVersion").to_owned();
@@ -347,14 +351,22 @@ impl Running {
             let _unknown = apiserver_schema::decode(&schema, &mut object, apiserver_schema::Decode::Json);
         }
         let shown = self.shown(object);
-        Bytes::from(format!("{{\"type\":\"BOOKMARK\",\"object\":{shown}}}\n"))
+        frame(self.asked.accepted.media, "BOOKMARK", &shown)
     }
 }
 
-fn expired_frame(error: &CacheError) -> Bytes {
+/// An event as it is sent.
+fn frame(media: Media, kind: &str, object: &Value) -> Bytes {
+    match media {
+        Media::Protobuf => protobuf::event(kind, object),
+        Media::Json | Media::Yaml => Bytes::from(format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n")),
+    }
+}
+
+fn expired_frame(media: Media, error: &CacheError) -> Bytes {
     let status = match error {
         CacheError::Expired { asked, oldest } => Status::too_old(*asked, *oldest),
         CacheError::Future { asked, current } => Status::too_old(*asked, *current),
     };
-    Bytes::from(format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", status.to_json()))
+    frame(media, "ERROR", &status.to_json())
 }
