@@ -7,12 +7,15 @@
 mod directory;
 mod document;
 mod engine;
+mod inbox;
 pub mod limits;
 mod local;
 mod log;
 mod memory;
 mod record;
 mod sled_engine;
+mod staged;
+mod window;
 
 #[cfg(test)]
 mod contract;
