@@ -29,9 +29,9 @@ impl Directory {
             Err(std::fs::TryLockError::WouldBlock) => return Err(EngineError::InUse),
             Err(std::fs::TryLockError::Error(error)) => return Err(error.into()),
         }
-        match maker(path)? {
-            Some(maker) if maker != engine => return Err(EngineError::OtherEngine { maker }),
-            _ => {}
+        let makers = makers(path)?;
+        if let Some(maker) = makers.first().filter(|_| !makers.contains(&engine)) {
+            return Err(EngineError::OtherEngine { maker });
         }
         Ok(Self { path: path.to_owned(), _lock: lock, written: path.join(WRITTEN).exists() })
     }
@@ -57,16 +57,17 @@ impl Directory {
     }
 }
 
-/// The engine whose files these are.
-fn maker(path: &Path) -> Result<Option<&'static str>, EngineError> {
+/// The engines whose files these are.
+fn makers(path: &Path) -> Result<Vec<&'static str>, EngineError> {
+    let mut makers = Vec::new();
     for entry in std::fs::read_dir(path)? {
         match entry?.file_name().to_str() {
-            Some("db") => return Ok(Some("sled")),
-            Some(name) if name.ends_with(".log") => return Ok(Some("log")),
+            Some("db") => makers.push("sled"),
+            Some(name) if name.ends_with(".log") => makers.push("log"),
             _ => {}
         }
     }
-    Ok(None)
+    Ok(makers)
 }
 
 #[cfg(test)]
@@ -83,6 +84,8 @@ mod tests {
             (&["0000000001.log"], "sled", Some("log")),
             (&["db", "conf", "snap.1"], "sled", None),
             (&["db", "conf", "snap.1"], "log", Some("sled")),
+            (&["0000000001.log", "db"], "log", None),
+            (&["0000000001.log", "db"], "sled", None),
         ] {
             drop(std::fs::remove_dir_all(&dir));
             std::fs::create_dir_all(&dir).unwrap();
