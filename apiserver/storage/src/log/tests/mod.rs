@@ -1,3 +1,5 @@
+//! The log on a disk that refuses, tears, loses and damages; by example and by property.
+
 mod faulty;
 
 use std::collections::BTreeMap;
