@@ -268,9 +268,12 @@ fn what_cannot_start_says_why_in_one_line() {
 
     // A store that is damaged is not taken for an empty one.
     let dir = instance.kill();
-    std::fs::write(dir.join("store/db"), "garbage").expect("a file");
-    line(&up(&dir.display().to_string()), 1, "cannot be opened");
-    std::fs::remove_file(dir.join("store/db")).expect("it is there");
-    line(&up(&dir.display().to_string()), 1, "cannot be opened");
+    let segment = dir.join("store/0000000001.log");
+    let mut bytes = std::fs::read(&segment).expect("it is there");
+    bytes[100] ^= 1;
+    std::fs::write(&segment, bytes).expect("it is ours");
+    line(&up(&dir.display().to_string()), 1, "0000000001.log is damaged at byte");
+    std::fs::remove_file(segment).expect("it is there");
+    line(&up(&dir.display().to_string()), 1, "it held objects once and is empty now");
     drop(std::fs::remove_dir_all(dir));
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use apiserver_registry::{Registry, ServiceRanges};
 use apiserver_server::{ApiServer, Authentication, Config, Nodes, ServiceAccountKeys, User};
-use apiserver_storage::{Durability, EngineError, Local, MemoryEngine, SledEngine, Storage};
+use apiserver_storage::{
+    Durability, Engine, EngineError, Local, LogEngine, MemoryEngine, SledEngine, Storage,
+};
 use apiserver_watchcache::Cache;
 use tokio::net::TcpListener;
 
@@ -21,8 +23,12 @@ pub(crate) const VERSION: &str = "v1.36.2+hopyard";
 /// Where objects are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Store {
+    /// In a log of files of its own.
     #[default]
+    Log,
+    /// In a sled database; after a failed write it takes no more until a restart.
     Sled,
+    /// Nowhere: they end with the process.
     Memory,
 }
 
@@ -213,29 +219,26 @@ fn open_registry(options: &Options, dir: &Path) -> Result<Registry, Error> {
         DurabilityArg::None => Durability::None,
     };
     let cache = Arc::new(Cache::default());
-    let chain = |error: &dyn std::error::Error| {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text.push_str(&format!(": {cause}"));
-            source = cause.source();
-        }
-        text
-    };
-    let store = match options.store {
-        Store::Memory => Local::open(MemoryEngine, durability, cache.clone()),
-        Store::Sled => SledEngine::open(&dir.join("store"))
-            .and_then(|engine| Local::open(engine, durability, cache.clone())),
-    };
+    let store = open_engine(options.store, &dir.join("store"))
+        .and_then(|engine| Local::open(engine, durability, cache.clone()));
     let store = store.map_err(|error| match error {
         EngineError::InUse => Error::DirInUse { dir: dir.to_owned() },
-        error => Error::Store { dir: dir.to_owned(), why: chain(&error) },
+        EngineError::OtherEngine { maker } => Error::OtherStore { dir: dir.to_owned(), maker },
+        error => Error::Store { dir: dir.to_owned(), why: error.chain() },
     })?;
     cache.advance_to(store.revision());
     cache.raise_floor(store.floor());
     let (network, prefix_len) = options.service_cluster_ip_range;
     let ranges = ServiceRanges { network, prefix_len, node_ports: options.service_node_port_range };
     Ok(Registry::new(Arc::new(store), cache, ranges, options.disabled_plugins()))
+}
+
+fn open_engine(store: Store, dir: &Path) -> Result<Box<dyn Engine>, EngineError> {
+    Ok(match store {
+        Store::Log => Box::new(LogEngine::open(dir)?),
+        Store::Sled => Box::new(SledEngine::open(dir)?),
+        Store::Memory => Box::new(MemoryEngine),
+    })
 }
 
 /// Reads `token,user,uid,"group1,group2"` lines.

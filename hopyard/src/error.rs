@@ -20,6 +20,8 @@ pub(crate) enum Error {
     Path { path: PathBuf, source: std::io::Error },
     #[error("the store in {} cannot be opened: {why}", dir.display())]
     Store { dir: PathBuf, why: String },
+    #[error("the store in {} was made with --store {maker}: pass that, or another --data-dir", dir.display())]
+    OtherStore { dir: PathBuf, maker: &'static str },
     #[error("certificates: {0}")]
     Certificates(String),
     #[error("{0}")]

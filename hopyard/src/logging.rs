@@ -25,8 +25,12 @@ impl FormatTime for Clock {
 /// Starts logging to standard error. `RUST_LOG` overrides the default filter.
 pub(crate) fn start(format: Format) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let base =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let base = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        // It would tell of a line that could not be written by another one, and panic: the log may be on a full disk.
+        .log_internal_errors(false);
     let started = match format {
         Format::Text => base.with_timer(Clock).with_ansi(std::io::stderr().is_terminal()).try_init(),
         Format::Json => base.json().flatten_event(true).try_init(),

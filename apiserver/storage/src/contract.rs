@@ -1,11 +1,29 @@
 //! One contract suite for every engine: what a store promises, whatever is below it.
 
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::{
-    Document, Durability, Engine, Error, Event, EventKind, Local, MemoryEngine, Op, Publish, SledEngine,
-    Storage, Write,
+    Document, Durability, Engine, EngineError, Error, Event, EventKind, Loaded, Local, LogEngine,
+    MemoryEngine, Op, Publish, Record, SledEngine, Storage, Write, limits,
 };
+
+type Open = fn(&Path) -> Result<Box<dyn Engine>, EngineError>;
+
+/// Every engine that keeps something.
+const DURABLE: [Open; 2] = [
+    |dir| LogEngine::open(dir).map(|engine| Box::new(engine) as Box<dyn Engine>),
+    |dir| SledEngine::open(dir).map(|engine| Box::new(engine) as Box<dyn Engine>),
+];
+
+fn fresh_dir() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let dir = std::env::temp_dir().join(format!("hopyard-storage-{}-{count}", std::process::id()));
+    drop(std::fs::remove_dir_all(&dir));
+    dir
+}
 
 #[derive(Default)]
 struct Sink(Mutex<Vec<Arc<Event>>>);
@@ -125,80 +143,184 @@ async fn memory_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn sled_keeps_the_contract_and_survives_a_restart() {
-    let dir = std::env::temp_dir().join(format!("hopyard-storage-{}", std::process::id()));
-    drop(std::fs::remove_dir_all(&dir));
-    let (store, seen) = open(SledEngine::open(&dir).unwrap());
-    run_all(&store, &seen).await;
-    store.commit(vec![create("/last")]).await.unwrap();
-    let (revision, entries) = store.range("/").await.unwrap();
-    drop(store);
+async fn durable_engines_keep_the_contract_and_survive_a_restart() {
+    for engine in DURABLE {
+        let dir = fresh_dir();
+        let (store, seen) = open(engine(&dir).unwrap());
+        run_all(&store, &seen).await;
+        let last = store.commit(vec![create("/last")]).await.unwrap()[0].revision;
+        store.commit(vec![create("/goes")]).await.unwrap();
+        store.commit(vec![delete("/goes", last + 1)]).await.unwrap();
+        let (revision, entries) = store.range("/").await.unwrap();
+        let events = store.events("/", last - 1).unwrap();
+        drop(store);
 
-    let (store, seen) = open(SledEngine::open(&dir).unwrap());
-    let (again, same) = store.range("/").await.unwrap();
-    assert_eq!(again, revision);
-    assert_eq!(same.len(), entries.len());
-    for (a, b) in same.iter().zip(&entries) {
-        assert_eq!((&a.key, a.revision, &a.value.bytes), (&b.key, b.revision, &b.value.bytes));
+        let (store, seen) = open(engine(&dir).unwrap());
+        let (again, same) = store.range("/").await.unwrap();
+        assert_eq!(again, revision);
+        assert_eq!(same.len(), entries.len());
+        for (a, b) in same.iter().zip(&entries) {
+            assert_eq!((&a.key, a.revision, &a.value.bytes), (&b.key, b.revision, &b.value.bytes));
+        }
+        // The event window is persisted with the data: a watch resumes where it was.
+        let resumed = store.events("/", last - 1).unwrap();
+        assert_eq!((resumed.len(), events.len()), (3, 3));
+        for (a, b) in resumed.iter().zip(&events) {
+            assert_eq!((&a.key, a.kind, &a.value.bytes), (&b.key, b.kind, &b.value.bytes));
+        }
+        assert!(matches!(store.events("/", 1), Err(Error::Compacted { .. })));
+        assert!(!seen.0.lock().unwrap().is_empty());
+        assert_eq!(store.commit(vec![create("/next")]).await.unwrap()[0].revision, revision + 1);
+        drop(store);
+        std::fs::remove_dir_all(&dir).unwrap();
     }
-    // The event window is persisted with the data: a watch resumes where it was.
-    assert_eq!(store.events("/last", revision - 1).unwrap().len(), 1);
-    assert!(matches!(store.events("/", 1), Err(Error::Compacted { .. })));
-    assert!(!seen.0.lock().unwrap().is_empty());
-    assert_eq!(store.commit(vec![create("/next")]).await.unwrap()[0].revision, revision + 1);
-    drop(store);
-    std::fs::remove_dir_all(&dir).unwrap();
 }
 
-/// Refuses to append while told so.
-struct Refusing {
-    engine: SledEngine,
-    refuse: Arc<std::sync::atomic::AtomicBool>,
+/// What a double engine does besides what its engine does.
+#[derive(Default)]
+struct Plan {
+    /// Has no room.
+    full: AtomicBool,
+    /// Has room again once something was forgotten.
+    room_by_forgetting: AtomicBool,
+    /// How often it forgets before it refuses to.
+    forgets: AtomicU32,
+    syncs: AtomicU32,
+    failing_syncs: AtomicU32,
 }
 
-impl Engine for Refusing {
-    fn load(&mut self) -> Result<crate::Loaded, crate::EngineError> {
+struct Double {
+    engine: Box<dyn Engine>,
+    plan: Arc<Plan>,
+}
+
+fn full() -> EngineError {
+    std::io::Error::from(std::io::ErrorKind::StorageFull).into()
+}
+
+impl Engine for Double {
+    fn load(&mut self) -> Result<Loaded, EngineError> {
         self.engine.load()
     }
 
-    fn append(
-        &mut self,
-        records: &[crate::Record],
-        durability: Durability,
-    ) -> Result<(), crate::EngineError> {
-        if self.refuse.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into());
+    fn append(&mut self, records: &[Record], durability: Durability) -> Result<(), EngineError> {
+        if self.plan.full.load(Ordering::Relaxed) {
+            return Err(full());
         }
         self.engine.append(records, durability)
     }
 
-    fn forget(&mut self, revisions: &[u64], upto: u64) -> Result<(), crate::EngineError> {
+    fn forget(&mut self, revisions: &[u64], upto: u64) -> Result<(), EngineError> {
+        if self.plan.forgets.fetch_sub(1, Ordering::Relaxed) == 0 {
+            self.plan.forgets.store(0, Ordering::Relaxed);
+            return Err(full());
+        }
+        if self.plan.room_by_forgetting.load(Ordering::Relaxed) {
+            self.plan.full.store(false, Ordering::Relaxed);
+        }
         self.engine.forget(revisions, upto)
     }
 
-    fn sync(&mut self) -> Result<(), crate::EngineError> {
+    fn sync(&mut self) -> Result<(), EngineError> {
+        self.plan.syncs.fetch_add(1, Ordering::Relaxed);
+        if self
+            .plan
+            .failing_syncs
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+            .is_ok()
+        {
+            return Err(std::io::Error::other("the disk failed to sync").into());
+        }
         self.engine.sync()
     }
 }
 
+fn double(engine: Box<dyn Engine>) -> (Double, Arc<Plan>) {
+    let plan = Arc::new(Plan { forgets: u32::MAX.into(), ..Plan::default() });
+    (Double { engine, plan: plan.clone() }, plan)
+}
+
+async fn keys(store: &Local) -> Vec<String> {
+    store.range("/").await.unwrap().1.iter().map(|entry| entry.key.to_string()).collect()
+}
+
 #[tokio::test]
 async fn a_full_disk_refuses_writes_and_heals() {
-    let dir = std::env::temp_dir().join(format!("hopyard-storage-full-{}", std::process::id()));
-    drop(std::fs::remove_dir_all(&dir));
-    let refuse = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let (store, seen) = open(Refusing { engine: SledEngine::open(&dir).unwrap(), refuse: refuse.clone() });
-    store.commit(vec![create("/a")]).await.unwrap();
-    refuse.store(true, std::sync::atomic::Ordering::Relaxed);
-    let refused = store.commit(vec![create("/b"), update("/a", 1)]).await;
-    assert!(matches!(refused, Err(Error::Engine(_))), "{refused:?}");
-    assert_eq!((store.revision(), store.range("/").await.unwrap().1.len()), (1, 1), "reads go on as before");
-    assert_eq!(seen.0.lock().unwrap().len(), 1, "nobody heard of what was refused");
-    refuse.store(false, std::sync::atomic::Ordering::Relaxed);
-    assert_eq!(store.commit(vec![create("/c")]).await.unwrap()[0].revision, 2);
-    drop(store);
-    let (store, _) = open(SledEngine::open(&dir).unwrap());
-    let keys: Vec<_> = store.range("/").await.unwrap().1.iter().map(|entry| entry.key.to_string()).collect();
-    assert_eq!(keys, ["/a", "/c"]);
-    drop(store);
-    std::fs::remove_dir_all(&dir).unwrap();
+    for engine in DURABLE {
+        let dir = fresh_dir();
+        let (engine_on_it, plan) = double(engine(&dir).unwrap());
+        let (store, seen) = open(engine_on_it);
+        store.commit(vec![create("/a")]).await.unwrap();
+        plan.full.store(true, Ordering::Relaxed);
+        let refused = store.commit(vec![create("/b"), update("/a", 1)]).await.unwrap_err();
+        assert!(refused.to_string().ends_with("could not be used: no storage space"), "{refused}");
+        assert_eq!((store.revision(), keys(&store).await.len()), (1, 1), "reads go on as before");
+        assert_eq!(seen.0.lock().unwrap().len(), 1, "nobody heard of what was refused");
+        plan.full.store(false, Ordering::Relaxed);
+        assert_eq!(store.commit(vec![create("/c")]).await.unwrap()[0].revision, 2);
+        drop(store);
+        let (store, _) = open(engine(&dir).unwrap());
+        assert_eq!(keys(&store).await, ["/a", "/c"]);
+        drop(store);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn where_there_is_no_room_history_is_forgotten_before_a_write_is_refused() {
+    for engine in DURABLE {
+        let dir = fresh_dir();
+        let (engine_on_it, plan) = double(engine(&dir).unwrap());
+        let (store, _) = open(engine_on_it);
+        store.commit(vec![create("/a"), create("/b")]).await.unwrap();
+        store.commit(vec![delete("/a", 1)]).await.unwrap();
+        plan.full.store(true, Ordering::Relaxed);
+        plan.room_by_forgetting.store(true, Ordering::Relaxed);
+        assert_eq!(store.commit(vec![create("/c")]).await.unwrap()[0].revision, 4);
+        drop(store);
+        let (store, _) = open(engine(&dir).unwrap());
+        assert_eq!((keys(&store).await, store.floor()), (vec!["/b".to_owned(), "/c".to_owned()], 3));
+        drop(store);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_was_deleted_does_not_come_back_where_forgetting_was_cut_short() {
+    for engine in DURABLE {
+        let dir = fresh_dir();
+        let (engine_on_it, plan) = double(engine(&dir).unwrap());
+        let (store, _) = open(engine_on_it);
+        let mut revision = store.commit(vec![create("/a"), create("/b")]).await.unwrap()[0].revision;
+        // One step and a half of history, with the deletion at its end.
+        for _ in 0..limits::COMPACT_STEP * 3 / 2 {
+            revision = store.commit(vec![update("/a", revision)]).await.unwrap()[0].revision;
+        }
+        store.commit(vec![delete("/a", revision)]).await.unwrap();
+        plan.forgets.store(1, Ordering::Relaxed);
+        assert!(store.compact(store.revision()).await.is_err());
+        drop(store);
+        let (store, _) = open(engine(&dir).unwrap());
+        assert_eq!(keys(&store).await, ["/b"]);
+        drop(store);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
+
+#[test]
+fn with_interval_durability_a_write_is_synced_soon_and_a_failed_sync_tried_again() {
+    for engine in DURABLE {
+        let dir = fresh_dir();
+        let (engine_on_it, plan) = double(engine(&dir).unwrap());
+        plan.failing_syncs.store(1, Ordering::Relaxed);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store = Local::open(engine_on_it, Durability::Interval, Arc::new(Sink::default())).unwrap();
+        runtime.block_on(store.commit(vec![create("/a")])).unwrap();
+        // Nobody writes any more.
+        while plan.syncs.load(Ordering::Relaxed) < 2 {
+            std::thread::yield_now();
+        }
+        drop(store);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }

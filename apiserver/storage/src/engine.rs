@@ -1,5 +1,8 @@
 //! What the store asks of a disk: append a batch of revisions durably, load them, forget some.
 
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
 use bytes::Bytes;
 
 use crate::{Durability, EventKind, Key, Revision};
@@ -36,8 +39,32 @@ pub enum EngineError {
     InUse,
     #[error("record {revision} is damaged")]
     Damaged { revision: Revision },
+    #[error("{} is damaged at byte {at}", file.display())]
+    DamagedFile { file: PathBuf, at: u64 },
+    #[error("{} is missing", file.display())]
+    Missing { file: PathBuf },
+    #[error("it was made by the engine {maker}")]
+    OtherEngine { maker: &'static str },
+    #[error(
+        "sled does not go on after a failed write until it is restarted; the default engine does: --store log"
+    )]
+    Restart,
     #[error("it held objects once and is empty now: its files were damaged or replaced")]
     Lost,
+}
+
+impl EngineError {
+    /// The error and its causes, in one line.
+    pub fn chain(&self) -> String {
+        let causes = std::iter::successors(std::error::Error::source(self), |error| error.source());
+        causes.fold(self.to_string(), |text, cause| format!("{text}: {cause}"))
+    }
+
+    /// Whether the medium has no room, rather than a fault.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Io(error)
+            if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+    }
 }
 
 /// A durable log of records. Called by one thread only.
@@ -60,9 +87,40 @@ pub trait Engine: Send + 'static {
     /// When the medium refused. Removing a record twice is no error.
     fn forget(&mut self, revisions: &[Revision], upto: Revision) -> Result<(), EngineError>;
 
+    /// Gives room back that forgotten records still take, for a disk that is full. Whether some was found: then it is
+    /// worth another try.
+    ///
+    /// # Errors
+    /// When the medium refused.
+    fn reclaim(&mut self) -> Result<bool, EngineError> {
+        Ok(false)
+    }
+
     /// Makes everything appended so far durable.
     ///
     /// # Errors
     /// When the medium refused.
     fn sync(&mut self) -> Result<(), EngineError>;
+}
+
+impl Engine for Box<dyn Engine> {
+    fn load(&mut self) -> Result<Loaded, EngineError> {
+        (**self).load()
+    }
+
+    fn append(&mut self, records: &[Record], durability: Durability) -> Result<(), EngineError> {
+        (**self).append(records, durability)
+    }
+
+    fn forget(&mut self, revisions: &[Revision], upto: Revision) -> Result<(), EngineError> {
+        (**self).forget(revisions, upto)
+    }
+
+    fn reclaim(&mut self) -> Result<bool, EngineError> {
+        (**self).reclaim()
+    }
+
+    fn sync(&mut self) -> Result<(), EngineError> {
+        (**self).sync()
+    }
 }

@@ -4,12 +4,18 @@
 //! state and a window of events in memory, and a log of revisions in an [`Engine`]. It knows keys and bytes,
 //! not kinds: what an object means is the registry's business.
 
+mod directory;
 mod document;
 mod engine;
+mod inbox;
 pub mod limits;
 mod local;
+mod log;
 mod memory;
+mod record;
 mod sled_engine;
+mod staged;
+mod window;
 
 #[cfg(test)]
 mod contract;
@@ -17,6 +23,7 @@ mod contract;
 pub use document::{Document, Stored};
 pub use engine::{Engine, EngineError, Loaded, Record};
 pub use local::{Durability, Local, Publish};
+pub use log::LogEngine;
 pub use memory::MemoryEngine;
 pub use sled_engine::SledEngine;
 
@@ -85,8 +92,8 @@ pub enum Error {
     Compacted { asked: Revision, oldest: Revision },
     #[error("revision {asked} is in the future; the current one is {current}")]
     Future { asked: Revision, current: Revision },
-    #[error("the store could not write")]
-    Engine(#[source] Arc<EngineError>),
+    #[error("the store could not write: {}", .0.chain())]
+    Engine(Arc<EngineError>),
     #[error("the store is closed")]
     Closed,
 }

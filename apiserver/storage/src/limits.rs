@@ -1,5 +1,7 @@
 //! Every bound of the store, and why.
 
+use std::time::Duration;
+
 /// Writes taken into one batch: large enough to share a sync among all clients, small enough to answer soon.
 pub const BATCH_WRITES_MAX: usize = 512;
 
@@ -17,3 +19,6 @@ pub const WINDOW_EVENTS_MIN: usize = 1_000;
 
 /// Log records removed in one step of a compaction, so that writers wait only milliseconds.
 pub const COMPACT_STEP: usize = 256;
+
+/// How long a write may wait for its sync with `--durability interval`.
+pub const SYNC_INTERVAL: Duration = Duration::from_millis(500);

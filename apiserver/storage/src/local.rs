@@ -1,16 +1,19 @@
 //! The store over a local engine: one writer thread takes whatever waits, checks it against memory, appends it
 //! as one batch, syncs once, publishes, and only then answers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::{Engine, EngineError, Record};
-use crate::{Document, Entry, Error, Event, EventKind, Key, Op, Revision, Storage, Stored, Write, limits};
+use crate::inbox::{Next, next};
+use crate::staged::Staged;
+use crate::window::Window;
+use crate::{Entry, Error, Event, EventKind, Key, Revision, Storage, Stored, Write, limits};
 
 /// When a write counts as done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,16 +51,6 @@ struct Shared {
     revision: AtomicU64,
 }
 
-#[derive(Default)]
-struct Window {
-    events: VecDeque<Arc<Event>>,
-    superseded_bytes: usize,
-    /// Events up to here are gone.
-    floor: Revision,
-    /// Records that nothing needs any more: superseded, or deletions, with their event out of the window.
-    garbage: Vec<Revision>,
-}
-
 enum Request {
     Commit(Vec<Write>, oneshot::Sender<Result<Vec<Entry>, Error>>),
     Compact(Revision, oneshot::Sender<Result<(), Error>>),
@@ -84,14 +77,24 @@ impl Local {
     ) -> Result<Self, EngineError> {
         let loaded = engine.load()?;
         let mut current: BTreeMap<Key, Entry> = BTreeMap::new();
-        let mut window = Window { floor: loaded.compacted, ..Window::default() };
+        let mut window = Window::at(loaded.compacted);
         let mut events = Vec::with_capacity(loaded.records.len());
         for record in loaded.records {
-            let value = Stored::loaded(record.value, record.revision_at);
-            let entry = Entry { key: record.key.clone(), revision: record.revision, value: value.clone() };
-            let previous = match record.kind {
-                EventKind::Deleted => current.remove(&record.key),
-                EventKind::Created | EventKind::Updated => current.insert(record.key.clone(), entry),
+            let stored = Stored::loaded(record.value, record.revision_at);
+            let (value, previous) = match record.kind {
+                EventKind::Deleted => {
+                    let last = current.remove(&record.key);
+                    let value = last
+                        .as_ref()
+                        .filter(|_| stored.bytes.is_empty())
+                        .map(|last| last.value.at_revision(record.revision, EventKind::Deleted));
+                    (value.unwrap_or(stored), last)
+                }
+                EventKind::Created | EventKind::Updated => {
+                    let entry =
+                        Entry { key: record.key.clone(), revision: record.revision, value: stored.clone() };
+                    (stored, current.insert(record.key.clone(), entry))
+                }
             };
             let event = Arc::new(Event {
                 key: record.key,
@@ -106,7 +109,10 @@ impl Local {
                 // A crash may have come between the compaction's mark and its removals.
                 window.discard(&event);
             }
-            events.push(event);
+            // Nobody knows what a deletion deleted that was half removed so.
+            if !event.value.bytes.is_empty() {
+                events.push(event);
+            }
         }
         publish.publish(&events);
         let shared = Arc::new(Shared {
@@ -121,7 +127,7 @@ impl Local {
             publish,
             shared: shared.clone(),
             next: loaded.revision + 1,
-            unsynced_since: None,
+            sync_due: None,
         };
         let thread =
             std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(inbox))?;
@@ -196,39 +202,6 @@ impl Storage for Local {
     }
 }
 
-impl Window {
-    fn push(&mut self, event: Arc<Event>) {
-        self.superseded_bytes += cost(&event);
-        self.events.push_back(event);
-        while self.events.len() > limits::WINDOW_EVENTS_MIN
-            && (self.events.len() > limits::WINDOW_EVENTS_MAX
-                || self.superseded_bytes > limits::WINDOW_BYTES_MAX)
-        {
-            self.pop();
-        }
-    }
-
-    fn pop(&mut self) {
-        if let Some(oldest) = self.events.pop_front() {
-            self.superseded_bytes -= cost(&oldest);
-            self.floor = oldest.revision;
-            self.discard(&oldest);
-        }
-    }
-
-    fn discard(&mut self, event: &Event) {
-        self.garbage.extend(event.previous.as_ref().map(|previous| previous.revision));
-        if event.kind == EventKind::Deleted {
-            self.garbage.push(event.revision);
-        }
-    }
-}
-
-/// Bytes that only the window keeps alive once the event is history.
-fn cost(event: &Event) -> usize {
-    event.previous.as_ref().map_or(0, |previous| previous.value.bytes.len()) + 128
-}
-
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
@@ -239,7 +212,8 @@ struct Writer {
     publish: Box<dyn Publish>,
     shared: Arc<Shared>,
     next: Revision,
-    unsynced_since: Option<Instant>,
+    /// When what was appended must be synced.
+    sync_due: Option<Instant>,
 }
 
 /// Writes, and who waits for them.
@@ -248,34 +222,54 @@ type Answer = (oneshot::Sender<Result<Vec<Entry>, Error>>, Result<Vec<Entry>, Er
 
 impl Writer {
     fn run(&mut self, mut inbox: mpsc::Receiver<Request>) {
-        while let Some(first) = inbox.blocking_recv() {
-            let mut requests = vec![first];
-            while requests.len() < limits::BATCH_WRITES_MAX {
-                match inbox.try_recv() {
-                    Ok(request) => requests.push(request),
-                    Err(_) => break,
-                }
+        loop {
+            match next(&mut inbox, self.sync_due) {
+                Next::Request(first) => self.serve(first, &mut inbox),
+                Next::Due => self.sync(),
+                Next::Closed => break,
             }
-            let mut commits = Vec::with_capacity(requests.len());
-            let mut compactions = Vec::new();
-            for request in requests {
-                match request {
-                    Request::Commit(writes, answer) => commits.push((writes, answer)),
-                    Request::Compact(upto, answer) => compactions.push((upto, answer)),
-                }
-            }
-            self.commit(commits);
-            for (upto, answer) in compactions {
-                // A caller that went away needs no answer.
-                drop(answer.send(self.compact(upto)));
-            }
-            self.shed_history();
         }
-        if self.durability != Durability::None
-            && let Err(error) = self.engine.sync()
-        {
-            tracing::error!(error = %error, "the last sync failed");
+        if self.durability != Durability::None {
+            self.sync();
         }
+    }
+
+    /// What was not refused must not be lost for a sync that failed: it is tried again.
+    fn sync(&mut self) {
+        self.sync_due = None;
+        if let Err(error) = self.engine.sync() {
+            tracing::error!(error = %error.chain(), "a sync failed");
+            self.sync_due = Some(Instant::now() + limits::SYNC_INTERVAL);
+        }
+    }
+
+    /// Takes whatever waits besides the first request as one batch.
+    fn serve(&mut self, first: Request, inbox: &mut mpsc::Receiver<Request>) {
+        let mut requests = vec![first];
+        while requests.len() < limits::BATCH_WRITES_MAX {
+            match inbox.try_recv() {
+                Ok(request) => requests.push(request),
+                Err(_) => break,
+            }
+        }
+        let mut commits = Vec::with_capacity(requests.len());
+        let mut compactions = Vec::new();
+        for request in requests {
+            match request {
+                Request::Commit(writes, answer) => commits.push((writes, answer)),
+                Request::Compact(upto, answer) => compactions.push((upto, answer)),
+            }
+        }
+        self.commit(commits);
+        for (upto, answer) in compactions {
+            let outcome = self.compact(upto).map_err(|error| Error::Engine(Arc::new(error)));
+            // A caller that went away needs no answer.
+            drop(answer.send(outcome));
+        }
+        if self.sync_due.is_some_and(|due| due <= Instant::now()) {
+            self.sync();
+        }
+        self.shed_history();
     }
 
     fn commit(&mut self, commits: Vec<Transaction>) {
@@ -291,7 +285,7 @@ impl Writer {
         if !staged.events.is_empty()
             && let Err(error) = self.persist(&staged.events)
         {
-            tracing::error!(error = %error, "a batch could not be written");
+            tracing::error!(error = %error.chain(), "a batch could not be written");
             let error = Arc::new(error);
             for (_, outcome) in &mut answers {
                 if outcome.is_ok() {
@@ -310,26 +304,32 @@ impl Writer {
     }
 
     fn persist(&mut self, events: &[Arc<Event>]) -> Result<(), EngineError> {
-        let records: Vec<Record> = events
-            .iter()
-            .map(|event| Record {
-                revision: event.revision,
-                key: event.key.clone(),
-                kind: event.kind,
-                supersedes: event.previous.as_ref().map_or(0, |previous| previous.revision),
-                value: event.value.bytes.clone(),
-                revision_at: event.value.revision_at,
-            })
-            .collect();
-        self.engine.append(&records, self.durability)?;
-        if self.durability == Durability::Interval {
-            let since = *self.unsynced_since.get_or_insert_with(Instant::now);
-            if since.elapsed() > Duration::from_millis(500) {
-                self.engine.sync()?;
-                self.unsynced_since = None;
-            }
+        let records: Vec<Record> = events.iter().map(|event| record_of(event)).collect();
+        let mut done = self.engine.append(&records, self.durability);
+        let full = |done: &Result<(), EngineError>| done.as_ref().is_err_and(EngineError::is_full);
+        if full(&done) && self.forget_history() {
+            done = self.engine.append(&records, self.durability);
         }
-        Ok(())
+        while full(&done) && self.reclaim() {
+            done = self.engine.append(&records, self.durability);
+        }
+        if done.is_ok() && self.durability == Durability::Interval {
+            self.sync_due.get_or_insert_with(|| Instant::now() + limits::SYNC_INTERVAL);
+        }
+        done
+    }
+
+    /// Lets the log forget all history; whether there was any. A watch that wants some of it after a restart is told
+    /// to list again, which is less than a write refused.
+    fn forget_history(&mut self) -> bool {
+        self.window().advance(self.next - 1);
+        let some = !self.window().garbage.is_empty();
+        let done = self.compact(self.next - 1);
+        some && done.inspect_err(warn_of_history).is_ok()
+    }
+
+    fn reclaim(&mut self) -> bool {
+        self.engine.reclaim().inspect_err(warn_of_history).unwrap_or(false)
     }
 
     fn install(&self, staged: Staged) {
@@ -343,7 +343,7 @@ impl Writer {
             }
         }
         {
-            let mut window = self.shared.window.write().unwrap_or_else(PoisonError::into_inner);
+            let mut window = self.window();
             for event in &staged.events {
                 window.push(event.clone());
             }
@@ -354,97 +354,50 @@ impl Writer {
 
     /// Forgets some of what the window let go of: bounded disk without a timer, and without a long pause.
     fn shed_history(&mut self) {
-        let (step, floor) = {
-            let mut window = self.shared.window.write().unwrap_or_else(PoisonError::into_inner);
-            if window.garbage.len() < limits::COMPACT_STEP {
-                return;
-            }
-            let keep = window.garbage.len() - limits::COMPACT_STEP;
-            (window.garbage.split_off(keep), window.floor)
-        };
-        if let Err(error) = self.engine.forget(&step, floor) {
-            tracing::warn!(error = %error, "compaction failed; it will be tried again");
-            let mut window = self.shared.window.write().unwrap_or_else(PoisonError::into_inner);
-            window.garbage.extend(step);
+        if self.window().garbage.len() >= limits::COMPACT_STEP
+            && let Err(error) = self.forget_step()
+        {
+            tracing::warn!(error = %error.chain(), "compaction failed; it will be tried again");
         }
     }
 
-    fn compact(&mut self, upto: Revision) -> Result<(), Error> {
-        let upto = upto.min(self.next - 1);
-        let (garbage, floor) = {
-            let mut window = self.shared.window.write().unwrap_or_else(PoisonError::into_inner);
-            while window.events.front().is_some_and(|event| event.revision <= upto) {
-                window.pop();
-            }
-            window.floor = window.floor.max(upto);
-            (std::mem::take(&mut window.garbage), window.floor)
-        };
-        for step in garbage.chunks(limits::COMPACT_STEP) {
-            self.engine.forget(step, floor).map_err(|error| Error::Engine(Arc::new(error)))?;
+    fn compact(&mut self, upto: Revision) -> Result<(), EngineError> {
+        self.window().advance(upto.min(self.next - 1));
+        while !self.window().garbage.is_empty() {
+            self.forget_step()?;
         }
         Ok(())
     }
-}
 
-/// A batch being built: what it changes on top of the current state.
-struct Staged {
-    changed: BTreeMap<Key, Option<Entry>>,
-    events: Vec<Arc<Event>>,
-    next: Revision,
-}
-
-impl Staged {
-    fn get(&self, current: &BTreeMap<Key, Entry>, key: &Key) -> Option<Entry> {
-        match self.changed.get(key) {
-            Some(entry) => entry.clone(),
-            None => current.get(key).cloned(),
-        }
-    }
-
-    fn transaction(
-        &mut self,
-        current: &BTreeMap<Key, Entry>,
-        writes: Vec<Write>,
-    ) -> Result<Vec<Entry>, Error> {
-        for (i, write) in writes.iter().enumerate() {
-            // Within one transaction a key is written once; a second write sees the state before it.
-            debug_assert!(!writes[..i].iter().any(|other| other.key == write.key), "one write a key");
-            self.check(current, write)?;
-        }
-        Ok(writes.into_iter().map(|write| self.apply(current, write)).collect())
-    }
-
-    fn check(&self, current: &BTreeMap<Key, Entry>, write: &Write) -> Result<(), Error> {
-        let found = self.get(current, &write.key).map(|entry| entry.revision);
-        match (&write.op, found) {
-            (Op::Create(_), Some(_)) => Err(Error::Exists { key: write.key.clone() }),
-            (Op::Create(_), None) => Ok(()),
-            (Op::Update { expect, .. } | Op::Delete { expect }, found) if found == Some(*expect) => Ok(()),
-            (Op::Update { expect, .. } | Op::Delete { expect }, found) => {
-                Err(Error::Conflict { key: write.key.clone(), expect: *expect, found })
-            }
-        }
-    }
-
-    fn apply(&mut self, current: &BTreeMap<Key, Entry>, write: Write) -> Entry {
-        let revision = self.next;
-        self.next += 1;
-        let previous = self.get(current, &write.key);
-        let finish = |document: &Document, kind| document.finish(revision, kind);
-        let (kind, value) = match &write.op {
-            Op::Create(document) => (EventKind::Created, finish(document, EventKind::Created)),
-            Op::Update { document, .. } => (EventKind::Updated, finish(document, EventKind::Updated)),
-            Op::Delete { .. } => {
-                let last = previous.as_ref().map_or_else(
-                    || Stored::loaded(bytes::Bytes::new(), None),
-                    |entry| entry.value.at_revision(revision, EventKind::Deleted),
-                );
-                (EventKind::Deleted, last)
-            }
+    fn forget_step(&mut self) -> Result<(), EngineError> {
+        let (step, floor) = {
+            let window = self.window();
+            let step: Vec<Revision> = window.garbage.iter().copied().take(limits::COMPACT_STEP).collect();
+            (step, window.floor)
         };
-        let entry = Entry { key: write.key.clone(), revision, value: value.clone() };
-        self.changed.insert(write.key.clone(), (kind != EventKind::Deleted).then(|| entry.clone()));
-        self.events.push(Arc::new(Event { key: write.key, revision, kind, value, previous }));
-        entry
+        self.engine.forget(&step, floor)?;
+        self.window().garbage.drain(..step.len());
+        Ok(())
+    }
+
+    fn window(&self) -> std::sync::RwLockWriteGuard<'_, Window> {
+        self.shared.window.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn warn_of_history(error: &EngineError) {
+    tracing::warn!(error = %error.chain(), "the disk is full, and history could not be removed from it");
+}
+
+fn record_of(event: &Event) -> Record {
+    // What a deletion deleted is in the log until both are forgotten.
+    let known = event.kind == EventKind::Deleted && event.previous.is_some();
+    Record {
+        revision: event.revision,
+        key: event.key.clone(),
+        kind: event.kind,
+        supersedes: event.previous.as_ref().map_or(0, |previous| previous.revision),
+        value: if known { bytes::Bytes::new() } else { event.value.bytes.clone() },
+        revision_at: event.value.revision_at.filter(|_| !known),
     }
 }

@@ -1,34 +1,23 @@
-//! The log of revisions in a sled tree: key = revision, big endian; value = a small header, the key, the object.
+//! The log of revisions in a sled tree: key = revision, big endian; value = the record.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use bytes::Bytes;
-
+use crate::directory::Directory;
 use crate::engine::{Engine, EngineError, Loaded, Record};
-use crate::{Durability, EventKind, Revision};
+use crate::{Durability, Revision, record};
 
 const REVISION_KEY: &[u8] = b"revision";
 const COMPACTED_KEY: &[u8] = b"compacted";
-/// File beside the database, there once something has been written: an empty database beside it has lost everything.
-const WRITTEN: &str = "written";
-/// File that whoever uses the directory holds locked.
-const LOCK: &str = "lock";
 /// sled's own file in the directory, which it holds locked.
 const SLED_FILE: &str = "db";
-const HEADER_LEN: usize = 1 + 8 + 4 + 1 + 4;
 
-/// The default engine.
+/// The log in a sled database.
 #[derive(Debug)]
 pub struct SledEngine {
-    dir: PathBuf,
-    _lock: File,
-    /// `None` after the medium refused something: sled refuses everything from then on, until it is opened anew.
+    directory: Directory,
+    /// `None` after the medium refused something: sled refuses everything from then on.
     open: Option<Open>,
-    /// First revision of the batch that was refused: nobody was told of it, so it must not be there later.
-    refused: Option<Revision>,
-    /// The file `WRITTEN` is there.
-    marked: bool,
 }
 
 #[derive(Debug)]
@@ -42,47 +31,31 @@ impl SledEngine {
     /// Opens or creates the database in `dir`.
     ///
     /// # Errors
-    /// When the directory can't be used or another process holds it.
+    /// When the directory can't be used, or another process or engine has it.
     pub fn open(dir: &Path) -> Result<Self, EngineError> {
-        let lock = lock(dir)?;
+        let directory = Directory::open(dir, "sled")?;
         let open = Some(Open::at(dir)?);
-        Ok(Self { dir: dir.to_owned(), _lock: lock, open, refused: None, marked: false })
+        Ok(Self { directory, open })
     }
 
-    /// Runs `work` on the database, opened anew if it had to be closed.
+    /// Runs `work` on the database, if nothing failed on it yet.
     fn with<T>(&mut self, work: impl FnOnce(&Open) -> Result<T, EngineError>) -> Result<T, EngineError> {
-        let open = match self.open.take() {
-            Some(open) => open,
-            None => {
-                let open = Open::at(&self.dir)?;
-                if let Some(refused) = self.refused {
-                    open.forget_from(refused)?;
-                }
-                self.refused = None;
-                open
-            }
-        };
-        let done = work(&open)?;
-        self.open = Some(open);
-        Ok(done)
+        let open = self.open.take().ok_or(EngineError::Restart)?;
+        let done = work(&open);
+        match done {
+            // sled waits in its drop, for ever, until what failed was written.
+            Err(EngineError::Sled(_)) => std::mem::forget(open),
+            _ => self.open = Some(open),
+        }
+        done
     }
 
-    /// Notes, once, that there is something to lose; only after it is on the disk. Without the note a damaged
-    /// database is taken for a new one, which is no reason to refuse a write.
-    fn mark_written(&mut self) {
-        let Some(open) = self.open.as_ref().filter(|_| !self.marked) else { return };
-        let path = self.dir.join(WRITTEN);
-        self.marked = path.exists() || (open.db.flush().is_ok() && std::fs::write(path, "").is_ok());
-    }
-}
-
-fn lock(dir: &Path) -> Result<File, EngineError> {
-    std::fs::create_dir_all(dir)?;
-    let file = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(EngineError::InUse),
-        Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
+    fn note_written(&mut self) {
+        if let Some(open) = self.open.as_ref().filter(|_| !self.directory.is_noted())
+            && open.db.flush().is_ok()
+        {
+            self.directory.note_written();
+        }
     }
 }
 
@@ -97,23 +70,13 @@ impl Open {
             .path(dir)
             // Reads never come here: the state lives in memory. A small page cache keeps the process small.
             .cache_capacity(8 << 20)
-            // The writer syncs by itself; the timer serves `--durability interval`.
-            .flush_every_ms(Some(500))
+            // The writer syncs by itself.
+            .flush_every_ms(None)
             .mode(sled::Mode::HighThroughput)
             .open()?;
         let log = db.open_tree("log")?;
         let meta = db.open_tree("meta")?;
         Ok(Self { db, log, meta })
-    }
-
-    fn forget_from(&self, next: Revision) -> Result<(), EngineError> {
-        let mut batch = sled::Batch::default();
-        for item in self.log.range(next.to_be_bytes()..) {
-            batch.remove(item?.0);
-        }
-        self.log.apply_batch(batch)?;
-        self.db.flush()?;
-        Ok(())
     }
 }
 
@@ -128,15 +91,16 @@ impl Engine for SledEngine {
             for item in &open.log {
                 let (key, value) = item?;
                 let revision = revision_of(&key);
-                loaded.records.push(decode(revision, &value).ok_or(EngineError::Damaged { revision })?);
+                loaded
+                    .records
+                    .push(record::decode(revision, &value).ok_or(EngineError::Damaged { revision })?);
                 loaded.revision = loaded.revision.max(revision);
             }
             Ok(loaded)
         })?;
+        self.directory.check_found(loaded.revision == 0)?;
         if loaded.revision > 0 {
-            self.mark_written();
-        } else if self.dir.join(WRITTEN).exists() {
-            return Err(EngineError::Lost);
+            self.note_written();
         }
         Ok(loaded)
     }
@@ -144,22 +108,19 @@ impl Engine for SledEngine {
     fn append(&mut self, records: &[Record], durability: Durability) -> Result<(), EngineError> {
         let mut batch = sled::Batch::default();
         for record in records {
-            batch.insert(&record.revision.to_be_bytes(), encode(record));
+            let mut bytes = Vec::new();
+            record::encode(record, &mut bytes);
+            batch.insert(&record.revision.to_be_bytes(), bytes);
         }
-        let done = self.with(|open| {
+        self.with(|open| {
             open.log.apply_batch(batch)?;
             if durability == Durability::Commit {
                 open.db.flush()?;
             }
             Ok(())
-        });
-        if done.is_err() && self.refused.is_none() {
-            self.refused = records.first().map(|record| record.revision);
-        }
-        if done.is_ok() {
-            self.mark_written();
-        }
-        done
+        })?;
+        self.note_written();
+        Ok(())
     }
 
     fn forget(&mut self, revisions: &[Revision], upto: Revision) -> Result<(), EngineError> {
@@ -191,49 +152,12 @@ fn revision_of(bytes: &[u8]) -> Revision {
     bytes.try_into().map_or(0, Revision::from_be_bytes)
 }
 
-fn encode(record: &Record) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEADER_LEN + record.key.len() + record.value.len());
-    out.push(match record.kind {
-        EventKind::Created => 0,
-        EventKind::Updated => 1,
-        EventKind::Deleted => 2,
-    });
-    out.extend(record.supersedes.to_be_bytes());
-    let (at, len) = record.revision_at.unwrap_or((0, 0));
-    out.extend(at.to_be_bytes());
-    out.push(len);
-    out.extend((record.key.len() as u32).to_be_bytes());
-    out.extend(record.key.as_bytes());
-    out.extend(&record.value);
-    out
-}
-
-fn decode(revision: Revision, bytes: &[u8]) -> Option<Record> {
-    let (header, rest) = bytes.split_at_checked(HEADER_LEN)?;
-    let kind = match header[0] {
-        0 => EventKind::Created,
-        1 => EventKind::Updated,
-        2 => EventKind::Deleted,
-        _ => return None,
-    };
-    let supersedes = revision_of(&header[1..9]);
-    let at = u32::from_be_bytes(header[9..13].try_into().ok()?);
-    let len = header[13];
-    let key_len = u32::from_be_bytes(header[14..18].try_into().ok()?) as usize;
-    let (key, value) = rest.split_at_checked(key_len)?;
-    Some(Record {
-        revision,
-        key: std::str::from_utf8(key).ok()?.into(),
-        kind,
-        supersedes,
-        value: Bytes::copy_from_slice(value),
-        revision_at: (len > 0).then_some((at, len)),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::EventKind;
 
     #[test]
     fn a_database_that_lost_everything_is_not_taken_for_a_new_one() {
@@ -259,36 +183,9 @@ mod tests {
         assert!(load().is_err());
         std::fs::remove_dir_all(&dir).unwrap();
         std::fs::create_dir_all(&dir).unwrap();
-        std::fs::write(dir.join(WRITTEN), "").unwrap();
+        std::fs::write(dir.join("written"), "").unwrap();
         let lost = load();
         assert!(matches!(lost, Err(EngineError::Lost)), "{lost:?}");
         std::fs::remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
-    fn a_directory_is_one_engines_and_free_when_that_is_gone() {
-        let dir = std::env::temp_dir().join(format!("hopyard-sled-lock-{}", std::process::id()));
-        drop(std::fs::remove_dir_all(&dir));
-        for _ in 0..50 {
-            let engine = SledEngine::open(&dir).unwrap();
-            let second = SledEngine::open(&dir);
-            assert!(matches!(second, Err(EngineError::InUse)), "{second:?}");
-            drop(engine);
-        }
-        std::fs::remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
-    fn records_survive_encoding() {
-        let record = Record {
-            revision: 9,
-            key: "/registry/pods/a/b".into(),
-            kind: EventKind::Updated,
-            supersedes: 4,
-            value: Bytes::from_static(b"{}"),
-            revision_at: Some((3, 2)),
-        };
-        assert_eq!(decode(9, &encode(&record)), Some(record));
-        assert_eq!(decode(9, &[7; 3]), None);
     }
 }

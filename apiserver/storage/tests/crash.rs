@@ -1,7 +1,8 @@
 //! `kill -9` at random moments under concurrent writers: no acknowledged write is lost, none is half applied, no
 //! revision is used twice, and the event window has no gap.
 //!
-//! `HOPYARD_CRASH_CYCLES=1000 cargo test --release -p apiserver-storage --test crash` is the long run.
+//! `HOPYARD_CRASH_CYCLES=1000 cargo test --release -p apiserver-storage --test crash` is the long run, of every engine;
+//! `HOPYARD_CRASH_ENGINE=log` picks one.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write as _};
@@ -10,11 +11,13 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use apiserver_storage::{
-    Document, Durability, Engine, Event, EventKind, Local, Op, Publish, SledEngine, Storage, Write,
+    Document, Durability, Engine, Event, EventKind, Local, LogEngine, Op, Publish, SledEngine, Storage, Write,
 };
 
 const DIR: &str = "HOPYARD_CRASH_DIR";
 const CYCLES: &str = "HOPYARD_CRASH_CYCLES";
+const ENGINE: &str = "HOPYARD_CRASH_ENGINE";
+const ENGINES: [&str; 2] = ["log", "sled"];
 const CYCLES_IN_CI: u32 = 12;
 const WRITERS: usize = 8;
 /// Bytes of padding: a batch spans several pages of any engine.
@@ -26,8 +29,14 @@ impl Publish for Nobody {
     fn publish(&self, _: &[Arc<Event>]) {}
 }
 
-fn open(engine: impl Engine) -> Local {
-    Local::open(engine, Durability::Commit, Nobody).expect("the store opens after a crash")
+fn open(engine: &str, dir: &Path) -> Local {
+    let opened = match engine {
+        "log" => LogEngine::open(dir).map(|engine| Box::new(engine) as Box<dyn Engine>),
+        "sled" => SledEngine::open(dir).map(|engine| Box::new(engine) as Box<dyn Engine>),
+        other => panic!("there is no engine {other}"),
+    };
+    let opened = opened.expect("the engine opens after a crash");
+    Local::open(opened, Durability::Commit, Nobody).expect("the store opens after a crash")
 }
 
 fn document(count: u64) -> Document {
@@ -44,16 +53,20 @@ fn count_of(bytes: &[u8]) -> u64 {
 
 /// This program is both the test and, with `DIR` set, the process that the test kills.
 fn main() {
+    let engine = std::env::var(ENGINE).ok();
     match std::env::var_os(DIR) {
-        Some(dir) => write_until_killed(Path::new(&dir)),
-        None => nothing_acknowledged_is_lost_when_the_process_is_killed(),
+        Some(dir) => write_until_killed(&engine.expect("the engine is named"), Path::new(&dir)),
+        None => ENGINES
+            .iter()
+            .filter(|name| engine.as_deref().is_none_or(|engine| engine == **name))
+            .for_each(|name| nothing_acknowledged_is_lost_when_the_process_is_killed(name)),
     }
 }
 
 /// Says each acknowledged write in a line `ack <writer> <revision> <count>`.
-fn write_until_killed(dir: &Path) {
+fn write_until_killed(engine: &str, dir: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
-    let store = Arc::new(open(SledEngine::open(dir).expect("the engine opens after a crash")));
+    let store = Arc::new(open(engine, dir));
     runtime.block_on(async {
         let mut writers = Vec::new();
         for writer in 0..WRITERS {
@@ -102,29 +115,30 @@ fn say(writer: usize, revision: u64, count: u64) {
     std::io::stdout().lock().write_all(line.as_bytes()).expect("the parent listens");
 }
 
-fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
+fn nothing_acknowledged_is_lost_when_the_process_is_killed(engine: &str) {
     let cycles = std::env::var(CYCLES).ok().and_then(|text| text.parse().ok()).unwrap_or(CYCLES_IN_CI);
-    let dir = std::env::temp_dir().join(format!("hopyard-crash-{}", std::process::id()));
+    let dir = std::env::temp_dir().join(format!("hopyard-crash-{engine}-{}", std::process::id()));
     drop(std::fs::remove_dir_all(&dir));
     let mut random = 0x9E37_79B9_7F4A_7C15_u64 ^ u64::from(std::process::id());
     let mut last_revision = 0;
     for cycle in 0..cycles {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let acknowledged = run_and_kill(&dir, random >> 32 & 0x1FF);
-        last_revision = check(&dir, &acknowledged, last_revision);
+        let acknowledged = run_and_kill(engine, &dir, random >> 32 & 0x1FF);
+        last_revision = check(engine, &dir, &acknowledged, last_revision);
         if cycle % 50 == 49 {
-            println!("{} cycles, revision {last_revision}", cycle + 1);
+            println!("{engine}: {} cycles, revision {last_revision}", cycle + 1);
         }
     }
     std::fs::remove_dir_all(&dir).expect("the directory was ours");
-    println!("{cycles} kills, revision {last_revision}: nothing acknowledged was lost");
+    println!("{engine}: {cycles} kills, revision {last_revision}: nothing acknowledged was lost");
 }
 
 /// Starts the writers, kills them after their first and `more` further acknowledgements; gives the last acknowledged
 /// revision and count of each.
-fn run_and_kill(dir: &Path, more: u64) -> HashMap<usize, (u64, u64)> {
+fn run_and_kill(engine: &str, dir: &Path, more: u64) -> HashMap<usize, (u64, u64)> {
     let mut child = Command::new(std::env::current_exe().expect("this test has a path"))
         .env(DIR, dir)
+        .env(ENGINE, engine)
         .stdout(Stdio::piped())
         .spawn()
         .expect("the writers start");
@@ -153,9 +167,9 @@ fn run_and_kill(dir: &Path, more: u64) -> HashMap<usize, (u64, u64)> {
 }
 
 /// Opens what the crash left; gives its revision.
-fn check(dir: &Path, acknowledged: &HashMap<usize, (u64, u64)>, last_revision: u64) -> u64 {
+fn check(engine: &str, dir: &Path, acknowledged: &HashMap<usize, (u64, u64)>, last_revision: u64) -> u64 {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let store = open(SledEngine::open(dir).expect("the engine opens after a crash"));
+    let store = open(engine, dir);
     runtime.block_on(async {
         let revision = store.revision();
         assert!(revision >= last_revision, "revisions {revision}..={last_revision} would be used twice");
