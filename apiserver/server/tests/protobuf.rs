@@ -26,7 +26,7 @@ async fn server() -> ApiServer {
     let store = Local::open(MemoryEngine, Durability::None, cache.clone()).expect("memory opens");
     let ranges =
         ServiceRanges { network: Ipv4Addr::new(10, 96, 0, 0), prefix_len: 16, node_ports: (30000, 32767) };
-    let registry = Registry::new(Arc::new(store), cache, ranges);
+    let registry = Registry::new(Arc::new(store), cache, ranges, Default::default());
     let authentication =
         Authentication { tokens: Default::default(), service_accounts: None, anonymous: true };
     let server = ApiServer::new(

@@ -166,7 +166,7 @@ impl<K: Object> Cache<K> {
         })
     }
 
-    fn wrote(&self, answer: Value) -> Result<Arc<K>, Error> {
+    fn wrote(&self, answer: Raw) -> Result<Arc<K>, Error> {
         let object = self.store.wrote(answer)?;
         typed(&object).ok_or_else(|| Error::Terminal(format!("the store holds no {}", K::kind(&()))))
     }
@@ -206,18 +206,15 @@ impl<K: Object> Cache<K> {
             Err(error) if error.is_not_found() => return Ok(false),
             Err(error) => return Err(error),
         };
-        if answer["kind"] == "Status" {
-            self.store.forget(key, answer.pointer("/details/uid").and_then(Value::as_str));
+        if answer.tree["kind"] == "Status" {
+            self.store.forget(key, answer.tree.pointer("/details/uid").and_then(Value::as_str));
             return Ok(true);
         }
-        let object = Raw::new(answer)?;
-        let metadata = &object.metadata;
-        let lives_on = metadata.deletion_timestamp.is_some()
-            && (params.grace_period_seconds != Some(0) || metadata.finalizers.is_some());
-        if lives_on {
-            self.wrote(object.tree)?;
+        let has = |member: &str| !answer.tree["metadata"][member].is_null();
+        if has("deletionTimestamp") && (params.grace_period_seconds != Some(0) || has("finalizers")) {
+            self.wrote(answer)?;
         } else {
-            self.store.forget(key, metadata.uid.as_deref());
+            self.store.forget(key, answer.metadata.uid.as_deref());
         }
         Ok(true)
     }

@@ -13,44 +13,78 @@ use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, Request};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
-use serde::de::Error as _;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::cache::Object;
 use crate::error::Error;
 use crate::key::Key;
 
-/// An object of any kind: its metadata, and all of it as a tree.
+/// An object of any kind.
 #[derive(Clone, Debug)]
 pub struct Raw {
-    /// Its metadata, without `managedFields`.
+    /// Name, namespace, uid and resourceVersion, nothing else.
     pub metadata: ObjectMeta,
     /// All of it, without `managedFields`.
     pub tree: Value,
 }
 
-impl Raw {
-    /// Reads an object.
-    ///
-    /// # Errors
-    /// When its metadata is not an object's.
-    pub fn new(mut tree: Value) -> serde_json::Result<Self> {
-        let metadata = match tree.get_mut("metadata") {
-            Some(metadata) => {
-                // Half of an object's bytes, and no loop reads them.
-                metadata.as_object_mut().map(|members| members.remove("managedFields"));
-                ObjectMeta::deserialize(&*metadata)?
-            }
-            None => ObjectMeta::default(),
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let tree = deserializer.deserialize_any(Members { owner: "" })?;
+        let text = |member: &str| tree["metadata"][member].as_str().map(str::to_owned);
+        let metadata = ObjectMeta {
+            name: text("name"),
+            namespace: text("namespace"),
+            uid: text("uid"),
+            resource_version: text("resourceVersion"),
+            ..ObjectMeta::default()
         };
         Ok(Raw { metadata, tree })
     }
 }
 
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Raw::new(Value::deserialize(deserializer)?).map_err(D::Error::custom)
+/// Reads an object or its metadata as a tree. `managedFields` are half of an object's bytes and most of its nodes, and
+/// no loop reads them: they are skipped.
+#[derive(Clone, Copy)]
+struct Members {
+    owner: &'static str,
+}
+
+impl<'de> DeserializeSeed<'de> for Members {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let value = match (self.owner, name.as_str()) {
+                ("", "metadata") => map.next_value_seed(Members { owner: "metadata" })?,
+                ("metadata", "managedFields") => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+                _ => map.next_value()?,
+            };
+            members.insert(name, value);
+        }
+        Ok(members.into())
     }
 }
 
@@ -135,11 +169,11 @@ pub fn list_raw(client: Client, resource: ApiResource) -> BoxFuture<'static, Res
     .boxed()
 }
 
-/// Sends a request; the answer's body as a tree.
+/// Sends a request; answers the object, or the Status, that came back.
 pub fn send(
     client: Client,
     request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
-) -> BoxFuture<'static, Result<Value, Error>> {
+) -> BoxFuture<'static, Result<Raw, Error>> {
     async move {
         let request = request.map_err(kube::Error::BuildRequest)?;
         let answer = client.request_text(request).await?;
@@ -157,7 +191,7 @@ fn request<K: Object>(namespace: &str) -> Request {
 ///
 /// # Errors
 /// What the API server answers.
-pub async fn create<K: Object>(client: &Client, object: &K) -> Result<Value, Error> {
+pub async fn create<K: Object>(client: &Client, object: &K) -> Result<Raw, Error> {
     let namespace = object.meta().namespace.as_deref().unwrap_or_default();
     let request = request::<K>(namespace).create(&PostParams::default(), object.to_json()?);
     send(client.clone(), request).await
@@ -167,7 +201,7 @@ pub async fn create<K: Object>(client: &Client, object: &K) -> Result<Value, Err
 ///
 /// # Errors
 /// What the API server answers.
-pub async fn replace<K: Object>(client: &Client, subresource: &str, object: &K) -> Result<Value, Error> {
+pub async fn replace<K: Object>(client: &Client, subresource: &str, object: &K) -> Result<Raw, Error> {
     let key = Key::of(object.meta());
     let (request, params) = (request::<K>(&key.namespace), PostParams::default());
     let body = object.to_json()?;
@@ -187,11 +221,33 @@ pub async fn merge<K: Object>(
     subresource: &str,
     key: &Key,
     patch: &Value,
-) -> Result<Value, Error> {
+) -> Result<Raw, Error> {
     let (request, params) = (request::<K>(&key.namespace), PatchParams::default());
     let request = match subresource {
         "" => request.patch(&key.name, &params, &Patch::Merge(patch)),
         name => request.patch_subresource(name, &key.name, &params, &Patch::Merge(patch)),
     };
     send(client.clone(), request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn objects_are_read_without_their_owners() {
+        let text = json!({
+            "kind": "Pod", "spec": {"metadata": {"managedFields": 1}, "list": [1.5, null, "x"]},
+            "metadata": {"name": "a", "uid": "u", "resourceVersion": "7", "labels": {"b": "c"}, "managedFields": [{}]},
+        })
+        .to_string();
+        let raw: Raw = serde_json::from_str(&text).unwrap();
+        assert_eq!(raw.tree["spec"], json!({"metadata": {"managedFields": 1}, "list": [1.5, null, "x"]}));
+        let kept = json!({"name": "a", "uid": "u", "resourceVersion": "7", "labels": {"b": "c"}});
+        assert_eq!(raw.tree["metadata"], kept);
+        assert_eq!(raw.metadata.name.as_deref(), Some("a"));
+        assert_eq!(raw.metadata.resource_version.as_deref(), Some("7"));
+        assert!(serde_json::from_str::<Raw>("[]").is_err());
+    }
 }

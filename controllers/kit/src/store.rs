@@ -105,8 +105,8 @@ impl Store {
     }
 
     /// Reads the answer of a write, which is in the store when this returns.
-    pub(crate) fn wrote(&self, answer: Value) -> serde_json::Result<Arc<dyn Stored>> {
-        let object = (self.decode)(Raw::new(answer)?.tree)?;
+    pub(crate) fn wrote(&self, answer: Raw) -> serde_json::Result<Arc<dyn Stored>> {
+        let object = (self.decode)(answer.tree)?;
         self.saw(object.clone(), false);
         Ok(object)
     }
