@@ -17,7 +17,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::core::{ApiResource, GroupVersionKind, Request};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use serde_json::{Map, Value, json};
@@ -319,29 +319,49 @@ impl Cloud {
                 _ => Ok(()),
             };
         };
+        let requests = Request::new(api.resource_url());
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..Default::default() };
+        let patch = |patch: Value| requests.patch(&change.name, &params, &Patch::Merge(patch));
         if let Some(old) = &change.old {
-            match api.patch(&change.name, &params, &Patch::Merge(merge_patch(old, new))).await {
+            match self.send(patch(merge_patch(old, new))).await {
                 Err(e) if !is_code(&e, 404) => return Err(e.into()),
-                Ok(written) => return self.remember(change, &written),
+                Ok(version) => return self.remember(change, version),
                 Err(_) => {}
             }
         }
-        let object: DynamicObject = serde_json::from_value(new.clone())?;
         let post = PostParams { field_manager: Some(MANAGER.into()), ..Default::default() };
-        match api.create(&post, &object).await {
+        match self.send(requests.create(&post, serde_json::to_vec(new)?)).await {
             Err(e) if is_code(&e, 409) => {
-                let written = api.patch(&change.name, &params, &Patch::Merge(new.clone())).await?;
-                self.remember(change, &written)
+                let version = self.send(patch(new.clone())).await?;
+                self.remember(change, version)
             }
             Err(e) => Err(e.into()),
-            Ok(written) => self.remember(change, &written),
+            Ok(version) => self.remember(change, version),
         }
     }
 
-    fn remember(&self, change: &Change, object: &DynamicObject) -> Result<(), Error> {
+    /// Sends a write; the version of what was written is all that is read of the answer.
+    async fn send(
+        &self,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<u64, kube::Error> {
+        #[derive(serde::Deserialize)]
+        struct Written {
+            metadata: Metadata,
+        }
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Metadata {
+            resource_version: String,
+        }
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        let written: Written = self.client.request(request).await?;
+        Ok(written.metadata.resource_version.parse().unwrap_or(0))
+    }
+
+    fn remember(&self, change: &Change, version: u64) -> Result<(), Error> {
         if let Ok(mut written) = self.written.lock() {
-            written.insert(format!("{}/{}", change.kind, change.name), version(object));
+            written.insert(format!("{}/{}", change.kind, change.name), version);
         }
         Ok(())
     }
