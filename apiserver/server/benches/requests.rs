@@ -89,7 +89,7 @@ fn pod(number: u32) -> Value {
     let environment: Vec<Value> = (0..20)
         .map(|i| json!({"name": format!("SETTING_{i}"), "value": format!("value of setting {i}")}))
         .collect();
-    let tier = if number % 100 == 0 { "rare" } else { "common" };
+    let tier = if number.is_multiple_of(100) { "rare" } else { "common" };
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": format!("pod-{number}"), "labels": {"app": "web", "tier": tier}},
