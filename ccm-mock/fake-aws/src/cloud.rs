@@ -349,8 +349,8 @@ impl Cloud {
         struct Written {
             metadata: Metadata,
         }
-        #[derive(serde::Deserialize)]
-        #[serde(rename_all = "camelCase")]
+        #[derive(Default, serde::Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
         struct Metadata {
             resource_version: String,
         }
