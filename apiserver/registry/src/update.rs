@@ -33,6 +33,9 @@ pub struct Preconditions {
 pub enum Changed {
     /// The object as it should be; its owners are recorded as an Update.
     Object(Value),
+    /// As `Object`, made from the very object it was given: a lost race is tried again. A version that the client
+    /// insists on is then another one than the object's.
+    Patched(Value),
     /// The object with its owners recorded by an apply.
     Applied(Value),
 }
@@ -58,14 +61,16 @@ impl Registry {
                     return Err(Status::not_found(&gr, name));
                 }
                 let (value, ownership) = match change(None)? {
-                    Changed::Object(value) => (value, Ownership::Update),
+                    Changed::Object(value) | Changed::Patched(value) => (value, Ownership::Update),
                     Changed::Applied(value) => (value, Ownership::Applied),
                 };
                 return Ok((self.create_owned(call, value, ownership).await?, true));
             };
             let old = convert::from_stored(call.resource, encode::tree(&current));
-            let (mut new, ownership) = match change(Some(&old))? {
-                Changed::Object(value) => (value, Ownership::Update),
+            let changed = change(Some(&old))?;
+            let repeatable = matches!(changed, Changed::Patched(_));
+            let (mut new, ownership) = match changed {
+                Changed::Object(value) | Changed::Patched(value) => (value, Ownership::Update),
                 Changed::Applied(value) => (value, Ownership::Applied),
             };
             // An apply that names no version is of whatever is there, for custom resources too.
@@ -106,7 +111,7 @@ impl Registry {
                 }
                 return Ok((Written { bytes: entry.value.bytes, warnings }, false));
             }
-            if insisted {
+            if insisted && !repeatable {
                 return Err(Status::modified(&gr, name));
             }
         }

@@ -47,7 +47,7 @@ pub(super) async fn patch(
         .update(&call, &context.info.name, may_create, |live| {
             warnings.clear();
             let changed = change(&target, &patch, live, &mut warnings)?;
-            let (Changed::Object(next) | Changed::Applied(next)) = &changed;
+            let (Changed::Object(next) | Changed::Patched(next) | Changed::Applied(next)) = &changed;
             escalation::check(context, resource, next, live)?;
             Ok(changed)
         })
@@ -198,7 +198,7 @@ fn change(
     strict.extend(unknown);
     report_strict(options, patch, strict, warnings)?;
     update::check_name(context, resource, &mut next)?;
-    Ok(Changed::Object(next))
+    Ok(Changed::Patched(next))
 }
 
 fn quoted_duplicates(fields: Vec<String>) -> Vec<String> {
