@@ -169,7 +169,8 @@ pub(crate) async fn rules(dir: &Path, node: &str, format: RulesFormat) -> Result
 pub(crate) fn curl(dir: &Path, from: &str, arguments: &[String]) -> Result<(), Error> {
     let instance = Instance::read(dir)?;
     let mut command = std::process::Command::new("curl");
-    command.arg("--proxy").arg(format!("socks5h://{}", instance.uplink));
+    // Piped, curl would draw its meter over what the terminal shows.
+    command.arg("--no-progress-meter").arg("--proxy").arg(format!("socks5h://{}", instance.uplink));
     if from != "internet" {
         if dataplane_network::proxy::Origin::parse(from).is_none() {
             return Err(Error::Usage(format!(

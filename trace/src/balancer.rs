@@ -66,7 +66,7 @@ impl Walk<'_> {
             .cloned()
             .collect();
         let Some(listener) = listeners.iter().find(|l| l.port == port) else {
-            return diagnose::no_listener(self.world, &name, port, &listeners);
+            return diagnose::no_listener(self.world, &name, self.request, &listeners);
         };
         if let Some(outcome) = self.at_listener(listener, &name) {
             return outcome;

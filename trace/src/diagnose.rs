@@ -75,7 +75,13 @@ pub(crate) fn address_from_internet(ip: Ipv4Addr) -> Outcome {
 }
 
 /// Nothing listens on the port.
-pub(crate) fn no_listener(world: &World, balancer: &str, port: u16, listeners: &[Listener]) -> Outcome {
+pub(crate) fn no_listener(
+    world: &World,
+    balancer: &str,
+    request: &Request,
+    listeners: &[Listener],
+) -> Outcome {
+    let port = request.port;
     let all: Vec<String> = listeners.iter().map(|l| format!("{} {}", l.protocol, l.port)).collect();
     let has = if all.is_empty() {
         "it has no listener at all".to_string()
@@ -91,7 +97,14 @@ pub(crate) fn no_listener(world: &World, balancer: &str, port: u16, listeners: &
     let fix = match service {
         Some(service) => format!("add the port to Service {service} spec.ports"),
         None => {
-            format!("annotate the Ingress: alb.ingress.kubernetes.io/listen-ports: '[{{\"HTTP\":{port}}}]'")
+            // The annotation replaces what is there, so it names the listeners that stay, too.
+            let wanted = format!("{{\"{}\":{port}}}", request.scheme.to_uppercase());
+            let ports: Vec<String> = listeners
+                .iter()
+                .map(|l| format!("{{\"{}\":{}}}", l.protocol, l.port))
+                .chain([wanted])
+                .collect();
+            format!("annotate the Ingress: alb.ingress.kubernetes.io/listen-ports: '[{}]'", ports.join(","))
         }
     };
     dead(format!("{balancer}:{port}"), format!("connection refused: {has}"), fix)

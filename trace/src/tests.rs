@@ -294,7 +294,7 @@ fn dead_ends_say_why_and_what_to_change() {
     };
     let no_record: Break = |s| s.zone_record = false;
     let unhealthy: Break = |s| s.pods.clear();
-    let cases: [(&str, &str, Break, &str, &str); 12] = [
+    let cases: [(&str, &str, Break, &str, &str); 13] = [
         ("http://shop.test.com/", "internet", no_record, "no zone is about this name", "apply a HostedZone"),
         (
             "http://missing.test.com/",
@@ -315,7 +315,14 @@ fn dead_ends_say_why_and_what_to_change() {
             "internet",
             |_| {},
             "connection refused: it listens on HTTP 80",
-            "listen-ports",
+            r#"listen-ports: '[{"HTTP":80},{"HTTP":81}]'"#,
+        ),
+        (
+            "https://shop.test.com/",
+            "internet",
+            |_| {},
+            "connection refused: it listens on HTTP 80",
+            r#"listen-ports: '[{"HTTP":80},{"HTTPS":443}]'"#,
         ),
         ("https://shop.test.com:80/", "internet", |_| {}, "the listener speaks HTTP", "use http://"),
         (

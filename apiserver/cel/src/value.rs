@@ -100,7 +100,7 @@ fn scalar<'a>(value: &'a Value, decl: &Decl) -> Outcome<'a> {
             None => fail("invalid data, expected int, got float64"),
         },
         (Type::Text, Value::String(value)) => Ok(text(value)),
-        (Type::Bytes, Value::String(value)) => match crate::library::strings::base64(value) {
+        (Type::Bytes, Value::String(value)) => match apiserver_meta::base64::decode(value) {
             Some(bytes) => Ok(Val::Bytes(bytes.into())),
             None => fail(format!("Invalid byte formatted string {value}: illegal base64 data")),
         },

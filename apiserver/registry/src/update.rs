@@ -31,12 +31,12 @@ pub struct Preconditions {
 /// What a change function gives back.
 #[derive(Clone, Debug)]
 pub enum Changed {
-    /// The object as it should be; its owners are recorded as an Update.
+    /// The object as a client sent it. A resourceVersion in it is the client's, who insists on it.
     Object(Value),
-    /// As `Object`, made from the very object it was given: a lost race is tried again. A version that the client
-    /// insists on is then another one than the object's.
+    /// The object made from the one that was given, with that one's resourceVersion unless the client insists on
+    /// another: a lost race is tried again. Its owners are recorded as an Update.
     Patched(Value),
-    /// The object with its owners recorded by an apply.
+    /// As `Patched`, with its owners recorded by an apply.
     Applied(Value),
 }
 
@@ -68,16 +68,12 @@ impl Registry {
             };
             let old = convert::from_stored(call.resource, encode::tree(&current));
             let changed = change(Some(&old))?;
-            let repeatable = matches!(changed, Changed::Patched(_));
+            let repeatable = !matches!(changed, Changed::Object(_));
             let (mut new, ownership) = match changed {
                 Changed::Object(value) | Changed::Patched(value) => (value, Ownership::Update),
                 Changed::Applied(value) => (value, Ownership::Applied),
             };
-            // An apply that names no version is of whatever is there, for custom resources too.
-            let unnamed =
-                object::text(&new, "resourceVersion").is_empty() && object::uid(&new) == object::uid(&old);
-            let insisted = !(ownership == Ownership::Applied && unnamed)
-                && self.check_version(call, name, &old, &new, current.revision())?;
+            let insisted = self.check_version(call, name, &old, &new, current.revision())?;
             let (mut warnings, claim) = self.prepare(call, name, &old, &mut new, ownership)?;
             self.check_by_plugins(call, &new, Some(&old))?;
             let attempt = Attempt {

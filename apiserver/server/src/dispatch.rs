@@ -1,7 +1,7 @@
 //! From a request to its handler: who, whether, what, and the shape of an error on the way.
 
 use apiserver_meta::{GroupResource, Status};
-use apiserver_registry::Resource;
+use apiserver_registry::{Call, Resource};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -31,6 +31,18 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// A call that reads or deletes, and so owns no field.
+    pub(crate) fn plain_call<'a>(&'a self, resource: &'a Arc<Resource>) -> Call<'a> {
+        Call {
+            resource,
+            namespace: self.info.scope(),
+            subresource: "",
+            manager: "",
+            dry_run: false,
+            requester: self.requester(),
+        }
+    }
+
     /// Who asks, as admission sees them.
     pub(crate) fn requester(&self) -> apiserver_registry::Requester<'_> {
         let user = self.user;

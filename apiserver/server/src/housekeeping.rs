@@ -76,9 +76,8 @@ async fn settle_definition(
     if custom::established(&definition, taken, &now()).is_some() {
         let change = |live: Option<&Value>| {
             let live = live.ok_or_else(|| Status::not_found(&definitions.group_resource(), name))?;
-            let mut next = custom::established(live, taken, &now()).unwrap_or_else(|| live.clone());
-            object::metadata_mut(&mut next).remove("resourceVersion");
-            Ok(Changed::Object(next))
+            let next = custom::established(live, taken, &now()).unwrap_or_else(|| live.clone());
+            Ok(Changed::Patched(next))
         };
         registry.update(&call(definitions, None, "status"), name, false, change).await?;
     }
@@ -144,8 +143,7 @@ async fn remove_definition(
             .filter(|finalizer| *finalizer != CLEANUP_FINALIZER)
             .collect();
         object::metadata_mut(&mut next).insert("finalizers".into(), json!(kept));
-        object::metadata_mut(&mut next).remove("resourceVersion");
-        Ok(Changed::Object(next))
+        Ok(Changed::Patched(next))
     };
     registry.update(&call(definitions, None, ""), name, false, change).await?;
     registry.reload_custom();
@@ -204,8 +202,7 @@ async fn renew_identity(registry: &Registry) {
             })
         });
         lease["spec"]["renewTime"] = time.clone().into();
-        object::metadata_mut(&mut lease).remove("resourceVersion");
-        Ok(Changed::Object(lease))
+        Ok(Changed::Patched(lease))
     };
     if let Err(status) = registry.update(&call(leases, Some("kube-system"), ""), name, true, change).await {
         tracing::warn!(error = %status, "the identity Lease could not be renewed");

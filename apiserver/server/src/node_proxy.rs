@@ -107,14 +107,7 @@ pub(crate) async fn answer(
     body: RequestBody,
     upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Result<Answer, Status> {
-    let call = apiserver_registry::Call {
-        resource,
-        namespace: context.info.scope(),
-        subresource: "",
-        manager: "",
-        dry_run: false,
-        requester: apiserver_registry::Requester::default(),
-    };
+    let call = context.plain_call(resource);
     let Some(nodes) = context.server.inner.config.nodes.clone() else {
         return Err(Status::new(
             501,

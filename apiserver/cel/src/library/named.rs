@@ -55,7 +55,7 @@ fn problems(format: &str, value: &str) -> Vec<String> {
             let fine = plain.len() == 32 && plain.bytes().all(|b| b.is_ascii_hexdigit());
             unless(fine, "does not match the UUID format")
         }
-        "byte" => unless(super::strings::base64(value).is_some(), "invalid base64"),
+        "byte" => unless(apiserver_meta::base64::decode(value).is_some(), "invalid base64"),
         "date" => unless(super::time::parse_date(value).is_some(), "invalid date"),
         _ => unless(super::time::parse(value).is_some(), "invalid datetime"),
     }

@@ -4,37 +4,6 @@ use super::regexes::compile;
 use super::{MADE_MAX, mistyped};
 use crate::value::{Failure, Outcome, Val, fail, list, text};
 
-/// Decodes standard base64.
-pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
-    let clean: Vec<u8> = text.bytes().filter(|b| !b"\r\n".contains(b)).collect();
-    if !clean.len().is_multiple_of(4) {
-        return None;
-    }
-    let mut out = Vec::with_capacity(clean.len() / 4 * 3);
-    let groups = clean.len() / 4;
-    for (i, group) in clean.chunks(4).enumerate() {
-        let padding = group.iter().rev().take_while(|b| **b == b'=').count();
-        if padding > 2 || (padding > 0 && i + 1 != groups) {
-            return None;
-        }
-        let mut bits = 0_u32;
-        for byte in &group[..4 - padding] {
-            let value = match byte {
-                b'A'..=b'Z' => byte - b'A',
-                b'a'..=b'z' => byte - b'a' + 26,
-                b'0'..=b'9' => byte - b'0' + 52,
-                b'+' => 62,
-                b'/' => 63,
-                _ => return None,
-            };
-            bits = bits << 6 | u32::from(value);
-        }
-        bits <<= 6 * padding as u32;
-        out.extend_from_slice(&bits.to_be_bytes()[1..4 - padding]);
-    }
-    Some(out)
-}
-
 fn guard(size: usize) -> Result<(), Failure> {
     if size > MADE_MAX {
         return Err(Failure {

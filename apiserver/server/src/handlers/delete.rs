@@ -20,14 +20,7 @@ pub(super) async fn delete(
     raw: Bytes,
 ) -> Result<Answer, Status> {
     let (options, dry_run) = options::delete_options(context, &raw)?;
-    let call = Call {
-        resource,
-        namespace: context.info.scope(),
-        subresource: "",
-        manager: "",
-        dry_run,
-        requester: context.requester(),
-    };
+    let call = Call { dry_run, ..context.plain_call(resource) };
     let deleted = context.server.registry().delete(&call, &context.info.name, &options).await?;
     context.server.after_update(resource, &context.info.name).await;
     let body = deleted.answer(&call);
@@ -47,14 +40,7 @@ pub(super) async fn delete_collection(
 ) -> Result<Answer, Status> {
     let (delete_options, dry_run) = options::delete_options(context, &raw)?;
     let selectors = options::selectors(context, resource)?;
-    let call = Call {
-        resource,
-        namespace: context.info.scope(),
-        subresource: "",
-        manager: "",
-        dry_run,
-        requester: context.requester(),
-    };
+    let call = Call { dry_run, ..context.plain_call(resource) };
     let (revision, left) =
         context.server.registry().delete_collection(&call, &selectors, &delete_options).await?;
     let metadata = json!({"resourceVersion": revision.to_string()});

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
-use apiserver_registry::{Call, Listing, Page, Resource};
+use apiserver_registry::{Listing, Page, Resource};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -29,14 +29,7 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
     let include = if context.accepted.form == Form::Table { include? } else { table::Include::default() };
     let selectors = options::selectors(context, resource)?;
     let page = page(context, resource)?;
-    let call = Call {
-        resource,
-        namespace: context.info.scope(),
-        subresource: "",
-        manager: "",
-        dry_run: false,
-        requester: apiserver_registry::Requester::default(),
-    };
+    let call = context.plain_call(resource);
     let listing = context.server.registry().list(&call, &selectors, &page).await?;
     let revision = page.from.as_ref().map_or(listing.revision, |(_, revision)| *revision);
     let mut metadata = metadata(resource, &listing, revision);

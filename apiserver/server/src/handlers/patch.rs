@@ -289,8 +289,8 @@ fn apply(
     let merged =
         apiserver_schema::apply(schema, live.unwrap_or(&empty), applied, &manager, patch.force, reset);
     let mut merged = merged.map_err(|error| apply_error(&error))?;
-    if live.is_none() || object::text(applied, "resourceVersion").is_empty() {
-        // The change is made from this very version: a lost race is tried again. A new object has none.
+    if live.is_none() {
+        // A new object has none.
         object::metadata_mut(&mut merged).remove("resourceVersion");
     }
     if let Some(live) = live

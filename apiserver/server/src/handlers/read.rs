@@ -1,7 +1,7 @@
 //! GET of one object.
 
 use apiserver_meta::Status;
-use apiserver_registry::{Call, Resource};
+use apiserver_registry::Resource;
 use http::StatusCode;
 use std::sync::Arc;
 
@@ -28,14 +28,7 @@ pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Resu
             .await
             .map_err(|error| apiserver_registry::cache_error(&error))?;
     }
-    let call = Call {
-        resource,
-        namespace: context.info.scope(),
-        subresource: "",
-        manager: "",
-        dry_run: false,
-        requester: apiserver_registry::Requester::default(),
-    };
+    let call = context.plain_call(resource);
     let object = context.server.registry().get(&call, &context.info.name)?;
     Ok(object_answer(context, resource, StatusCode::OK, object.bytes().clone()))
 }

@@ -192,11 +192,7 @@ fn scaled(
     let mut next = live.clone();
     set(&mut next, &paths.spec, replicas.into());
     let version = object::text(wanted, "resourceVersion").to_owned();
-    if patching.is_none() || version != object::text(live, "resourceVersion") {
-        object::metadata_mut(&mut next).insert("resourceVersion".into(), version.into());
-    } else {
-        object::metadata_mut(&mut next).remove("resourceVersion");
-    }
+    object::metadata_mut(&mut next).insert("resourceVersion".into(), version.into());
     if let Some(patch) = patching.filter(|patch| patch.media == PatchMedia::Apply) {
         // Ownership of an applied scale is recorded on the object, through its own schema.
         let schema = resource.schema().unwrap_or_else(apiserver_schema::Schema::any);
@@ -234,7 +230,7 @@ fn scaled(
             _ => Status::bad_request(error.to_string()),
         });
     }
-    Ok(Changed::Object(next))
+    Ok(if patching.is_some() { Changed::Patched(next) } else { Changed::Object(next) })
 }
 
 fn unset(object: &mut Value, pointer: &str) {
@@ -325,7 +321,6 @@ pub(super) async fn bind(
             ));
         }
         let mut next = live.clone();
-        object::metadata_mut(&mut next).remove("resourceVersion");
         next["spec"]["nodeName"] = node.clone().into();
         let annotations = object::metadata(binding).get("annotations").and_then(Value::as_object);
         for (key, value) in annotations.into_iter().flatten() {
@@ -335,7 +330,7 @@ pub(super) async fn bind(
             &mut next,
             &json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": time}),
         );
-        Ok(Changed::Object(next))
+        Ok(Changed::Patched(next))
     };
     context.server.registry().update(&call, name, false, change).await?;
     let success =
@@ -464,14 +459,7 @@ fn token(context: &Context, resource: &Arc<Resource>, raw: &Bytes) -> Result<Ans
         apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
             .map_err(|error| cannot_handle(&gvk, &error.message))?;
     }
-    let call = Call {
-        resource,
-        namespace: context.info.scope(),
-        subresource: "",
-        manager: "",
-        dry_run: false,
-        requester: context.requester(),
-    };
+    let call = context.plain_call(resource);
     let account = context.server.registry().get(&call, &context.info.name)?.parse();
     let keys =
         context.server.inner.config.authentication.service_accounts.clone().ok_or_else(not_found_here)?;

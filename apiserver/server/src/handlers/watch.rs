@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
-use apiserver_registry::{Call, Page, Resource, Selectors};
+use apiserver_registry::{Page, Resource, Selectors};
 use apiserver_storage::EventKind;
 use apiserver_watchcache::{Change, Error as CacheError, Object, Watcher};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -63,14 +63,7 @@ pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Re
     // Without a version, or from 0, a watch begins with the state as it is.
     let send_state = initial.unwrap_or(matches!(from, None | Some(0)));
     let (first, after) = if send_state {
-        let call = Call {
-            resource,
-            namespace: context.info.scope(),
-            subresource: "",
-            manager: "",
-            dry_run: false,
-            requester: apiserver_registry::Requester::default(),
-        };
+        let call = context.plain_call(resource);
         let page = Page { at_least: from.filter(|from| *from > 0), ..Page::default() };
         let listing = server.registry().list(&call, &asked.selectors, &page).await?;
         (listing.objects, listing.revision)
