@@ -21,7 +21,7 @@ struct Setup {
 }
 
 fn send<R: ccm_mock_aws_api::Request>(state: &mut State, request: R) -> R::Answer {
-    let (next, answer, _) = state.apply(request.into(), 0).expect("accepted");
+    let (next, answer) = state.apply(request.into(), 0).expect("accepted");
     *state = next;
     R::answer(answer).expect("own answer")
 }
@@ -123,7 +123,7 @@ fn setup() -> Setup {
     };
     let mut reports: Vec<HealthReport> = ips.iter().map(|i| healthy(&ip.target_group_arn, i, 80)).collect();
     reports.extend(ids.iter().map(|id| healthy(&instance.target_group_arn, id, 30080)));
-    state = state.report(Report::Health(reports), 0).0;
+    state = state.report(Report::Health(reports), 0);
     Setup {
         state,
         pods: vec![pod("web-1", "node-1", ips[0]), pod("web-2", "node-2", ips[1])],

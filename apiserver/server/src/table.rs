@@ -2,7 +2,7 @@
 
 use apiserver_meta::Status;
 use apiserver_registry::{Resource, columns};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderValue;
 use serde_json::{Value, json};
 
@@ -37,11 +37,19 @@ impl Include {
 
 /// An object's metadata alone.
 pub(crate) fn partial(object: &Value) -> Value {
-    json!({
-        "kind": "PartialObjectMetadata",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": object.get("metadata").cloned().unwrap_or_else(|| json!({})),
-    })
+    partial_of(object.get("metadata").cloned().unwrap_or_else(|| json!({})))
+}
+
+/// The same from the metadata.
+pub(crate) fn partial_of(metadata: Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+}
+
+/// The same as JSON, from that of the metadata.
+pub(crate) fn put_partial(out: &mut BytesMut, metadata: &[u8]) {
+    out.put_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":");
+    out.put_slice(metadata);
+    out.put_u8(b'}');
 }
 
 /// One row.

@@ -98,6 +98,11 @@ impl Stored {
             && self.bytes.get(after..).is_some_and(|rest| rest == tail)
     }
 
+    /// The offset in `bytes` just behind the brace that opens `metadata`, where a revision was put there.
+    pub fn inside_metadata(&self) -> Option<usize> {
+        self.revision_at.and_then(|(at, _)| (at as usize).checked_sub(KEY.len()))
+    }
+
     /// The watch frame `{"type":…,"object":…}\n` of this value, without copying where it was laid out so.
     pub fn frame(&self, kind: EventKind) -> Bytes {
         match &self.frame {

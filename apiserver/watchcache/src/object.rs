@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use apiserver_storage::{Document, EventKind, Key, Revision, Stored};
 use bytes::Bytes;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// An immutable version of an object.
 #[derive(Debug)]
@@ -53,9 +54,14 @@ impl Object {
         serde_json::from_slice(&self.value.bytes).unwrap_or_default()
     }
 
+    /// The JSON of the object's `metadata`. Reads no more than that.
+    pub fn metadata(&self) -> &[u8] {
+        metadata_of(&self.value.bytes, self.value.inside_metadata())
+    }
+
     /// A label's value.
     pub fn label(&self, key: &str) -> Option<&str> {
-        find(self.labels.get_or_init(|| labels_of(&self.value.bytes)), key)
+        find(self.labels.get_or_init(|| labels_of(self.metadata())), key)
     }
 
     /// A selectable field's value; `extract` finds all of a kind's fields, once.
@@ -72,20 +78,57 @@ fn find<'a>(pairs: &'a [(Box<str>, Box<str>)], key: &str) -> Option<&'a str> {
     pairs.iter().find(|(name, _)| &**name == key).map(|(_, value)| &**value)
 }
 
-fn labels_of(bytes: &[u8]) -> Pairs {
-    #[derive(serde::Deserialize)]
-    struct Head {
-        #[serde(default)]
-        metadata: Metadata,
-    }
+fn labels_of(metadata: &[u8]) -> Pairs {
     #[derive(Default, serde::Deserialize)]
     struct Metadata {
         #[serde(default)]
         labels: Option<std::collections::BTreeMap<Box<str>, Box<str>>>,
     }
-    serde_json::from_slice::<Head>(bytes)
+    serde_json::from_slice::<Metadata>(metadata)
         .ok()
-        .and_then(|head| head.metadata.labels)
+        .and_then(|metadata| metadata.labels)
         .map(|labels| labels.into_iter().collect())
         .unwrap_or_default()
+}
+
+/// The JSON of `metadata` in that of an object, of which `inside` is an offset just behind its brace.
+fn metadata_of(object: &[u8], inside: Option<usize>) -> &[u8] {
+    const NOTHING: &[u8] = b"{}";
+    #[derive(serde::Deserialize)]
+    struct Whole<'a> {
+        #[serde(borrow)]
+        metadata: Option<&'a RawValue>,
+    }
+    let found = match inside.and_then(|at| object.get(at.checked_sub(1)?..)) {
+        // Only the metadata is read, not what follows it.
+        Some(rest) if rest.first() == Some(&b'{') => {
+            serde_json::Deserializer::from_slice(rest).into_iter::<&RawValue>().next().and_then(Result::ok)
+        }
+        _ => serde_json::from_slice::<Whole>(object).ok().and_then(|whole| whole.metadata),
+    };
+    found.map_or(NOTHING, |raw| raw.get().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metadata_is_found_with_and_without_its_place() {
+        let table: [(&str, Option<usize>, &str); 5] = [
+            (
+                r#"{"metadata":{"resourceVersion":"7","name":"a","labels":{"a":"}"}},"spec":{"a":1}}"#,
+                Some(13),
+                r#"{"resourceVersion":"7","name":"a","labels":{"a":"}"}}"#,
+            ),
+            (r#"{"spec":{"metadata":1},"metadata":{"name":"a"}}"#, None, r#"{"name":"a"}"#),
+            // A place that is none.
+            (r#"{"spec":1,"metadata":{"name":"a"}}"#, Some(4), r#"{"name":"a"}"#),
+            (r#"{"spec":1,"metadata":{"name":"a"}}"#, Some(400), r#"{"name":"a"}"#),
+            (r#"{"spec":1}"#, None, "{}"),
+        ];
+        for (object, inside, want) in table {
+            assert_eq!(metadata_of(object.as_bytes(), inside), want.as_bytes(), "{object}");
+        }
+    }
 }

@@ -196,7 +196,9 @@ impl Cloud {
     }
 
     async fn report_in_turn(&self, report: Report) -> Result<(), Error> {
-        let (next, changes) = self.state().report(report, now_ms());
+        let before = self.state();
+        let next = before.report(report, now_ms());
+        let changes = before.changes_to(&next);
         if changes.is_empty() {
             return Ok(());
         }
@@ -208,7 +210,7 @@ impl Cloud {
         let failure = |e: Error| ccm_mock_aws_api::Error::new(Code::InternalFailure, e.to_string());
         let read_only = operation.name().starts_with("Describe") || operation.name().starts_with("List");
         if read_only {
-            return self.state().apply(operation, now_ms()).map(|(_, answer, _)| answer);
+            return self.state().apply(operation, now_ms()).map(|(_, answer)| answer);
         }
         let key = match &operation {
             Operation::ImportCertificate(input) => Some(input.private_key.clone()),
@@ -217,7 +219,8 @@ impl Cloud {
         };
         let name = operation.name();
         let _turn = self.turn.lock().await;
-        let (mut next, mut answer, mut changes) = self.state().apply(operation, now_ms())?;
+        let before = self.state();
+        let (mut next, mut answer) = before.apply(operation, now_ms())?;
         match &mut answer {
             Answer::ImportCertificate(certificate) => {
                 self.write_key(certificate.id(), &key.unwrap_or_default(), &certificate.certificate_chain)
@@ -226,13 +229,13 @@ impl Cloud {
             }
             Answer::RequestCertificate(certificate) => {
                 next = self.sign(next, &certificate.certificate_arn).await.map_err(failure)?;
-                changes = self.state().changes_to(&next);
                 if let Some(signed) = next.certificates.get(&certificate.certificate_arn) {
                     *certificate = signed.as_ref().clone();
                 }
             }
             _ => {}
         }
+        let changes = before.changes_to(&next);
         self.write(&changes).await.map_err(failure)?;
         self.state.send_replace(Arc::new(next));
         tracing::debug!(operation = name, changed = changes.len(), "answered");
@@ -246,7 +249,7 @@ impl Cloud {
             Ok((issued, key_pem)) => {
                 self.write_key(certificate.id(), &key_pem, &issued.chain_pem).await?;
                 let report = Report::Issued { certificate_arn: arn.to_string(), issued };
-                Ok(state.report(report, now_ms()).0)
+                Ok(state.report(report, now_ms()))
             }
             Err(error) => {
                 tracing::warn!(arn, %error, "certificate could not be signed");
@@ -461,7 +464,7 @@ impl Cloud {
         if before.certificates.values().any(|c| c.object_name == object_name) {
             return Ok(());
         }
-        let (next, _) = before.report(report, now_ms());
+        let next = before.report(report, now_ms());
         let pending = next
             .certificates
             .values()

@@ -111,22 +111,20 @@ impl State {
         bootstrap::state(zones, private_prefix)
     }
 
-    /// Perform an operation: the state after it, the answer, and the objects that differ.
-    pub fn apply(&self, operation: Operation, now_ms: u64) -> Result<(State, Answer, Vec<Change>), Error> {
+    /// Perform an operation: the state after it, and the answer.
+    pub fn apply(&self, operation: Operation, now_ms: u64) -> Result<(State, Answer), Error> {
         let mut next = self.clone();
         let answer = next.perform(operation, now_ms)?;
         next.settle();
-        let changes = self.changes_to(&next);
-        Ok((next, answer, changes))
+        Ok((next, answer))
     }
 
-    /// Take in what the data plane or a user reports.
-    pub fn report(&self, report: Report, now_ms: u64) -> (State, Vec<Change>) {
+    /// The state after what the data plane or a user reports.
+    pub fn report(&self, report: Report, now_ms: u64) -> State {
         let mut next = self.clone();
         next.take(report, now_ms);
         next.settle();
-        let changes = self.changes_to(&next);
-        (next, changes)
+        next
     }
 
     /// Objects that differ between two states.

@@ -1,6 +1,7 @@
 //! Events: what happened, told on the object it happened to. The same sentence again only counts up.
 //!
-//! An Event that cannot be written is dropped: loops never wait for them.
+//! An Event that cannot be written is dropped: loops never wait for them. Events in turn wait a moment for the loops:
+//! one change of a Pod makes more Events than anything else, and what routes requests goes first.
 
 use crate::key::Key;
 use crate::meta::{now, seconds};
@@ -10,10 +11,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::{Client, Resource};
 use std::collections::HashMap;
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 /// More than this many waiting Events are dropped.
 const WAITING_MAX: usize = 4096;
+/// How long an Event is held back.
+const HELD_BACK: Duration = Duration::from_millis(50);
 /// More than this many sentences are not remembered for counting.
 const REMEMBERED_MAX: usize = 4096;
 
@@ -32,6 +37,7 @@ struct Note {
     reason: String,
     message: String,
     at: Timestamp,
+    due: Instant,
 }
 
 /// Writes Events of one component; clones share the queue.
@@ -104,7 +110,8 @@ impl Recorder {
     }
 
     fn note(&self, about: ObjectReference, kind: Kind, (reason, message): (&str, String), at: Timestamp) {
-        let note = Note { about, kind, reason: reason.to_string(), message, at };
+        let note =
+            Note { about, kind, reason: reason.to_string(), message, at, due: Instant::now() + HELD_BACK };
         if self.notes.try_send(note).is_err() {
             tracing::debug!(reason, "event dropped");
         }
@@ -121,6 +128,7 @@ async fn write_all(
 ) {
     let mut written: HashMap<Sentence, (String, i32)> = HashMap::new();
     while let Some(note) = notes.recv().await {
+        sleep_until(note.due).await;
         let namespace = note.about.namespace.clone().filter(|n| !n.is_empty()).unwrap_or("default".into());
         let sentence = (
             note.about.uid.clone().unwrap_or_default(),

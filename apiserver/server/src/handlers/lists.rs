@@ -59,7 +59,9 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
             let items: Vec<Value> = listing
                 .objects
                 .iter()
-                .map(|object| table::partial(&served(resource, object.parse())))
+                .map(|object| {
+                    table::partial_of(serde_json::from_slice(object.metadata()).unwrap_or_default())
+                })
                 .collect();
             let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
             Ok(Answer::value(StatusCode::OK, context.accepted, &list))

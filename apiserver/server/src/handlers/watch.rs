@@ -297,14 +297,16 @@ impl Running {
 
     fn render(&mut self, kind: &str, event: EventKind, object: &Object, revision: Option<u64>) -> Bytes {
         let resource = &self.asked.resource;
-        let plain = self.asked.accepted.media != Media::Protobuf
-            && self.asked.accepted.form == Form::Object
-            && resource.api_version() == resource.stored_api_version
-            && !resource.is_custom();
-        if plain && revision.is_none() {
-            return object.frame(event);
+        let Accepted { media, form, .. } = self.asked.accepted;
+        if media != Media::Protobuf && revision.is_none() {
+            let as_stored = resource.api_version() == resource.stored_api_version && !resource.is_custom();
+            match form {
+                Form::Object if as_stored => return object.frame(event),
+                Form::Partial | Form::PartialList => return partial_frame(kind, object.metadata()),
+                _ => {}
+            }
         }
-        let mut value = match self.asked.accepted.media {
+        let mut value = match media {
             Media::Protobuf => protobuf::tree(resource, object.bytes(), Form::Object),
             Media::Json | Media::Yaml => served(resource, object.parse()),
         };
@@ -313,7 +315,7 @@ impl Running {
                 .insert("resourceVersion".into(), revision.to_string().into());
         }
         let shown = self.shown(value);
-        frame(self.asked.accepted.media, kind, &shown)
+        frame(media, kind, &shown)
     }
 
     fn shown(&mut self, value: Value) -> Value {
@@ -354,6 +356,17 @@ fn frame(media: Media, kind: &str, object: &Value) -> Bytes {
         Media::Protobuf => protobuf::event(kind, object),
         Media::Json | Media::Yaml => Bytes::from(format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n")),
     }
+}
+
+/// The event of an object of which only the metadata is asked for: its bytes are sent as they are stored.
+fn partial_frame(kind: &str, metadata: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(metadata.len() + 128);
+    frame.put_slice(b"{\"type\":\"");
+    frame.put_slice(kind.as_bytes());
+    frame.put_slice(b"\",\"object\":");
+    table::put_partial(&mut frame, metadata);
+    frame.put_slice(b"}\n");
+    frame.freeze()
 }
 
 fn expired_frame(media: Media, error: &CacheError) -> Bytes {

@@ -48,7 +48,7 @@ impl Cloud {
         let before = self.state();
         let (reports, replies): (Vec<_>, Vec<_>) = reports.into_iter().unzip();
         let next =
-            reports.into_iter().fold((*before).clone(), |state, report| state.report(report, now_ms()).0);
+            reports.into_iter().fold((*before).clone(), |state, report| state.report(report, now_ms()));
         let changes = before.changes_to(&next);
         let mut outcome = Ok(());
         if !changes.is_empty() {
@@ -68,7 +68,7 @@ impl Cloud {
         let mut done = Vec::new();
         for (operation, reply) in operations {
             match next.apply(operation, now_ms()) {
-                Ok((after, answer, _)) => {
+                Ok((after, answer)) => {
                     next = after;
                     done.push((answer, reply));
                 }

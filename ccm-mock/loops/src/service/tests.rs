@@ -16,7 +16,7 @@ impl Aws for Fake {
     fn call(&self, operation: Operation) -> AwsFuture<'_, Answer> {
         Box::pin(async move {
             let mut state = self.0.lock().expect("lock");
-            let (next, answer, _) = state.apply(operation, 0)?;
+            let (next, answer) = state.apply(operation, 0)?;
             *state = next;
             Ok(answer)
         })

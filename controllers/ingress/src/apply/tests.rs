@@ -33,7 +33,7 @@ impl Aws for Fake {
         Box::pin(async move {
             let name = operation.name();
             let mut state = self.state.lock().expect("lock");
-            let (next, answer, _) = state.apply(operation, 0)?;
+            let (next, answer) = state.apply(operation, 0)?;
             *state = next;
             if !name.starts_with("Describe") && !name.starts_with("List") {
                 self.writes.lock().expect("lock").push(name);
