@@ -8,6 +8,7 @@ use ccm_mock_aws_api::{Aws, names};
 use controllers_ingress_model::find_port;
 use controllers_kit::meta::label;
 use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, run as work};
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Node, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,21 +27,12 @@ pub(crate) struct Binding {
     pub target_type: TargetType,
 }
 
-/// A target group's ARN; the log shows its name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Arn(String);
-
-impl std::fmt::Display for Arn {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(names::target_group_name(&self.0))
-    }
-}
-
 /// Target groups of the model by ARN; clones share them.
 #[derive(Clone)]
 pub(crate) struct Bindings {
     all: Arc<Mutex<BTreeMap<String, Binding>>>,
-    queue: Queue<Arn>,
+    /// Services: the target groups of one are changed together, which is one write of the cloud.
+    queue: Queue<Key>,
 }
 
 impl Default for Bindings {
@@ -58,7 +50,7 @@ impl Bindings {
     pub(crate) fn bind(&self, arn: &str, binding: Binding) {
         let before = self.lock().insert(arn.to_string(), binding.clone());
         if before.as_ref() != Some(&binding) {
-            self.queue.add(Arn(arn.to_string()), format!("bound to Service {}", binding.service));
+            self.queue.add(binding.service, format!("{} was bound", names::target_group_name(arn)));
         }
     }
 
@@ -67,15 +59,16 @@ impl Bindings {
         self.lock().remove(arn);
     }
 
-    fn get(&self, arn: &str) -> Option<Binding> {
-        self.lock().get(arn).cloned()
+    /// The target groups of a Service.
+    fn of(&self, service: &Key) -> Vec<(String, Binding)> {
+        let all = self.lock();
+        let own = all.iter().filter(|(_, binding)| binding.service == *service);
+        own.map(|(arn, binding)| (arn.clone(), binding.clone())).collect()
     }
 
     fn wake(&self, concerns: impl Fn(&Binding) -> bool, cause: &str) {
-        for (arn, binding) in self.lock().iter() {
-            if concerns(binding) {
-                self.queue.add(Arn(arn.clone()), cause);
-            }
+        for binding in self.lock().values().filter(|binding| concerns(binding)) {
+            self.queue.add(binding.service.clone(), cause);
         }
     }
 }
@@ -123,9 +116,9 @@ impl Registrar {
         });
         let queue = self.bindings.queue.clone();
         let registrar = Arc::new(self);
-        work("targets", queue, WORKERS, move |arn: Arn| {
+        work("targets", queue, WORKERS, move |service: Key| {
             let registrar = registrar.clone();
-            async move { registrar.reconcile(&arn.0).await }
+            async move { registrar.reconcile(&service).await }
         })
         .await;
     }
@@ -146,17 +139,28 @@ impl Registrar {
         }
     }
 
-    async fn reconcile(&self, arn: &str) -> Result<Done, Error> {
-        let Some(binding) = self.bindings.get(arn) else { return Ok(Done::nothing()) };
+    async fn reconcile(&self, service: &Key) -> Result<Done, Error> {
+        let groups = self.bindings.of(service);
+        let changes = groups.iter().map(|(arn, binding)| self.reconcile_group(arn, binding));
+        let mut done = Done::nothing();
+        // Each as far as it gets: a group that fails does not keep the others from their targets.
+        for outcome in join_all(changes).await {
+            outcome?.into_iter().for_each(|change| done.note(change));
+        }
+        Ok(done)
+    }
+
+    /// Registers and deregisters what differs; answers what was done.
+    async fn reconcile_group(&self, arn: &str, binding: &Binding) -> Result<Vec<String>, Error> {
         let target_group_arn = arn.to_string();
         let describe =
             DescribeTargetHealth { target_group_arn: target_group_arn.clone(), targets: Vec::new() };
         let present = match self.aws.send(describe).await {
             Ok(present) => present,
-            Err(error) if error.is_not_found() => return Ok(Done::nothing()),
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
             Err(error) => return Err(Error::Transient(error.to_string())),
         };
-        let wanted = self.wanted(&binding);
+        let wanted = self.wanted(binding);
         let live = present.iter().filter(|t| t.state != HealthState::Draining);
         let live: BTreeSet<(&str, u16)> = live.map(|t| (t.id.as_str(), t.port)).collect();
         let identity = |t: &TargetDescription| (t.id.clone(), t.port.unwrap_or_default());
@@ -166,14 +170,15 @@ impl Registrar {
         let gone = live.iter().filter(|(id, port)| !names.contains(&(id.to_string(), *port)));
         let gone: Vec<TargetDescription> =
             gone.map(|(id, port)| TargetDescription::new(*id, *port)).collect();
-        let mut done = Done::nothing();
+        let name = names::target_group_name(arn);
+        let mut done = Vec::new();
         if !new.is_empty() {
-            done.note(format!("registered {}", story(&new)));
+            done.push(format!("{name}: registered {}", story(&new)));
             let request = RegisterTargets { target_group_arn: target_group_arn.clone(), targets: new };
             self.aws.send(request).await.map_err(|e| Error::Transient(e.to_string()))?;
         }
         if !gone.is_empty() {
-            done.note(format!("deregistered {}", story(&gone)));
+            done.push(format!("{name}: deregistered {}", story(&gone)));
             let request = DeregisterTargets { target_group_arn, targets: gone };
             self.aws.send(request).await.map_err(|e| Error::Transient(e.to_string()))?;
         }
