@@ -3,39 +3,35 @@
 //! It holds a `kube::Client` and works against any API server. What it does not do is retry for the caller: a write
 //! that fails leaves the state as it was and answers InternalFailure.
 
+mod objects;
 mod turn;
 
 use crate::certificates::Issuer;
 use crate::report::Report;
-use crate::state::{Change, State};
+use crate::state::State;
 use ccm_mock_aws_api::acm::CertificateStatus;
 use ccm_mock_aws_api::object::from_object;
 use ccm_mock_aws_api::route53::HostedZone;
-use ccm_mock_aws_api::{Answer, Aws, AwsFuture, Code, GROUP, Operation, VERSION, crd};
+use ccm_mock_aws_api::{Answer, Aws, AwsFuture, Code, Operation};
+use controllers_kit::Raw;
 use futures::future::{self, BoxFuture};
-use futures::{FutureExt, StreamExt, TryStreamExt};
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use kube::core::{ApiResource, GroupVersionKind, Request};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
-use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use futures::{FutureExt, TryStreamExt};
+use kube::Client;
+use kube::runtime::watcher;
+use objects::Objects;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Mutex, watch};
 
-/// Namespace of the Secrets that hold certificate keys.
-const NAMESPACE: &str = "hopyard-system";
-const MANAGER: &str = "fake-aws";
+pub use objects::install_crds;
 
 /// What can go wrong around the state machine.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused or could not be reached.
     #[error("api server: {0}")]
-    Api(#[from] Box<kube::Error>),
+    Api(#[from] controllers_kit::Error),
     /// An object of ours cannot be read.
     #[error("object {kind} {name} cannot be read: {source}")]
     Unreadable { kind: String, name: String, source: serde_json::Error },
@@ -47,72 +43,20 @@ pub enum Error {
     Together(Arc<Error>),
 }
 
-impl From<kube::Error> for Error {
-    fn from(error: kube::Error) -> Self {
-        Error::Api(Box::new(error))
-    }
-}
-
 fn now_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn resource(kind: &str, plural: &str) -> ApiResource {
-    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, kind), plural)
-}
-
-fn is_code(error: &kube::Error, code: u16) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == code)
-}
-
 /// The cloud of this cluster.
 pub struct Cloud {
-    client: Client,
+    objects: Objects,
     issuer: Issuer,
     turn: Mutex<()>,
     /// What waits for its turn; whoever has it works off everything.
     waiting: std::sync::Mutex<turn::Waiting>,
-    /// The last resourceVersion written here, by kind and name: older events are echoes.
-    written: std::sync::Mutex<BTreeMap<String, u64>>,
     state: watch::Sender<Arc<State>>,
-}
-
-/// Create the CustomResourceDefinitions that are not there yet, and wait until they are served.
-pub fn install_crds(client: &Client) -> BoxFuture<'_, Result<(), Error>> {
-    install(client).boxed()
-}
-
-async fn install(client: &Client) -> Result<(), Error> {
-    let gvk = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
-    let api: Api<DynamicObject> =
-        Api::all_with(client.clone(), &ApiResource::from_gvk_with_plural(&gvk, "customresourcedefinitions"));
-    let manifests = crd::custom_resource_definitions();
-    let creates = manifests.into_iter().map(|manifest| {
-        let api = api.clone();
-        async move {
-            let object: DynamicObject = serde_json::from_value(manifest)?;
-            match api.create(&PostParams::default(), &object).await {
-                Err(e) if !is_code(&e, 409) => Err(Error::from(e)),
-                _ => Ok(()),
-            }
-        }
-    });
-    future::try_join_all(creates).await?;
-    let waits = crd::kinds().map(|(kind, plural)| {
-        let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource(kind, plural));
-        async move {
-            while let Err(e) = api.list(&ListParams::default().limit(1)).await {
-                if !is_code(&e, 404) {
-                    return Err(Error::from(e));
-                }
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            Ok(())
-        }
-    });
-    future::try_join_all(waits).await.map(|_| ())
 }
 
 impl Cloud {
@@ -133,40 +77,32 @@ impl Cloud {
         private_prefix: u8,
     ) -> Result<Arc<Cloud>, Error> {
         let mut state = State::default();
-        let lists = crd::kinds().map(|(kind, plural)| {
-            let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource(kind, plural));
-            async move { api.list(&ListParams::default()).await.map(|l| (kind, l.items)) }
-        });
-        for (kind, items) in future::try_join_all(lists).await? {
-            for item in items {
-                let object = serde_json::to_value(&item)?;
-                if adopted_later(kind, &object) {
-                    continue;
-                }
-                let name = item.metadata.name.unwrap_or_default();
-                state.load(kind, &object).map_err(|source| Error::Unreadable {
-                    kind: kind.into(),
-                    name,
-                    source,
-                })?;
+        let objects = Objects::new(client);
+        for (kind, tree) in objects.all().await? {
+            if adopted_later(kind, &tree) {
+                continue;
             }
+            state.load(kind, &tree).map_err(|source| Error::Unreadable {
+                kind: kind.into(),
+                name: tree["metadata"]["name"].as_str().unwrap_or_default().into(),
+                source,
+            })?;
         }
         let fresh = state.vpcs.is_empty();
         if !fresh {
             state.loaded();
         }
         let cloud = Arc::new(Cloud {
-            client,
+            objects,
             issuer,
             turn: Mutex::new(()),
             waiting: Default::default(),
-            written: Default::default(),
             state: watch::channel(Arc::new(state)).0,
         });
-        cloud.ensure_namespace().await?;
+        cloud.objects.ensure_namespace().await?;
         if fresh {
             let (old, new) = (cloud.state(), State::bootstrap_with(zones, private_prefix));
-            cloud.write(&old.changes_to(&new)).await?;
+            cloud.objects.write(&old.changes_to(&new)).await?;
             cloud.state.send_replace(Arc::new(new));
         }
         Ok(cloud)
@@ -203,7 +139,7 @@ impl Cloud {
             return Ok(());
         }
         self.state.send_replace(Arc::new(next));
-        self.write(&changes).await
+        self.objects.write(&changes).await
     }
 
     async fn operate(&self, operation: Operation) -> Result<Answer, ccm_mock_aws_api::Error> {
@@ -223,7 +159,8 @@ impl Cloud {
         let (mut next, mut answer) = before.apply(operation, now_ms())?;
         match &mut answer {
             Answer::ImportCertificate(certificate) => {
-                self.write_key(certificate.id(), &key.unwrap_or_default(), &certificate.certificate_chain)
+                self.objects
+                    .write_key(certificate.id(), &key.unwrap_or_default(), &certificate.certificate_chain)
                     .await
                     .map_err(failure)?;
             }
@@ -236,7 +173,7 @@ impl Cloud {
             _ => {}
         }
         let changes = before.changes_to(&next);
-        self.write(&changes).await.map_err(failure)?;
+        self.objects.write(&changes).await.map_err(failure)?;
         self.state.send_replace(Arc::new(next));
         tracing::debug!(operation = name, changed = changes.len(), "answered");
         Ok(answer)
@@ -247,7 +184,7 @@ impl Cloud {
         let Some(certificate) = state.certificates.get(arn).cloned() else { return Ok(state) };
         match self.issuer.issue(&certificate.subject_alternative_names, now_ms()) {
             Ok((issued, key_pem)) => {
-                self.write_key(certificate.id(), &key_pem, &issued.chain_pem).await?;
+                self.objects.write_key(certificate.id(), &key_pem, &issued.chain_pem).await?;
                 let report = Report::Issued { certificate_arn: arn.to_string(), issued };
                 Ok(state.report(report, now_ms()))
             }
@@ -258,122 +195,9 @@ impl Cloud {
         }
     }
 
-    async fn ensure_namespace(&self) -> Result<(), Error> {
-        let api: Api<Namespace> = Api::all(self.client.clone());
-        let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": NAMESPACE}}))?;
-        match api.create(&PostParams::default(), &namespace).await {
-            Err(e) if !is_code(&e, 409) => Err(e.into()),
-            _ => Ok(()),
-        }
-    }
-
-    async fn write_key(&self, id: &str, key_pem: &str, chain_pem: &str) -> Result<(), Error> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let name = format!("acm-{id}");
-        let data = |pem: &str| ByteString(pem.as_bytes().to_vec());
-        let secret = Secret {
-            metadata: kube::core::ObjectMeta { name: Some(name.clone()), ..Default::default() },
-            type_: Some("kubernetes.io/tls".into()),
-            data: Some(BTreeMap::from([
-                ("tls.crt".into(), data(chain_pem)),
-                ("tls.key".into(), data(key_pem)),
-            ])),
-            ..Default::default()
-        };
-        match api.create(&PostParams::default(), &secret).await {
-            Err(e) if is_code(&e, 409) => {
-                api.patch(&name, &PatchParams::default(), &Patch::Merge(json!({"data": secret.data})))
-                    .await?;
-                Ok(())
-            }
-            Err(e) => Err(e.into()),
-            Ok(_) => Ok(()),
-        }
-    }
-
     /// The private key of a certificate, PEM.
     pub async fn private_key(&self, certificate_id: &str) -> Result<Option<String>, Error> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let secret = api.get_opt(&format!("acm-{certificate_id}")).await?;
-        let bytes = secret.and_then(|s| s.data).and_then(|mut d| d.remove("tls.key"));
-        Ok(bytes.and_then(|b| String::from_utf8(b.0).ok()))
-    }
-
-    async fn write(&self, changes: &[Change]) -> Result<(), Error> {
-        future::try_join_all(changes.iter().map(|c| self.write_one(c))).await.map(|_| ())
-    }
-
-    async fn write_one(&self, change: &Change) -> Result<(), Error> {
-        let api: Api<DynamicObject> =
-            Api::all_with(self.client.clone(), &resource(change.kind, change.plural));
-        let Some(new) = &change.new else {
-            if change.kind == "Certificate" {
-                let id = change
-                    .old
-                    .as_ref()
-                    .and_then(|o| o.pointer("/status/certificateArn"))
-                    .and_then(Value::as_str);
-                let secrets: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
-                let name = format!("acm-{}", id.and_then(|arn| arn.rsplit('/').next()).unwrap_or_default());
-                let _ = secrets.delete(&name, &DeleteParams::default()).await;
-            }
-            return match api.delete(&change.name, &DeleteParams::default()).await {
-                Err(e) if !is_code(&e, 404) => Err(e.into()),
-                _ => Ok(()),
-            };
-        };
-        let requests = Request::new(api.resource_url());
-        let params = PatchParams { field_manager: Some(MANAGER.into()), ..Default::default() };
-        let patch = |patch: Value| requests.patch(&change.name, &params, &Patch::Merge(patch));
-        if let Some(old) = &change.old {
-            match self.send(patch(merge_patch(old, new))).await {
-                Err(e) if !is_code(&e, 404) => return Err(e.into()),
-                Ok(version) => return self.remember(change, version),
-                Err(_) => {}
-            }
-        }
-        let post = PostParams { field_manager: Some(MANAGER.into()), ..Default::default() };
-        match self.send(requests.create(&post, serde_json::to_vec(new)?)).await {
-            Err(e) if is_code(&e, 409) => {
-                let version = self.send(patch(new.clone())).await?;
-                self.remember(change, version)
-            }
-            Err(e) => Err(e.into()),
-            Ok(version) => self.remember(change, version),
-        }
-    }
-
-    /// Sends a write; the version of what was written is all that is read of the answer.
-    async fn send(
-        &self,
-        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
-    ) -> Result<u64, kube::Error> {
-        #[derive(serde::Deserialize)]
-        struct Written {
-            metadata: Metadata,
-        }
-        #[derive(Default, serde::Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
-        struct Metadata {
-            resource_version: String,
-        }
-        let request = request.map_err(kube::Error::BuildRequest)?;
-        let written: Written = self.client.request(request).await?;
-        Ok(written.metadata.resource_version.parse().unwrap_or(0))
-    }
-
-    fn remember(&self, change: &Change, version: u64) -> Result<(), Error> {
-        if let Ok(mut written) = self.written.lock() {
-            written.insert(format!("{}/{}", change.kind, change.name), version);
-        }
-        Ok(())
-    }
-
-    /// True for an event that is older than, or the same as, what was written here.
-    fn is_echo(&self, kind: &str, object: &DynamicObject) -> bool {
-        let name = object.metadata.name.as_deref().unwrap_or_default();
-        let written = self.written.lock().ok().and_then(|w| w.get(&format!("{kind}/{name}")).copied());
-        written.is_some_and(|known| version(object) <= known)
+        self.objects.key(certificate_id).await
     }
 
     async fn tick(self: Arc<Self>) {
@@ -403,8 +227,7 @@ impl Cloud {
 
     /// Adopt objects of a kind that users write.
     async fn follow(self: Arc<Self>, kind: &'static str, plural: &'static str) {
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource(kind, plural));
-        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let mut events = self.objects.follow(kind, plural);
         loop {
             let event = match events.try_next().await {
                 Ok(Some(event)) => event,
@@ -416,7 +239,7 @@ impl Cloud {
             };
             let result = match event {
                 watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
-                    self.adopt(kind, &object).await
+                    self.adopt(kind, object).await
                 }
                 watcher::Event::Delete(object) => {
                     let object_name = object.metadata.name.unwrap_or_default();
@@ -430,13 +253,13 @@ impl Cloud {
         }
     }
 
-    async fn adopt(&self, kind: &'static str, object: &DynamicObject) -> Result<(), Error> {
-        let value = serde_json::to_value(object)?;
-        let object_name = object.metadata.name.clone().unwrap_or_default();
+    async fn adopt(&self, kind: &'static str, object: Raw) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
-        if self.is_echo(kind, object) {
+        if self.objects.is_echo(kind, &object) {
             return Ok(());
         }
+        let value = object.tree;
+        let object_name = object.metadata.name.unwrap_or_default();
         if kind == "HostedZone" {
             let zone: HostedZone = from_object(&value)?;
             if self.state().hosted_zones.values().any(|z| **z == zone) {
@@ -474,14 +297,10 @@ impl Cloud {
             None => next,
         };
         let changes = before.changes_to(&next);
-        self.write(&changes).await?;
+        self.objects.write(&changes).await?;
         self.state.send_replace(Arc::new(next));
         Ok(())
     }
-}
-
-fn version(object: &DynamicObject) -> u64 {
-    object.metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
 /// True for an object that a user wrote and the cloud has not completed yet.
@@ -493,44 +312,8 @@ fn adopted_later(kind: &str, object: &Value) -> bool {
     }
 }
 
-/// The merge patch from one object to another.
-fn merge_patch(old: &Value, new: &Value) -> Value {
-    match (old, new) {
-        (Value::Object(old), Value::Object(new)) => {
-            let mut out = Map::new();
-            for (key, value) in new {
-                match old.get(key) {
-                    Some(before) if before == value => {}
-                    Some(before @ Value::Object(_)) => {
-                        out.insert(key.clone(), merge_patch(before, value));
-                    }
-                    _ => {
-                        out.insert(key.clone(), value.clone());
-                    }
-                }
-            }
-            out.extend(old.keys().filter(|k| !new.contains_key(*k)).map(|k| (k.clone(), Value::Null)));
-            Value::Object(out)
-        }
-        _ => new.clone(),
-    }
-}
-
 impl Aws for Cloud {
     fn call(&self, operation: Operation) -> AwsFuture<'_, Answer> {
         Box::pin(self.operate(operation))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::merge_patch;
-    use serde_json::json;
-
-    #[test]
-    fn a_patch_says_only_what_differs() {
-        let old = json!({"a": 1, "b": {"c": 1, "d": 2}, "e": [1]});
-        let new = json!({"a": 1, "b": {"c": 3}, "e": [1, 2]});
-        assert_eq!(merge_patch(&old, &new), json!({"b": {"c": 3, "d": null}, "e": [1, 2]}));
     }
 }

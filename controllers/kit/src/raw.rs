@@ -182,6 +182,30 @@ pub fn send(
     .boxed()
 }
 
+/// Sends a write; answers the resourceVersion of what was written, which is all that is read of the answer.
+pub fn written(
+    client: Client,
+    request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+) -> BoxFuture<'static, Result<u64, Error>> {
+    #[derive(Deserialize)]
+    struct Written {
+        #[serde(default)]
+        metadata: Metadata,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Metadata {
+        resource_version: String,
+    }
+    async move {
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        let answer = client.request_text(request).await?;
+        let written: Written = serde_json::from_str(&answer)?;
+        Ok(written.metadata.resource_version.parse().unwrap_or(0))
+    }
+    .boxed()
+}
+
 fn request<K: Object>(namespace: &str) -> Request {
     let namespace = Some(namespace).filter(|n| !n.is_empty());
     Request::new(K::url_path(&(), namespace))

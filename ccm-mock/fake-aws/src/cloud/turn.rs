@@ -53,7 +53,7 @@ impl Cloud {
         let mut outcome = Ok(());
         if !changes.is_empty() {
             self.state.send_replace(Arc::new(next));
-            outcome = self.write(&changes).await.map_err(Arc::new);
+            outcome = self.objects.write(&changes).await.map_err(Arc::new);
         }
         // Who is not there any more needs no answer.
         replies.into_iter().for_each(|reply| drop(reply.send(outcome.clone())));
@@ -76,7 +76,7 @@ impl Cloud {
             }
         }
         let changes = before.changes_to(&next);
-        match self.write(&changes).await {
+        match self.objects.write(&changes).await {
             Ok(()) => {
                 self.state.send_replace(Arc::new(next));
                 tracing::debug!(operations = done.len(), changed = changes.len(), "answered");
