@@ -17,9 +17,6 @@ use tokio::net::TcpListener;
 use crate::error::Error;
 use crate::pki::Pki;
 
-/// The Kubernetes version this server is.
-pub(crate) const VERSION: &str = "v1.36.2+hopyard";
-
 /// Where objects are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Store {
@@ -203,7 +200,7 @@ pub(crate) async fn start(options: &Options, nodes: Option<Arc<dyn Nodes>>) -> R
         authentication: Arc::new(authentication),
         nodes,
         ca_pem: pki.ca_pem.clone(),
-        version: VERSION.to_owned(),
+        version: apiserver_server::VERSION.to_owned(),
         advertise: address,
     };
     let server = ApiServer::new(registry, config);

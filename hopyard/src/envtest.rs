@@ -37,7 +37,7 @@ pub(crate) fn run(name: &str) -> Result<(), Error> {
         return Ok(());
     }
     if arguments.iter().any(|argument| argument == "--version") {
-        println!("{}", if name == "etcd" { "etcd Version: 3.6.8" } else { apiserver::VERSION });
+        println!("{}", if name == "etcd" { "etcd Version: 3.6.8" } else { apiserver_server::VERSION });
         return Ok(());
     }
     let flags = Flags::parse(&arguments)?;
@@ -169,7 +169,7 @@ fn help(name: &str) -> String {
     let mut text = format!(
         "Hopyard in the place of kube-apiserver {}: state in memory, gone with the process.\n\
          {CONTROLLERS}=1 runs the workload, namespace and garbage collection loops beside it.\n\n",
-        apiserver::VERSION
+        apiserver_server::VERSION
     );
     for flag in SERVED {
         text.push_str(&format!("      --{flag}\n"));

@@ -40,3 +40,6 @@ pub use node_proxy::{
 pub use serve::{Tls, serve};
 pub use service::{ApiServer, Config, InProcess};
 pub use token::ServiceAccountKeys;
+
+/// The Kubernetes version this server is.
+pub const VERSION: &str = "v1.36.2+hopyard";
