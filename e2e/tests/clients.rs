@@ -62,6 +62,8 @@ fn everyday(kubectl: &Path) {
     assert_eq!(kubectl(&["diff", "-f", "manifests/journey/web.yaml"]), "");
     kubectl(&["wait", "--for=condition=Available", "deployment/web", "--timeout=60s"]);
     assert!(kubectl(&["describe", "deployment/web"]).contains("RollingUpdateStrategy"));
+    // kubectl picks any of them, the old one those that are about to go, too.
+    wait_for("the old Pods to go", || kubectl(&["get", "pods", "-o", "name"]).lines().count() == 3);
     assert!(!kubectl(&["logs", "deployment/web"]).is_empty());
     assert!(kubectl(&["exec", "deployment/web", "--", "hostname"]).starts_with("web-"));
     assert!(kubectl(&["auth", "can-i", "--list"]).contains("*.*"));
