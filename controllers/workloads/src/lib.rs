@@ -3,9 +3,11 @@
 //! It reaches the cluster through a `kube::Client` only; real processes are behind [`Runtime`].
 
 mod control;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod history;
+mod job;
 mod kubelet;
 mod replicaset;
 mod scheduler;
@@ -25,6 +27,8 @@ pub fn run(caches: Caches) -> Running {
             spawn("replicaset", replicaset::run(caches.clone())),
             spawn("daemonset", daemonset::run(caches.clone())),
             spawn("statefulset", statefulset::run(caches.clone())),
+            spawn("job", job::run(caches.clone())),
+            spawn("cronjob", cronjob::run(caches.clone())),
             spawn("scheduler", scheduler::run(caches.clone())),
         ])
         .await

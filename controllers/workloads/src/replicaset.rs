@@ -134,7 +134,7 @@ fn build_status(
 }
 
 /// The `excess` Pods whose loss hurts least: upstream's order.
-fn choose(mut candidates: Vec<Arc<Pod>>, excess: usize) -> Vec<Arc<Pod>> {
+pub(crate) fn choose(mut candidates: Vec<Arc<Pod>>, excess: usize) -> Vec<Arc<Pod>> {
     let mut crowd: HashMap<String, usize> = HashMap::new();
     for pod in &candidates {
         *crowd.entry(pods::node_name(pod).unwrap_or_default().to_string()).or_default() += 1;
