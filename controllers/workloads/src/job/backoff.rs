@@ -1,4 +1,6 @@
-//! How long a Job waits after failures before it makes the next Pod: upstream's `backoff_utils.go`, from the Pods alone.
+//! How long a Job waits after failures before it makes the next Pod: upstream's `backoff_utils.go`.
+//!
+//! It remembers nothing: failures are read from the Pods there are.
 
 use super::plan::has_failed;
 use controllers_kit::pods;
