@@ -29,13 +29,20 @@ struct Loop {
     jobs: Cache<Job>,
     pods: Cache<Pod>,
     events: Recorder,
+    memory: Arc<backoff::Memory>,
 }
 
 pub(crate) async fn run(caches: Caches) {
     let (jobs, pods) = (caches.of::<Job>(), caches.of::<Pod>());
     let queue: Queue<Key> = Queue::new();
-    let q = queue.clone();
-    jobs.on_change(move |change| q.add(change.key.clone(), change.story()));
+    let memory = Arc::new(backoff::Memory::default());
+    let (q, ends) = (queue.clone(), memory.clone());
+    jobs.on_change(move |change| {
+        if let (Some(gone), None) = (&change.old, &change.new) {
+            ends.forget(gone);
+        }
+        q.add(change.key.clone(), change.story());
+    });
     wake_owner(&pods, "Job", queue.clone());
     let q = queue.clone();
     pods.on_change(move |change| {
@@ -49,7 +56,7 @@ pub(crate) async fn run(caches: Caches) {
     jobs.synced().await;
     pods.synced().await;
     let events = Recorder::new(caches.client().clone(), "job-controller");
-    let this = Arc::new(Loop { jobs, pods, events });
+    let this = Arc::new(Loop { jobs, pods, events, memory });
     controllers_kit::run("job", queue, 4, move |key| {
         let this = this.clone();
         async move { this.reconcile(key).await }
@@ -71,12 +78,14 @@ impl Loop {
             return Ok(done);
         }
         if status::finished(&job).is_some() {
+            self.memory.forget(&job);
             self.release(&self.tracked(&job), &mut done).await?;
             self.expire(&job, &mut done).await?;
             return Ok(done);
         }
         self.warn_of_unfollowed(&job);
-        let plan = plan::build(&job, &self.pods_of(&job), Timestamp::now());
+        let pods = self.pods_of(&job);
+        let plan = plan::build(&job, &pods, &self.memory.ends(&job, &pods), Timestamp::now());
         if let Some(after) = plan.again {
             done.again_after(after);
         }

@@ -1,31 +1,68 @@
 //! How long a Job waits after failures before it makes the next Pod: upstream's `backoff_utils.go`.
-//!
-//! It remembers nothing: failures are read from the Pods there are.
 
 use super::plan::has_failed;
 use controllers_kit::pods;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 const FIRST: i64 = 10;
 const MAX: i64 = 600;
 
+/// How a Pod ended, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct End {
+    failed: bool,
+    at: i64,
+}
+
+/// The ends of a Job's Pods by their uid.
+pub(super) type Ends = BTreeMap<String, End>;
+
+/// The ends of Jobs that go on, by the uid of the Job: a Pod may be gone before its Job has waited.
+#[derive(Default)]
+pub(super) struct Memory(Mutex<HashMap<String, Ends>>);
+
+impl Memory {
+    /// The ends of a Job's Pods, with those that are gone.
+    pub(super) fn ends(&self, job: &Job, all: &[Arc<Pod>]) -> Ends {
+        let mut jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = jobs.entry(job.metadata.uid.clone().unwrap_or_default()).or_default();
+        known.extend(ends(job, all));
+        // What came before a success is over.
+        let success = known.values().filter(|end| !end.failed).map(|end| end.at).max();
+        known.retain(|_, end| success.is_none_or(|success| end.at >= success));
+        known.clone()
+    }
+
+    /// The Job has ended.
+    pub(super) fn forget(&self, job: &Job) {
+        let mut jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.remove(job.metadata.uid.as_deref().unwrap_or_default());
+    }
+}
+
+/// The ends of these Pods.
+pub(super) fn ends(job: &Job, all: &[Arc<Pod>]) -> Ends {
+    let end = |pod: &Arc<Pod>| {
+        let failed = has_failed(job, pod);
+        let uid = pod.metadata.uid.clone()?;
+        (failed || pods::phase(pod) == "Succeeded").then(|| (uid, End { failed, at: ended(pod) }))
+    };
+    all.iter().filter_map(end).collect()
+}
+
 /// What is left of the wait, if anything.
-pub(super) fn left(job: &Job, all: &[Arc<Pod>], at: Timestamp) -> Option<Duration> {
-    let succeeded = all.iter().filter(|pod| pods::phase(pod) == "Succeeded").map(|pod| ended(pod)).max();
-    let failures: Vec<i64> = all
-        .iter()
-        .filter(|pod| has_failed(job, pod))
-        .map(|pod| ended(pod))
-        .filter(|failed| succeeded.is_none_or(|succeeded| *failed > succeeded))
-        .collect();
-    let last = failures.iter().max()?;
-    let doublings = u32::try_from(failures.len() - 1).unwrap_or(u32::MAX).min(6);
+pub(super) fn left(ends: &Ends, at: Timestamp) -> Option<Duration> {
+    let success = ends.values().filter(|end| !end.failed).map(|end| end.at).max();
+    let failures = ends.values().filter(|end| end.failed && success.is_none_or(|success| end.at > success));
+    let doublings = u32::try_from(failures.clone().count()).unwrap_or(u32::MAX).saturating_sub(1).min(6);
     let wait = (FIRST << doublings).min(MAX);
-    u64::try_from(last + wait - at.as_second()).ok().filter(|left| *left > 0).map(Duration::from_secs)
+    let left = failures.map(|end| end.at).max()? + wait - at.as_second();
+    u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_secs)
 }
 
 /// When a Pod ended: as its containers say, or its condition, or its deletion.
@@ -51,15 +88,14 @@ mod tests {
 
     #[test]
     fn failures_in_a_row_double_the_wait() {
-        let pod = |(phase, second): &(&str, u32)| {
+        let pod = |(i, (phase, second)): (usize, &(&str, u32))| {
             let at = format!("2026-01-01T00:00:{second:02}Z");
             let state = json!({"terminated": {"exitCode": 1, "finishedAt": at}});
             let statuses = json!([{"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]);
+            let status = json!({"phase": phase, "containerStatuses": statuses});
             Arc::new(
-                serde_json::from_value(
-                    json!({"metadata": {}, "status": {"phase": phase, "containerStatuses": statuses}}),
-                )
-                .unwrap(),
+                serde_json::from_value(json!({"metadata": {"uid": i.to_string()}, "status": status}))
+                    .unwrap(),
             )
         };
         type Row<'a> = (&'a [(&'a str, u32)], Option<u64>);
@@ -71,10 +107,15 @@ mod tests {
             (&[("Failed", 20), ("Succeeded", 22), ("Failed", 25)], Some(5)),
             (&[("Failed", 20), ("Succeeded", 25)], None),
         ];
+        let now = "2026-01-01T00:00:30Z".parse().unwrap();
         for (all, expected) in table {
-            let all: Vec<Arc<Pod>> = all.iter().map(pod).collect();
-            let left = left(&Job::default(), &all, "2026-01-01T00:00:30Z".parse().unwrap());
-            assert_eq!(left.map(|d| d.as_secs()), *expected);
+            let all: Vec<Arc<Pod>> = all.iter().enumerate().map(pod).collect();
+            let memory = Memory::default();
+            memory.ends(&Job::default(), &all);
+            // Also once they are gone.
+            for ends in [ends(&Job::default(), &all), memory.ends(&Job::default(), &[])] {
+                assert_eq!(left(&ends, now).map(|d| d.as_secs()), *expected);
+            }
         }
     }
 }

@@ -103,8 +103,8 @@ fn size(value: Option<i32>) -> usize {
     usize::try_from(value.unwrap_or(0)).unwrap_or(0)
 }
 
-/// The next step.
-pub(super) fn build(job: &Job, all: &[Arc<Pod>], at: Timestamp) -> Plan {
+/// The next step; `ends` are those of the Pods there are and of some that are gone.
+pub(super) fn build(job: &Job, all: &[Arc<Pod>], ends: &backoff::Ends, at: Timestamp) -> Plan {
     let mut plan = Plan::default();
     let Some(spec) = &job.spec else { return plan };
     let before = job.status.clone().unwrap_or_default();
@@ -119,7 +119,7 @@ pub(super) fn build(job: &Job, all: &[Arc<Pod>], at: Timestamp) -> Plan {
         return plan;
     }
     let succeeded = successes(job, all, &before);
-    manage(job, spec, all, (active.clone(), succeeded), at, &mut plan);
+    manage(job, spec, all, (active.clone(), succeeded), backoff::left(ends, at), &mut plan);
     let remaining = active.len() + plan.create.len() - plan.delete.len().min(active.len());
     let enough = spec.completions.map_or(succeeded > 0, |wanted| succeeded >= size(Some(wanted)));
     if enough && remaining == 0 {
@@ -184,7 +184,7 @@ fn manage(
     spec: &JobSpec,
     all: &[Arc<Pod>],
     (active, succeeded): (Vec<Arc<Pod>>, usize),
-    at: Timestamp,
+    wait: Option<Duration>,
     plan: &mut Plan,
 ) {
     if is_suspended(job) {
@@ -207,7 +207,7 @@ fn manage(
     if missing == 0 {
         return;
     }
-    if let Some(left) = backoff::left(job, all, at) {
+    if let Some(left) = wait {
         plan.again = Some(plan.again.map_or(left, |before| before.min(left)));
         return;
     }

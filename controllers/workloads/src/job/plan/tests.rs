@@ -104,7 +104,8 @@ fn pods_are_made_until_it_is_decided() {
     ];
     for (what, spec, status, all, create, delete, reason) in table {
         let pods: Vec<_> = all.iter().map(|text| pod(text)).collect();
-        let plan = build(&job(spec, status), &pods, now());
+        let job = job(spec, status);
+        let plan = build(&job, &pods, &backoff::ends(&job, &pods), now());
         let gone: Vec<_> = plan.delete.iter().filter_map(|p| p.metadata.name.as_deref()).collect();
         assert_eq!(json!(plan.create), *create, "{what}");
         assert_eq!(gone, *delete, "{what}");
@@ -116,7 +117,7 @@ fn pods_are_made_until_it_is_decided() {
 fn an_end_is_noted_then_let_go_then_counted() {
     let mut job = job(&json!({"completions": 2}), &json!({}));
     let ended = vec![pod("a Succeeded"), pod("b Failed"), pod("c Running")];
-    let verdict = build(&job, &ended, now()).verdict;
+    let verdict = build(&job, &ended, &backoff::Ends::new(), now()).verdict;
     assert_eq!(verdict, None);
     job.status = Some(status::build(&job, &ended, None, now()));
     let noted = serde_json::to_value(&job.status).unwrap();
@@ -133,7 +134,7 @@ fn an_end_is_noted_then_let_go_then_counted() {
     assert_eq!((&counted["succeeded"], &counted["failed"]), (&json!(1), &json!(1)));
 
     let last = vec![pod("c Succeeded")];
-    let verdict = build(&job, &last, now()).verdict;
+    let verdict = build(&job, &last, &backoff::Ends::new(), now()).verdict;
     job.status = Some(status::build(&job, &last, verdict.as_ref(), now()));
     assert!(status::finished(&job).is_none());
     job.status = Some(status::count(&job, &[pod("c Succeeded counted")], verdict.as_ref(), now()));
