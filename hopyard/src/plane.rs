@@ -150,7 +150,7 @@ impl Runtime for Plane {
             return None;
         }
         Some(format!(
-            "failed to pull and unpack image {image:?}: {image}: not found (hopyard knows nginx, httpd, whoami, agnhost, http-echo, echoserver and pause; annotate the Pod with hopyard.dev/upstream: 127.0.0.1:PORT to run your own server)"
+            "failed to pull and unpack image {image:?}: {image}: not found (hopyard knows nginx, httpd, whoami, agnhost, http-echo, echoserver, busybox, alpine, perl and pause; annotate the Pod with hopyard.dev/upstream: 127.0.0.1:PORT to run your own server)"
         ))
     }
 
@@ -164,6 +164,24 @@ impl Runtime for Plane {
             let ip: Ipv4Addr = ip.ok_or_else(|| StartError::Failed("the Pod has no address".to_owned()))?;
             self.pod_at(pod, ip);
             self.workloads.start(pod).await.map(|_| ()).map_err(|error| StartError::Failed(error.to_string()))
+        })
+    }
+
+    fn unsupported(&self, pod: &Pod, container: &str) -> Option<String> {
+        match dataplane_workload::entry(pod, container) {
+            dataplane_workload::Entry::Unsupported(why) => Some(why),
+            _ => None,
+        }
+    }
+
+    fn run<'a>(&'a self, pod: &'a Pod, container: &'a str) -> RuntimeFuture<'a, i32> {
+        Box::pin(async move {
+            let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+            match self.workloads.run_entry((uid, container), self).await {
+                Ok(code) => code,
+                // It is being stopped, and whoever stops it stops this.
+                Err(_) => std::future::pending().await,
+            }
         })
     }
 

@@ -213,11 +213,31 @@ async fn logs(context: &Context<'_>, nodes: &dyn Nodes, pod: &Value) -> Result<A
         timestamps: context.query.flag("timestamps"),
         tail_lines: context.query.get("tailLines").and_then(|text| text.parse().ok()),
     };
-    let chunks = nodes.logs(request).await.map_err(|why| {
-        Status::bad_request(format!("container {container:?} in pod {name:?} is waiting to start: {why}"))
-    })?;
-    use futures::StreamExt;
     let mut answer = Answer::text(StatusCode::OK, "");
+    let chunks = match nodes.logs(request).await {
+        Ok(chunks) => chunks,
+        // Its end is known, its log is not: the node has been restarted since.
+        Err(_)
+            if matches!(
+                pod.pointer("/status/phase").and_then(Value::as_str),
+                Some("Succeeded" | "Failed")
+            ) =>
+        {
+            let all =
+                pod.pointer("/status/containerStatuses").and_then(Value::as_array).into_iter().flatten();
+            let id = all.filter(|status| status["name"] == container).find_map(|s| s["containerID"].as_str());
+            return Ok(Answer::text(
+                StatusCode::OK,
+                format!("unable to retrieve container logs for {}", id.unwrap_or(container)),
+            ));
+        }
+        Err(why) => {
+            return Err(Status::bad_request(format!(
+                "container {container:?} in pod {name:?} is waiting to start: {why}"
+            )));
+        }
+    };
+    use futures::StreamExt;
     answer.content_type = HeaderValue::from_static("text/plain");
     answer.body = stream(chunks.map(Ok));
     Ok(answer)

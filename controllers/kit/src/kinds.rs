@@ -1,10 +1,11 @@
 //! The kinds that loops read and write. Their JSON is read and written here and nowhere else: that is compiled once,
 //! not once in each crate that uses them.
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount,
+    ConfigMap, Endpoints, Event, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
@@ -29,6 +30,7 @@ macro_rules! objects {
 }
 
 objects! {
-    ClusterRole, ConfigMap, Deployment, EndpointSlice, Endpoints, Event, Ingress, IngressClass, Lease, Namespace, Node, Pod,
-    ReplicaSet, Secret, Service, ServiceAccount, PartialObjectMeta<CustomResourceDefinition>,
+    ClusterRole, ConfigMap, ControllerRevision, CronJob, DaemonSet, Deployment, EndpointSlice, Endpoints, Event, Ingress,
+    IngressClass, Job, Lease, Namespace, Node, PersistentVolumeClaim, Pod, ReplicaSet, Secret, Service, ServiceAccount,
+    StatefulSet, PartialObjectMeta<CustomResourceDefinition>,
 }

@@ -7,6 +7,7 @@ use controllers_kit::selector::matches;
 use controllers_kit::{Cache, Error, Key, Object, Recorder, pods};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{DeleteParams, Preconditions};
 use serde_json::json;
 use std::sync::Arc;
@@ -36,10 +37,21 @@ pub(crate) async fn claim<K: Object>(
     owner: &K,
     selector: &LabelSelector,
 ) -> Result<Vec<Arc<Pod>>, Error> {
+    claim_members(pods, owner, selector, |_| true).await
+}
+
+/// As [`claim`], for an owner whose Pods have to be more than matching.
+pub(crate) async fn claim_members<K: Object>(
+    pods: &Cache<Pod>,
+    owner: &K,
+    selector: &LabelSelector,
+    is_member: impl Fn(&Pod) -> bool,
+) -> Result<Vec<Arc<Pod>>, Error> {
     let uid = owner.meta().uid.clone().unwrap_or_default();
     let mut mine = Vec::new();
     for pod in pods.controlled_by(&uid) {
-        if matches(selector, pod.metadata.labels.as_ref()) || pods::is_terminating(&pod) {
+        let ours = matches(selector, pod.metadata.labels.as_ref()) && is_member(&pod);
+        if ours || pods::is_terminating(&pod) {
             mine.push(pod);
             continue;
         }
@@ -53,7 +65,7 @@ pub(crate) async fn claim<K: Object>(
     }
     for pod in pods.in_namespace(owner.meta().namespace.as_deref().unwrap_or_default()) {
         let orphan = controller_of(&pod.metadata).is_none() && pods::is_active(&pod);
-        if !orphan || !matches(selector, pod.metadata.labels.as_ref()) {
+        if !orphan || !matches(selector, pod.metadata.labels.as_ref()) || !is_member(&pod) {
             continue;
         }
         let mut owners = pod.metadata.owner_references.clone().unwrap_or_default();
@@ -129,4 +141,36 @@ pub(crate) fn wake_owner(pods: &Cache<Pod>, kind: &'static str, queue: controlle
             }
         }
     });
+}
+
+/// Wake the owners that would adopt a Pod without a controller.
+pub(crate) fn wake_adopters<K: Object>(
+    pods: &Cache<Pod>,
+    owners: &Cache<K>,
+    selector: fn(&K) -> Option<&LabelSelector>,
+    queue: controllers_kit::Queue<Key>,
+) {
+    let owners = owners.clone();
+    pods.on_change(move |change| {
+        let Some(pod) = change.new.as_ref().filter(|pod| controller_of(&pod.metadata).is_none()) else {
+            return;
+        };
+        for owner in owners.in_namespace(&change.key.namespace) {
+            if selector(&owner).is_some_and(|s| matches(s, pod.metadata.labels.as_ref())) {
+                queue.add(Key::of(owner.meta()), format!("Pod {} has no controller", change.key));
+            }
+        }
+    });
+}
+
+/// A number, or its share of another one.
+pub(crate) fn scaled(value: &IntOrString, of: i32, up: bool) -> i32 {
+    match value {
+        IntOrString::Int(n) => *n,
+        IntOrString::String(text) => {
+            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
+            let hundredths = percent * i64::from(of);
+            i32::try_from(if up { (hundredths + 99) / 100 } else { hundredths / 100 }).unwrap_or(i32::MAX)
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! It runs nothing itself: processes and connections are behind [`Runtime`], addresses behind [`PodAddresses`].
 
+mod exits;
 mod node;
 mod probes;
 pub(crate) mod runtime;
@@ -129,8 +130,10 @@ impl Loop {
             return Ok(done);
         }
         if pods::is_finished(&pod) {
-            if self.runs.contains(&uid) {
-                self.end(&uid).await;
+            if self.runs.finish(&uid) {
+                // Its log stays until its object goes.
+                self.runtime.stop(&uid, Duration::ZERO).await;
+                self.addresses.release(&uid).await;
             }
             return Ok(done);
         }
@@ -184,15 +187,20 @@ impl Loop {
         self.runs.forget_pulls(uid);
         self.runs.insert(key, pod, &ip);
         for container in pod.spec.iter().flat_map(|s| &s.containers) {
+            if self.runs.has_ended(uid, &container.name) {
+                continue;
+            }
             // After a restart of this process the Pod goes on; nothing new happened to it.
             if !was_running(pod, &container.name) {
                 let image = container.image.as_deref().unwrap_or_default();
                 self.tell(pod, "Pulled", format!("Container image \"{image}\" already present on machine"));
                 self.tell(pod, "Created", format!("Created container: {}", container.name));
-                self.tell(pod, "Started", format!("Started container {}", container.name));
+                if !self.never_starts(pod, container) {
+                    self.tell(pod, "Started", format!("Started container {}", container.name));
+                }
             }
             let task = self.clone().watch_container(Arc::new(sandboxed.clone()), container.clone());
-            self.runs.add_task(uid, spawn("probes", task).abort_handle());
+            self.runs.add_task(uid, spawn("container", task).abort_handle());
         }
         done.note(format!("started with address {ip}"));
         Ok(())

@@ -3,10 +3,15 @@
 //! It reaches the cluster through a `kube::Client` only; real processes are behind [`Runtime`].
 
 mod control;
+mod cronjob;
+mod daemonset;
 mod deployment;
+mod history;
+mod job;
 mod kubelet;
 mod replicaset;
 mod scheduler;
+mod statefulset;
 
 use controllers_kit::{Caches, PodAddresses, Running, spawn};
 use futures::FutureExt;
@@ -20,6 +25,10 @@ pub fn run(caches: Caches) -> Running {
         controllers_kit::all(vec![
             spawn("deployment", deployment::run(caches.clone())),
             spawn("replicaset", replicaset::run(caches.clone())),
+            spawn("daemonset", daemonset::run(caches.clone())),
+            spawn("statefulset", statefulset::run(caches.clone())),
+            spawn("job", job::run(caches.clone())),
+            spawn("cronjob", cronjob::run(caches.clone())),
             spawn("scheduler", scheduler::run(caches.clone())),
         ])
         .await

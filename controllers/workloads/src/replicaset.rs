@@ -2,9 +2,9 @@
 //!
 //! It does not look at nodes beyond preferring to delete from crowded ones.
 
-use crate::control::{claim, create_all, delete_all, pod_from, wake_owner};
-use controllers_kit::meta::{controller_of, now};
-use controllers_kit::selector::{contains, matches};
+use crate::control::{claim, create_all, delete_all, pod_from, wake_adopters, wake_owner};
+use controllers_kit::meta::now;
+use controllers_kit::selector::contains;
 use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder, pods};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
@@ -29,17 +29,7 @@ pub(crate) async fn run(caches: Caches) {
     let q = queue.clone();
     sets.on_change(move |change| q.add(change.key.clone(), change.story()));
     wake_owner(&pods, "ReplicaSet", queue.clone());
-    let (q, all) = (queue.clone(), sets.clone());
-    pods.on_change(move |change| {
-        let Some(pod) = change.new.as_ref().filter(|pod| controller_of(&pod.metadata).is_none()) else {
-            return;
-        };
-        for set in all.in_namespace(&change.key.namespace) {
-            if set.spec.as_ref().is_some_and(|s| matches(&s.selector, pod.metadata.labels.as_ref())) {
-                q.add(Key::of(&set.metadata), format!("Pod {} has no controller", change.key));
-            }
-        }
-    });
+    wake_adopters(&pods, &sets, |set| set.spec.as_ref().map(|s| &s.selector), queue.clone());
     sets.synced().await;
     pods.synced().await;
     let events = Recorder::new(caches.client().clone(), "replicaset-controller");
@@ -144,7 +134,7 @@ fn build_status(
 }
 
 /// The `excess` Pods whose loss hurts least: upstream's order.
-fn choose(mut candidates: Vec<Arc<Pod>>, excess: usize) -> Vec<Arc<Pod>> {
+pub(crate) fn choose(mut candidates: Vec<Arc<Pod>>, excess: usize) -> Vec<Arc<Pod>> {
     let mut crowd: HashMap<String, usize> = HashMap::new();
     for pod in &candidates {
         *crowd.entry(pods::node_name(pod).unwrap_or_default().to_string()).or_default() += 1;

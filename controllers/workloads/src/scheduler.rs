@@ -2,7 +2,7 @@
 //!
 //! It does not preempt, and knows no volumes and no inter-Pod affinity.
 
-mod fit;
+pub(crate) mod fit;
 
 use controllers_kit::meta::now;
 use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder, pods};

@@ -29,7 +29,18 @@ const IMAGES: &[(&[&str], Behaviour, u16)] = &[
     (&["agnhost", "e2e-test-images/agnhost"], Behaviour::Netexec, 8080),
     (&["hashicorp/http-echo", "http-echo"], Behaviour::HttpEcho, 5678),
     (
-        &["pause", "busybox", "alpine", "debian", "ubuntu", "curlimages/curl", "curl", "nicolaka/netshoot"],
+        &[
+            "pause",
+            "busybox",
+            "alpine",
+            "debian",
+            "ubuntu",
+            "bash",
+            "perl",
+            "curlimages/curl",
+            "curl",
+            "nicolaka/netshoot",
+        ],
         Behaviour::Idle,
         0,
     ),
@@ -48,7 +59,7 @@ const IMAGES: &[(&[&str], Behaviour, u16)] = &[
 ];
 
 /// An image's name without registry, `library/`, tag and digest.
-fn short(image: &str) -> &str {
+pub(crate) fn short(image: &str) -> &str {
     let image = image.split('@').next().unwrap_or(image);
     let slash = image.rfind('/').map_or(0, |i| i + 1);
     let image = image[slash..].find(':').map_or(image, |colon| &image[..slash + colon]);

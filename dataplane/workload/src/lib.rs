@@ -9,7 +9,7 @@ mod image;
 mod logs;
 mod run;
 
-pub use exec::{ExecError, Input, Streams, Surroundings};
+pub use exec::{Entry, ExecError, Input, Streams, Surroundings, entry};
 pub use image::{Behaviour, behaviour_of};
 pub use logs::{Line, Logs};
 pub use run::{Bound, Error, Workloads};

@@ -24,12 +24,18 @@ pub struct Line {
 #[derive(Debug, Clone)]
 pub struct Logs {
     lines: Arc<Mutex<VecDeque<Line>>>,
-    written: watch::Sender<u64>,
+    written: watch::Sender<Written>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Written {
+    next: u64,
+    closed: bool,
 }
 
 impl Default for Logs {
     fn default() -> Self {
-        Logs { lines: Arc::default(), written: watch::channel(0).0 }
+        Logs { lines: Arc::default(), written: watch::channel(Written::default()).0 }
     }
 }
 
@@ -37,12 +43,17 @@ impl Logs {
     /// Add a line.
     pub fn write(&self, text: impl Into<String>) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = *self.written.borrow();
+        let index = self.written.borrow().next;
         if lines.len() >= MAX_LINES {
             lines.pop_front();
         }
         lines.push_back(Line { index, time: jiff::Timestamp::now().to_string(), text: text.into() });
-        self.written.send_replace(index + 1);
+        self.written.send_modify(|written| written.next = index + 1);
+    }
+
+    /// Nothing more will be written.
+    pub fn close(&self) {
+        self.written.send_modify(|written| written.closed = true);
     }
 
     /// Lines from an index on.
@@ -51,8 +62,9 @@ impl Logs {
         lines.iter().filter(|l| l.index >= index).cloned().collect()
     }
 
-    /// Wait until there is a line at `index` or later; false once the container and all its handles are gone.
+    /// Wait until there is a line at `index` or later; false once there will be none.
     pub async fn wait(&self, index: u64) -> bool {
-        self.written.subscribe().wait_for(|next| *next > index).await.is_ok()
+        let mut written = self.written.subscribe();
+        written.wait_for(|w| w.next > index || w.closed).await.is_ok_and(|w| w.next > index)
     }
 }

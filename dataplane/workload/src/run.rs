@@ -3,6 +3,7 @@
 //! It keeps nothing across restarts; whoever watches Pods starts them again.
 
 use crate::behaviour::{self, Identity};
+use crate::exec::{Entry, entry};
 use crate::image::{Behaviour, behaviour_of};
 use crate::logs::Logs;
 use dataplane_l7::{ConnectionInfo, Handler, serve_connection};
@@ -17,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 /// Annotation that puts a local server in a Pod's place.
-const UPSTREAM: &str = "hopyard.dev/upstream";
+pub(crate) const UPSTREAM: &str = "hopyard.dev/upstream";
 
 /// Why a Pod cannot run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -195,8 +196,13 @@ impl Workloads {
     /// Stop a Pod: no new connections, requests under way may finish within `grace`.
     pub async fn stop(&self, uid: &str, grace: Duration) {
         let Some(running) = self.running().remove(uid) else { return };
-        let Running { ip, stop, logs, busy, mut idle, .. } = running;
-        logs.values().for_each(|l| l.write("signal 15 (SIGTERM) received, exiting"));
+        let Running { pod, ip, stop, logs, busy, mut idle, .. } = running;
+        for (container, lines) in &logs {
+            if entry(&pod, container) == Entry::Image {
+                lines.write("signal 15 (SIGTERM) received, exiting");
+            }
+            lines.close();
+        }
         stop.send_replace(true);
         drop(busy);
         if tokio::time::timeout(grace, idle.recv()).await.is_err() {
@@ -222,6 +228,14 @@ impl Workloads {
     /// A running Pod as it was when it started, and its address.
     pub(crate) fn pod(&self, uid: &str) -> Option<(Arc<Pod>, Ipv4Addr)> {
         self.running().get(uid).map(|running| (running.pod.clone(), running.ip))
+    }
+
+    /// An empty log for a container that begins anew.
+    pub(crate) fn fresh_logs(&self, uid: &str, container: &str) -> Option<Logs> {
+        let (mut running, lines) = (self.running(), Logs::default());
+        let before = running.get_mut(uid)?.logs.insert(container.to_owned(), lines.clone());
+        before.iter().for_each(Logs::close);
+        Some(lines)
     }
 
     pub(crate) fn fabric(&self) -> &Fabric {
@@ -268,7 +282,11 @@ fn plan(pod: &Pod, ip: Ipv4Addr, node: &str) -> Result<Plan, Error> {
             (None, Some(_)) => (Behaviour::Echo, 80),
             (None, None) => return Err(Error::UnknownImage { container: container.name.clone(), image }),
         };
-        let listening = ports(container, behaviour, usual);
+        // Whatever runs a command does not run its image's server.
+        let listening = match entry(pod, &container.name) {
+            Entry::Image => ports(container, behaviour, usual),
+            _ => Vec::new(),
+        };
         let service = match &upstream {
             Some(address) => Service::Upstream(address.clone()),
             None => Service::Answer(

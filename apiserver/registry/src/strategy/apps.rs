@@ -279,8 +279,25 @@ fn validate_stateful_set(set: &Value) -> Vec<FieldError> {
         &mut errors,
     );
     check_not_negative(spec, "replicas", "spec.replicas", &mut errors);
-    errors.extend(validate_selector_and_template(set));
+    errors.extend(validate_selector_and_template(&with_claims_as_volumes(set)));
     errors
+}
+
+/// Containers may mount what their Pod gets from a claim template: `volumesToAddForTemplates`.
+fn with_claims_as_volumes(set: &Value) -> Value {
+    let mut set = set.clone();
+    let claims = set.pointer_mut("/spec/volumeClaimTemplates").map(Value::take).unwrap_or_default();
+    let names: Vec<&Value> =
+        claims.as_array().into_iter().flatten().map(|c| at(c, &["metadata", "name"])).collect();
+    if let Some(spec) =
+        set.pointer_mut("/spec/template/spec").filter(|spec| spec.is_object() && !names.is_empty())
+    {
+        let given = spec["volumes"].as_array().cloned().unwrap_or_default();
+        let others = given.into_iter().filter(|volume| !names.contains(&at(volume, &["name"])));
+        let claimed = names.iter().map(|name| json!({"name": name, "emptyDir": {}}));
+        spec["volumes"] = claimed.chain(others).collect();
+    }
+    set
 }
 
 fn validate_deployment(deployment: &Value) -> Vec<FieldError> {

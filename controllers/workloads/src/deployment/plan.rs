@@ -3,6 +3,7 @@
 //! Each function answers pairs of ReplicaSet and count; the same count again means only its notes are renewed.
 
 use super::{MAX, Rollout, replicas};
+use crate::control::scaled;
 use controllers_kit::meta::annotation;
 use k8s_openapi::api::apps::v1::{DeploymentSpec, ReplicaSet};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -43,15 +44,7 @@ fn fenceposts(spec: &DeploymentSpec) -> (i32, i32) {
 }
 
 fn resolve(value: Option<&IntOrString>, of: i32, up: bool) -> i32 {
-    let quarter = IntOrString::String("25%".into());
-    match value.unwrap_or(&quarter) {
-        IntOrString::Int(n) => *n,
-        IntOrString::String(text) => {
-            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            let hundredths = percent * i64::from(of);
-            i32::try_from(if up { (hundredths + 99) / 100 } else { hundredths / 100 }).unwrap_or(i32::MAX)
-        }
-    }
+    scaled(value.unwrap_or(&IntOrString::String("25%".into())), of, up)
 }
 
 fn total(rollout: &Rollout) -> i32 {

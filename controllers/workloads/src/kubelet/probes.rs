@@ -2,18 +2,14 @@
 //!
 //! `exec` probes always succeed: there is nothing to execute in.
 
+use super::exits::{CRASH_BACKOFF, Exit, begin};
 use super::runtime::{ProbeOutcome, ProbeTarget};
-use super::state::State;
 use super::{Loop, with_ip};
-use controllers_kit::meta::now;
 use controllers_kit::pods;
-use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, Pod, Probe};
+use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::sync::Arc;
 use std::time::Duration;
-
-const CRASH_BACKOFF: Duration = Duration::from_secs(10);
-const CRASH_BACKOFF_MAX: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -37,40 +33,62 @@ fn seconds(value: Option<i32>, default: u64) -> Duration {
 }
 
 impl Loop {
-    /// Probe a container until aborted, restarting it when it has to be.
+    /// Look after a container until it ends or this is aborted: probe it, and run it again when it has to be.
     pub(super) async fn watch_container(self: Arc<Self>, pod: Arc<Pod>, container: Container) {
         loop {
-            if let Some(probe) = &container.startup_probe {
-                if !self.until_decided(&pod, &container, probe, Kind::Startup).await {
-                    self.restart(&pod, &container, Kind::Startup).await;
-                    continue;
+            if let Some(exit) = self.refused(&pod, &container) {
+                if !self.ended(&pod, &container, exit).await {
+                    return;
                 }
-                let ready = container.readiness_probe.is_none();
-                self.set(&pod, &container, |c| (c.started, c.ready) = (true, ready));
+                continue;
             }
-            let readiness = async {
-                match &container.readiness_probe {
-                    Some(probe) => self.keep_ready(&pod, &container, probe).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let liveness = async {
-                match &container.liveness_probe {
-                    Some(probe) => while self.until_decided(&pod, &container, probe, Kind::Liveness).await {},
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = readiness => return,
-                () = liveness => self.restart(&pod, &container, Kind::Liveness).await,
+                kind = self.until_unhealthy(&pod, &container) => self.restart(&pod, &container, kind).await,
+                code = self.runtime.run(&pod, &container.name) => {
+                    if !self.ended(&pod, &container, Exit::of(code)).await {
+                        return;
+                    }
+                }
             }
         }
     }
 
-    fn set(&self, pod: &Pod, container: &Container, change: impl FnOnce(&mut super::state::Container)) {
+    /// Probe a container until a probe says that it has to be restarted.
+    async fn until_unhealthy(&self, pod: &Arc<Pod>, container: &Container) -> Kind {
+        if let Some(probe) = &container.startup_probe {
+            if !self.until_decided(pod, container, probe, Kind::Startup).await {
+                return Kind::Startup;
+            }
+            let ready = container.readiness_probe.is_none();
+            self.set(pod, container, |c| (c.started, c.ready) = (true, ready));
+        }
+        let readiness = async {
+            match &container.readiness_probe {
+                Some(probe) => self.keep_ready(pod, container, probe).await,
+                None => std::future::pending().await,
+            }
+        };
+        let liveness = async {
+            match &container.liveness_probe {
+                Some(probe) => while self.until_decided(pod, container, probe, Kind::Liveness).await {},
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = readiness => Kind::Readiness,
+            () = liveness => Kind::Liveness,
+        }
+    }
+
+    pub(super) fn set(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        change: impl FnOnce(&mut super::state::Container),
+    ) {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         if let Some(key) = self.runs.update(uid, &container.name, change) {
-            let cause = format!("container {} of Pod {key} was probed", container.name);
+            let cause = format!("container {} of Pod {key} changed", container.name);
             self.queue.add(key, cause);
         }
     }
@@ -138,41 +156,16 @@ impl Loop {
             format!("Container {} failed {word} probe, will be restarted", container.name),
         );
         self.runtime.stop(&uid, Duration::from_secs(2)).await;
-        let ended = now();
         let mut restarts = 0;
         self.set(pod, container, |c| {
-            let started_at = match &c.state {
-                State::Running(since) => Some(since.clone()),
-                State::Waiting { .. } => None,
-            };
-            c.last = Some(ContainerStateTerminated {
-                exit_code: 137,
-                reason: Some("Error".into()),
-                started_at,
-                finished_at: Some(ended),
-                ..Default::default()
-            });
+            let killed = Exit { code: 137, reason: "Error", message: None };
+            c.last = Some(killed.told(&c.state));
             c.restarts += 1;
             restarts = c.restarts;
             (c.ready, c.started) = (false, false);
         });
         if restarts > 1 {
-            let delay = CRASH_BACKOFF.saturating_mul(1 << (restarts - 2).clamp(0, 6)).min(CRASH_BACKOFF_MAX);
-            let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
-            let text = format!(
-                "back-off {}s restarting failed container={} pod={pod_name}",
-                delay.as_secs(),
-                container.name
-            );
-            self.set(pod, container, |c| {
-                c.state = State::Waiting { reason: "CrashLoopBackOff".into(), message: Some(text) };
-            });
-            self.warn(
-                pod,
-                "BackOff",
-                format!("Back-off restarting failed container {} in pod {pod_name}", container.name),
-            );
-            tokio::time::sleep(delay).await;
+            self.back_off(pod, container, restarts - 1).await;
         }
         while let Err(error) = self.runtime.start(&with_ip(pod, pods::pod_ip(pod).unwrap_or_default())).await
         {
@@ -180,12 +173,7 @@ impl Loop {
             tokio::time::sleep(CRASH_BACKOFF).await;
         }
         self.tell(pod, "Started", format!("Started container {}", container.name));
-        let ready = container.startup_probe.is_none() && container.readiness_probe.is_none();
-        let started = container.startup_probe.is_none();
-        self.set(pod, container, |c| {
-            c.state = State::Running(now());
-            (c.ready, c.started) = (ready, started);
-        });
+        self.set(pod, container, |c| begin(c, container));
     }
 }
 

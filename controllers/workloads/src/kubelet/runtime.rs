@@ -79,6 +79,11 @@ pub trait Runtime: Send + Sync {
     fn missing_image(&self, pod: &Pod, image: &str) -> Option<String>;
     /// Start all containers of the Pod; `status.podIP` is set. Starting what runs already does nothing.
     fn start<'a>(&'a self, pod: &'a Pod) -> RuntimeFuture<'a, Result<(), StartError>>;
+    /// Why the command that a container was given is not simulated, if it is not.
+    fn unsupported(&self, pod: &Pod, container: &str) -> Option<String>;
+    /// The exit code of the command of a container in a Pod that was started, once it has ended; it is killed where this
+    /// is dropped. A container that serves or idles never ends.
+    fn run<'a>(&'a self, pod: &'a Pod, container: &'a str) -> RuntimeFuture<'a, i32>;
     /// Take no new connections, let requests finish for at most `grace`, then end.
     fn stop<'a>(&'a self, uid: &'a str, grace: Duration) -> RuntimeFuture<'a, ()>;
     /// The Pod's object is gone: its logs may go too.

@@ -2,6 +2,7 @@
 //!
 //! Nothing survives a restart of the process except what the Pods' statuses tell.
 
+use super::exits;
 use controllers_kit::Key;
 use controllers_kit::meta::now;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
@@ -21,6 +22,8 @@ pub(crate) enum State {
     Waiting { reason: String, message: Option<String> },
     /// Running since then.
     Running(Time),
+    /// Its command has ended.
+    Terminated(ContainerStateTerminated),
 }
 
 /// One container.
@@ -40,7 +43,10 @@ pub(crate) struct Run {
     pub(crate) ip: Option<String>,
     pub(crate) since: Time,
     pub(crate) containers: BTreeMap<String, Container>,
-    stopping: bool,
+    /// Its Pod is being deleted.
+    pub(crate) stopping: bool,
+    /// Its containers have ended for good, and its sandbox is gone.
+    finished: bool,
 }
 
 impl Run {
@@ -64,7 +70,14 @@ impl Run {
         let since = pod.status.as_ref().and_then(|s| s.start_time.clone()).unwrap_or_else(now);
         let containers =
             pod.spec.iter().flat_map(|s| &s.containers).map(|c| (c.name.clone(), make(c))).collect();
-        Run { key: key.clone(), ip: ip.map(str::to_string), since, containers, stopping: false }
+        Run {
+            key: key.clone(),
+            ip: ip.map(str::to_string),
+            since,
+            containers,
+            stopping: false,
+            finished: false,
+        }
     }
 }
 
@@ -110,8 +123,15 @@ impl Runs {
         let run = Run::new(key, pod, Some(ip), |c| {
             let before =
                 status.and_then(|s| s.container_statuses.iter().flatten().find(|s| s.name == c.name));
-            let running = before.and_then(|s| s.state.as_ref()).and_then(|s| s.running.as_ref());
-            let since = running.and_then(|r| r.started_at.clone());
+            let known = before.and_then(|s| s.state.as_ref());
+            let since = known.and_then(|s| s.running.as_ref()).and_then(|r| r.started_at.clone());
+            let ended =
+                known.and_then(|s| s.terminated.as_ref()).filter(|t| !exits::restarts(pod, t.exit_code));
+            if let Some(ended) = ended {
+                let restarts = before.map_or(0, |s| s.restart_count);
+                let state = State::Terminated(ended.clone());
+                return Container { state, last: None, started: false, ready: false, restarts };
+            }
             Container {
                 state: State::Running(since.unwrap_or_else(|| at.clone())),
                 last: before.and_then(|s| s.last_state.as_ref()).and_then(|s| s.terminated.clone()),
@@ -133,6 +153,13 @@ impl Runs {
         } else {
             task.abort();
         }
+    }
+
+    /// True if the container's command has ended for good.
+    pub(crate) fn has_ended(&self, uid: &str, container: &str) -> bool {
+        let inner = self.lock();
+        let known = inner.runs.get(uid).and_then(|run| run.containers.get(container));
+        known.is_some_and(|c| matches!(c.state, State::Terminated(_)))
     }
 
     /// Change a container; answers the Pod's key if something differs now.
@@ -160,8 +187,16 @@ impl Runs {
             since: now(),
             containers: BTreeMap::new(),
             stopping: false,
+            finished: false,
         });
         !std::mem::replace(&mut run.stopping, true)
+    }
+
+    /// The Pod's containers have ended for good; true the first time.
+    pub(crate) fn finish(&self, uid: &str) -> bool {
+        let mut inner = self.lock();
+        inner.tasks.remove(uid).into_iter().flatten().for_each(|task| task.abort());
+        inner.runs.get_mut(uid).is_some_and(|run| !std::mem::replace(&mut run.finished, true))
     }
 
     /// Stopping did not work out: try again.

@@ -2,6 +2,7 @@
 //!
 //! Conditions of other types (readiness gates) are kept as they are.
 
+use super::exits;
 use super::state::{Run, State};
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
@@ -18,13 +19,15 @@ pub(super) fn build(pod: &Pod, run: &Run, host: Option<&str>, at: &Time) -> PodS
     let containers: Vec<ContainerStatus> =
         spec.containers.iter().map(|c| container_status(pod, c, run)).collect();
     let init = spec.init_containers.iter().flatten();
-    let any_started = run.containers.values().any(|c| matches!(c.state, State::Running(_)) || c.restarts > 0);
+    let any_started =
+        run.containers.values().any(|c| !matches!(c.state, State::Waiting { .. }) || c.restarts > 0);
+    let ended = exits::ended(pod, run);
     let init: Vec<ContainerStatus> = init.map(|c| init_status(pod, c, any_started, at)).collect();
     let host = host.map(str::to_string).or(before.host_ip.clone());
     let ip = run.ip.clone();
     PodStatus {
-        phase: Some(if any_started { "Running" } else { "Pending" }.to_string()),
-        conditions: Some(conditions(pod, run, &containers, any_started, at)),
+        phase: Some(ended.map_or(if any_started { "Running" } else { "Pending" }, |e| e.phase).to_string()),
+        conditions: Some(conditions(pod, run, &containers, (any_started, ended), at)),
         container_statuses: Some(containers),
         init_container_statuses: (!init.is_empty()).then_some(init),
         host_ips: host.clone().map(|ip| vec![HostIP { ip }]),
@@ -41,7 +44,7 @@ fn conditions(
     pod: &Pod,
     run: &Run,
     containers: &[ContainerStatus],
-    started: bool,
+    (started, ended): (bool, Option<exits::End>),
     at: &Time,
 ) -> Vec<PodCondition> {
     let before: Vec<PodCondition> =
@@ -49,6 +52,7 @@ fn conditions(
     let unready: Vec<&str> = containers.iter().filter(|c| !c.ready).map(|c| c.name.as_str()).collect();
     let not_ready = (!unready.is_empty())
         .then(|| ("ContainersNotReady", format!("containers with unready status: [{}]", unready.join(" "))));
+    let not_ready = ended.map(|end| (end.reason, String::new())).or(not_ready);
     let gates = pod.spec.iter().flat_map(|s| s.readiness_gates.iter().flatten());
     let closed = gates.filter_map(|gate| {
         let known = before.iter().find(|c| c.type_ == gate.condition_type);
@@ -69,7 +73,7 @@ fn conditions(
     let uninitialized = (!started
         && pod.spec.as_ref().is_some_and(|s| s.init_containers.iter().flatten().next().is_some()))
     .then(|| ("ContainersNotInitialized", "containers with incomplete status".to_string()));
-    let sandbox = run.ip.is_none().then(|| ("", String::new()));
+    let sandbox = (run.ip.is_none() || ended.is_some()).then(|| ("", String::new()));
     let ready = not_ready.clone().or(gated);
     let wanted = OURS.into_iter().zip([sandbox, uninitialized, ready, not_ready]);
     let mut all: Vec<PodCondition> =
@@ -128,6 +132,11 @@ fn container_status(pod: &Pod, container: &Container, run: &Run) -> ContainerSta
                 ..Default::default()
             }
         }
+        State::Terminated(ended) => {
+            status.container_id = Some(id(pod, &container.name, known.restarts));
+            status.image_id = status.image.clone();
+            ContainerState { terminated: Some(ended.clone()), ..Default::default() }
+        }
     });
     status.started = Some(known.started && matches!(known.state, State::Running(_)));
     let last = |terminated: &ContainerStateTerminated| ContainerState {
@@ -176,6 +185,43 @@ mod tests {
     use super::*;
     use controllers_kit::Key;
     use serde_json::json;
+
+    #[test]
+    fn a_pod_ends_with_its_containers() {
+        let ended =
+            |code: i32| State::Terminated(ContainerStateTerminated { exit_code: code, ..Default::default() });
+        let runs = || State::Running(controllers_kit::meta::now());
+        let table = [
+            ("Never", vec![ended(0), ended(0)], "Succeeded", "PodCompleted"),
+            ("Never", vec![ended(0), ended(3)], "Failed", "PodFailed"),
+            ("Never", vec![ended(0), runs()], "Running", "ContainersNotReady"),
+            ("OnFailure", vec![ended(0)], "Succeeded", "PodCompleted"),
+            ("OnFailure", vec![ended(1)], "Running", "ContainersNotReady"),
+            ("Always", vec![ended(0)], "Running", "ContainersNotReady"),
+        ];
+        for (policy, states, phase, reason) in table {
+            let names: Vec<_> =
+                (0..states.len()).map(|i| json!({"name": i.to_string(), "image": "busybox"})).collect();
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": {"name": "job", "namespace": "default", "uid": "u"},
+                "spec": {"restartPolicy": policy, "containers": names},
+            }))
+            .unwrap();
+            let runs = super::super::state::Runs::default();
+            runs.insert(&Key::new("default", "job"), &pod, "10.0.16.9");
+            for (i, state) in states.into_iter().enumerate() {
+                runs.update("u", &i.to_string(), |c| (c.state, c.ready) = (state, false));
+            }
+            let status = build(&pod, &runs.get("u").unwrap(), None, &controllers_kit::meta::now());
+            let ready = status
+                .conditions
+                .iter()
+                .flatten()
+                .find(|c| c.type_ == "Ready")
+                .and_then(|c| c.reason.clone());
+            assert_eq!((status.phase.as_deref(), ready.as_deref()), (Some(phase), Some(reason)), "{policy}");
+        }
+    }
 
     #[test]
     fn a_pod_is_ready_when_its_containers_are_and_status_is_stable() {

@@ -230,7 +230,7 @@ pub(super) fn milli(quantity: &Quantity) -> i128 {
 }
 
 /// True if one of the tolerations covers the taint.
-pub(super) fn tolerated(taint: &Taint, tolerations: &[Toleration]) -> bool {
+pub(crate) fn tolerated(taint: &Taint, tolerations: &[Toleration]) -> bool {
     tolerations.iter().any(|t| {
         let effect = t.effect.as_deref().filter(|e| !e.is_empty()).is_none_or(|e| e == taint.effect);
         let key = t.key.as_deref().unwrap_or_default();
@@ -243,7 +243,8 @@ pub(super) fn tolerated(taint: &Taint, tolerations: &[Toleration]) -> bool {
     })
 }
 
-fn selected(pod: &Pod, node: &Node) -> bool {
+/// True if the node is one that the Pod selects.
+pub(crate) fn selected(pod: &Pod, node: &Node) -> bool {
     let Some(spec) = &pod.spec else { return true };
     let labels = node.metadata.labels.clone().unwrap_or_default();
     let by_selector = spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
 
 use super::Surroundings;
-use crate::image::{Behaviour, behaviour_of};
+use crate::image::{Behaviour, behaviour_of, short};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -24,6 +24,8 @@ pub(super) struct View {
     pub(super) files: BTreeMap<String, String>,
     /// Its image has a shell and the usual tools; images from scratch have none.
     pub(super) tools: bool,
+    /// Its image is perl's.
+    pub(super) perl: bool,
 }
 
 /// A container of a Pod, with its address and node as they are now.
@@ -59,10 +61,7 @@ pub(super) fn view(pod: &Pod, name: &str, ip: Ipv4Addr, around: &dyn Surrounding
         (secrets, namespace.clone()),
     ]);
     let image = text(&container.image);
-    let bare = matches!(
-        behaviour_of(&image).map(|(behaviour, _)| behaviour),
-        Some(Behaviour::Whoami | Behaviour::HttpEcho)
-    ) || image.contains("pause");
+    let bare = is_bare(&image);
     let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned()), ("HOSTNAME".to_owned(), hostname)]);
     if spec.enable_service_links != Some(false) {
         env.extend(around.service_variables(&namespace));
@@ -73,7 +72,22 @@ pub(super) fn view(pod: &Pod, name: &str, ip: Ipv4Addr, around: &dyn Surrounding
         env.entry("HOME".to_owned()).or_insert_with(|| "/root".to_owned());
     }
     let directory = container.working_dir.clone().unwrap_or_else(|| "/".to_owned());
-    Some(View { namespace, pod: pod_name, ip: Some(ip), directory, env, files, tools: !bare })
+    Some(View {
+        namespace,
+        pod: pod_name,
+        ip: Some(ip),
+        directory,
+        env,
+        files,
+        tools: !bare,
+        perl: short(&image) == "perl",
+    })
+}
+
+/// True for an image with nothing in it but its server.
+pub(super) fn is_bare(image: &str) -> bool {
+    let behaviour = behaviour_of(image).map(|(behaviour, _)| behaviour);
+    matches!(behaviour, Some(Behaviour::Whoami | Behaviour::HttpEcho)) || image.contains("pause")
 }
 
 /// The variables of the container itself, in order: later ones may name earlier ones.
@@ -115,7 +129,7 @@ fn value_of(pod: &Pod, variable: &EnvVar, ip: Ipv4Addr) -> Option<String> {
 }
 
 /// `$(NAME)` becomes the value of an earlier variable, `$$` a `$`; an unknown name stays.
-fn substitute(text: &str, env: &BTreeMap<String, String>) -> String {
+pub(super) fn substitute(text: &str, env: &BTreeMap<String, String>) -> String {
     let (mut out, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);

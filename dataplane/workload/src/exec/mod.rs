@@ -4,8 +4,10 @@
 
 mod commands;
 mod container;
+mod entry;
 mod http;
 mod parse;
+mod pi;
 mod shell;
 
 use std::net::Ipv4Addr;
@@ -16,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::run::Workloads;
 use container::View;
+pub use entry::{Entry, entry};
 
 /// What a process can ask of the cluster around it.
 pub trait Surroundings: Send + Sync {

@@ -6,6 +6,9 @@ use super::{Process, commands};
 /// Bytes of a line; more is nonsense.
 const LINE_MAX: usize = 64 << 10;
 
+/// Commands of the shell itself.
+pub(super) const BUILT_IN: [&str; 6] = [":", "exit", "export", "unset", "cd", "exec"];
+
 /// State of a shell.
 #[derive(Default)]
 struct Shell {
