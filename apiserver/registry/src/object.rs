@@ -216,7 +216,7 @@ pub fn validate_update(object: &Value, old: &Value) -> Vec<FieldError> {
 fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
     let metadata = metadata(object);
     validate_labels(metadata.get("labels"), "metadata.labels", errors);
-    validate_annotations(metadata.get("annotations"), errors);
+    validate_annotations(metadata.get("annotations"), "metadata.annotations", errors);
     for owner in metadata.get("ownerReferences").and_then(Value::as_array).into_iter().flatten() {
         validate_owner(owner, "metadata.ownerReferences", errors);
     }
@@ -279,16 +279,17 @@ pub fn validate_labels(labels: Option<&Value>, path: &str, errors: &mut Vec<Fiel
     }
 }
 
-fn validate_annotations(annotations: Option<&Value>, errors: &mut Vec<FieldError>) {
+/// Errors of an annotation map at `path`.
+pub fn validate_annotations(annotations: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
     let mut size = 0;
     for (key, value) in annotations.and_then(Value::as_object).into_iter().flatten() {
         for problem in names::qualified_name(&key.to_lowercase()) {
-            errors.push(FieldError::invalid("metadata.annotations", &key.clone().into(), problem));
+            errors.push(FieldError::invalid(path, &key.clone().into(), problem));
         }
         size += key.len() + value.as_str().map_or(0, str::len);
     }
     if size > ANNOTATIONS_BYTES_MAX {
-        errors.push(FieldError::too_long("metadata.annotations", ANNOTATIONS_BYTES_MAX));
+        errors.push(FieldError::too_long(path, ANNOTATIONS_BYTES_MAX));
     }
 }
 

@@ -189,6 +189,7 @@ impl Registry {
             }
             "status" => {
                 keep_all_but_status(resource, new, old);
+                (strategy.prepare_status)(new, old);
                 (strategy.default)(new);
             }
             _ => {}

@@ -10,17 +10,27 @@ mod admission;
 mod apps;
 mod batch;
 mod core;
+mod cron;
+mod disruption;
+mod job;
 mod limit_range;
 mod match_resources;
 mod networking;
 mod node;
 pub(crate) mod pod;
 mod pod_warnings;
+mod quota;
 mod rbac;
 mod resources;
 mod scheduling;
 pub(crate) mod service;
 pub(crate) mod shared;
+#[cfg(test)]
+mod table;
+mod volumes;
+mod workload;
+#[cfg(test)]
+mod workload_tests;
 
 /// The rules of one kind.
 #[derive(Debug)]
@@ -31,6 +41,8 @@ pub struct Strategy {
     pub prepare_create: fn(&mut Value),
     /// Adjusts an updated object: what an update may not touch.
     pub prepare_update: fn(&mut Value, &Value),
+    /// Adjusts an updated status.
+    pub prepare_status: fn(&mut Value, &Value),
     pub validate_create: fn(&Value) -> Vec<FieldError>,
     pub validate_update: fn(&Value, &Value) -> Vec<FieldError>,
     pub validate_status: fn(&Value, &Value) -> Vec<FieldError>,
@@ -70,6 +82,7 @@ pub const PLAIN: Strategy = Strategy {
     default: no_change,
     prepare_create: no_change,
     prepare_update: no_change_on_update,
+    prepare_status: no_change_on_update,
     validate_create: no_errors,
     validate_update: no_errors_on_update,
     validate_status: no_errors_on_update,
@@ -89,15 +102,6 @@ static PLAIN_KIND: Strategy = PLAIN;
 static WITH_STATUS: Strategy = Strategy { status: true, prepare_update: shared::keep_status, ..PLAIN };
 static WITH_STATUS_AND_GENERATION: Strategy =
     Strategy { status: true, generation: true, prepare_update: shared::keep_status, ..PLAIN };
-static DISRUPTION_BUDGET: Strategy = Strategy {
-    prepare_create: |budget| {
-        budget["status"] = serde_json::json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
-    },
-    prepare_update: shared::keep_status,
-    status: true,
-    generation: true,
-    ..PLAIN
-};
 static API_SERVICE: Strategy =
     Strategy { status: true, prepare_update: shared::keep_status, name_rule: names::path_segment, ..PLAIN };
 static WITH_GENERATION: Strategy = Strategy { generation: true, ..PLAIN };
@@ -106,7 +110,7 @@ static WITH_GENERATION: Strategy = Strategy { generation: true, ..PLAIN };
 pub fn of(group: &str, kind: &str) -> &'static Strategy {
     match (group, kind) {
         ("", "Pod") => &pod::POD,
-        ("", "PodTemplate") => &WITH_GENERATION,
+        ("", "PodTemplate") => &apps::POD_TEMPLATE,
         ("", "Service") => &service::SERVICE,
         ("", "Endpoints") => &core::ENDPOINTS,
         ("", "ConfigMap") => &core::CONFIG_MAP,
@@ -119,7 +123,7 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("", "ReplicationController") => &apps::REPLICATION_CONTROLLER,
         ("", "PersistentVolumeClaim") => &core::PERSISTENT_VOLUME_CLAIM,
         ("", "PersistentVolume") => &core::PERSISTENT_VOLUME,
-        ("", "ResourceQuota") => &WITH_STATUS,
+        ("", "ResourceQuota") => &quota::RESOURCE_QUOTA,
         ("", "LimitRange") => &limit_range::LIMIT_RANGE,
         ("scheduling.k8s.io", "PriorityClass") => &scheduling::PRIORITY_CLASS,
         ("apps", "Deployment") => &apps::DEPLOYMENT,
@@ -141,7 +145,7 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         | ("storage.k8s.io", "VolumeAttachment")
         | ("resource.k8s.io", "ResourceClaim") => &WITH_STATUS,
         ("apiregistration.k8s.io", "APIService") => &API_SERVICE,
-        ("policy", "PodDisruptionBudget") => &DISRUPTION_BUDGET,
+        ("policy", "PodDisruptionBudget") => &disruption::DISRUPTION_BUDGET,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &admission::POLICY,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &admission::BINDING,
         ("flowcontrol.apiserver.k8s.io", _) | ("apiextensions.k8s.io", "CustomResourceDefinition") => {

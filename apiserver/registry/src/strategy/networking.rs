@@ -385,6 +385,7 @@ pub(super) static LEASE: Strategy = Strategy {
     validate_create: validate_lease,
     validate_update: |lease, _| validate_lease(lease),
     create_on_update: true,
+    unconditional_update: false,
     ..PLAIN
 };
 
