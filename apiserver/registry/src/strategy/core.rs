@@ -5,15 +5,19 @@ use apiserver_meta::names;
 use serde_json::{Value, json};
 
 use super::shared::{
-    at, at_mut, check_ip, check_one_of, check_port, default_text, items, items_mut, keep_status, text,
+    at, check_ip, check_one_of, check_port, default_text, items, items_mut, keep_status, text,
 };
 use super::{PLAIN, Strategy};
 
 /// Bytes of data a ConfigMap or Secret may hold.
 const DATA_BYTES_MAX: usize = 1 << 20;
 
-pub(super) static CONFIG_MAP: Strategy =
-    Strategy { validate_create: validate_config_map, validate_update: update_config_map, ..PLAIN };
+pub(super) static CONFIG_MAP: Strategy = Strategy {
+    validate_create: validate_config_map,
+    validate_update: update_config_map,
+    metadata_again: 2,
+    ..PLAIN
+};
 
 fn validate_config_map(map: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -65,6 +69,7 @@ fn immutable_data(new: &Value, old: &Value, members: &[&str], errors: &mut Vec<F
 }
 
 pub(super) static SECRET: Strategy = Strategy {
+    metadata_again: 2,
     default: |secret| {
         // stringData is written into data and never stored.
         let Some(object) = secret.as_object_mut() else { return };
@@ -128,6 +133,7 @@ fn validate_secret(secret: &Value) -> Vec<FieldError> {
 }
 
 pub(super) static NAMESPACE: Strategy = Strategy {
+    metadata_again: 2,
     default: |namespace| {
         let name = crate::object::name(namespace).to_owned();
         if !name.is_empty() {
@@ -177,9 +183,11 @@ pub(super) static NAMESPACE: Strategy = Strategy {
     ..PLAIN
 };
 
-pub(super) static SERVICE_ACCOUNT: Strategy = Strategy { delete_returns_object: true, ..PLAIN };
+pub(super) static SERVICE_ACCOUNT: Strategy =
+    Strategy { delete_returns_object: true, metadata_again: 2, ..PLAIN };
 
 pub(super) static ENDPOINTS: Strategy = Strategy {
+    metadata_again: 2,
     default: |endpoints| {
         for subset in items_mut(endpoints, "subsets") {
             for port in items_mut(subset, "ports") {
@@ -295,30 +303,5 @@ pub(super) static EVENT: Strategy = Strategy {
         errors
     },
     create_on_update: true,
-    ..PLAIN
-};
-
-pub(super) static PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
-    default: |claim| {
-        if let Some(spec) = at_mut(claim, &["spec"]) {
-            default_text(spec, "volumeMode", "Filesystem");
-        }
-    },
-    prepare_create: |claim| claim["status"] = json!({"phase": "Pending"}),
-    prepare_update: keep_status,
-    status: true,
-    ..PLAIN
-};
-
-pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
-    default: |volume| {
-        if let Some(spec) = at_mut(volume, &["spec"]) {
-            default_text(spec, "volumeMode", "Filesystem");
-            default_text(spec, "persistentVolumeReclaimPolicy", "Retain");
-        }
-    },
-    prepare_create: |volume| volume["status"] = json!({"phase": "Pending"}),
-    prepare_update: keep_status,
-    status: true,
     ..PLAIN
 };

@@ -8,6 +8,7 @@ use super::workload::{check_amount, check_whole, selector_as_go};
 use super::{PLAIN, Strategy};
 
 pub(super) static DISRUPTION_BUDGET: Strategy = Strategy {
+    metadata_again: 0,
     prepare_create: |budget| {
         budget["status"] =
             json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});

@@ -9,6 +9,7 @@ use super::shared::{at, check_rule, go_struct, items, keep_status, text};
 use super::{PLAIN, Strategy};
 
 pub(super) static NODE: Strategy = Strategy {
+    metadata_again: 2,
     default: |node| {
         if let Some(status) = node.get_mut("status").and_then(Value::as_object_mut)
             && !status.contains_key("allocatable")

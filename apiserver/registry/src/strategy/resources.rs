@@ -158,7 +158,7 @@ pub(super) fn check_name(name: &str, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn check_container_name(name: &str, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn check_container_name(name: &str, path: &str, errors: &mut Vec<FieldError>) {
     check_name(name, path, errors);
     let why = if !name.contains('/') {
         match CONTAINER_RESOURCES.contains(&name) || is_huge(name) {

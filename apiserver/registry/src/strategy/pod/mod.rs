@@ -31,6 +31,7 @@ pub(crate) use defaults::default_spec;
 pub(crate) use prepare::drop_disabled;
 
 pub(super) static POD: Strategy = Strategy {
+    metadata_again: 2,
     default: defaults::default_pod,
     prepare_create: prepare::create,
     prepare_update: |new, old| {

@@ -16,7 +16,7 @@ type Check = fn(&Value, &str, &Spec, &mut Vec<FieldError>);
 /// (member, the name its refusal beside another shows, its own rules) in the order upstream looks at them.
 pub(super) const SOURCES: &[(&str, &str, Check)] = &[
     ("emptyDir", "emptyDir", empty_dir),
-    ("hostPath", "hostPath", host_path),
+    ("hostPath", "hostPath", |source, path, _, errors| host_path(source, path, errors)),
     ("gitRepo", "gitRepo", git_repo),
     ("gcePersistentDisk", "gcePersistentDisk", |source, path, _, errors| {
         sources::gce_disk(source, &path.replace("gcePersistentDisk", "persistentDisk"), errors);
@@ -148,7 +148,8 @@ fn empty_dir(source: &Value, path: &str, _: &Spec, errors: &mut Vec<FieldError>)
 const HOST_PATH_TYPES: &[&str] =
     &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 
-fn host_path(source: &Value, path: &str, _: &Spec, errors: &mut Vec<FieldError>) {
+/// Errors of a path of the node: `validateHostPathVolumeSource`.
+pub(crate) fn host_path(source: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if require(source, "path", path, errors) {
         check_no_backsteps(text(source, "path"), &format!("{path}.path"), errors);
         check_set_enum(source, "type", path, HOST_PATH_TYPES, errors);
@@ -247,7 +248,7 @@ pub(super) fn check_token_projections(spec: &Value, path: &str, errors: &mut Vec
 }
 
 /// The seconds a projected token lasts; upstream takes ten minutes to 2^32 seconds.
-pub(super) fn check_token_lifetime(token: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(crate) fn check_token_lifetime(token: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let seconds = number(token, "expirationSeconds").unwrap_or(0);
     let why = match seconds {
         ..600 => "may not specify a duration less than 10 minutes",
