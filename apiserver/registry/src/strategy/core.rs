@@ -5,7 +5,7 @@ use apiserver_meta::names;
 use serde_json::{Value, json};
 
 use super::shared::{
-    at, check_ip, check_one_of, check_port, default_text, items, items_mut, keep_status, text,
+    at, check_ip, check_one_of, check_optional, check_port, default_text, items, items_mut, keep_status, text,
 };
 use super::{PLAIN, Strategy};
 
@@ -118,6 +118,14 @@ fn validate_secret(secret: &Value) -> Vec<FieldError> {
         "kubernetes.io/tls" => &["tls.crt", "tls.key"],
         _ => &[],
     };
+    // Of a token only the account is asked for: the rest may come later.
+    let account = at(secret, &["metadata", "annotations", "kubernetes.io/service-account.name"]);
+    if text(secret, "type") == "kubernetes.io/service-account-token"
+        && account.as_str().is_none_or(str::is_empty)
+    {
+        let path = "metadata.annotations[kubernetes.io/service-account.name]";
+        errors.push(FieldError::required(path, ""));
+    }
     for key in required {
         if !data.is_some_and(|data| data.contains_key(*key)) {
             errors.push(FieldError::required(format!("data[{key}]"), ""));
@@ -233,6 +241,7 @@ fn validate_endpoints(endpoints: &Value) -> Vec<FieldError> {
             }
             check_port(port.get("port").unwrap_or(&json!(0)), format!("{path}.port"), &mut errors);
             check_one_of(port, "protocol", &format!("{path}.protocol"), &["SCTP", "TCP", "UDP"], &mut errors);
+            check_optional(port, "appProtocol", names::qualified_name, &path, &mut errors);
         }
     }
     errors
@@ -240,24 +249,16 @@ fn validate_endpoints(endpoints: &Value) -> Vec<FieldError> {
 
 fn validate_address(address: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let ip = text(address, "ip");
-    let before = errors.len();
     check_ip(ip, format!("{path}.ip"), errors);
-    if errors.len() > before {
-        // Upstream checks twice: the value, then the special ranges of what it could not parse.
-        errors.push(FieldError::invalid(format!("{path}.ip"), &ip.into(), "must be a valid IP address"));
-        return;
-    }
-    errors.extend(
-        special_ip_error(ip).map(|problem| FieldError::invalid(format!("{path}.ip"), &ip.into(), problem)),
-    );
-    let hostname = text(address, "hostname");
-    if !hostname.is_empty() {
-        errors.extend(
-            names::dns1123_label(hostname)
-                .into_iter()
-                .map(|problem| FieldError::invalid(format!("{path}.hostname"), &hostname.into(), problem)),
-        );
-    }
+    check_optional(address, "hostname", names::dns1123_label, path, errors);
+    check_optional(address, "nodeName", names::dns1123_subdomain, path, errors);
+    // Upstream checks the address twice: as one, then the special ranges of what it could parse.
+    let why = if ip.parse::<std::net::IpAddr>().is_ok() {
+        special_ip_error(ip)
+    } else {
+        Some("must be a valid IP address")
+    };
+    errors.extend(why.map(|why| FieldError::invalid(format!("{path}.ip"), &ip.into(), why)));
 }
 
 /// Why an address may not be an endpoint's.

@@ -19,6 +19,8 @@ mod job;
 mod kind_tests;
 mod limit_range;
 mod match_resources;
+#[cfg(test)]
+mod more_kind_tests;
 mod networking;
 mod node;
 mod persistent;
@@ -36,6 +38,7 @@ mod storage;
 #[cfg(test)]
 mod table;
 mod volumes;
+mod webhooks;
 mod workload;
 #[cfg(test)]
 mod workload_tests;
@@ -115,7 +118,7 @@ static WITH_STATUS_AND_GENERATION: Strategy =
     Strategy { status: true, generation: true, prepare_update: shared::keep_status, ..PLAIN };
 static API_SERVICE: Strategy =
     Strategy { status: true, prepare_update: shared::keep_status, name_rule: names::path_segment, ..PLAIN };
-static WITH_GENERATION: Strategy = Strategy { generation: true, ..PLAIN };
+static WITH_GENERATION: Strategy = Strategy { generation: true, unconditional_update: false, ..PLAIN };
 
 /// The strategy of a built-in kind.
 pub fn of(group: &str, kind: &str) -> &'static Strategy {
@@ -169,6 +172,10 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("flowcontrol.apiserver.k8s.io", _) | ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             &WITH_STATUS_AND_GENERATION
         }
+        (
+            "admissionregistration.k8s.io",
+            "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration",
+        ) => &webhooks::WEBHOOKS,
         ("admissionregistration.k8s.io", _) => &WITH_GENERATION,
         _ => &PLAIN_KIND,
     }

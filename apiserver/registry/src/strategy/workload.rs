@@ -109,8 +109,7 @@ fn check_replicated(spec: &Value, errors: &mut Vec<FieldError>) {
 
 /// Errors of a ReplicaSet: `ValidateReplicaSetSpec`.
 pub(super) fn check_replica_set(set: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let spec = at(set, &["spec"]);
+    let (spec, mut errors) = (at(set, &["spec"]), Vec::new());
     check_counts(spec, &["replicas", "minReadySeconds"], &mut errors);
     check_replicated(spec, &mut errors);
     errors
@@ -118,8 +117,7 @@ pub(super) fn check_replica_set(set: &Value) -> Vec<FieldError> {
 
 /// Errors of a Deployment: `ValidateDeploymentSpec`.
 pub(super) fn check_deployment(deployment: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let spec = at(deployment, &["spec"]);
+    let (spec, mut errors) = (at(deployment, &["spec"]), Vec::new());
     check_counts(spec, &["replicas"], &mut errors);
     check_replicated(spec, &mut errors);
     check_strategy(at(spec, &["strategy"]), &mut errors);
@@ -205,8 +203,7 @@ fn amount(value: &Value) -> i64 {
 
 /// Errors of a DaemonSet: `ValidateDaemonSetSpec`.
 pub(super) fn check_daemon_set(set: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let spec = at(set, &["spec"]);
+    let (spec, mut errors) = (at(set, &["spec"]), Vec::new());
     let selector = at(spec, &["selector"]);
     check_label_selector(selector, "spec.selector", &mut errors);
     if errors.is_empty() {
@@ -256,8 +253,7 @@ fn check_daemon_strategy(strategy: &Value, errors: &mut Vec<FieldError>) {
 
 /// Errors of a StatefulSet, new or updated: `ValidateStatefulSetSpec`.
 pub(super) fn check_stateful_set(set: &Value, is_new: bool) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let spec = at(set, &["spec"]);
+    let (spec, mut errors) = (at(set, &["spec"]), Vec::new());
     let policy = text(spec, "podManagementPolicy");
     if !["OrderedReady", "Parallel"].contains(&policy) {
         let why = "must be 'OrderedReady' or 'Parallel'";
@@ -352,8 +348,7 @@ fn check_stateful_strategy(strategy: &Value, errors: &mut Vec<FieldError>) {
 
 /// Errors of a ReplicationController: `ValidateReplicationControllerSpec`.
 pub(super) fn check_replication_controller(controller: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let spec = at(controller, &["spec"]);
+    let (spec, mut errors) = (at(controller, &["spec"]), Vec::new());
     check_counts(spec, &["minReadySeconds"], &mut errors);
     let selector = at(spec, &["selector"]);
     if is_empty(selector) {
