@@ -13,6 +13,7 @@ pub(super) static JOB: Strategy = Strategy {
     default: |job| {
         super::apps::default_template(job);
         default_job_spec(job.get_mut("spec").unwrap_or(&mut Value::Null));
+        default_conditions(job);
         let labels = at(job, &["spec", "template", "metadata", "labels"]);
         if !is_empty(labels) && is_empty(at(job, &["metadata", "labels"])) {
             let labels = labels.clone();
@@ -39,8 +40,9 @@ pub(super) static JOB: Strategy = Strategy {
 pub(super) static CRON_JOB: Strategy = Strategy {
     default: |cron| {
         if let Some(template) = cron.pointer_mut("/spec/jobTemplate") {
+            // The rest of a Job's defaults come with the Jobs that are made of it.
             super::apps::default_template(template);
-            default_job_spec(template.get_mut("spec").unwrap_or(&mut Value::Null));
+            default_conditions(template);
         }
         let Some(spec) = at_mut(cron, &["spec"]) else { return };
         default_text(spec, "concurrencyPolicy", "Allow");
@@ -67,6 +69,16 @@ pub(super) static CRON_JOB: Strategy = Strategy {
     ..PLAIN
 };
 
+/// A condition that a failure policy is about is a true one.
+fn default_conditions(job: &mut Value) {
+    let rules = job.pointer_mut("/spec/podFailurePolicy/rules");
+    for rule in rules.and_then(Value::as_array_mut).into_iter().flatten() {
+        for condition in items_mut(rule, "onPodConditions").filter_map(Value::as_object_mut) {
+            default_text(condition, "status", "True");
+        }
+    }
+}
+
 fn default_job_spec(spec: &mut Value) {
     let Some(spec) = spec.as_object_mut() else { return };
     if !spec.contains_key("completions") && !spec.contains_key("parallelism") {
@@ -76,18 +88,9 @@ fn default_job_spec(spec: &mut Value) {
     default(spec, "parallelism", 1);
     let tries = if spec.contains_key("backoffLimitPerIndex") { i32::MAX } else { 6 };
     default(spec, "backoffLimit", tries);
-    let rules = spec.get_mut("podFailurePolicy").and_then(|policy| policy.get_mut("rules"));
-    for rule in rules.and_then(Value::as_array_mut).into_iter().flatten() {
-        for condition in items_mut(rule, "onPodConditions").filter_map(Value::as_object_mut) {
-            default_text(condition, "status", "True");
-        }
-    }
     default_text(spec, "completionMode", "NonIndexed");
     default(spec, "suspend", false);
     default(spec, "manualSelector", false);
-    if spec.get("manualSelector") == Some(&json!(false)) {
-        spec.remove("manualSelector");
-    }
     let replacement = if spec.contains_key("podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
     default_text(spec, "podReplacementPolicy", replacement);
 }

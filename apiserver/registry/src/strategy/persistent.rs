@@ -110,8 +110,22 @@ pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
             default_source(spec);
         }
     },
-    prepare_create: |volume| volume["status"] = json!({"phase": "Pending"}),
+    prepare_create: |volume| {
+        volume["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": crate::registry::now()});
+    },
     prepare_update: keep_status,
+    prepare_status: |new, old| {
+        let (status, before) = (at(new, &["status"]), at(old, &["status"]));
+        let member = "lastPhaseTransitionTime";
+        let time = match text(status, "phase") == text(before, "phase") {
+            true => before.get(member).cloned().filter(|_| !has(status, member)),
+            // A controller may say when it was; otherwise it is now.
+            false => (status.get(member) == before.get(member)).then(|| crate::registry::now().into()),
+        };
+        if let (Some(time), Some(status)) = (time, at_mut(new, &["status"])) {
+            status.insert(member.to_owned(), time);
+        }
+    },
     validate_create: validate_volume,
     validate_update: |new, old| {
         let mut errors = validate_volume(new);
