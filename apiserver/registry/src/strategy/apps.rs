@@ -22,6 +22,15 @@ const WORKLOAD: Strategy = Strategy {
     ..PLAIN
 };
 
+/// As [`WORKLOAD`], where Pods are named after it.
+const NAMESAKE: Strategy = Strategy {
+    warnings: |workload| {
+        let template = at(workload, &["spec", "template"]);
+        super::pod_warnings::of_namesake(workload, template, "spec.template")
+    },
+    ..WORKLOAD
+};
+
 pub(super) static DEPLOYMENT: Strategy = Strategy {
     default: |deployment| {
         default_template(deployment);
@@ -57,7 +66,7 @@ pub(super) static DEPLOYMENT: Strategy = Strategy {
         check_collisions(new, old, &mut errors);
         errors
     },
-    ..WORKLOAD
+    ..NAMESAKE
 };
 
 pub(super) static REPLICA_SET: Strategy = Strategy {
@@ -78,7 +87,7 @@ pub(super) static REPLICA_SET: Strategy = Strategy {
         errors
     },
     validate_status: |set, _| replica_status(set),
-    ..WORKLOAD
+    ..NAMESAKE
 };
 
 pub(super) static STATEFUL_SET: Strategy = Strategy {
@@ -223,7 +232,7 @@ pub(super) static REPLICATION_CONTROLLER: Strategy = Strategy {
     validate_create: workload::check_replication_controller,
     validate_update: |controller, _| workload::check_replication_controller(controller),
     validate_status: |controller, _| replica_status(controller),
-    ..WORKLOAD
+    ..NAMESAKE
 };
 
 pub(super) static POD_TEMPLATE: Strategy = Strategy {

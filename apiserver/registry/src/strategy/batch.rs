@@ -31,7 +31,7 @@ pub(super) static JOB: Strategy = Strategy {
     },
     validate_create: job::check_job,
     validate_update: validate_job_update,
-    warnings: |job| super::pod_warnings::warnings(at(job, &["spec", "template"]), "spec.template"),
+    warnings: |job| super::pod_warnings::of_namesake(job, at(job, &["spec", "template"]), "spec.template"),
     status: true,
     generation: true,
     ..PLAIN
@@ -52,7 +52,7 @@ pub(super) static CRON_JOB: Strategy = Strategy {
     },
     warnings: |cron| {
         let template = at(cron, &["spec", "jobTemplate", "spec", "template"]);
-        super::pod_warnings::warnings(template, "spec.jobTemplate.spec.template")
+        super::pod_warnings::of_namesake(cron, template, "spec.jobTemplate.spec.template")
     },
     prepare_create: |cron| {
         pod::drop_disabled(at_mut(cron, &["spec", "jobTemplate", "spec", "template", "spec"]));

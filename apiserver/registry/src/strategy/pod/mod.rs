@@ -42,7 +42,11 @@ pub(super) static POD: Strategy = Strategy {
     validate_update: update::check,
     prepare_status: status::prepare,
     validate_status: status::check,
-    warnings: |pod| super::pod_warnings::warnings(pod, ""),
+    warnings: |pod| {
+        let mut all = super::pod_warnings::of_name(pod, "the Pod's hostname");
+        all.extend(super::pod_warnings::warnings(pod, ""));
+        all
+    },
     status: true,
     generation: true,
     delete_returns_object: true,
