@@ -2,6 +2,7 @@
 
 const DNS1123_LABEL_MSG: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 const DNS1123_SUBDOMAIN_MSG: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const DNS1123_SUBDOMAIN_UNDERSCORE_MSG: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
 const DNS1035_LABEL_MSG: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const QUALIFIED_NAME_MSG: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
 const QUALIFIED_NAME_REGEX: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
@@ -171,6 +172,60 @@ pub fn config_map_key(text: &str) -> Vec<String> {
         errors.push("must not start with '..'".to_owned());
     }
     errors
+}
+
+/// A name that is the beginning of generated ones: it may end in a hyphen.
+pub fn dns1123_subdomain_prefix(text: &str) -> Vec<String> {
+    match text.strip_suffix('-') {
+        Some(stem) if !stem.is_empty() => {
+            let mut masked = stem.to_owned();
+            masked.pop();
+            masked.push('a');
+            dns1123_subdomain(&masked)
+        }
+        _ => dns1123_subdomain(text),
+    }
+}
+
+/// Domains to search, in which labels may begin with or hold underscores.
+pub fn dns1123_subdomain_with_underscore(text: &str) -> Vec<String> {
+    let shape = |label: &str| {
+        let label = label.strip_prefix('_').unwrap_or(label);
+        let edge = |byte: Option<&u8>| byte.is_some_and(|&byte| is_lower_alnum(byte));
+        edge(label.as_bytes().first())
+            && edge(label.as_bytes().last())
+            && label.bytes().all(|byte| is_lower_alnum(byte) || byte == b'-' || byte == b'_')
+    };
+    let mut errors = Vec::new();
+    if text.len() > 253 {
+        errors.push(max_len(253));
+    }
+    if !text.split('.').all(shape) {
+        errors.push(DNS1123_SUBDOMAIN_UNDERSCORE_MSG.to_owned());
+    }
+    errors
+}
+
+/// Names of environment variables, as relaxed as they are today.
+pub fn env_var_name(text: &str) -> Vec<String> {
+    if text.is_empty() {
+        return vec!["environment variable name must be non-empty".to_owned()];
+    }
+    if text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'=') {
+        return Vec::new();
+    }
+    vec![
+        "a valid environment variable name must consist only of printable ASCII characters other than '='"
+            .to_owned(),
+    ]
+}
+
+/// Names of HTTP headers.
+pub fn http_header_name(text: &str) -> Vec<String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Vec::new();
+    }
+    vec!["a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')".to_owned()]
 }
 
 /// Names of ports in a Pod (IANA service names).

@@ -181,15 +181,31 @@ pub fn validate_create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// Errors of the metadata of an updated object.
-pub fn validate_update(object: &Value, old: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    for member in ["name", "namespace", "uid"] {
-        if text(object, member) != text(old, member) {
-            let value = text(object, member).into();
-            errors.push(FieldError::invalid(format!("metadata.{member}"), &value, "field is immutable"));
-        }
+/// Errors of the metadata of an updated object. The server looks at it twice, the kind `again` more times; what is
+/// wrong is found once and told as often.
+pub fn validate_update(object: &Value, old: &Value, again: u8) -> Vec<FieldError> {
+    let mut always = Vec::new();
+    validate_members(object, &mut always);
+    let mut names = Vec::new();
+    let mut standard = Vec::new();
+    validate_finalizers(object, &mut names, &mut standard);
+    let changed = validate_changes(object, old);
+    if always.is_empty() && names.is_empty() && standard.is_empty() && changed.is_empty() {
+        return Vec::new();
     }
+    let mut errors = [always.clone(), names.clone(), changed.clone(), always.clone()].concat();
+    if again > 0 {
+        errors.extend([changed, always.clone(), standard.clone()].concat());
+    }
+    if again > 1 {
+        errors.extend([always, names, standard].concat());
+    }
+    errors
+}
+
+/// Errors of what may not change.
+fn validate_changes(object: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
     if is_deleting(old) {
         let before = finalizers(old);
         let added: Vec<String> = finalizers(object)
@@ -198,25 +214,37 @@ pub fn validate_update(object: &Value, old: &Value) -> Vec<FieldError> {
             .map(|finalizer| format!("{finalizer:?}"))
             .collect();
         if !added.is_empty() {
-            // Upstream checks this twice on its way.
-            let refused = FieldError::forbidden(
+            errors.push(FieldError::forbidden(
                 "metadata.finalizers",
                 format!(
                     "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
                     added.join(", ")
                 ),
-            );
-            errors.extend([refused.clone(), refused]);
+            ));
         }
     }
-    validate_common(object, &mut errors);
+    for member in ["name", "namespace", "uid"] {
+        if text(object, member) != text(old, member) {
+            let value = text(object, member).into();
+            errors.push(FieldError::invalid(format!("metadata.{member}"), &value, "field is immutable"));
+        }
+    }
     errors
 }
 
 fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
+    validate_members(object, errors);
+    let (mut names, mut standard) = (Vec::new(), Vec::new());
+    validate_finalizers(object, &mut names, &mut standard);
+    errors.extend(names);
+    errors.extend(standard);
+}
+
+/// Errors of labels, annotations and owners.
+fn validate_members(object: &Value, errors: &mut Vec<FieldError>) {
     let metadata = metadata(object);
     validate_labels(metadata.get("labels"), "metadata.labels", errors);
-    validate_annotations(metadata.get("annotations"), errors);
+    validate_annotations(metadata.get("annotations"), "metadata.annotations", errors);
     for owner in metadata.get("ownerReferences").and_then(Value::as_array).into_iter().flatten() {
         validate_owner(owner, "metadata.ownerReferences", errors);
     }
@@ -238,14 +266,17 @@ fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
             ),
         });
     }
-    for finalizer in finalizers(object) {
+}
+
+/// Errors of finalizers: of their shape, and of names without a domain that are not the server's own.
+fn validate_finalizers(object: &Value, shapes: &mut Vec<FieldError>, standard: &mut Vec<FieldError>) {
+    for (i, finalizer) in finalizers(object).into_iter().enumerate() {
         for problem in names::qualified_name(finalizer) {
-            errors.push(FieldError::invalid("metadata.finalizers", &finalizer.into(), problem));
+            shapes.push(FieldError::invalid("metadata.finalizers", &finalizer.into(), problem));
         }
-        let index = finalizers(object).iter().position(|known| *known == finalizer).unwrap_or(0);
         if !finalizer.contains('/') && !["foregroundDeletion", "orphan", "kubernetes"].contains(&finalizer) {
-            errors.push(FieldError::invalid(
-                format!("metadata.finalizers[{index}]"),
+            standard.push(FieldError::invalid(
+                format!("metadata.finalizers[{i}]"),
                 &finalizer.into(),
                 "name is neither a standard finalizer name nor is it fully qualified",
             ));
@@ -279,16 +310,17 @@ pub fn validate_labels(labels: Option<&Value>, path: &str, errors: &mut Vec<Fiel
     }
 }
 
-fn validate_annotations(annotations: Option<&Value>, errors: &mut Vec<FieldError>) {
+/// Errors of an annotation map at `path`.
+pub fn validate_annotations(annotations: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
     let mut size = 0;
     for (key, value) in annotations.and_then(Value::as_object).into_iter().flatten() {
         for problem in names::qualified_name(&key.to_lowercase()) {
-            errors.push(FieldError::invalid("metadata.annotations", &key.clone().into(), problem));
+            errors.push(FieldError::invalid(path, &key.clone().into(), problem));
         }
         size += key.len() + value.as_str().map_or(0, str::len);
     }
     if size > ANNOTATIONS_BYTES_MAX {
-        errors.push(FieldError::too_long("metadata.annotations", ANNOTATIONS_BYTES_MAX));
+        errors.push(FieldError::too_long(path, ANNOTATIONS_BYTES_MAX));
     }
 }
 
@@ -331,7 +363,7 @@ mod tests {
         let old = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "finalizers": ["e.com/f"]}});
         let new = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "finalizers": ["e.com/f", "e.com/g"]}});
         assert_eq!(
-            validate_update(&new, &old)[0].to_string(),
+            validate_update(&new, &old, 1)[0].to_string(),
             "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"e.com/g\"}"
         );
     }

@@ -189,6 +189,7 @@ impl Registry {
             }
             "status" => {
                 keep_all_but_status(resource, new, old);
+                (strategy.prepare_status)(new, old);
                 (strategy.default)(new);
             }
             _ => {}
@@ -198,7 +199,9 @@ impl Registry {
             let generation = object::metadata(old).get("generation").and_then(Value::as_i64).unwrap_or(0) + 1;
             object::metadata_mut(new).insert("generation".into(), generation.into());
         }
-        let mut errors = object::validate_update(new, old);
+        // Of a status only the change is looked at.
+        let again = if call.subresource.is_empty() { strategy.metadata_again } else { 1 };
+        let mut errors = object::validate_update(new, old, again);
         match call.subresource {
             "" => errors.extend((strategy.validate_update)(new, old)),
             "status" => errors.extend((strategy.validate_status)(new, old)),

@@ -1,22 +1,34 @@
 //! Deployments, ReplicaSets, StatefulSets, DaemonSets and ReplicationControllers.
 
 use apiserver_meta::field::FieldError;
+use apiserver_meta::names;
 use serde_json::{Map, Value, json};
 
-use super::pod;
-use super::shared::{
-    at, at_mut, check_immutable, check_label_selector, check_not_negative, default, default_text, is_empty,
-    keep_status, selector_matches_template, text,
-};
-use super::{PLAIN, Strategy};
+use super::shared::{at, at_mut, default, default_text, is_empty, keep_status, number};
+use super::{PLAIN, Strategy, pod, workload};
 
 const WORKLOAD: Strategy = Strategy {
     warnings: |workload| super::pod_warnings::warnings(at(workload, &["spec", "template"]), "spec.template"),
     status: true,
     generation: true,
-    prepare_update: keep_status,
-    prepare_create: empty_status,
+    prepare_update: |new, old| {
+        keep_status(new, old);
+        drop_disabled(new);
+    },
+    prepare_create: |object| {
+        drop_disabled(object);
+        object["status"] = json!({});
+    },
     ..PLAIN
+};
+
+/// As [`WORKLOAD`], where Pods are named after it.
+const NAMESAKE: Strategy = Strategy {
+    warnings: |workload| {
+        let template = at(workload, &["spec", "template"]);
+        super::pod_warnings::of_namesake(workload, template, "spec.template")
+    },
+    ..WORKLOAD
 };
 
 pub(super) static DEPLOYMENT: Strategy = Strategy {
@@ -28,18 +40,33 @@ pub(super) static DEPLOYMENT: Strategy = Strategy {
         default(spec, "progressDeadlineSeconds", 600);
         default_strategy(spec, "strategy", json!({"maxUnavailable": "25%", "maxSurge": "25%"}));
     },
-    validate_create: validate_deployment,
+    validate_create: workload::check_deployment,
     validate_update: |new, old| {
-        let mut errors = validate_deployment(new);
-        check_immutable(
-            at(new, &["spec", "selector"]),
-            at(old, &["spec", "selector"]),
-            "spec.selector",
-            &mut errors,
-        );
+        let mut errors = workload::check_deployment(new);
+        workload::check_same_selector(new, old, &mut errors);
         errors
     },
-    ..WORKLOAD
+    validate_status: |new, old| {
+        let counts = [
+            "observedGeneration",
+            "replicas",
+            "updatedReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "unavailableReplicas",
+            "terminatingReplicas",
+            "collisionCount",
+        ];
+        let mut errors = workload::check_status(
+            at(new, &["status"]),
+            &counts,
+            &["updatedReplicas", "readyReplicas", "availableReplicas"],
+            "cannot be greater than readyReplicas",
+        );
+        check_collisions(new, old, &mut errors);
+        errors
+    },
+    ..NAMESAKE
 };
 
 pub(super) static REPLICA_SET: Strategy = Strategy {
@@ -49,19 +76,18 @@ pub(super) static REPLICA_SET: Strategy = Strategy {
             default(spec, "replicas", 1);
         }
     },
-    prepare_create: |set| set["status"] = json!({"replicas": 0}),
-    validate_create: validate_replica_set,
+    prepare_create: |set| {
+        drop_disabled(set);
+        set["status"] = json!({"replicas": 0});
+    },
+    validate_create: workload::check_replica_set,
     validate_update: |new, old| {
-        let mut errors = validate_replica_set(new);
-        check_immutable(
-            at(new, &["spec", "selector"]),
-            at(old, &["spec", "selector"]),
-            "spec.selector",
-            &mut errors,
-        );
+        let mut errors = workload::check_replica_set(new);
+        workload::check_same_selector(new, old, &mut errors);
         errors
     },
-    ..WORKLOAD
+    validate_status: |set, _| replica_status(set),
+    ..NAMESAKE
 };
 
 pub(super) static STATEFUL_SET: Strategy = Strategy {
@@ -93,10 +119,34 @@ pub(super) static STATEFUL_SET: Strategy = Strategy {
         default(spec, "replicas", 1);
         default(spec, "revisionHistoryLimit", 10);
     },
-    prepare_create: |set| set["status"] = json!({"replicas": 0, "availableReplicas": 0}),
-    validate_create: validate_stateful_set,
+    prepare_create: |set| {
+        drop_disabled(set);
+        set["status"] = json!({"replicas": 0, "availableReplicas": 0});
+    },
+    validate_create: |set| workload::check_stateful_set(set, true),
+    validate_status: |new, old| {
+        let counts = [
+            "replicas",
+            "readyReplicas",
+            "currentReplicas",
+            "updatedReplicas",
+            "availableReplicas",
+            "observedGeneration",
+            "collisionCount",
+        ];
+        let of_ready = "cannot be greater than status.readyReplicas";
+        let mut errors = workload::check_status(
+            at(new, &["status"]),
+            &counts,
+            &["readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"],
+            of_ready,
+        );
+        check_collisions(new, old, &mut errors);
+        errors
+    },
+    name_rule: names::dns1123_label,
     validate_update: |new, old| {
-        let mut errors = validate_stateful_set(new);
+        let mut errors = workload::check_stateful_set(new, false);
         let mutable = [
             "replicas",
             "ordinals",
@@ -130,19 +180,32 @@ pub(super) static DAEMON_SET: Strategy = Strategy {
         default(spec, "revisionHistoryLimit", 10);
     },
     prepare_create: |set| {
+        drop_disabled(set);
         set["status"] = json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0});
         template_generation(set, 1);
     },
     prepare_update: prepare_daemon_set_update,
-    validate_create: validate_selector_and_template,
+    validate_create: workload::check_daemon_set,
     validate_update: |new, old| {
-        let mut errors = validate_selector_and_template(new);
-        check_immutable(
-            at(new, &["spec", "selector"]),
-            at(old, &["spec", "selector"]),
-            "spec.selector",
-            &mut errors,
-        );
+        let mut errors = Vec::new();
+        workload::check_same_selector(new, old, &mut errors);
+        errors.extend(workload::check_daemon_set(new));
+        errors
+    },
+    validate_status: |new, old| {
+        let counts = [
+            "currentNumberScheduled",
+            "numberMisscheduled",
+            "desiredNumberScheduled",
+            "numberReady",
+            "observedGeneration",
+            "updatedNumberScheduled",
+            "numberAvailable",
+            "numberUnavailable",
+            "collisionCount",
+        ];
+        let mut errors = workload::check_status(at(new, &["status"]), &counts, &[], "");
+        check_collisions(new, old, &mut errors);
         errors
     },
     ..WORKLOAD
@@ -162,9 +225,70 @@ pub(super) static REPLICATION_CONTROLLER: Strategy = Strategy {
             default(spec, "replicas", 1);
         }
     },
-    prepare_create: |controller| controller["status"] = json!({"replicas": 0}),
-    ..WORKLOAD
+    prepare_create: |controller| {
+        drop_disabled(controller);
+        controller["status"] = json!({"replicas": 0});
+    },
+    validate_create: workload::check_replication_controller,
+    validate_update: |controller, _| workload::check_replication_controller(controller),
+    validate_status: |controller, _| replica_status(controller),
+    ..NAMESAKE
 };
+
+pub(super) static POD_TEMPLATE: Strategy = Strategy {
+    default: |object| {
+        if let Some(template) = object.get_mut("template") {
+            default_template_itself(template);
+        }
+    },
+    prepare_create: |object| pod::drop_disabled(at_mut(object, &["template", "spec"])),
+    prepare_update: |object, _| pod::drop_disabled(at_mut(object, &["template", "spec"])),
+    validate_create: validate_pod_template,
+    validate_update: |object, _| validate_pod_template(object),
+    warnings: |object| super::pod_warnings::warnings(at(object, &["template"]), "template"),
+    generation: true,
+    ..PLAIN
+};
+
+fn validate_pod_template(object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    pod::check_template(at(object, &["template"]), "template", &mut errors);
+    errors
+}
+
+/// Errors of what a ReplicaSet or ReplicationController says it has.
+fn replica_status(object: &Value) -> Vec<FieldError> {
+    let counts = [
+        "replicas",
+        "fullyLabeledReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "observedGeneration",
+        "terminatingReplicas",
+    ];
+    workload::check_status(
+        at(object, &["status"]),
+        &counts,
+        &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
+        "cannot be greater than readyReplicas",
+    )
+}
+
+/// Collisions are counted, never forgotten.
+fn check_collisions(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let count = |object: &Value| number(at(object, &["status"]), "collisionCount");
+    if let Some(before) = count(old)
+        && count(new).is_none_or(|now| now < before)
+    {
+        let now = count(new).unwrap_or(0);
+        errors.push(FieldError::invalid("status.collisionCount", &now.into(), "cannot be decremented"));
+    }
+}
+
+/// Fields of features that are off leave the template.
+fn drop_disabled(object: &mut Value) {
+    pod::drop_disabled(at_mut(object, &["spec", "template", "spec"]));
+}
 
 /// DaemonSets still count their template's versions, in an annotation.
 fn template_generation(set: &mut Value, generation: i64) {
@@ -176,21 +300,22 @@ fn template_generation(set: &mut Value, generation: i64) {
 
 fn prepare_daemon_set_update(new: &mut Value, old: &Value) {
     keep_status(new, old);
+    drop_disabled(new);
     let before = at(old, &["metadata", "annotations", "deprecated.daemonset.template.generation"]);
     let before: i64 = before.as_str().and_then(|text| text.parse().ok()).unwrap_or(1);
     let changed = at(new, &["spec", "template"]) != at(old, &["spec", "template"]);
     template_generation(new, before + i64::from(changed));
 }
 
-fn empty_status(object: &mut Value) {
-    object["status"] = json!({});
-}
-
 /// Defaults of `spec.template`.
 pub(super) fn default_template(object: &mut Value) {
-    if let Some(template) = object.pointer_mut("/spec/template")
-        && let Some(map) = template.as_object_mut()
-    {
+    if let Some(template) = object.pointer_mut("/spec/template") {
+        default_template_itself(template);
+    }
+}
+
+fn default_template_itself(template: &mut Value) {
+    if let Some(map) = template.as_object_mut() {
         default(map, "metadata", json!({"creationTimestamp": null}));
         if map.contains_key("spec")
             && let Some(spec) = map.get_mut("spec")
@@ -213,179 +338,5 @@ fn default_strategy(spec: &mut Map<String, Value>, member: &str, rolling: Value)
                 default(update, member, value.clone());
             }
         }
-    }
-}
-
-fn validate_selector_and_template(object: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let spec = at(object, &["spec"]);
-    let selector = at(spec, &["selector"]);
-    if selector.is_null() {
-        errors.push(FieldError::required("spec.selector", ""));
-    } else {
-        check_label_selector(selector, "spec.selector", &mut errors);
-        if is_empty(at(selector, &["matchLabels"])) && is_empty(at(selector, &["matchExpressions"])) {
-            errors.push(FieldError::invalid(
-                "spec.selector",
-                selector,
-                "empty selector is invalid for deployment",
-            ));
-        }
-        if !selector_matches_template(spec) {
-            errors.push(FieldError::invalid(
-                "spec.template.metadata.labels",
-                at(spec, &["template", "metadata", "labels"]),
-                "`selector` does not match template `labels`",
-            ));
-        }
-    }
-    let mut labels = Vec::new();
-    crate::object::validate_labels(
-        spec.pointer("/template/metadata/labels"),
-        "spec.template.labels",
-        &mut labels,
-    );
-    errors.extend(labels);
-    let template = at(spec, &["template", "spec"]);
-    errors.extend(pod::validate_spec(template, "spec.template.spec"));
-    let restart = text(template, "restartPolicy");
-    if !restart.is_empty() && restart != "Always" && ["OnFailure", "Never"].contains(&restart) {
-        errors.push(FieldError::not_supported(
-            "spec.template.spec.restartPolicy",
-            &restart.into(),
-            &["Always"],
-        ));
-    }
-    check_not_negative(spec, "minReadySeconds", "spec.minReadySeconds", &mut errors);
-    check_not_negative(spec, "revisionHistoryLimit", "spec.revisionHistoryLimit", &mut errors);
-    errors
-}
-
-fn validate_replica_set(set: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    check_not_negative(at(set, &["spec"]), "replicas", "spec.replicas", &mut errors);
-    errors.extend(validate_selector_and_template(set));
-    errors
-}
-
-fn validate_stateful_set(set: &Value) -> Vec<FieldError> {
-    let spec = at(set, &["spec"]);
-    let mut errors = Vec::new();
-    super::shared::check_one_of(
-        spec,
-        "podManagementPolicy",
-        "spec.podManagementPolicy",
-        &["OrderedReady", "Parallel"],
-        &mut errors,
-    );
-    check_not_negative(spec, "replicas", "spec.replicas", &mut errors);
-    errors.extend(validate_selector_and_template(&with_claims_as_volumes(set)));
-    errors
-}
-
-/// Containers may mount what their Pod gets from a claim template: `volumesToAddForTemplates`.
-fn with_claims_as_volumes(set: &Value) -> Value {
-    let mut set = set.clone();
-    let claims = set.pointer_mut("/spec/volumeClaimTemplates").map(Value::take).unwrap_or_default();
-    let names: Vec<&Value> =
-        claims.as_array().into_iter().flatten().map(|c| at(c, &["metadata", "name"])).collect();
-    if let Some(spec) =
-        set.pointer_mut("/spec/template/spec").filter(|spec| spec.is_object() && !names.is_empty())
-    {
-        let given = spec["volumes"].as_array().cloned().unwrap_or_default();
-        let others = given.into_iter().filter(|volume| !names.contains(&at(volume, &["name"])));
-        let claimed = names.iter().map(|name| json!({"name": name, "emptyDir": {}}));
-        spec["volumes"] = claimed.chain(others).collect();
-    }
-    set
-}
-
-fn validate_deployment(deployment: &Value) -> Vec<FieldError> {
-    let spec = at(deployment, &["spec"]);
-    let mut errors = Vec::new();
-    check_not_negative(spec, "replicas", "spec.replicas", &mut errors);
-    let mut rest = validate_selector_and_template(deployment);
-    let counts = |error: &FieldError| {
-        error.field == "spec.minReadySeconds" || error.field == "spec.revisionHistoryLimit"
-    };
-    let late: Vec<FieldError> = rest.iter().filter(|error| counts(error)).cloned().collect();
-    rest.retain(|error| !counts(error));
-    errors.extend(rest);
-    validate_strategy(at(spec, &["strategy"]), &mut errors);
-    errors.extend(late);
-    let deadline = spec.get("progressDeadlineSeconds").and_then(Value::as_i64);
-    if let Some(deadline) = deadline {
-        check_not_negative(spec, "progressDeadlineSeconds", "spec.progressDeadlineSeconds", &mut errors);
-        if deadline <= spec.get("minReadySeconds").and_then(Value::as_i64).unwrap_or(0) {
-            errors.push(FieldError::invalid(
-                "spec.progressDeadlineSeconds",
-                &deadline.into(),
-                "must be greater than minReadySeconds",
-            ));
-        }
-    }
-    errors
-}
-
-fn validate_strategy(strategy: &Value, errors: &mut Vec<FieldError>) {
-    let rolling = at(strategy, &["rollingUpdate"]);
-    match text(strategy, "type") {
-        "Recreate" => {
-            if !rolling.is_null() {
-                errors.push(FieldError::forbidden(
-                    "spec.strategy.rollingUpdate",
-                    "may not be specified when strategy `type` is 'Recreate'",
-                ));
-            }
-        }
-        "RollingUpdate" => validate_rolling_update(rolling, errors),
-        other => errors.push(FieldError {
-            problem: apiserver_meta::field::Problem::NotSupported,
-            field: "spec.strategy".into(),
-            value: format!("{{\"Type\":{},\"RollingUpdate\":null}}", json!(other)),
-            detail: "supported values: \"Recreate\", \"RollingUpdate\"".into(),
-        }),
-    }
-}
-
-fn validate_rolling_update(rolling: &Value, errors: &mut Vec<FieldError>) {
-    const PERCENT: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
-    let mut zero = true;
-    for member in ["maxUnavailable", "maxSurge"] {
-        let path = format!("spec.strategy.rollingUpdate.{member}");
-        match at(rolling, &[member]) {
-            Value::String(text) => match text.strip_suffix('%').and_then(|digits| digits.parse::<u64>().ok())
-            {
-                Some(percent) => {
-                    zero &= percent == 0;
-                    if member == "maxUnavailable" && percent > 100 {
-                        errors.push(FieldError::invalid(
-                            path,
-                            &text.clone().into(),
-                            "must not be greater than 100%",
-                        ));
-                    }
-                }
-                None => {
-                    errors.push(FieldError::invalid(path, &text.clone().into(), PERCENT));
-                    zero = false;
-                }
-            },
-            Value::Number(number) => {
-                let number = number.as_i64().unwrap_or(0);
-                zero &= number == 0;
-                if number < 0 {
-                    errors.push(FieldError::invalid(path, &number.into(), super::shared::NOT_NEGATIVE));
-                }
-            }
-            _ => {}
-        }
-    }
-    if zero {
-        errors.push(FieldError::invalid(
-            "spec.strategy.rollingUpdate.maxUnavailable",
-            at(rolling, &["maxUnavailable"]),
-            "may not be 0 when `maxSurge` is 0",
-        ));
     }
 }

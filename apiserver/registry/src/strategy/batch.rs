@@ -3,23 +3,35 @@
 use apiserver_meta::field::FieldError;
 use serde_json::{Value, json};
 
-use super::pod;
-use super::shared::{at, at_mut, check_not_negative, check_one_of, default, default_text, keep_status, text};
-use super::{PLAIN, Strategy};
+use super::shared::{
+    at, at_mut, check_immutable, check_not_negative, check_set_enum, default, default_text, has, is_empty,
+    items, items_mut, keep_status, number, text,
+};
+use super::{PLAIN, Strategy, cron, job, pod};
 
 pub(super) static JOB: Strategy = Strategy {
     default: |job| {
         super::apps::default_template(job);
         default_job_spec(job.get_mut("spec").unwrap_or(&mut Value::Null));
+        default_conditions(job);
+        let labels = at(job, &["spec", "template", "metadata", "labels"]);
+        if !is_empty(labels) && is_empty(at(job, &["metadata", "labels"])) {
+            let labels = labels.clone();
+            crate::object::metadata_mut(job).insert("labels".into(), labels);
+        }
     },
     prepare_create: |job| {
         generate_selector(job);
+        pod::drop_disabled(at_mut(job, &["spec", "template", "spec"]));
         job["status"] = json!({});
     },
-    prepare_update: keep_status,
-    validate_create: |job| validate_job_spec(at(job, &["spec"]), "spec"),
-    validate_update: |job, _| validate_job_spec(at(job, &["spec"]), "spec"),
-    warnings: |job| super::pod_warnings::warnings(at(job, &["spec", "template"]), "spec.template"),
+    prepare_update: |new, old| {
+        keep_status(new, old);
+        pod::drop_disabled(at_mut(new, &["spec", "template", "spec"]));
+    },
+    validate_create: job::check_job,
+    validate_update: validate_job_update,
+    warnings: |job| super::pod_warnings::of_namesake(job, at(job, &["spec", "template"]), "spec.template"),
     status: true,
     generation: true,
     ..PLAIN
@@ -28,8 +40,9 @@ pub(super) static JOB: Strategy = Strategy {
 pub(super) static CRON_JOB: Strategy = Strategy {
     default: |cron| {
         if let Some(template) = cron.pointer_mut("/spec/jobTemplate") {
+            // The rest of a Job's defaults come with the Jobs that are made of it.
             super::apps::default_template(template);
-            default_job_spec(template.get_mut("spec").unwrap_or(&mut Value::Null));
+            default_conditions(template);
         }
         let Some(spec) = at_mut(cron, &["spec"]) else { return };
         default_text(spec, "concurrencyPolicy", "Allow");
@@ -39,16 +52,32 @@ pub(super) static CRON_JOB: Strategy = Strategy {
     },
     warnings: |cron| {
         let template = at(cron, &["spec", "jobTemplate", "spec", "template"]);
-        super::pod_warnings::warnings(template, "spec.jobTemplate.spec.template")
+        super::pod_warnings::of_namesake(cron, template, "spec.jobTemplate.spec.template")
     },
-    prepare_create: |cron| cron["status"] = json!({}),
-    prepare_update: keep_status,
-    validate_create: validate_cron_job,
-    validate_update: |cron, _| validate_cron_job(cron),
+    prepare_create: |cron| {
+        pod::drop_disabled(at_mut(cron, &["spec", "jobTemplate", "spec", "template", "spec"]));
+        cron["status"] = json!({});
+    },
+    prepare_update: |new, old| {
+        keep_status(new, old);
+        pod::drop_disabled(at_mut(new, &["spec", "jobTemplate", "spec", "template", "spec"]));
+    },
+    validate_create: |cron| validate_cron_job(cron, None),
+    validate_update: |cron, old| validate_cron_job(cron, Some(old)),
     status: true,
     generation: true,
     ..PLAIN
 };
+
+/// A condition that a failure policy is about is a true one.
+fn default_conditions(job: &mut Value) {
+    let rules = job.pointer_mut("/spec/podFailurePolicy/rules");
+    for rule in rules.and_then(Value::as_array_mut).into_iter().flatten() {
+        for condition in items_mut(rule, "onPodConditions").filter_map(Value::as_object_mut) {
+            default_text(condition, "status", "True");
+        }
+    }
+}
 
 fn default_job_spec(spec: &mut Value) {
     let Some(spec) = spec.as_object_mut() else { return };
@@ -57,13 +86,11 @@ fn default_job_spec(spec: &mut Value) {
         spec.insert("parallelism".into(), 1.into());
     }
     default(spec, "parallelism", 1);
-    default(spec, "backoffLimit", 6);
+    let tries = if spec.contains_key("backoffLimitPerIndex") { i32::MAX } else { 6 };
+    default(spec, "backoffLimit", tries);
     default_text(spec, "completionMode", "NonIndexed");
     default(spec, "suspend", false);
     default(spec, "manualSelector", false);
-    if spec.get("manualSelector") == Some(&json!(false)) {
-        spec.remove("manualSelector");
-    }
     let replacement = if spec.contains_key("podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
     default_text(spec, "podReplacementPolicy", replacement);
 }
@@ -88,61 +115,150 @@ fn generate_selector(job: &mut Value) {
             }
         }
     }
-    spec.insert("selector".into(), json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
+    let selector = spec.entry("selector").or_insert_with(|| json!({}));
+    if let Some(selector) = selector.as_object_mut() {
+        let labels = selector.entry("matchLabels").or_insert_with(|| json!({}));
+        if let Some(labels) = labels.as_object_mut() {
+            labels.insert("batch.kubernetes.io/controller-uid".into(), uid.into());
+        }
+    }
 }
 
-fn validate_job_spec(spec: &Value, path: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    for member in
-        ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"]
+/// Errors of an updated Job: what it does is fixed. `ValidateJobSpecUpdate`.
+fn validate_job_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    let (spec, before) = (at(new, &["spec"]), at(old, &["spec"]));
+    let mut errors = job::check_job(new);
+    job::check_whole_spec(spec, &mut errors);
+    let fixed = |member: &str, errors: &mut Vec<FieldError>| {
+        check_immutable(at(spec, &[member]), at(before, &[member]), &format!("spec.{member}"), errors);
+    };
+    if text(spec, "completionMode") != "Indexed" {
+        fixed("completions", &mut errors);
+    } else if let Some(count) = number(spec, "completions")
+        && number(before, "completions") != Some(count)
+        && number(spec, "parallelism") != Some(count)
     {
-        check_not_negative(spec, member, &format!("{path}.{member}"), &mut errors);
+        let why = "can only be modified in tandem with spec.parallelism";
+        errors.push(FieldError::invalid("spec.completions", &count.into(), why));
     }
-    let template = at(spec, &["template", "spec"]);
-    errors.extend(pod::validate_spec(template, &format!("{path}.template.spec")));
-    match text(template, "restartPolicy") {
-        "OnFailure" | "Never" => {}
-        "" | "Always" => errors.push(FieldError::required(
-            format!("{path}.template.spec.restartPolicy"),
-            "valid values: \"OnFailure\", \"Never\"",
-        )),
-        _ => {}
+    super::workload::check_same_selector(new, old, &mut errors);
+    check_template_update(spec, old, &mut errors);
+    for member in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
+    {
+        fixed(member, &mut errors);
     }
     errors
 }
 
-fn validate_cron_job(cron: &Value) -> Vec<FieldError> {
+/// A template may change where its Pods run, and what they need, while its Job is suspended and nothing runs.
+fn check_template_update(spec: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let (template, before) = (at(spec, &["template"]), at(old, &["spec", "template"]));
+    if template == before {
+        return;
+    }
+    let status = at(old, &["status"]);
+    let is_suspended = items(status, "conditions")
+        .iter()
+        .any(|condition| text(condition, "type") == "Suspended" && text(condition, "status") == "True");
+    let may_change =
+        at(old, &["spec", "suspend"]) == true && is_suspended && number(status, "active").unwrap_or(0) == 0;
+    if !may_change {
+        errors.push(FieldError::invalid("spec.template", template, "field is immutable"));
+        return;
+    }
+    let masked = |template: &Value| {
+        let mut spec = at(template, &["spec"]).clone();
+        for list in ["containers", "initContainers"] {
+            for container in items_mut(&mut spec, list).filter_map(Value::as_object_mut) {
+                container.remove("resources");
+            }
+        }
+        if let Some(map) = spec.as_object_mut() {
+            for member in ["nodeSelector", "tolerations", "schedulingGates"] {
+                map.remove(member);
+            }
+            if let Some(affinity) = map.get_mut("affinity").and_then(Value::as_object_mut) {
+                affinity.remove("nodeAffinity");
+                if affinity.is_empty() {
+                    map.remove("affinity");
+                }
+            }
+        }
+        spec
+    };
+    if masked(template) != masked(before) {
+        errors.push(FieldError::invalid("spec.template.spec", at(template, &["spec"]), "field is immutable"));
+    }
+}
+
+/// The controller adds eleven characters to the name; 63 a Job may have.
+const CRON_JOB_NAME_MAX: usize = 52;
+
+fn validate_cron_job(cron: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let spec = at(cron, &["spec"]);
     let mut errors = Vec::new();
     let schedule = text(spec, "schedule");
+    let mut wrong = |why: &str| errors.push(FieldError::invalid("spec.schedule", &schedule.into(), why));
     if schedule.is_empty() {
         errors.push(FieldError::required("spec.schedule", ""));
-    } else if schedule.contains("TZ") {
-        errors.push(FieldError::invalid(
-            "spec.schedule",
-            &schedule.into(),
-            "cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
-        ));
-    } else if !schedule.starts_with('@') {
-        let fields: Vec<&str> = schedule.split_whitespace().collect();
-        if fields.len() != 5 {
-            errors.push(FieldError::invalid(
-                "spec.schedule",
-                &schedule.into(),
-                format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")),
-            ));
+    } else {
+        if let Some(why) = cron::problem(schedule) {
+            wrong(&why);
+        }
+        let had_zone = old.is_some_and(|old| text(at(old, &["spec"]), "schedule").contains("TZ"));
+        match (schedule.contains("TZ"), had_zone) {
+            (true, false) => wrong("cannot use TZ or CRON_TZ in schedule, use timeZone field instead"),
+            (true, true) if has(spec, "timeZone") => {
+                wrong("cannot use both timeZone field and TZ or CRON_TZ in schedule");
+            }
+            _ => {}
         }
     }
     check_not_negative(spec, "startingDeadlineSeconds", "spec.startingDeadlineSeconds", &mut errors);
-    check_one_of(
-        spec,
-        "concurrencyPolicy",
-        "spec.concurrencyPolicy",
-        &["Allow", "Forbid", "Replace"],
-        &mut errors,
-    );
-    errors.extend(validate_job_spec(at(spec, &["jobTemplate", "spec"]), "spec.jobTemplate.spec"));
+    if old.is_none_or(|old| at(old, &["spec", "timeZone"]) != at(spec, &["timeZone"])) {
+        check_time_zone(spec, &mut errors);
+    }
+    check_set_enum(spec, "concurrencyPolicy", "spec", &["Allow", "Forbid", "Replace"], &mut errors);
+    let template = at(spec, &["jobTemplate", "spec"]);
+    job::check_spec(template, "spec.jobTemplate.spec", &mut errors);
+    if let Some(selector) = template.get("selector") {
+        let why = "`selector` will be auto-generated";
+        errors.push(FieldError::invalid("spec.jobTemplate.spec.selector", selector, why));
+    }
+    if at(template, &["manualSelector"]) == true {
+        let path = "spec.jobTemplate.spec.manualSelector";
+        errors.push(FieldError::not_supported_in_order(path, &true.into(), &["nil", "false"]));
+    }
     check_not_negative(spec, "successfulJobsHistoryLimit", "spec.successfulJobsHistoryLimit", &mut errors);
     check_not_negative(spec, "failedJobsHistoryLimit", "spec.failedJobsHistoryLimit", &mut errors);
+    let name = crate::object::name(cron);
+    if old.is_none() && name.len() > CRON_JOB_NAME_MAX {
+        let why = "must be no more than 52 characters";
+        errors.push(FieldError::invalid("metadata.name", &name.into(), why));
+    }
     errors
+}
+
+fn check_time_zone(spec: &Value, errors: &mut Vec<FieldError>) {
+    let Some(zone) = spec.get("timeZone").and_then(Value::as_str) else { return };
+    let is_part = |part: &str| {
+        !part.starts_with('-')
+            && !matches!(part, "." | "..")
+            && (1..=14).contains(&part.len())
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_+".contains(&byte))
+    };
+    let explicit = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+    let unknown = format!("unknown time zone {zone}");
+    let why = if zone.is_empty() {
+        "timeZone must be nil or non-empty string"
+    } else if !zone.split('/').all(is_part) {
+        &unknown
+    } else if zone.eq_ignore_ascii_case("local") {
+        explicit
+    } else if jiff::tz::db().get(zone).is_err() && jiff::tz::db().get("Europe/Paris").is_ok() {
+        &unknown
+    } else {
+        return;
+    };
+    errors.push(FieldError::invalid("spec.timeZone", &zone.into(), why));
 }

@@ -5,15 +5,19 @@ use apiserver_meta::names;
 use serde_json::{Value, json};
 
 use super::shared::{
-    at, at_mut, check_ip, check_one_of, check_port, default_text, items, items_mut, keep_status, text,
+    at, check_ip, check_one_of, check_optional, check_port, default_text, items, items_mut, keep_status, text,
 };
 use super::{PLAIN, Strategy};
 
 /// Bytes of data a ConfigMap or Secret may hold.
 const DATA_BYTES_MAX: usize = 1 << 20;
 
-pub(super) static CONFIG_MAP: Strategy =
-    Strategy { validate_create: validate_config_map, validate_update: update_config_map, ..PLAIN };
+pub(super) static CONFIG_MAP: Strategy = Strategy {
+    validate_create: validate_config_map,
+    validate_update: update_config_map,
+    metadata_again: 2,
+    ..PLAIN
+};
 
 fn validate_config_map(map: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -65,6 +69,7 @@ fn immutable_data(new: &Value, old: &Value, members: &[&str], errors: &mut Vec<F
 }
 
 pub(super) static SECRET: Strategy = Strategy {
+    metadata_again: 2,
     default: |secret| {
         // stringData is written into data and never stored.
         let Some(object) = secret.as_object_mut() else { return };
@@ -113,6 +118,14 @@ fn validate_secret(secret: &Value) -> Vec<FieldError> {
         "kubernetes.io/tls" => &["tls.crt", "tls.key"],
         _ => &[],
     };
+    // Of a token only the account is asked for: the rest may come later.
+    let account = at(secret, &["metadata", "annotations", "kubernetes.io/service-account.name"]);
+    if text(secret, "type") == "kubernetes.io/service-account-token"
+        && account.as_str().is_none_or(str::is_empty)
+    {
+        let path = "metadata.annotations[kubernetes.io/service-account.name]";
+        errors.push(FieldError::required(path, ""));
+    }
     for key in required {
         if !data.is_some_and(|data| data.contains_key(*key)) {
             errors.push(FieldError::required(format!("data[{key}]"), ""));
@@ -128,6 +141,7 @@ fn validate_secret(secret: &Value) -> Vec<FieldError> {
 }
 
 pub(super) static NAMESPACE: Strategy = Strategy {
+    metadata_again: 2,
     default: |namespace| {
         let name = crate::object::name(namespace).to_owned();
         if !name.is_empty() {
@@ -177,9 +191,11 @@ pub(super) static NAMESPACE: Strategy = Strategy {
     ..PLAIN
 };
 
-pub(super) static SERVICE_ACCOUNT: Strategy = Strategy { delete_returns_object: true, ..PLAIN };
+pub(super) static SERVICE_ACCOUNT: Strategy =
+    Strategy { delete_returns_object: true, metadata_again: 2, ..PLAIN };
 
 pub(super) static ENDPOINTS: Strategy = Strategy {
+    metadata_again: 2,
     default: |endpoints| {
         for subset in items_mut(endpoints, "subsets") {
             for port in items_mut(subset, "ports") {
@@ -225,6 +241,7 @@ fn validate_endpoints(endpoints: &Value) -> Vec<FieldError> {
             }
             check_port(port.get("port").unwrap_or(&json!(0)), format!("{path}.port"), &mut errors);
             check_one_of(port, "protocol", &format!("{path}.protocol"), &["SCTP", "TCP", "UDP"], &mut errors);
+            check_optional(port, "appProtocol", names::qualified_name, &path, &mut errors);
         }
     }
     errors
@@ -232,24 +249,16 @@ fn validate_endpoints(endpoints: &Value) -> Vec<FieldError> {
 
 fn validate_address(address: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let ip = text(address, "ip");
-    let before = errors.len();
     check_ip(ip, format!("{path}.ip"), errors);
-    if errors.len() > before {
-        // Upstream checks twice: the value, then the special ranges of what it could not parse.
-        errors.push(FieldError::invalid(format!("{path}.ip"), &ip.into(), "must be a valid IP address"));
-        return;
-    }
-    errors.extend(
-        special_ip_error(ip).map(|problem| FieldError::invalid(format!("{path}.ip"), &ip.into(), problem)),
-    );
-    let hostname = text(address, "hostname");
-    if !hostname.is_empty() {
-        errors.extend(
-            names::dns1123_label(hostname)
-                .into_iter()
-                .map(|problem| FieldError::invalid(format!("{path}.hostname"), &hostname.into(), problem)),
-        );
-    }
+    check_optional(address, "hostname", names::dns1123_label, path, errors);
+    check_optional(address, "nodeName", names::dns1123_subdomain, path, errors);
+    // Upstream checks the address twice: as one, then the special ranges of what it could parse.
+    let why = if ip.parse::<std::net::IpAddr>().is_ok() {
+        special_ip_error(ip)
+    } else {
+        Some("must be a valid IP address")
+    };
+    errors.extend(why.map(|why| FieldError::invalid(format!("{path}.ip"), &ip.into(), why)));
 }
 
 /// Why an address may not be an endpoint's.
@@ -295,30 +304,5 @@ pub(super) static EVENT: Strategy = Strategy {
         errors
     },
     create_on_update: true,
-    ..PLAIN
-};
-
-pub(super) static PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
-    default: |claim| {
-        if let Some(spec) = at_mut(claim, &["spec"]) {
-            default_text(spec, "volumeMode", "Filesystem");
-        }
-    },
-    prepare_create: |claim| claim["status"] = json!({"phase": "Pending"}),
-    prepare_update: keep_status,
-    status: true,
-    ..PLAIN
-};
-
-pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
-    default: |volume| {
-        if let Some(spec) = at_mut(volume, &["spec"]) {
-            default_text(spec, "volumeMode", "Filesystem");
-            default_text(spec, "persistentVolumeReclaimPolicy", "Retain");
-        }
-    },
-    prepare_create: |volume| volume["status"] = json!({"phase": "Pending"}),
-    prepare_update: keep_status,
-    status: true,
     ..PLAIN
 };

@@ -17,6 +17,7 @@ pub(super) static LIMIT_RANGE: Strategy = Strategy {
     },
     validate_create: validate,
     validate_update: |new, _| validate(new),
+    create_on_update: true,
     ..PLAIN
 };
 

@@ -20,7 +20,8 @@ pub(super) fn check(constraints: &Value, path: &str, errors: &mut Vec<FieldError
     }
 }
 
-fn check_rule(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
+/// Errors of one rule about resources and what is done to them.
+pub(super) fn check_rule(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let mut seen: Vec<&Value> = Vec::new();
     for (i, name) in items(rule, "resourceNames").iter().enumerate() {
         let place = format!("{path}.resourceNames[{i}]");

@@ -6,21 +6,42 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use serde_json::Value;
 
+mod addresses;
 mod admission;
 mod apps;
+mod autoscaling;
 mod batch;
 mod core;
+mod cron;
+mod disruption;
+mod job;
+#[cfg(test)]
+mod kind_tests;
 mod limit_range;
 mod match_resources;
+#[cfg(test)]
+mod more_kind_tests;
 mod networking;
 mod node;
+mod persistent;
 pub(crate) mod pod;
 mod pod_warnings;
+mod policy;
+mod quota;
 mod rbac;
 mod resources;
 mod scheduling;
 pub(crate) mod service;
 pub(crate) mod shared;
+mod small;
+mod storage;
+#[cfg(test)]
+mod table;
+mod volumes;
+mod webhooks;
+mod workload;
+#[cfg(test)]
+mod workload_tests;
 
 /// The rules of one kind.
 #[derive(Debug)]
@@ -31,10 +52,14 @@ pub struct Strategy {
     pub prepare_create: fn(&mut Value),
     /// Adjusts an updated object: what an update may not touch.
     pub prepare_update: fn(&mut Value, &Value),
+    /// Adjusts an updated status.
+    pub prepare_status: fn(&mut Value, &Value),
     pub validate_create: fn(&Value) -> Vec<FieldError>,
     pub validate_update: fn(&Value, &Value) -> Vec<FieldError>,
     pub validate_status: fn(&Value, &Value) -> Vec<FieldError>,
     pub name_rule: fn(&str) -> Vec<String>,
+    /// How often an update has the metadata looked at by the kind itself, beside by the server.
+    pub metadata_again: u8,
     /// Texts for `Warning` headers.
     pub warnings: fn(&Value) -> Vec<String>,
     /// `status` is written through the status subresource only.
@@ -70,10 +95,12 @@ pub const PLAIN: Strategy = Strategy {
     default: no_change,
     prepare_create: no_change,
     prepare_update: no_change_on_update,
+    prepare_status: no_change_on_update,
     validate_create: no_errors,
     validate_update: no_errors_on_update,
     validate_status: no_errors_on_update,
     name_rule: names::dns1123_subdomain,
+    metadata_again: 1,
     warnings: no_warnings,
     status: false,
     generation: false,
@@ -89,24 +116,15 @@ static PLAIN_KIND: Strategy = PLAIN;
 static WITH_STATUS: Strategy = Strategy { status: true, prepare_update: shared::keep_status, ..PLAIN };
 static WITH_STATUS_AND_GENERATION: Strategy =
     Strategy { status: true, generation: true, prepare_update: shared::keep_status, ..PLAIN };
-static DISRUPTION_BUDGET: Strategy = Strategy {
-    prepare_create: |budget| {
-        budget["status"] = serde_json::json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
-    },
-    prepare_update: shared::keep_status,
-    status: true,
-    generation: true,
-    ..PLAIN
-};
 static API_SERVICE: Strategy =
     Strategy { status: true, prepare_update: shared::keep_status, name_rule: names::path_segment, ..PLAIN };
-static WITH_GENERATION: Strategy = Strategy { generation: true, ..PLAIN };
+static WITH_GENERATION: Strategy = Strategy { generation: true, unconditional_update: false, ..PLAIN };
 
 /// The strategy of a built-in kind.
 pub fn of(group: &str, kind: &str) -> &'static Strategy {
     match (group, kind) {
         ("", "Pod") => &pod::POD,
-        ("", "PodTemplate") => &WITH_GENERATION,
+        ("", "PodTemplate") => &apps::POD_TEMPLATE,
         ("", "Service") => &service::SERVICE,
         ("", "Endpoints") => &core::ENDPOINTS,
         ("", "ConfigMap") => &core::CONFIG_MAP,
@@ -117,9 +135,9 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("events.k8s.io", "Event") => &core::EVENT,
         ("", "Node") => &node::NODE,
         ("", "ReplicationController") => &apps::REPLICATION_CONTROLLER,
-        ("", "PersistentVolumeClaim") => &core::PERSISTENT_VOLUME_CLAIM,
-        ("", "PersistentVolume") => &core::PERSISTENT_VOLUME,
-        ("", "ResourceQuota") => &WITH_STATUS,
+        ("", "PersistentVolumeClaim") => &persistent::PERSISTENT_VOLUME_CLAIM,
+        ("", "PersistentVolume") => &persistent::PERSISTENT_VOLUME,
+        ("", "ResourceQuota") => &quota::RESOURCE_QUOTA,
         ("", "LimitRange") => &limit_range::LIMIT_RANGE,
         ("scheduling.k8s.io", "PriorityClass") => &scheduling::PRIORITY_CLASS,
         ("apps", "Deployment") => &apps::DEPLOYMENT,
@@ -129,24 +147,35 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("batch", "Job") => &batch::JOB,
         ("batch", "CronJob") => &batch::CRON_JOB,
         ("networking.k8s.io", "Ingress") => &networking::INGRESS,
-        ("networking.k8s.io", "IngressClass") => &networking::INGRESS_CLASS,
-        ("networking.k8s.io", "NetworkPolicy") => &networking::NETWORK_POLICY,
+        ("networking.k8s.io", "IngressClass") => &small::INGRESS_CLASS,
+        ("networking.k8s.io", "NetworkPolicy") => &policy::NETWORK_POLICY,
         ("discovery.k8s.io", "EndpointSlice") => &networking::ENDPOINT_SLICE,
         ("coordination.k8s.io", "Lease") => &networking::LEASE,
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &rbac::ROLE,
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &rbac::BINDING,
-        ("autoscaling", "HorizontalPodAutoscaler")
-        | ("certificates.k8s.io", "CertificateSigningRequest")
-        | ("networking.k8s.io", "ServiceCIDR")
-        | ("storage.k8s.io", "VolumeAttachment")
-        | ("resource.k8s.io", "ResourceClaim") => &WITH_STATUS,
+        ("autoscaling", "HorizontalPodAutoscaler") => &autoscaling::AUTOSCALER,
+        ("networking.k8s.io", "ServiceCIDR") => &addresses::SERVICE_CIDR,
+        ("networking.k8s.io", "IPAddress") => &addresses::IP_ADDRESS,
+        ("storage.k8s.io", "VolumeAttachment") => &storage::VOLUME_ATTACHMENT,
+        ("storage.k8s.io", "StorageClass") => &storage::STORAGE_CLASS,
+        ("storage.k8s.io", "CSIDriver") => &storage::CSI_DRIVER,
+        ("storage.k8s.io", "CSINode") => &storage::CSI_NODE,
+        ("node.k8s.io", "RuntimeClass") => &small::RUNTIME_CLASS,
+        ("apps", "ControllerRevision") => &small::CONTROLLER_REVISION,
+        ("certificates.k8s.io", "CertificateSigningRequest") | ("resource.k8s.io", "ResourceClaim") => {
+            &WITH_STATUS
+        }
         ("apiregistration.k8s.io", "APIService") => &API_SERVICE,
-        ("policy", "PodDisruptionBudget") => &DISRUPTION_BUDGET,
+        ("policy", "PodDisruptionBudget") => &disruption::DISRUPTION_BUDGET,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &admission::POLICY,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &admission::BINDING,
         ("flowcontrol.apiserver.k8s.io", _) | ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             &WITH_STATUS_AND_GENERATION
         }
+        (
+            "admissionregistration.k8s.io",
+            "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration",
+        ) => &webhooks::WEBHOOKS,
         ("admissionregistration.k8s.io", _) => &WITH_GENERATION,
         _ => &PLAIN_KIND,
     }

@@ -5,12 +5,12 @@ use apiserver_meta::names;
 use serde_json::{Value, json};
 
 use super::shared::{
-    at, at_mut, check_ip, check_one_of, check_port, default_text, is_empty, items, items_mut, keep_status,
-    text,
+    at, check_ip, check_one_of, check_port, default_text, is_empty, items, items_mut, keep_status, text,
 };
 use super::{PLAIN, Strategy};
 
 pub(super) static INGRESS: Strategy = Strategy {
+    metadata_again: 2,
     default: |_| {},
     prepare_create: |ingress| ingress["status"] = json!({"loadBalancer": {}}),
     prepare_update: keep_status,
@@ -242,49 +242,6 @@ pub(super) fn load_balancer_errors(status: &Value, path: &str, has_ip_mode: bool
     errors
 }
 
-pub(super) static INGRESS_CLASS: Strategy = Strategy {
-    default: |class| {
-        if let Some(parameters) = at_mut(class, &["spec", "parameters"]) {
-            default_text(parameters, "scope", "Cluster");
-        }
-    },
-    validate_update: |class, old| {
-        let (new, before) =
-            (text(at(class, &["spec"]), "controller"), text(at(old, &["spec"]), "controller"));
-        if new != before && !before.is_empty() {
-            return vec![FieldError::invalid("spec.controller", &new.into(), "field is immutable")];
-        }
-        Vec::new()
-    },
-    generation: true,
-    ..PLAIN
-};
-
-pub(super) static NETWORK_POLICY: Strategy = Strategy {
-    default: |policy| {
-        for (list, _) in [("ingress", ()), ("egress", ())] {
-            for rule in items_mut(policy.get_mut("spec").unwrap_or(&mut Value::Null), list) {
-                for port in items_mut(rule, "ports") {
-                    if let Some(port) = port.as_object_mut() {
-                        default_text(port, "protocol", "TCP");
-                    }
-                }
-            }
-        }
-        let has_egress = !items(at(policy, &["spec"]), "egress").is_empty();
-        if let Some(spec) = at_mut(policy, &["spec"])
-            && !spec.contains_key("policyTypes")
-        {
-            spec.insert(
-                "policyTypes".into(),
-                if has_egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) },
-            );
-        }
-    },
-    generation: true,
-    ..PLAIN
-};
-
 pub(super) static ENDPOINT_SLICE: Strategy = Strategy {
     default: |slice| {
         for port in items_mut(slice, "ports") {
@@ -385,6 +342,7 @@ pub(super) static LEASE: Strategy = Strategy {
     validate_create: validate_lease,
     validate_update: |lease, _| validate_lease(lease),
     create_on_update: true,
+    unconditional_update: false,
     ..PLAIN
 };
 

@@ -1,12 +1,15 @@
 //! Nodes.
 
 use apiserver_meta::field::FieldError;
+use apiserver_meta::names;
 use serde_json::Value;
 
-use super::shared::{at, items, keep_status, text};
+use super::pod::scheduling::check_taint_effect;
+use super::shared::{at, check_rule, go_struct, items, keep_status, text};
 use super::{PLAIN, Strategy};
 
 pub(super) static NODE: Strategy = Strategy {
+    metadata_again: 2,
     default: |node| {
         if let Some(status) = node.get_mut("status").and_then(Value::as_object_mut)
             && !status.contains_key("allocatable")
@@ -29,7 +32,8 @@ pub(super) static NODE: Strategy = Strategy {
     prepare_update: keep_status,
     validate_create: validate,
     validate_update: |node, old| {
-        let mut errors = validate(node);
+        let mut errors = Vec::new();
+        check_kept(node, old, &mut errors);
         let (before, after) =
             (text(at(old, &["spec"]), "providerID"), text(at(node, &["spec"]), "providerID"));
         if !before.is_empty() && before != after {
@@ -38,6 +42,7 @@ pub(super) static NODE: Strategy = Strategy {
                 "node updates may not change providerID except from \"\" to valid",
             ));
         }
+        errors.extend(validate(node));
         errors
     },
     // A kubelet may register its node with a status.
@@ -47,18 +52,41 @@ pub(super) static NODE: Strategy = Strategy {
 
 fn validate(node: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    let mut seen: Vec<(&str, &str)> = Vec::new();
     for (i, taint) in items(at(node, &["spec"]), "taints").iter().enumerate() {
-        let path = format!("spec.taints[{i}]");
-        for problem in apiserver_meta::names::qualified_name(text(taint, "key")) {
-            errors.push(FieldError::invalid(format!("{path}.key"), &text(taint, "key").into(), problem));
+        // Upstream looks for taints in the metadata, so its paths say.
+        let path = format!("metadata.taints[{i}]");
+        let (key, value) = (text(taint, "key"), text(taint, "value"));
+        check_rule(key, names::qualified_name, &format!("{path}.key"), &mut errors);
+        let problems = names::label_value(value);
+        if !problems.is_empty() {
+            errors.push(FieldError::invalid(format!("{path}.value"), &value.into(), problems.join(";")));
         }
-        let effect = text(taint, "effect");
-        let known = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
-        if effect.is_empty() {
-            errors.push(FieldError::required(format!("{path}.effect"), ""));
-        } else if !known.contains(&effect) {
-            errors.push(FieldError::not_supported_in_order(format!("{path}.effect"), &effect.into(), &known));
+        check_taint_effect(taint, &path, &mut errors);
+        if seen.contains(&(key, text(taint, "effect"))) {
+            let members =
+                [("Key", "key"), ("Value", "value"), ("Effect", "effect"), ("TimeAdded", "timeAdded")];
+            let mut shown = taint.clone();
+            if let Some(shown) = shown.as_object_mut() {
+                super::shared::default(shown, "value", "");
+            }
+            errors.push(FieldError {
+                value: go_struct(&shown, &members),
+                detail: "taints must be unique by key and effect pair".into(),
+                ..FieldError::duplicate(path, taint)
+            });
+            continue;
         }
+        seen.push((key, text(taint, "effect")));
     }
     errors
+}
+
+/// Addresses of pods on a node are given once.
+fn check_kept(node: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let (after, before) = (items(at(node, &["spec"]), "podCIDRs"), items(at(old, &["spec"]), "podCIDRs"));
+    if !before.is_empty() && after != before {
+        let why = "node updates may not change podCIDR except from \"\" to valid";
+        errors.push(FieldError::forbidden("spec.podCIDRs", why));
+    }
 }

@@ -286,10 +286,37 @@ impl Out {
     }
 }
 
+/// Warns of a name that is no hostname, where one is made of it: `what`.
+pub(super) fn of_name(object: &Value, what: &str) -> Vec<String> {
+    let problems = apiserver_meta::names::dns1123_label(crate::object::name(object));
+    if problems.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
+        "metadata.name: this is used in {what}, which can result in surprising behavior; a DNS label is recommended: [{}]",
+        problems.join(" ")
+    )]
+}
+
+/// Warnings of what makes Pods of a template and names them after itself.
+pub(super) fn of_namesake(object: &Value, template: &Value, path: &str) -> Vec<String> {
+    let mut all = of_name(object, "Pod names and hostnames");
+    all.extend(warnings(template, path));
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn names_are_hostnames() {
+        let named = |name: &str| of_name(&json!({"metadata": {"name": name}}), "the Pod's hostname");
+        assert!(named("a").is_empty());
+        let want = "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]";
+        assert_eq!(named("a.b"), [want]);
+    }
 
     #[test]
     fn each_has_its_place() {

@@ -13,6 +13,7 @@ pub(super) static ROLE: Strategy = Strategy {
     validate_create: validate_role,
     validate_update: |role, _| validate_role(role),
     name_rule: names::path_segment,
+    create_on_update: true,
     ..PLAIN
 };
 
@@ -50,6 +51,7 @@ pub(super) static BINDING: Strategy = Strategy {
         errors
     },
     name_rule: names::path_segment,
+    create_on_update: true,
     ..PLAIN
 };
 

@@ -1,7 +1,9 @@
 //! Helpers that defaulting and validation of many kinds share.
 
+use std::net::IpAddr;
+
 use apiserver_meta::field::FieldError;
-use apiserver_meta::{names, selector};
+use apiserver_meta::names;
 use serde_json::{Map, Value, json};
 
 /// Sets a member where it is missing.
@@ -64,6 +66,110 @@ pub(crate) fn is_empty(value: &Value) -> bool {
         Value::String(text) => text.is_empty(),
         _ => false,
     }
+}
+
+/// Is the member there, and not null?
+pub(crate) fn has(object: &Value, member: &str) -> bool {
+    object.get(member).is_some_and(|value| !value.is_null())
+}
+
+/// Is the member true? A missing one is not.
+pub(crate) fn is_true(object: &Value, member: &str) -> bool {
+    object.get(member).and_then(Value::as_bool) == Some(true)
+}
+
+/// A rule about a text: what is wrong with it.
+pub(crate) type Rule = fn(&str) -> Vec<String>;
+
+/// One error for each thing a rule finds wrong.
+pub(crate) fn check_rule(value: &str, rule: Rule, path: &str, errors: &mut Vec<FieldError>) {
+    errors.extend(rule(value).into_iter().map(|why| FieldError::invalid(path, &value.into(), why)));
+}
+
+/// As [`check_rule`], of a member that may be missing or empty.
+pub(crate) fn check_optional(
+    object: &Value,
+    member: &str,
+    rule: Rule,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
+    let value = text(object, member);
+    for why in if value.is_empty() { Vec::new() } else { rule(value) } {
+        errors.push(FieldError::invalid(format!("{path}.{member}"), &value.into(), why));
+    }
+}
+
+/// As [`check_optional`], of a member that must say something.
+pub(crate) fn check_required(
+    object: &Value,
+    member: &str,
+    rule: Rule,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
+    if require(object, member, path, errors) {
+        check_optional(object, member, rule, path, errors);
+    }
+}
+
+/// Does a text, list or object member say something? If not, that is an error.
+pub(crate) fn require(object: &Value, member: &str, path: &str, errors: &mut Vec<FieldError>) -> bool {
+    let found = object.get(member).is_some_and(|value| !is_empty(value));
+    if !found {
+        errors.push(FieldError::required(format!("{path}.{member}"), ""));
+    }
+    found
+}
+
+/// Errors of a text member that must be one of `allowed`, which are printed in their order.
+pub(crate) fn check_enum(
+    object: &Value,
+    member: &str,
+    path: &str,
+    allowed: &[&str],
+    errors: &mut Vec<FieldError>,
+) {
+    if require(object, member, path, errors) {
+        check_set_enum(object, member, path, allowed, errors);
+    }
+}
+
+/// As [`check_enum`]; a missing member is fine, an empty one is not.
+pub(crate) fn check_set_enum(
+    object: &Value,
+    member: &str,
+    path: &str,
+    allowed: &[&str],
+    errors: &mut Vec<FieldError>,
+) {
+    let Some(value) = object.get(member).and_then(Value::as_str) else { return };
+    if !allowed.contains(&value) {
+        errors.push(FieldError::not_supported_in_order(format!("{path}.{member}"), &value.into(), allowed));
+    }
+}
+
+/// Errors of a number outside a range, both ends of which belong to it.
+pub(crate) fn check_range(
+    object: &Value,
+    member: &str,
+    (least, most): (i64, i64),
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
+    if let Some(number) = number(object, member)
+        && !(least..=most).contains(&number)
+    {
+        let why = format!("must be between {least} and {most}, inclusive");
+        errors.push(FieldError::invalid(format!("{path}.{member}"), &number.into(), why));
+    }
+}
+
+/// A struct as upstream prints its internal type: (name in Go, member), all of them, null where missing.
+pub(crate) fn go_struct(value: &Value, members: &[(&str, &str)]) -> String {
+    let shown: Vec<String> =
+        members.iter().map(|(name, member)| format!("{name:?}:{}", at(value, &[member]))).collect();
+    format!("{{{}}}", shown.join(","))
 }
 
 pub(crate) const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
@@ -141,19 +247,16 @@ pub(crate) fn check_label_selector(value: &Value, path: &str, errors: &mut Vec<F
                 "not a valid selector operator",
             )),
         }
-        for problem in names::qualified_name(text(expression, "key")) {
-            errors.push(FieldError::invalid(format!("{path}.key"), &text(expression, "key").into(), problem));
+        check_rule(text(expression, "key"), names::qualified_name, &format!("{path}.key"), errors);
+        for (j, value) in items(expression, "values").iter().enumerate() {
+            check_rule(
+                value.as_str().unwrap_or(""),
+                names::label_value,
+                &format!("{path}.values[{j}]"),
+                errors,
+            );
         }
     }
-}
-
-/// Does a `metav1.LabelSelector` select a template's labels?
-pub(crate) fn selector_matches_template(spec: &Value) -> bool {
-    let Some(selector) = spec.get("selector").and_then(selector::LabelSelector::from_json) else {
-        return false;
-    };
-    let labels = at(spec, &["template", "metadata", "labels"]);
-    selector.matches(|key| labels.get(key).and_then(Value::as_str))
 }
 
 /// The status member of an update is the old one's: only the status subresource writes it.
@@ -173,9 +276,25 @@ pub(crate) fn check_immutable(new: &Value, old: &Value, path: &str, errors: &mut
     }
 }
 
-/// The errors of an IP address.
+/// The errors of an IP address: `IsValidIPForLegacyField` with strict validation.
 pub(crate) fn check_ip(value: &str, path: String, errors: &mut Vec<FieldError>) {
-    if value.parse::<std::net::IpAddr>().is_err() {
-        errors.push(FieldError::invalid(path, &json!(value), NOT_AN_IP));
-    }
+    let why = match value.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_some() => {
+            "must not be an IPv4-mapped IPv6 address"
+        }
+        Ok(_) => return,
+        Err(_) if has_leading_zeros(value) => "must not have leading 0s",
+        Err(_) => NOT_AN_IP,
+    };
+    errors.push(FieldError::invalid(path, &json!(value), why));
+}
+
+/// Is this an IPv4 address but for leading zeros?
+fn has_leading_zeros(value: &str) -> bool {
+    let octets: Vec<&str> = value.split('.').collect();
+    octets.len() == 4
+        && octets.iter().all(|octet| {
+            octet.bytes().all(|byte| byte.is_ascii_digit())
+                && octet.parse::<u64>().is_ok_and(|number| number < 256)
+        })
 }

@@ -1,0 +1,267 @@
+//! PersistentVolumes and their claims, new and updated: `ValidatePersistentVolumeSpec` and its like upstream.
+
+use apiserver_meta::field::FieldError;
+use apiserver_meta::{names, quantity};
+use serde_json::{Map, Value, json};
+
+use super::pod::defaults::default_source;
+use super::pod::paths::check_no_backsteps;
+use super::pod::scheduling::check_node_selector;
+use super::pod::sources;
+use super::pod::volumes::{check_driver_name, host_path};
+use super::shared::{
+    at, at_mut, check_immutable, check_optional, check_required, check_set_enum, default_text, has, items,
+    keep_status, require, text,
+};
+use super::volumes::{VOLUME_MODES, check_access_modes, check_claim_spec};
+use super::{PLAIN, Strategy};
+
+pub(super) static PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
+    metadata_again: 2,
+    default: |claim| {
+        if let Some(spec) = at_mut(claim, &["spec"]) {
+            default_text(spec, "volumeMode", "Filesystem");
+        }
+    },
+    prepare_create: |claim| {
+        claim["status"] = json!({"phase": "Pending"});
+        if let Some(spec) = at_mut(claim, &["spec"]) {
+            // The older member names what it could name of old, or nothing.
+            if spec.get("dataSource").is_some_and(|source| !is_of_old(source)) {
+                spec.remove("dataSource");
+            }
+            // The two members say the same.
+            for (from, to) in [("dataSource", "dataSourceRef"), ("dataSourceRef", "dataSource")] {
+                if let Some(source) =
+                    spec.get(from).filter(|source| text(source, "namespace").is_empty()).cloned()
+                    && !spec.contains_key(to)
+                {
+                    spec.insert(to.to_owned(), source);
+                }
+            }
+        }
+    },
+    prepare_update: keep_status,
+    validate_create: |claim| {
+        let mut errors = Vec::new();
+        check_claim_spec(at(claim, &["spec"]), "spec", &mut errors);
+        errors
+    },
+    validate_update: validate_claim_update,
+    status: true,
+    ..PLAIN
+};
+
+fn is_of_old(source: &Value) -> bool {
+    let source = (text(source, "apiGroup"), text(source, "kind"));
+    source == ("", "PersistentVolumeClaim") || source == ("snapshot.storage.k8s.io", "VolumeSnapshot")
+}
+
+/// A claim is what it was made as, but that it may be bound, and grow once it is.
+fn validate_claim_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    let (spec, before) = (at(new, &["spec"]), at(old, &["spec"]));
+    let mut errors = Vec::new();
+    check_claim_spec(spec, "spec", &mut errors);
+    if spec == before {
+        return errors;
+    }
+    let is_bound = text(at(new, &["status"]), "phase") == "Bound";
+    let class_may_come = text(before, "storageClassName").is_empty() && !has(before, "storageClassName");
+    let fixed = |spec: &Value| {
+        let mut spec = spec.as_object().cloned().unwrap_or_else(Map::new);
+        if text(before, "volumeName").is_empty() {
+            spec.remove("volumeName");
+        }
+        if class_may_come {
+            spec.remove("storageClassName");
+        }
+        if is_bound {
+            spec.remove("volumeAttributesClassName");
+            let requests = spec.get_mut("resources").and_then(|resources| resources.get_mut("requests"));
+            if let Some(requests) = requests.and_then(Value::as_object_mut) {
+                requests.remove("storage");
+            }
+        }
+        spec
+    };
+    if fixed(spec) != fixed(before) {
+        let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        errors.push(FieldError::forbidden("spec", why));
+    }
+    let size = |holder: &Value, path: &[&str]| quantity::parse(at(holder, path)).unwrap_or(0);
+    let (now, was) = (
+        size(spec, &["resources", "requests", "storage"]),
+        size(before, &["resources", "requests", "storage"]),
+    );
+    if now < was && now <= size(old, &["status", "capacity", "storage"]) {
+        let why = "field can not be less than status.capacity";
+        errors.push(FieldError::forbidden("spec.resources.requests.storage", why));
+    }
+    check_immutable(at(spec, &["volumeMode"]), at(before, &["volumeMode"]), "volumeMode", &mut errors);
+    errors
+}
+
+pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
+    metadata_again: 2,
+    default: |volume| {
+        if let Some(spec) = at_mut(volume, &["spec"]) {
+            default_text(spec, "volumeMode", "Filesystem");
+            default_text(spec, "persistentVolumeReclaimPolicy", "Retain");
+            default_source(spec);
+        }
+    },
+    prepare_create: |volume| {
+        volume["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": crate::registry::now()});
+    },
+    prepare_update: keep_status,
+    prepare_status: |new, old| {
+        let (status, before) = (at(new, &["status"]), at(old, &["status"]));
+        let member = "lastPhaseTransitionTime";
+        let time = match text(status, "phase") == text(before, "phase") {
+            true => before.get(member).cloned().filter(|_| !has(status, member)),
+            // A controller may say when it was; otherwise it is now.
+            false => (status.get(member) == before.get(member)).then(|| crate::registry::now().into()),
+        };
+        if let (Some(time), Some(status)) = (time, at_mut(new, &["status"])) {
+            status.insert(member.to_owned(), time);
+        }
+    },
+    validate_create: validate_volume,
+    validate_update: |new, old| {
+        let mut errors = validate_volume(new);
+        let (spec, before) = (at(new, &["spec"]), at(old, &["spec"]));
+        if SOURCES.iter().any(|(source, _)| spec.get(*source) != before.get(*source)) {
+            let why = "spec.persistentvolumesource is immutable after creation";
+            errors.push(FieldError::forbidden("spec.persistentvolumesource", why));
+        }
+        check_immutable(at(spec, &["volumeMode"]), at(before, &["volumeMode"]), "volumeMode", &mut errors);
+        errors
+    },
+    status: true,
+    ..PLAIN
+};
+
+type Check = fn(&Value, &str, &mut Vec<FieldError>);
+
+/// (source, its own rules) in the order upstream looks at them.
+const SOURCES: &[(&str, Check)] = &[
+    ("hostPath", host_path),
+    ("gcePersistentDisk", |source, path, errors| {
+        sources::gce_disk(source, &path.replace("gcePersistentDisk", "persistentDisk"), errors);
+    }),
+    ("awsElasticBlockStore", sources::aws_disk),
+    ("glusterfs", |source, path, errors| sources::require_all("glusterfs", source, path, errors)),
+    ("flocker", sources::flocker),
+    ("nfs", sources::nfs),
+    ("rbd", |source, path, errors| sources::require_all("rbd", source, path, errors)),
+    ("quobyte", sources::quobyte),
+    ("cephfs", |source, path, errors| sources::require_all("cephfs", source, path, errors)),
+    ("iscsi", |source, path, errors| sources::iscsi(source, path, Some(""), errors)),
+    ("cinder", sources::cinder),
+    ("fc", sources::fc),
+    ("flexVolume", sources::flex),
+    ("azureFile", |source, path, errors| sources::require_all("azureFile", source, path, errors)),
+    ("vsphereVolume", |source, path, errors| sources::require_all("vsphereVolume", source, path, errors)),
+    ("photonPersistentDisk", |source, path, errors| {
+        sources::require_all("photonPersistentDisk", source, path, errors);
+    }),
+    ("portworxVolume", |source, path, errors| sources::require_all("portworxVolume", source, path, errors)),
+    ("azureDisk", sources::azure_disk),
+    ("scaleIO", |source, path, errors| sources::require_all("scaleIO", source, path, errors)),
+    ("local", |source, path, errors| {
+        require(source, "path", path, errors);
+        check_no_backsteps(text(source, "path"), &format!("{path}.path"), errors);
+    }),
+    ("storageos", sources::storage_os),
+    ("csi", csi),
+];
+
+fn csi(source: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    check_driver_name(text(source, "driver"), &format!("{path}.driver"), errors);
+    require(source, "volumeHandle", path, errors);
+    for member in [
+        "controllerPublishSecretRef",
+        "controllerExpandSecretRef",
+        "nodePublishSecretRef",
+        "nodeExpandSecretRef",
+    ] {
+        if let Some(secret) = source.get(member).filter(|secret| !secret.is_null()) {
+            let path = format!("{path}.{member}");
+            check_required(secret, "name", names::dns1123_subdomain, &path, errors);
+            check_required(secret, "namespace", names::dns1123_label, &path, errors);
+        }
+    }
+}
+
+fn validate_volume(volume: &Value) -> Vec<FieldError> {
+    let spec = at(volume, &["spec"]);
+    let mut errors = Vec::new();
+    if items(spec, "accessModes").is_empty() {
+        errors.push(FieldError::required("spec.accessModes", ""));
+    }
+    check_access_modes(spec, "spec", &mut errors);
+    check_capacity(at(spec, &["capacity"]), &mut errors);
+    let policies = ["Delete", "Recycle", "Retain"];
+    check_set_enum(spec, "persistentVolumeReclaimPolicy", "spec", &policies, &mut errors);
+    if let Some(affinity) = spec.get("nodeAffinity").filter(|affinity| !affinity.is_null()) {
+        let path = "spec.nodeAffinity.required";
+        match affinity.get("required").filter(|required| !required.is_null()) {
+            Some(required) => check_node_selector(required, path, &mut errors),
+            None => errors.push(FieldError::required(path, "must specify required node constraints")),
+        }
+    }
+    let mut found = false;
+    for (member, check) in SOURCES {
+        let Some(source) = spec.get(*member).filter(|source| !source.is_null()) else { continue };
+        let shown = if *member == "cephfs" { "cephFS" } else { member };
+        if std::mem::replace(&mut found, true) {
+            let why = "may not specify more than 1 volume type";
+            errors.push(FieldError::forbidden(format!("spec.{shown}"), why));
+        } else {
+            check(source, &format!("spec.{member}"), &mut errors);
+        }
+        if *member == "local" && !has(spec, "nodeAffinity") {
+            let why = "Local volume requires node affinity";
+            errors.push(FieldError::required("spec.nodeAffinity", why));
+        }
+    }
+    if !found {
+        errors.push(FieldError::required("spec", "must specify a volume type"));
+    }
+    let root = spec.pointer("/hostPath/path").and_then(Value::as_str);
+    let is_root = root.is_some_and(|path| !path.is_empty() && path.chars().all(|c| c == '/'));
+    if is_root && text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
+        let why = "may not be 'recycle' for a hostPath mount of '/'";
+        errors.push(FieldError::forbidden("spec.persistentVolumeReclaimPolicy", why));
+    }
+    check_optional(spec, "storageClassName", names::dns1123_subdomain, "spec", &mut errors);
+    check_set_enum(spec, "volumeMode", "spec", VOLUME_MODES, &mut errors);
+    check_optional(spec, "volumeAttributesClassName", names::dns1123_subdomain, "spec", &mut errors);
+    if has(spec, "volumeAttributesClassName") && !has(spec, "csi") {
+        let why = "has to be specified when using volumeAttributesClassName";
+        errors.push(FieldError::required("spec.csi", why));
+    }
+    errors
+}
+
+fn check_capacity(capacity: &Value, errors: &mut Vec<FieldError>) {
+    let empty = Map::new();
+    let amounts = capacity.as_object().unwrap_or(&empty);
+    if amounts.is_empty() {
+        errors.push(FieldError::required("spec.capacity", ""));
+    }
+    if amounts.len() != 1 || !amounts.contains_key("storage") {
+        errors.push(FieldError::not_supported("spec.capacity", capacity, &["storage"]));
+    }
+    for (name, value) in amounts {
+        let path = format!("spec.capacity[{name}]");
+        let amount = quantity::parse(value).unwrap_or(0);
+        if amount < 0 {
+            let whole = i64::try_from(amount.div_euclid(1000)).unwrap_or(i64::MIN);
+            errors.push(FieldError::invalid(&path, &whole.into(), "must be a valid resource quantity"));
+        }
+        if amount <= 0 {
+            errors.push(FieldError::invalid(path, value, "must be greater than zero"));
+        }
+    }
+}

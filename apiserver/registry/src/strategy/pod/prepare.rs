@@ -1,0 +1,133 @@
+//! What the server decides of a Pod: `PrepareForCreate` and the admission of tolerations upstream.
+
+use serde_json::{Map, Value, json};
+
+use super::super::shared::{at, at_mut, items, items_mut, text};
+
+/// Seconds a Pod stays on a node that is gone.
+const TOLERATION_SECONDS: i64 = 300;
+
+pub(super) fn create(pod: &mut Value) {
+    drop_disabled(at_mut(pod, &["spec"]));
+    let class = qos_class(at(pod, &["spec"]));
+    let mut status = json!({"phase": "Pending", "qosClass": class});
+    if !items(at(pod, &["spec"]), "schedulingGates").is_empty() {
+        status["conditions"] = json!([{
+            "type": "PodScheduled", "status": "False", "lastProbeTime": null, "lastTransitionTime": null,
+            "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates",
+        }]);
+        if let Some(condition) = status.pointer_mut("/conditions/0/lastTransitionTime") {
+            *condition = crate::registry::now().into();
+        }
+    }
+    pod["status"] = status;
+    merge_label_keys(pod);
+    let Some(spec) = at_mut(pod, &["spec"]) else { return };
+    let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
+    if let Some(tolerations) = tolerations.as_array_mut() {
+        for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+            let tolerated = tolerations.iter().any(|toleration| {
+                let matches_key = text(toleration, "key") == key || text(toleration, "key").is_empty();
+                matches_key && matches!(text(toleration, "effect"), "" | "NoExecute")
+            });
+            if !tolerated {
+                tolerations.push(json!({
+                    "key": key, "operator": "Exists", "effect": "NoExecute",
+                    "tolerationSeconds": TOLERATION_SECONDS,
+                }));
+            }
+        }
+    }
+}
+
+/// Fields of features that are off in 1.36 are taken away: `dropDisabledFields`.
+pub(crate) fn drop_disabled(spec: Option<&mut Map<String, Value>>) {
+    let Some(spec) = spec else { return };
+    spec.remove("schedulingGroup");
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(lifecycle) = at_mut(container, &["lifecycle"]) {
+                lifecycle.remove("stopSignal");
+            }
+        }
+    }
+    for volume in spec.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(projected) = volume.get_mut("projected") else { continue };
+        for source in items_mut(projected, "sources").filter_map(Value::as_object_mut) {
+            source.remove("clusterTrustBundle");
+            source.remove("podCertificate");
+        }
+    }
+}
+
+/// `matchLabelKeys` become part of the selector beside them, with the Pod's own labels.
+fn merge_label_keys(pod: &mut Value) {
+    let spec = at(pod, &["spec"]);
+    if spec.get("affinity").is_none() && spec.get("topologySpreadConstraints").is_none() {
+        return;
+    }
+    let labels = at(pod, &["metadata", "labels"]).clone();
+    let Some(spec) = pod.get_mut("spec") else { return };
+    for constraint in items_mut(spec, "topologySpreadConstraints") {
+        merge_keys(constraint, &["matchLabelKeys"], &labels);
+    }
+    let both = ["matchLabelKeys", "mismatchLabelKeys"];
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let Some(pods) = spec.pointer_mut(&format!("/affinity/{kind}")) else { continue };
+        for term in items_mut(pods, "preferredDuringSchedulingIgnoredDuringExecution") {
+            if let Some(term) = term.get_mut("podAffinityTerm") {
+                merge_keys(term, &both, &labels);
+            }
+        }
+        for term in items_mut(pods, "requiredDuringSchedulingIgnoredDuringExecution") {
+            merge_keys(term, &both, &labels);
+        }
+    }
+}
+
+fn merge_keys(holder: &mut Value, members: &[&str], labels: &Value) {
+    let mut added = Vec::new();
+    for member in members {
+        let operator = if *member == "matchLabelKeys" { "In" } else { "NotIn" };
+        for key in items(holder, member).iter().filter_map(Value::as_str) {
+            if let Some(value) = labels.get(key) {
+                added.push(json!({"key": key, "operator": operator, "values": [value]}));
+            }
+        }
+    }
+    if added.is_empty() {
+        return;
+    }
+    if let Some(selector) = at_mut(holder, &["labelSelector"]) {
+        let expressions = selector.entry("matchExpressions").or_insert_with(|| json!([]));
+        if let Some(expressions) = expressions.as_array_mut() {
+            expressions.extend(added);
+        }
+    }
+}
+
+/// `Guaranteed`, `Burstable` or `BestEffort`: `ComputePodQOS`.
+fn qos_class(spec: &Value) -> &'static str {
+    let own = at(spec, &["resources"]);
+    let is_set = |list: &str| at(own, &[list]).as_object().is_some_and(|map| !map.is_empty());
+    let holders: Vec<&Value> = if is_set("requests") || is_set("limits") {
+        vec![own]
+    } else {
+        let containers = items(spec, "containers").iter().chain(items(spec, "initContainers"));
+        containers.map(|container| at(container, &["resources"])).collect()
+    };
+    let (mut any, mut guaranteed) = (false, true);
+    for resources in holders {
+        for name in ["cpu", "memory"] {
+            let limit = at(resources, &["limits", name]);
+            let request = at(resources, &["requests", name]);
+            any |= !limit.is_null() || !request.is_null();
+            guaranteed &= !limit.is_null() && limit == request;
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}

@@ -1,0 +1,222 @@
+//! What a Pod's status may become: `ValidatePodStatusUpdate` upstream.
+
+use apiserver_meta::field::{FieldError, Problem};
+use apiserver_meta::names;
+use serde_json::Value;
+
+use super::super::shared::{at, check_ip, check_optional, check_range, check_rule, has, items, number, text};
+use super::annotations;
+
+/// (list of statuses, list of the containers they are about).
+const LISTS: [(&str, &str); 3] = [
+    ("containerStatuses", "containers"),
+    ("initContainerStatuses", "initContainers"),
+    ("ephemeralContainerStatuses", "ephemeralContainers"),
+];
+/// Conditions whose names are not qualified.
+const CONDITIONS: [&str; 3] = ["PodScheduled", "Ready", "Initialized"];
+const NEGATIVE: &str = "must be a non-negative integer";
+
+/// What kubelets leave out stays: the class, and which generation was seen. `preserveOldObservedGeneration`.
+pub(super) fn prepare(new: &mut Value, old: &Value) {
+    let before = at(old, &["status"]);
+    let Some(status) = new.get_mut("status").and_then(Value::as_object_mut) else { return };
+    for member in ["qosClass", "observedGeneration"] {
+        if let Some(value) = before.get(member)
+            && status.get(member).is_none_or(|now| now == "" || now == 0)
+        {
+            status.insert(member.to_owned(), value.clone());
+        }
+    }
+    let mut known: Vec<&Value> = items(before, "conditions").iter().collect();
+    for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(i) = known.iter().position(|was| was.get("type") == condition.get("type")) else { continue };
+        let was = known.remove(i);
+        if let Some(generation) = was.get("observedGeneration")
+            && number(condition, "observedGeneration").unwrap_or(0) == 0
+            && let Some(condition) = condition.as_object_mut()
+        {
+            condition.insert("observedGeneration".into(), generation.clone());
+        }
+    }
+}
+
+/// Errors of an updated status.
+pub(super) fn check(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let (spec, status, before) = (at(old, &["spec"]), at(new, &["status"]), at(old, &["status"]));
+    annotations::check_update(at(new, &["metadata"]), at(old, &["metadata"]), &mut errors);
+    for (i, condition) in items(status, "conditions").iter().enumerate() {
+        let path = format!("status.conditions[{i}]");
+        if let Some(generation) = number(condition, "observedGeneration").filter(|number| *number < 0) {
+            let path = format!("{path}.observedGeneration");
+            errors.push(FieldError::invalid(path, &generation.into(), NEGATIVE));
+        }
+        let kind = text(condition, "type");
+        if !CONDITIONS.contains(&kind) {
+            check_rule(kind, names::qualified_name, &format!("{path}.Type"), &mut errors);
+        }
+    }
+    let node = text(status, "nominatedNodeName");
+    if !node.is_empty() && node != text(before, "nominatedNodeName") {
+        check_optional(status, "nominatedNodeName", names::dns1123_subdomain, "status", &mut errors);
+        if !text(spec, "nodeName").is_empty() {
+            let why = "may not be set on pods that are already bound to a node";
+            errors.push(FieldError::forbidden("status.nominatedNodeName", why));
+        }
+    }
+    if let Some(generation) = number(status, "observedGeneration").filter(|number| *number < 0) {
+        errors.push(FieldError::invalid("status.observedGeneration", &generation.into(), NEGATIVE));
+    }
+    let class = text(status, "qosClass");
+    if class != text(before, "qosClass") {
+        errors.push(FieldError::invalid("status.qosClass", &class.into(), "field is immutable"));
+    }
+    for (list, containers) in LISTS {
+        check_transitions(list, containers, (spec, status, before), &mut errors);
+    }
+    check_claims(spec, status, &mut errors);
+    check_addresses(status, before, &mut errors);
+    for (list, _) in LISTS {
+        check_users(spec, status, list, &mut errors);
+    }
+    errors
+}
+
+/// What ended does not run again unless its restart policy says so.
+fn check_transitions(
+    list: &str,
+    containers: &str,
+    (spec, status, before): (&Value, &Value, &Value),
+    errors: &mut Vec<FieldError>,
+) {
+    let is_ephemeral = containers == "ephemeralContainers";
+    let all_may_restart = || {
+        ["initContainers", "containers"]
+            .iter()
+            .flat_map(|list| items(spec, list))
+            .flat_map(|container| items(container, "restartPolicyRules"))
+            .any(|rule| text(rule, "action") == "RestartAllContainers")
+    };
+    for (i, was) in items(before, list).iter().enumerate() {
+        let Some(end) = was.pointer("/state/terminated") else { continue };
+        let name = text(was, "name");
+        let runs = |now: &&Value| text(now, "name") == name && now.pointer("/state/terminated").is_none();
+        if !items(status, list).iter().any(|now| runs(&now)) {
+            continue;
+        }
+        let container = items(spec, containers).iter().find(|container| text(container, "name") == name);
+        let code = number(end, "exitCode").unwrap_or(0);
+        let may = !is_ephemeral
+            && (all_may_restart() || container.is_some_and(|container| restarts(container, spec, code)));
+        if !may {
+            let why = "may not be transitioned to non-terminated state";
+            errors.push(FieldError::forbidden(format!("status.{list}[{i}].state"), why));
+        }
+    }
+}
+
+/// Is a container that ended with this code started again? `ContainerShouldRestart`.
+fn restarts(container: &Value, spec: &Value, code: i64) -> bool {
+    let own = text(container, "restartPolicy");
+    if !own.is_empty() {
+        let matches = |rule: &&Value| {
+            let codes = at(rule, &["exitCodes"]);
+            let named = items(codes, "values").iter().any(|value| value.as_i64() == Some(code));
+            match text(codes, "operator") {
+                "In" => named,
+                "NotIn" => !named,
+                _ => false,
+            }
+        };
+        if items(container, "restartPolicyRules").iter().any(|rule| matches(&rule)) {
+            return true;
+        }
+    }
+    match if own.is_empty() { text(spec, "restartPolicy") } else { own } {
+        "OnFailure" => code != 0,
+        "Never" => false,
+        _ => true,
+    }
+}
+
+fn check_claims(spec: &Value, status: &Value, errors: &mut Vec<FieldError>) {
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, claim) in items(status, "resourceClaimStatuses").iter().enumerate() {
+        let path = format!("status.resourceClaimStatuses[{i}]");
+        let name = text(claim, "name");
+        if !items(spec, "resourceClaims").iter().any(|known| text(known, "name") == name) {
+            let why = "must match the name of an entry in `spec.resourceClaims`";
+            errors.push(FieldError::invalid(format!("{path}.name"), &name.into(), why));
+        }
+        if seen.contains(&name) {
+            errors.push(FieldError::duplicate(format!("{path}.name"), &name.into()));
+        }
+        seen.push(name);
+        check_optional(claim, "resourceClaimName", names::dns1123_subdomain, &path, errors);
+    }
+}
+
+/// One address of each family; those that were there may stay as they are.
+fn check_addresses(status: &Value, before: &Value, errors: &mut Vec<FieldError>) {
+    for list in ["podIPs", "hostIPs"] {
+        let addresses = items(status, list);
+        if list == "hostIPs"
+            && let Some(first) = addresses.first()
+            && text(first, "ip") != text(status, "hostIP")
+        {
+            let why = "must be equal to `hostIP`";
+            errors.push(FieldError::invalid("status.hostIPs[0].ip", &text(first, "ip").into(), why));
+        }
+        for (i, address) in addresses.iter().enumerate() {
+            if !items(before, list).contains(address) {
+                check_ip(text(address, "ip"), format!("status.{list}[{i}]"), errors);
+            }
+        }
+        let families: Vec<Option<bool>> = addresses
+            .iter()
+            .map(|address| text(address, "ip").parse().ok().map(|ip: std::net::IpAddr| ip.is_ipv4()))
+            .collect();
+        if families.len() < 2 {
+            continue;
+        }
+        if let Some(i) = families.iter().position(Option::is_none) {
+            let ip = text(&addresses[i], "ip");
+            errors.push(FieldError {
+                problem: Problem::Internal,
+                field: format!("status.{list}"),
+                value: String::new(),
+                detail: format!("failed to check for dual stack with error:invalid IP[{i}]: {ip}"),
+            });
+        }
+        let dual = families.contains(&Some(true)) && families.contains(&Some(false));
+        if families.len() > 2 || !dual || families.contains(&None) {
+            let shown: Vec<String> = addresses
+                .iter()
+                .map(|address| super::super::shared::go_struct(address, &[("IP", "ip")]))
+                .collect();
+            errors.push(FieldError {
+                problem: Problem::Invalid,
+                field: format!("status.{list}"),
+                value: format!("[{}]", shown.join(",")),
+                detail: "may specify no more than one IP for each IP family".into(),
+            });
+        }
+    }
+}
+
+fn check_users(spec: &Value, status: &Value, list: &str, errors: &mut Vec<FieldError>) {
+    for (i, container) in items(status, list).iter().enumerate() {
+        let Some(user) = container.pointer("/user/linux") else { continue };
+        let path = format!("status.{list}[{i}].user.linux");
+        if text(at(spec, &["os"]), "name") == "windows" {
+            errors.push(FieldError::forbidden(path, "cannot be set for a windows pod"));
+            continue;
+        }
+        for member in ["uid", "gid"] {
+            if has(user, member) {
+                check_range(user, member, (0, i64::from(i32::MAX)), &path, errors);
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Kinds with few rules of their own: RuntimeClass, ControllerRevision, IngressClass.
+
+use apiserver_meta::field::FieldError;
+use apiserver_meta::names;
+use serde_json::{Value, json};
+
+use super::pod::scheduling::check_tolerations;
+use super::shared::{
+    at, at_mut, check_immutable, check_not_negative, check_optional, check_rule, check_set_enum,
+    default_text, has, items, require, text,
+};
+use super::{PLAIN, Strategy, resources};
+
+/// `pkg/apis/node/validation`.
+pub(super) static RUNTIME_CLASS: Strategy = Strategy {
+    metadata_again: 2,
+    validate_create: |class| {
+        let mut errors = Vec::new();
+        if let Some(overhead) = class.get("overhead") {
+            let limits = json!({"limits": at(overhead, &["podFixed"])});
+            resources::validate(&limits, "overhead", &mut errors);
+        }
+        let scheduling = at(class, &["scheduling"]);
+        let selector = scheduling.get("nodeSelector");
+        crate::object::validate_labels(selector, "scheduling.nodeSelector", &mut errors);
+        let tolerations = items(scheduling, "tolerations");
+        check_tolerations(tolerations, "scheduling.tolerations", &mut errors);
+        let handler = text(class, "handler");
+        if handler.is_empty() {
+            errors.push(FieldError::required("handler", ""));
+        } else {
+            check_rule(handler, names::dns1123_label_of_service, "handler", &mut errors);
+        }
+        errors
+    },
+    validate_update: |new, old| {
+        let mut errors = Vec::new();
+        check_immutable(at(new, &["handler"]), at(old, &["handler"]), "handler", &mut errors);
+        errors
+    },
+    create_on_update: true,
+    unconditional_update: false,
+    ..PLAIN
+};
+
+/// `ValidateControllerRevisionCreate`.
+pub(super) static CONTROLLER_REVISION: Strategy = Strategy {
+    metadata_again: 2,
+    validate_create: |revision| {
+        let mut errors = Vec::new();
+        check_not_negative(revision, "revision", "revision", &mut errors);
+        match at(revision, &["data"]) {
+            Value::Null => errors.push(FieldError::required("data", "data is mandatory")),
+            Value::Object(_) => {}
+            _ => errors.push(FieldError::required("data", "data must be a valid JSON object")),
+        }
+        errors
+    },
+    validate_update: |new, old| {
+        let mut errors = Vec::new();
+        check_not_negative(new, "revision", "revision", &mut errors);
+        check_immutable(at(new, &["data"]), at(old, &["data"]), "data", &mut errors);
+        errors
+    },
+    ..PLAIN
+};
+
+/// Bytes of an ingress controller's name.
+const CONTROLLER_MAX: usize = 250;
+
+/// `ValidateIngressClass`.
+pub(super) static INGRESS_CLASS: Strategy = Strategy {
+    metadata_again: 2,
+    default: |class| {
+        if let Some(parameters) = at_mut(class, &["spec", "parameters"]) {
+            default_text(parameters, "scope", "Cluster");
+        }
+    },
+    validate_create: validate_ingress_class,
+    validate_update: |class, old| {
+        let mut errors = Vec::new();
+        let (new, before) = (at(class, &["spec", "controller"]), at(old, &["spec", "controller"]));
+        check_immutable(new, before, "spec.controller", &mut errors);
+        errors.extend(validate_ingress_class(class));
+        errors
+    },
+    generation: true,
+    ..PLAIN
+};
+
+fn validate_ingress_class(class: &Value) -> Vec<FieldError> {
+    let spec = at(class, &["spec"]);
+    let mut errors = Vec::new();
+    let controller = text(spec, "controller");
+    if controller.len() > CONTROLLER_MAX {
+        errors.push(FieldError::too_long("spec.controller", CONTROLLER_MAX));
+    }
+    super::job::check_domain_path(controller, "spec.controller", &mut errors);
+    let parameters = at(spec, &["parameters"]);
+    if parameters.is_null() {
+        return errors;
+    }
+    let path = "spec.parameters";
+    check_optional(parameters, "apiGroup", names::dns1123_subdomain, path, &mut errors);
+    check_optional(parameters, "kind", names::path_segment, path, &mut errors);
+    check_optional(parameters, "name", names::path_segment, path, &mut errors);
+    let namespace = format!("{path}.namespace");
+    match (text(parameters, "scope"), has(parameters, "namespace")) {
+        ("Namespace", false) => {
+            errors.push(FieldError::required(namespace, "`parameters.scope` is set to 'Namespace'"));
+        }
+        ("Namespace", true) => {
+            check_rule(text(parameters, "namespace"), names::dns1123_label, &namespace, &mut errors);
+        }
+        ("Cluster", true) => {
+            errors.push(FieldError::forbidden(namespace, "`parameters.scope` is set to 'Cluster'"));
+        }
+        ("Cluster", false) => {}
+        _ => check_set_enum(parameters, "scope", path, &["Cluster", "Namespace"], &mut errors),
+    }
+    for member in ["kind", "name"] {
+        require(parameters, member, path, &mut errors);
+    }
+    errors
+}

@@ -1,0 +1,244 @@
+//! Kinds of `storage.k8s.io`: `pkg/apis/storage/validation` upstream.
+
+use apiserver_meta::field::FieldError;
+use apiserver_meta::names;
+use serde_json::{Value, json};
+
+use super::pod::volumes::{check_driver_name, check_token_lifetime};
+use super::shared::{
+    at, at_mut, check_immutable, check_not_negative, check_rule, check_set_enum, default, default_text, has,
+    items, keep_status, number, require, text,
+};
+use super::{PLAIN, Strategy};
+
+/// Parameters a class may have, and bytes of them.
+const PARAMETERS_MAX: usize = 512;
+const PARAMETER_BYTES_MAX: usize = 256 << 10;
+/// Bytes of a node's name in a driver.
+const NODE_ID_MAX: usize = 256;
+/// Seconds between two looks at what a node can still take.
+const PERIOD_MIN: i64 = 10;
+
+pub(super) static STORAGE_CLASS: Strategy = Strategy {
+    metadata_again: 2,
+    default: |class| {
+        if let Some(class) = class.as_object_mut() {
+            default_text(class, "reclaimPolicy", "Delete");
+            default_text(class, "volumeBindingMode", "Immediate");
+        }
+    },
+    validate_create: validate_class,
+    validate_update: |new, old| {
+        let mut errors = Vec::new();
+        for member in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+            check_immutable(at(new, &[member]), at(old, &[member]), member, &mut errors);
+        }
+        errors
+    },
+    ..PLAIN
+};
+
+fn validate_class(class: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let provisioner = text(class, "provisioner");
+    if !provisioner.is_empty() {
+        let lower = provisioner.to_lowercase();
+        check_rule(&lower, names::qualified_name, "provisioner", &mut errors);
+    }
+    check_parameters(at(class, &["parameters"]), &mut errors);
+    for (member, known) in [
+        ("reclaimPolicy", &["Delete", "Retain"]),
+        ("volumeBindingMode", &["Immediate", "WaitForFirstConsumer"]),
+    ] {
+        let value = text(class, member);
+        if !value.is_empty() && !known.contains(&value) {
+            errors.push(FieldError::not_supported(member, &value.into(), known));
+        }
+    }
+    for (i, term) in items(class, "allowedTopologies").iter().enumerate() {
+        check_topology(term, &format!("allowedTopologies[{i}]"), &mut errors);
+    }
+    if provisioner.is_empty() {
+        errors.push(FieldError::required("provisioner", ""));
+    }
+    errors
+}
+
+fn check_parameters(parameters: &Value, errors: &mut Vec<FieldError>) {
+    let Some(parameters) = parameters.as_object() else { return };
+    if parameters.len() > PARAMETERS_MAX {
+        errors.push(FieldError::too_long("parameters", PARAMETERS_MAX));
+        return;
+    }
+    if parameters.contains_key("") {
+        errors.push(FieldError::invalid("parameters", &"".into(), "field can not be empty."));
+    }
+    let bytes: usize =
+        parameters.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
+    if bytes > PARAMETER_BYTES_MAX {
+        errors.push(FieldError::too_long("parameters", PARAMETER_BYTES_MAX));
+    }
+}
+
+/// Errors of where volumes may be: `ValidateTopologySelectorTerm`.
+fn check_topology(term: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let mut keys: Vec<&str> = Vec::new();
+    for (i, expression) in items(term, "matchLabelExpressions").iter().enumerate() {
+        let path = format!("{path}.matchLabelExpressions[{i}]");
+        let values = items(expression, "values");
+        require(expression, "values", &path, errors);
+        for (j, value) in values.iter().enumerate().filter(|(j, value)| values[..*j].contains(value)) {
+            errors.push(FieldError::duplicate(format!("{path}.values[{j}]"), value));
+        }
+        let key = text(expression, "key");
+        check_rule(key, names::qualified_name, &format!("{path}.key"), errors);
+        if keys.contains(&key) {
+            errors.push(FieldError::duplicate(format!("{path}.key"), &key.into()));
+        }
+        keys.push(key);
+    }
+}
+
+pub(super) static CSI_DRIVER: Strategy = Strategy {
+    default: |driver| {
+        let Some(spec) = at_mut(driver, &["spec"]) else { return };
+        for (member, value) in [
+            ("attachRequired", true),
+            ("podInfoOnMount", false),
+            ("storageCapacity", false),
+            ("requiresRepublish", false),
+            ("seLinuxMount", false),
+        ] {
+            default(spec, member, value);
+        }
+        default_text(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
+        if spec.get("volumeLifecycleModes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+            spec.insert("volumeLifecycleModes".into(), json!(["Persistent"]));
+        }
+    },
+    validate_create: validate_driver,
+    validate_update: |new, old| {
+        let mut errors = validate_driver(new);
+        for (member, shown) in
+            [("attachRequired", "attachedRequired"), ("volumeLifecycleModes", "volumeLifecycleModes")]
+        {
+            let (new, old) = (at(new, &["spec", member]), at(old, &["spec", member]));
+            check_immutable(new, old, &format!("spec.{shown}"), &mut errors);
+        }
+        errors
+    },
+    unconditional_update: false,
+    ..PLAIN
+};
+
+fn validate_driver(driver: &Value) -> Vec<FieldError> {
+    let spec = at(driver, &["spec"]);
+    let mut errors = Vec::new();
+    let policies = ["File", "None", "ReadWriteOnceWithFSType"];
+    check_set_enum(spec, "fsGroupPolicy", "spec", &policies, &mut errors);
+    let mut audiences: Vec<&str> = Vec::new();
+    for (i, request) in items(spec, "tokenRequests").iter().enumerate() {
+        let path = format!("spec.tokenRequests[{i}]");
+        let audience = text(request, "audience");
+        if audiences.contains(&audience) {
+            errors.push(FieldError::duplicate(format!("{path}.audience"), &audience.into()));
+            continue;
+        }
+        audiences.push(audience);
+        if has(request, "expirationSeconds") {
+            check_token_lifetime(request, &path, &mut errors);
+        }
+    }
+    for mode in items(spec, "volumeLifecycleModes") {
+        let known = ["Persistent", "Ephemeral"];
+        if !known.contains(&mode.as_str().unwrap_or("")) {
+            errors.push(FieldError::not_supported_in_order("spec.volumeLifecycleModes", mode, &known));
+        }
+    }
+    if let Some(period) =
+        number(spec, "nodeAllocatableUpdatePeriodSeconds").filter(|period| *period < PERIOD_MIN)
+    {
+        let why = "must be greater than or equal to 10 seconds";
+        let path = "spec.nodeAllocatableUpdatePeriodSeconds";
+        errors.push(FieldError::invalid(path, &period.into(), why));
+    }
+    errors
+}
+
+pub(super) static CSI_NODE: Strategy = Strategy {
+    validate_create: validate_node,
+    validate_update: |new, _| validate_node(new),
+    unconditional_update: false,
+    ..PLAIN
+};
+
+fn validate_node(node: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, driver) in items(at(node, &["spec"]), "drivers").iter().enumerate() {
+        let path = format!("spec.drivers[{i}]");
+        let name = text(driver, "name");
+        check_driver_name(name, &format!("{path}.name"), &mut errors);
+        require(driver, "nodeID", &path, &mut errors);
+        let id = text(driver, "nodeID");
+        if id.len() > NODE_ID_MAX {
+            let why = "must be 256 characters or less";
+            errors.push(FieldError::invalid(format!("{path}.nodeID"), &id.into(), why));
+        }
+        let place = format!("{path}.allocatable.count");
+        check_not_negative(at(driver, &["allocatable"]), "count", &place, &mut errors);
+        if seen.contains(&name) {
+            errors.push(FieldError::duplicate(format!("{path}.name"), &name.into()));
+        }
+        seen.push(name);
+        let keys = items(driver, "topologyKeys");
+        for (j, key) in keys.iter().enumerate() {
+            let shown = key.as_str().unwrap_or("");
+            if shown.is_empty() {
+                errors.push(FieldError::required(&path, ""));
+            }
+            if keys[..j].contains(key) {
+                errors.push(FieldError::duplicate(&path, key));
+            }
+            check_rule(shown, names::qualified_name, &path, &mut errors);
+        }
+    }
+    errors
+}
+
+pub(super) static VOLUME_ATTACHMENT: Strategy = Strategy {
+    prepare_create: |attachment| attachment["status"] = json!({"attached": false}),
+    prepare_update: keep_status,
+    validate_create: validate_attachment,
+    validate_update: |new, old| {
+        let mut errors = validate_attachment(new);
+        check_immutable(at(new, &["spec"]), at(old, &["spec"]), "spec", &mut errors);
+        errors
+    },
+    status: true,
+    unconditional_update: false,
+    ..PLAIN
+};
+
+fn validate_attachment(attachment: &Value) -> Vec<FieldError> {
+    let spec = at(attachment, &["spec"]);
+    let mut errors = Vec::new();
+    let source = at(spec, &["source"]);
+    let name = source.get("persistentVolumeName").and_then(Value::as_str);
+    let why = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+    match (has(source, "inlineVolumeSpec"), name) {
+        (false, None) => errors.push(FieldError::required("spec.source", why)),
+        (true, Some(_)) => errors.push(FieldError::forbidden("spec.source", why)),
+        (false, Some("")) => {
+            let why = "must specify non empty persistentVolumeName";
+            errors.push(FieldError::required("spec.source.persistentVolumeName", why));
+        }
+        _ => {}
+    }
+    check_rule(text(spec, "nodeName"), names::dns1123_subdomain, "spec.nodeName", &mut errors);
+    if let Some(name) = name {
+        check_rule(name, names::dns1123_subdomain, "spec.source.persistentVolumeName", &mut errors);
+    }
+    check_driver_name(text(spec, "attacher"), "spec.attacher", &mut errors);
+    errors
+}
