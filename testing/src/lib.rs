@@ -1,6 +1,5 @@
 //! A Kubernetes cluster for tests, in the test's own process: a whole API server with its state in memory, and no
-//! socket, certificate, file or child process. One is made in a few milliseconds and ends with its value, so every test
-//! has its own.
+//! socket, certificate, file or child process. It ends with its value, so every test can have its own.
 //!
 //! ```
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
