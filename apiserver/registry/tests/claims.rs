@@ -1,38 +1,16 @@
 //! Cluster IPs and node ports under concurrent writers: given out once, and all of them come back.
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
-use apiserver_registry::{Call, DeleteOptions, Registry, Requester, Resource, ServiceRanges};
-use apiserver_storage::{Durability, Local, MemoryEngine};
-use apiserver_watchcache::Cache;
+use apiserver_registry::{DeleteOptions, ServiceRanges};
+use common::call;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
 const PORTS: usize = 40;
-
-fn registry() -> Registry {
-    let cache = Arc::new(Cache::default());
-    let store = Local::open(MemoryEngine, Durability::None, cache.clone()).expect("memory opens");
-    let ranges = ServiceRanges {
-        network: Ipv4Addr::new(10, 0, 0, 0),
-        prefix_len: 26,
-        node_ports: (30000, 30000 + PORTS as u16 - 1),
-    };
-    Registry::new(Arc::new(store), cache, ranges, BTreeSet::new())
-}
-
-fn call(resource: &Arc<Resource>) -> Call<'_> {
-    Call {
-        resource,
-        namespace: resource.namespaced.then_some("default"),
-        subresource: "",
-        manager: "test",
-        dry_run: false,
-        requester: Requester::default(),
-    }
-}
 
 fn service(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {
@@ -41,12 +19,17 @@ fn service(name: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_given_out_is_unique_and_comes_back() {
-    let registry = registry();
+    let ranges = ServiceRanges {
+        network: Ipv4Addr::new(10, 0, 0, 0),
+        prefix_len: 26,
+        node_ports: (30000, 30000 + PORTS as u16 - 1),
+    };
+    let registry = common::registry(ranges, &[]);
     let catalogue = registry.catalogue();
     let resource = |name: &str| catalogue.get("", "v1", name).expect("a built-in kind").clone();
     let (namespaces, services) = (resource("namespaces"), resource("services"));
     let default = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
-    registry.create(&call(&namespaces), default).await.expect("a namespace is created");
+    registry.create(&call(&namespaces, "default"), default).await.expect("a namespace is created");
 
     for round in 0..3 {
         // Twice as many writers as ports, in pairs of one name: one of each pair loses, and must give back.
@@ -54,7 +37,10 @@ async fn what_is_given_out_is_unique_and_comes_back() {
             let (registry, services) = (registry.clone(), services.clone());
             tokio::spawn(async move {
                 let name = format!("s-{}", i / 2);
-                registry.create(&call(&services), service(&name)).await.map(|written| written.bytes)
+                registry
+                    .create(&call(&services, "default"), service(&name))
+                    .await
+                    .map(|written| written.bytes)
             })
         });
         let outcomes: Vec<_> =
@@ -65,7 +51,7 @@ async fn what_is_given_out_is_unique_and_comes_back() {
         for i in 0..PORTS {
             let name = format!("s-{i}");
             if !created.iter().any(|service| service["metadata"]["name"] == name.as_str()) {
-                let written = registry.create(&call(&services), service(&name)).await;
+                let written = registry.create(&call(&services, "default"), service(&name)).await;
                 let bytes = written.unwrap_or_else(|status| panic!("round {round}, {name}: {status}")).bytes;
                 created.push(serde_json::from_slice(&bytes).expect("JSON"));
             }
@@ -76,14 +62,14 @@ async fn what_is_given_out_is_unique_and_comes_back() {
             created.iter().filter_map(|service| service["spec"]["clusterIP"].as_str()).collect();
         assert_eq!((created.len(), ports.len(), ips.len()), (PORTS, PORTS, PORTS), "round {round}");
         assert_eq!((ports.first(), ports.last()), (Some(&30000), Some(&30039)));
-        let refused = registry.create(&call(&services), service("one-more")).await;
+        let refused = registry.create(&call(&services, "default"), service("one-more")).await;
         assert!(refused.is_err_and(|status| status.to_string().contains("nodePort")), "the range is full");
 
         let deletions = (0..PORTS).map(|i| {
             let (registry, services) = (registry.clone(), services.clone());
             tokio::spawn(async move {
                 let name = format!("s-{i}");
-                registry.delete(&call(&services), &name, &DeleteOptions::default()).await.map(drop)
+                registry.delete(&call(&services, "default"), &name, &DeleteOptions::default()).await.map(drop)
             })
         });
         for done in join_all(deletions).await {

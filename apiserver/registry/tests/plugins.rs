@@ -1,40 +1,23 @@
 //! Upstream's default admission plugins, on a registry over memory.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+mod common;
 
-use apiserver_registry::{Call, Registry, Requester, ServiceRanges};
-use apiserver_storage::{Durability, Local, MemoryEngine};
-use apiserver_watchcache::Cache;
+use apiserver_registry::{Registry, ServiceRanges};
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "team";
 
-fn registry(disabled: &[&str]) -> Registry {
-    let cache = Arc::new(Cache::default());
-    let store = Local::open(MemoryEngine, Durability::None, cache.clone()).expect("memory opens");
-    let disabled: BTreeSet<String> = disabled.iter().map(|name| (*name).to_owned()).collect();
-    Registry::new(Arc::new(store), cache, ServiceRanges::default(), disabled)
-}
-
 async fn create(registry: &Registry, group: &str, name: &str, object: Value) -> Result<Value, String> {
     let catalogue = registry.catalogue();
     let resource = catalogue.get(group, "v1", name).expect("a built-in resource");
-    let call = Call {
-        resource,
-        namespace: resource.namespaced.then_some(NAMESPACE),
-        subresource: "",
-        manager: "test",
-        dry_run: false,
-        requester: Requester::default(),
-    };
-    let written = registry.create(&call, object).await.map_err(|status| status.message)?;
+    let written =
+        registry.create(&common::call(resource, NAMESPACE), object).await.map_err(|status| status.message)?;
     Ok(serde_json::from_slice(&written.bytes).expect("an object"))
 }
 
 /// A namespace, and a default account that mounts no token.
 async fn world(disabled: &[&str]) -> Registry {
-    let registry = registry(disabled);
+    let registry = common::registry(ServiceRanges::default(), disabled);
     create(&registry, "", "namespaces", json!({"metadata": {"name": NAMESPACE}})).await.expect("a namespace");
     registry
 }

@@ -1,34 +1,12 @@
 //! Two writers of one object: whose change is made again, and who is told.
 
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
-use std::sync::Arc;
+mod common;
 
 use apiserver_meta::Status;
-use apiserver_registry::{Call, Changed, Registry, Requester, Resource, ServiceRanges};
-use apiserver_storage::{Durability, Local, MemoryEngine};
-use apiserver_watchcache::Cache;
+use apiserver_registry::{Changed, ServiceRanges};
+use common::call;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-
-fn registry() -> Registry {
-    let cache = Arc::new(Cache::default());
-    let store = Local::open(MemoryEngine, Durability::None, cache.clone()).expect("memory opens");
-    let ranges =
-        ServiceRanges { network: Ipv4Addr::new(10, 0, 0, 0), prefix_len: 26, node_ports: (30000, 30039) };
-    Registry::new(Arc::new(store), cache, ranges, BTreeSet::new())
-}
-
-fn call(resource: &Arc<Resource>) -> Call<'_> {
-    Call {
-        resource,
-        namespace: resource.namespaced.then_some("default"),
-        subresource: "",
-        manager: "test",
-        dry_run: false,
-        requester: Requester::default(),
-    }
-}
 
 fn with(live: Option<&Value>, key: &str) -> Value {
     let mut object = live.cloned().unwrap_or_default();
@@ -38,23 +16,28 @@ fn with(live: Option<&Value>, key: &str) -> Value {
 
 /// Updates the ConfigMap through `change`, whose first run is overtaken by another writer.
 async fn overtaken(change: fn(Value) -> Changed) -> (Result<Value, Status>, usize) {
-    let registry = registry();
+    let registry = common::registry(ServiceRanges::default(), &[]);
     let catalogue = registry.catalogue();
     let resource = |name: &str| catalogue.get("", "v1", name).expect("a built-in kind").clone();
     let (namespaces, config_maps) = (resource("namespaces"), resource("configmaps"));
     let default = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
-    registry.create(&call(&namespaces), default).await.expect("a namespace is created");
+    registry.create(&call(&namespaces, "default"), default).await.expect("a namespace is created");
     let empty = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "busy"}});
-    registry.create(&call(&config_maps), empty).await.expect("a ConfigMap is created");
+    registry.create(&call(&config_maps, "default"), empty).await.expect("a ConfigMap is created");
 
     let mut runs = 0;
     let outcome = registry
-        .update(&call(&config_maps), "busy", false, |live| {
+        .update(&call(&config_maps, "default"), "busy", false, |live| {
             runs += 1;
             if runs == 1 {
                 let other = |live: Option<&Value>| Ok(Changed::Patched(with(live, "other")));
                 tokio::task::block_in_place(|| {
-                    Handle::current().block_on(registry.update(&call(&config_maps), "busy", false, other))
+                    Handle::current().block_on(registry.update(
+                        &call(&config_maps, "default"),
+                        "busy",
+                        false,
+                        other,
+                    ))
                 })?;
             }
             Ok(change(with(live, "own")))

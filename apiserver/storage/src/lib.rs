@@ -17,9 +17,6 @@ mod sled_engine;
 mod staged;
 mod window;
 
-#[cfg(test)]
-mod contract;
-
 pub use document::{Document, Stored};
 pub use engine::{Engine, EngineError, Loaded, Record};
 pub use local::{Durability, Local, Publish};

@@ -22,8 +22,7 @@ pub(crate) async fn run(caches: Caches, root_ca: String) {
     let (namespaces, accounts, maps) =
         (caches.of::<Namespace>(), caches.of::<ServiceAccount>(), caches.of::<ConfigMap>());
     let queue: Queue<Key> = Queue::new();
-    let q = queue.clone();
-    namespaces.on_change(move |change| q.add(change.key.clone(), change.story()));
+    namespaces.wake(&queue);
     let q = queue.clone();
     accounts.on_change(move |change| {
         if change.key.name == ACCOUNT && change.new.is_none() {

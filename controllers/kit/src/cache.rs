@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::key::Key;
+use crate::queue::Queue;
 use crate::raw::{self, Raw};
 use crate::store::{Changed, Store, Stored};
 
@@ -132,6 +133,12 @@ impl<K: Object> Cache<K> {
             let (old, new) = (old.and_then(typed), new.and_then(typed));
             handler(&Change { key: key.clone(), old, new });
         }));
+    }
+
+    /// Put every object there is on the queue, and each that changes from now on.
+    pub fn wake(&self, queue: &Queue<Key>) {
+        let queue = queue.clone();
+        self.on_change(move |change| queue.add(change.key.clone(), change.story()));
     }
 
     /// Wait until everything that existed has been seen.

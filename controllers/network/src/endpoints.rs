@@ -35,8 +35,7 @@ pub(crate) async fn run(caches: Caches) {
     let endpoints = caches.of::<Endpoints>();
     let queue: Queue<Key> = Queue::new();
     wake::services(&queue, &services, &pods, &nodes);
-    let q = queue.clone();
-    endpoints.on_change(move |change| q.add(change.key.clone(), change.story()));
+    endpoints.wake(&queue);
     services.synced().await;
     pods.synced().await;
     endpoints.synced().await;

@@ -15,8 +15,7 @@ pub(crate) fn services(
     pods: &Cache<Pod>,
     nodes: &Cache<Node>,
 ) {
-    let q = queue.clone();
-    services.on_change(move |change| q.add(change.key.clone(), change.story()));
+    services.wake(queue);
     let (q, all) = (queue.clone(), services.clone());
     pods.on_change(move |change| pod_changed(&q, &all, change));
     let (q, all) = (queue.clone(), services.clone());

@@ -4,7 +4,7 @@
 
 use controllers_kit::meta::{controller_of, controller_reference};
 use controllers_kit::selector::matches;
-use controllers_kit::{Cache, Error, Key, Object, Recorder, pods};
+use controllers_kit::{Cache, Change, Error, Key, Object, Queue, Recorder, pods};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -131,13 +131,24 @@ pub(crate) async fn delete_all<K: Object>(
 }
 
 /// Wake the controllers of Pods of this kind of owner.
-pub(crate) fn wake_owner(pods: &Cache<Pod>, kind: &'static str, queue: controllers_kit::Queue<Key>) {
-    pods.on_change(move |change| {
-        let owners = [change.old.as_ref(), change.new.as_ref()];
-        for owner in owners.into_iter().flatten().filter_map(|pod| controller_of(&pod.metadata)) {
+pub(crate) fn wake_owner(pods: &Cache<Pod>, kind: &'static str, queue: Queue<Key>) {
+    wake_controllers(pods, kind, queue, |change| {
+        pods::story(&change.key, change.old.as_deref(), change.new.as_deref())
+    });
+}
+
+/// Wake the controllers, of this kind, of what changed; `story` says why.
+pub(crate) fn wake_controllers<K: Object>(
+    dependents: &Cache<K>,
+    kind: &'static str,
+    queue: Queue<Key>,
+    story: fn(&Change<K>) -> String,
+) {
+    dependents.on_change(move |change| {
+        let versions = [change.old.as_ref(), change.new.as_ref()];
+        for owner in versions.into_iter().flatten().filter_map(|object| controller_of(object.meta())) {
             if owner.kind == kind {
-                let story = pods::story(&change.key, change.old.as_deref(), change.new.as_deref());
-                queue.add(Key::new(&change.key.namespace, &owner.name), story);
+                queue.add(Key::new(&change.key.namespace, &owner.name), story(change));
             }
         }
     });
@@ -148,7 +159,7 @@ pub(crate) fn wake_adopters<K: Object>(
     pods: &Cache<Pod>,
     owners: &Cache<K>,
     selector: fn(&K) -> Option<&LabelSelector>,
-    queue: controllers_kit::Queue<Key>,
+    queue: Queue<Key>,
 ) {
     let owners = owners.clone();
     pods.on_change(move |change| {

@@ -6,8 +6,9 @@ mod plan;
 mod schedule;
 mod zone;
 
-use controllers_kit::meta::{controller_of, controller_reference, is_controlled_by};
-use controllers_kit::{Cache, Caches, Done, Error, EventKind, Key, Queue, Recorder};
+use crate::control::wake_controllers;
+use controllers_kit::meta::{controller_reference, is_controlled_by};
+use controllers_kit::{Cache, Caches, Change, Done, Error, EventKind, Key, Queue, Recorder};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus, Job};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::{Timestamp, tz::TimeZone};
@@ -26,15 +27,8 @@ struct Loop {
 pub(crate) async fn run(caches: Caches) {
     let (crons, jobs) = (caches.of::<CronJob>(), caches.of::<Job>());
     let queue: Queue<Key> = Queue::new();
-    let q = queue.clone();
-    crons.on_change(move |change| q.add(change.key.clone(), change.story()));
-    let q = queue.clone();
-    jobs.on_change(move |change| {
-        let owner = change.latest().and_then(|job| controller_of(&job.metadata));
-        if let Some(owner) = owner.filter(|o| o.kind == "CronJob") {
-            q.add(Key::new(&change.key.namespace, &owner.name), change.story());
-        }
-    });
+    crons.wake(&queue);
+    wake_controllers(&jobs, "CronJob", queue.clone(), Change::story);
     crons.synced().await;
     jobs.synced().await;
     let events = Recorder::new(caches.client().clone(), "cronjob-controller");

@@ -30,8 +30,7 @@ pub(crate) async fn run(caches: Caches) {
     let (sets, revisions) = (caches.of::<DaemonSet>(), caches.of::<ControllerRevision>());
     let (pods, nodes) = (caches.of::<Pod>(), caches.of::<Node>());
     let queue: Queue<Key> = Queue::new();
-    let q = queue.clone();
-    sets.on_change(move |change| q.add(change.key.clone(), change.story()));
+    sets.wake(&queue);
     wake_owner(&pods, "DaemonSet", queue.clone());
     wake_adopters(&pods, &sets, |set| set.spec.as_ref().map(|s| &s.selector), queue.clone());
     let (q, all) = (queue.clone(), sets.clone());

@@ -5,9 +5,10 @@
 mod plan;
 mod status;
 
+use crate::control::wake_controllers;
 use controllers_kit::meta::{annotation, controller_of, controller_reference, now, safe_hash};
 use controllers_kit::selector::matches;
-use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder, pods};
+use controllers_kit::{Cache, Caches, Change, Done, Error, Key, Queue, Recorder, pods};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -42,15 +43,8 @@ pub(crate) async fn run(caches: Caches) {
     let (deployments, sets, pods) =
         (caches.of::<Deployment>(), caches.of::<ReplicaSet>(), caches.of::<Pod>());
     let queue: Queue<Key> = Queue::new();
-    let q = queue.clone();
-    deployments.on_change(move |change| q.add(change.key.clone(), change.story()));
-    let q = queue.clone();
-    sets.on_change(move |change| {
-        let owner = change.latest().and_then(|set| controller_of(&set.metadata));
-        if let Some(owner) = owner.filter(|o| o.kind == "Deployment") {
-            q.add(Key::new(&change.key.namespace, &owner.name), change.story());
-        }
-    });
+    deployments.wake(&queue);
+    wake_controllers(&sets, "Deployment", queue.clone(), Change::story);
     // Recreate waits for the last old Pod to go.
     let (q, all_sets) = (queue.clone(), sets.clone());
     pods.on_change(move |change| {

@@ -26,8 +26,7 @@ struct Loop {
 pub(crate) async fn run(caches: Caches) {
     let (sets, pods) = (caches.of::<ReplicaSet>(), caches.of::<Pod>());
     let queue: Queue<Key> = Queue::new();
-    let q = queue.clone();
-    sets.on_change(move |change| q.add(change.key.clone(), change.story()));
+    sets.wake(&queue);
     wake_owner(&pods, "ReplicaSet", queue.clone());
     wake_adopters(&pods, &sets, |set| set.spec.as_ref().map(|s| &s.selector), queue.clone());
     sets.synced().await;

@@ -33,8 +33,7 @@ pub(crate) async fn run(caches: Caches) {
     let (sets, revisions) = (caches.of::<StatefulSet>(), caches.of::<ControllerRevision>());
     let (pods, claims) = (caches.of::<Pod>(), caches.of::<PersistentVolumeClaim>());
     let queue: Queue<Key> = Queue::new();
-    let q = queue.clone();
-    sets.on_change(move |change| q.add(change.key.clone(), change.story()));
+    sets.wake(&queue);
     wake_owner(&pods, "StatefulSet", queue.clone());
     wake_adopters(&pods, &sets, |set| set.spec.as_ref().map(|s| &s.selector), queue.clone());
     sets.synced().await;

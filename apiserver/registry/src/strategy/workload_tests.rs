@@ -4,6 +4,21 @@ use serde_json::{Value, json};
 
 use super::table::{Write, check, check_new};
 
+#[test]
+#[rustfmt::skip]
+fn what_every_template_is_asked() {
+    for base in [plain_deployment(), plain_replica_set(), plain_daemon_set(), plain_stateful_set()] {
+        check_new(&base, &[
+            (json!({"spec": {"selector": {"matchLabels": {"a": "x"}}}}), &[r#"spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`"#]),
+            (json!({"spec": {"template": {"spec": {"restartPolicy": "X"}}}}), &[r#"spec.template.spec.restartPolicy: Unsupported value: "X": supported values: "Always", "OnFailure", "Never""#, r#"spec.template.spec.restartPolicy: Unsupported value: "X": supported values: "Always""#]),
+            (json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": " i"}]}}}}), &[]),
+            (json!({"spec": {"template": {"metadata": {"labels": null}}}}), &["spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`"]),
+            (json!({"spec": {"template": {"spec": {"ephemeralContainers": [{"name": "e", "image": "i"}]}}}}), &["spec.template.spec.ephemeralContainers: Forbidden: ephemeral containers not allowed in pod template"]),
+            (json!({"spec": {"template": {"spec": {"hostNetwork": true, "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}]}]}}}}), &[]),
+        ]);
+    }
+}
+
 #[rustfmt::skip]
 fn plain_deployment() -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "w", "namespace": "default"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
@@ -15,17 +30,11 @@ fn deployment() {
     check_new(&plain_deployment(), &[
         (json!({}), &[]),
         (json!({"spec": {"selector": null}}), &["spec.selector: Required value", r#"spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`"#]),
-        (json!({"spec": {"selector": {"matchLabels": {"a": "x"}}}}), &[r#"spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`"#]),
         (json!({"spec": {"selector": {"matchLabels": {"a": "b c"}}}}), &[r#"spec.selector.matchLabels: Invalid value: "b c": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"#, r#"spec.selector: Invalid value: {"matchLabels":{"a":"b c"}}: invalid label selector"#]),
         (json!({"spec": {"selector": {"matchLabels": null}}}), &["spec.selector: Invalid value: {}: empty selector is invalid for deployment"]),
         (json!({"spec": {"minReadySeconds": -1, "revisionHistoryLimit": -1}}), &["spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0", "spec.revisionHistoryLimit: Invalid value: -1: must be greater than or equal to 0"]),
         (json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "activeDeadlineSeconds": 5}}}}), &[r#"spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always""#, "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported"]),
-        (json!({"spec": {"template": {"spec": {"restartPolicy": "X"}}}}), &[r#"spec.template.spec.restartPolicy: Unsupported value: "X": supported values: "Always", "OnFailure", "Never""#, r#"spec.template.spec.restartPolicy: Unsupported value: "X": supported values: "Always""#]),
         (json!({"spec": {"template": {"metadata": {"labels": {"a": "b", "c d": "e"}, "annotations": {"a b": "c"}}}}}), &[r#"spec.template.labels: Invalid value: "c d": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#, r#"spec.template.annotations: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#]),
-        (json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": " i"}]}}}}), &[]),
-        (json!({"spec": {"template": {"metadata": {"labels": null}}}}), &["spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`"]),
-        (json!({"spec": {"template": {"spec": {"ephemeralContainers": [{"name": "e", "image": "i"}]}}}}), &["spec.template.spec.ephemeralContainers: Forbidden: ephemeral containers not allowed in pod template"]),
-        (json!({"spec": {"template": {"spec": {"hostNetwork": true, "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}]}]}}}}), &[]),
         (json!({"spec": {"replicas": -1}}), &["spec.replicas: Invalid value: -1: must be greater than or equal to 0"]),
         (json!({"spec": {"strategy": {"type": "X"}}}), &[r#"spec.strategy: Unsupported value: {"Type":"X","RollingUpdate":null}: supported values: "Recreate", "RollingUpdate""#]),
         (json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": {}}}}), &["spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"]),
@@ -54,17 +63,11 @@ fn replica_set() {
     check_new(&plain_replica_set(), &[
         (json!({}), &[]),
         (json!({"spec": {"selector": null}}), &["spec.selector: Required value", r#"spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`"#]),
-        (json!({"spec": {"selector": {"matchLabels": {"a": "x"}}}}), &[r#"spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`"#]),
         (json!({"spec": {"selector": {"matchLabels": {"a": "b c"}}}}), &[r#"spec.selector.matchLabels: Invalid value: "b c": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"#, r#"spec.selector: Invalid value: {"matchLabels":{"a":"b c"}}: invalid label selector"#]),
         (json!({"spec": {"selector": {"matchLabels": null}}}), &["spec.selector: Invalid value: {}: empty selector is invalid for deployment"]),
         (json!({"spec": {"minReadySeconds": -1, "revisionHistoryLimit": -1}}), &["spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0"]),
         (json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "activeDeadlineSeconds": 5}}}}), &[r#"spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always""#, "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported"]),
-        (json!({"spec": {"template": {"spec": {"restartPolicy": "X"}}}}), &[r#"spec.template.spec.restartPolicy: Unsupported value: "X": supported values: "Always", "OnFailure", "Never""#, r#"spec.template.spec.restartPolicy: Unsupported value: "X": supported values: "Always""#]),
         (json!({"spec": {"template": {"metadata": {"labels": {"a": "b", "c d": "e"}, "annotations": {"a b": "c"}}}}}), &[r#"spec.template.labels: Invalid value: "c d": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#, r#"spec.template.annotations: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#]),
-        (json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": " i"}]}}}}), &[]),
-        (json!({"spec": {"template": {"metadata": {"labels": null}}}}), &["spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`"]),
-        (json!({"spec": {"template": {"spec": {"ephemeralContainers": [{"name": "e", "image": "i"}]}}}}), &["spec.template.spec.ephemeralContainers: Forbidden: ephemeral containers not allowed in pod template"]),
-        (json!({"spec": {"template": {"spec": {"hostNetwork": true, "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}]}]}}}}), &[]),
         (json!({"spec": {"replicas": -1}}), &["spec.replicas: Invalid value: -1: must be greater than or equal to 0"]),
     ]);
     check(Write::Status, &plain_replica_set(), &[
@@ -83,17 +86,11 @@ fn daemon_set() {
     check_new(&plain_daemon_set(), &[
         (json!({}), &[]),
         (json!({"spec": {"selector": null}}), &[r#"spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`"#]),
-        (json!({"spec": {"selector": {"matchLabels": {"a": "x"}}}}), &[r#"spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`"#]),
         (json!({"spec": {"selector": {"matchLabels": {"a": "b c"}}}}), &[r#"spec.selector.matchLabels: Invalid value: "b c": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"#]),
         (json!({"spec": {"selector": {"matchLabels": null}}}), &["spec.selector: Invalid value: {}: empty selector is invalid for daemonset"]),
         (json!({"spec": {"minReadySeconds": -1, "revisionHistoryLimit": -1}}), &["spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0", "spec.revisionHistoryLimit: Invalid value: -1: must be greater than or equal to 0"]),
         (json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "activeDeadlineSeconds": 5}}}}), &[r#"spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always""#, "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in DaemonSet is not Supported"]),
-        (json!({"spec": {"template": {"spec": {"restartPolicy": "X"}}}}), &[r#"spec.template.spec.restartPolicy: Unsupported value: "X": supported values: "Always", "OnFailure", "Never""#, r#"spec.template.spec.restartPolicy: Unsupported value: "X": supported values: "Always""#]),
         (json!({"spec": {"template": {"metadata": {"labels": {"a": "b", "c d": "e"}, "annotations": {"a b": "c"}}}}}), &[r#"spec.template.labels: Invalid value: "c d": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#, r#"spec.template.annotations: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#]),
-        (json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": " i"}]}}}}), &[]),
-        (json!({"spec": {"template": {"metadata": {"labels": null}}}}), &["spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`"]),
-        (json!({"spec": {"template": {"spec": {"ephemeralContainers": [{"name": "e", "image": "i"}]}}}}), &["spec.template.spec.ephemeralContainers: Forbidden: ephemeral containers not allowed in pod template"]),
-        (json!({"spec": {"template": {"spec": {"hostNetwork": true, "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}]}]}}}}), &[]),
         (json!({"spec": {"updateStrategy": {"type": "X"}}}), &[r#"spec.updateStrategy: Unsupported value: {"Type":"X","RollingUpdate":null}: supported values: "RollingUpdate", "OnDelete""#]),
         (json!({"spec": {"updateStrategy": {"rollingUpdate": {"maxUnavailable": "x", "maxSurge": "101%"}}}}), &[r#"spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: "x": a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"#, r#"spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: "101%": must not be greater than 100%"#]),
         (json!({"spec": {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}}}), &["spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0"]),
@@ -119,17 +116,11 @@ fn stateful_set() {
     check_new(&plain_stateful_set(), &[
         (json!({}), &[]),
         (json!({"spec": {"selector": null}}), &["spec.selector: Required value", r#"spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`"#]),
-        (json!({"spec": {"selector": {"matchLabels": {"a": "x"}}}}), &[r#"spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`"#]),
         (json!({"spec": {"selector": {"matchLabels": {"a": "b c"}}}}), &[r#"spec.selector.matchLabels: Invalid value: "b c": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"#, r#"spec.selector: Invalid value: {"matchLabels":{"a":"b c"}}"#]),
         (json!({"spec": {"selector": {"matchLabels": null}}}), &["spec.selector: Invalid value: {}: empty selector is invalid for statefulset"]),
         (json!({"spec": {"minReadySeconds": -1, "revisionHistoryLimit": -1}}), &["spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0"]),
         (json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "activeDeadlineSeconds": 5}}}}), &[r#"spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always""#, "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in StatefulSet is not Supported"]),
-        (json!({"spec": {"template": {"spec": {"restartPolicy": "X"}}}}), &[r#"spec.template.spec.restartPolicy: Unsupported value: "X": supported values: "Always", "OnFailure", "Never""#, r#"spec.template.spec.restartPolicy: Unsupported value: "X": supported values: "Always""#]),
         (json!({"spec": {"template": {"metadata": {"labels": {"a": "b", "c d": "e"}, "annotations": {"a b": "c"}}}}}), &[r#"spec.template.labels: Invalid value: "c d": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#, r#"spec.template.annotations: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#, r#"spec.template.labels: Invalid value: "c d": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#, r#"spec.template.annotations: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#]),
-        (json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": " i"}]}}}}), &[]),
-        (json!({"spec": {"template": {"metadata": {"labels": null}}}}), &["spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`"]),
-        (json!({"spec": {"template": {"spec": {"ephemeralContainers": [{"name": "e", "image": "i"}]}}}}), &["spec.template.spec.ephemeralContainers: Forbidden: ephemeral containers not allowed in pod template"]),
-        (json!({"spec": {"template": {"spec": {"hostNetwork": true, "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}]}]}}}}), &[]),
         (json!({"spec": {"replicas": -1, "podManagementPolicy": "X", "serviceName": "A"}}), &[r#"spec.podManagementPolicy: Invalid value: "X": must be 'OrderedReady' or 'Parallel'"#, "spec.replicas: Invalid value: -1: must be greater than or equal to 0", r#"spec.serviceName: Invalid value: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"#]),
         (json!({"spec": {"updateStrategy": {"type": "X"}}}), &[r#"spec.updateStrategy: Invalid value: {"Type":"X","RollingUpdate":null}: must be 'RollingUpdate' or 'OnDelete'"#]),
         (json!({"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": {}}}}), &[r#"spec.updateStrategy.rollingUpdate: Invalid value: {"Partition":0,"MaxUnavailable":null}: only allowed for updateStrategy 'RollingUpdate'"#]),
