@@ -45,7 +45,9 @@ pub(super) fn scan(dir: &Path) -> Result<Found, EngineError> {
         let rest = &bytes[len as usize..];
         // A crash tears off what was not synced yet, which is in the last segment: one is synced before the next.
         let torn_off = i + 1 == ids.len() && !frame::was_synced((*id, len), rest);
-        if !rest.is_empty() && !torn_off {
+        // What was filled with zeros was never a frame; a power loss may have undone that they were taken away.
+        let filled = rest.iter().all(|byte| *byte == 0);
+        if !filled && !torn_off {
             return Err(EngineError::DamagedFile { file, at: len });
         }
         found.segments.push_back(Extent { id: *id, len });

@@ -31,6 +31,9 @@ use crate::{Durability, EventKind, Revision};
 /// Bytes after which a segment is closed: small enough to be cleaned in the time of a few syncs.
 const SEGMENT_BYTES: u64 = 4 << 20;
 
+/// Bytes of zeros that go before frames: enough that filling is rare, and few enough to be synced with one.
+const FILL_BYTES: u64 = 256 << 10;
+
 /// Segments cleaned at once when there is no room: writers wait for it.
 const RECLAIM_SEGMENTS: usize = 8;
 
@@ -49,6 +52,7 @@ pub struct LogEngine {
 
 struct Options {
     segment_bytes: u64,
+    fill_bytes: u64,
     medium: Box<dyn Fn(File) -> Box<dyn Medium> + Send>,
 }
 
@@ -59,7 +63,10 @@ impl LogEngine {
     /// When the directory can't be used, another process or engine has it, or something acknowledged is damaged.
     pub fn open(dir: &Path) -> Result<Self, EngineError> {
         let medium = |file: File| -> Box<dyn Medium> { Box::new(file) };
-        Self::open_with(dir, Options { segment_bytes: SEGMENT_BYTES, medium: Box::new(medium) })
+        Self::open_with(
+            dir,
+            Options { segment_bytes: SEGMENT_BYTES, fill_bytes: FILL_BYTES, medium: Box::new(medium) },
+        )
     }
 
     fn open_with(dir: &Path, options: Options) -> Result<Self, EngineError> {
@@ -116,7 +123,7 @@ impl LogEngine {
     }
 
     fn begin_segment(&mut self) -> Result<(), EngineError> {
-        self.active.sync()?;
+        self.active.trim()?;
         let next = self.options.create(self.directory.path(), self.active.id + 1, &self.index)?;
         let full = std::mem::replace(&mut self.active, next);
         self.sealed.push_back(Extent { id: full.id, len: full.len });
@@ -157,7 +164,7 @@ impl LogEngine {
 impl Options {
     fn reopen(&self, dir: &Path, last: Extent) -> Result<Segment, EngineError> {
         let file = File::options().read(true).write(true).open(load::path(dir, last.id))?;
-        let mut segment = Segment::new((self.medium)(file), last.id, last.len);
+        let mut segment = Segment::new((self.medium)(file), last.id, last.len, self.fill_bytes);
         segment.trim()?;
         Ok(segment)
     }
@@ -166,7 +173,7 @@ impl Options {
         let path = load::path(dir, id);
         let begin = || -> Result<Segment, EngineError> {
             let file = File::options().create(true).truncate(true).read(true).write(true).open(&path)?;
-            let mut segment = Segment::new((self.medium)(file), id, 0);
+            let mut segment = Segment::new((self.medium)(file), id, 0, self.fill_bytes);
             let mark = frame::of_mark(segment.end(), &index.mark()).ok_or(io::ErrorKind::FileTooLarge);
             segment.commit(&mark.map_err(io::Error::from)?)?;
             sync_directory(dir)?;

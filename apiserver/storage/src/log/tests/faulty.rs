@@ -94,12 +94,16 @@ impl Medium for Faulty {
 
     fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.lock();
-        let room = state.room.unwrap_or(u64::MAX).min(bytes.len() as u64) as usize;
-        self.file.write_at(at, &bytes[..room])?;
-        let blocks = at as usize / BLOCK..(at as usize + room).div_ceil(BLOCK);
+        // What is written over takes no room.
+        let end = at + bytes.len() as u64;
+        let there = self.file.metadata()?.len().clamp(at, end);
+        let room = state.room.unwrap_or(u64::MAX).min(end - there);
+        let fits = (there + room - at) as usize;
+        self.file.write_at(at, &bytes[..fits])?;
+        let blocks = at as usize / BLOCK..(at as usize + fits).div_ceil(BLOCK);
         state.files[self.index].dirty.extend(blocks);
-        state.room = state.room.map(|left| left - room as u64);
-        if room < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        state.room = state.room.map(|left| left - room);
+        if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
