@@ -139,6 +139,7 @@ impl Loop {
         }
         if !self.runs.contains(&uid) {
             self.start(&key, &pod, &uid, &mut done).await?;
+            self.first_answers(&pod, &uid).await;
         }
         self.write_status(&key, &uid, &mut done).await?;
         Ok(done)

@@ -11,6 +11,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long a Pod that was just started waits for what its probes say first.
+const FIRST_ANSWER: Duration = Duration::from_millis(5);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Startup,
@@ -77,6 +80,16 @@ impl Loop {
         tokio::select! {
             () = readiness => Kind::Readiness,
             () = liveness => Kind::Liveness,
+        }
+    }
+
+    /// What is ready as soon as it runs is said to be both in one write, not in two.
+    pub(super) async fn first_answers(&self, pod: &Pod, uid: &str) {
+        let at_once = |probe: &Probe| probe.initial_delay_seconds.unwrap_or(0) == 0;
+        let asked = |c: &Container| c.startup_probe.iter().chain(&c.readiness_probe).all(at_once);
+        if pod.spec.iter().flat_map(|spec| &spec.containers).all(asked) {
+            // Later answers are told when they come.
+            drop(tokio::time::timeout(FIRST_ANSWER, self.runs.all_ready(uid)).await);
         }
     }
 

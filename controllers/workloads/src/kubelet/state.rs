@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 const PULL_BACKOFF: Duration = Duration::from_secs(10);
@@ -94,6 +95,8 @@ struct Inner {
 #[derive(Default)]
 pub(crate) struct Runs {
     inner: Mutex<Inner>,
+    /// Of any container.
+    changed: Notify,
 }
 
 impl Runs {
@@ -174,7 +177,23 @@ impl Runs {
         let entry = run.containers.get_mut(container)?;
         let before = entry.clone();
         change(entry);
-        (*entry != before).then(|| run.key.clone())
+        let changed = (*entry != before).then(|| run.key.clone());
+        if changed.is_some() {
+            self.changed.notify_waiters();
+        }
+        changed
+    }
+
+    /// Comes back when every container of the Pod that has not ended is ready.
+    pub(crate) async fn all_ready(&self, uid: &str) {
+        loop {
+            let changed = self.changed.notified();
+            let ready = |c: &Container| c.ready || matches!(c.state, State::Terminated(_));
+            if self.lock().runs.get(uid).is_none_or(|run| run.containers.values().all(ready)) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// True the first time.
