@@ -88,6 +88,15 @@ impl Resource {
         GroupVersionKind::new(self.group.clone(), self.version.clone(), self.kind.clone())
     }
 
+    /// The kind as upstream's internal types name it, and with them what is invalid: Events of both groups are the core
+    /// group's.
+    pub fn internal_gvk(&self) -> GroupVersionKind {
+        match self.gvk() {
+            event if event.group == "events.k8s.io" => GroupVersionKind { group: String::new(), ..event },
+            other => other,
+        }
+    }
+
     pub fn group_resource(&self) -> GroupResource {
         GroupResource::new(self.group.clone(), self.name.clone())
     }

@@ -43,7 +43,7 @@ fn set_api_version(object: &mut Value, api_version: &str) {
 }
 
 /// Members of an Event under their core name and their events.k8s.io name.
-const EVENT_NAMES: &[(&str, &str)] = &[
+pub(crate) const EVENT_MEMBERS: &[(&str, &str)] = &[
     ("involvedObject", "regarding"),
     ("message", "note"),
     ("source", "deprecatedSource"),
@@ -54,7 +54,7 @@ const EVENT_NAMES: &[(&str, &str)] = &[
 ];
 
 fn event_to_core(object: &mut Value) {
-    rename(object, EVENT_NAMES.iter().map(|(core, new)| (*new, *core)));
+    rename(object, EVENT_MEMBERS.iter().map(|(core, new)| (*new, *core)));
     if let Some(map) = object.as_object_mut() {
         for (member, empty) in
             [("source", json!({})), ("firstTimestamp", Value::Null), ("lastTimestamp", Value::Null)]
@@ -65,7 +65,7 @@ fn event_to_core(object: &mut Value) {
 }
 
 fn event_from_core(object: &mut Value) {
-    rename(object, EVENT_NAMES.iter().copied());
+    rename(object, EVENT_MEMBERS.iter().copied());
 }
 
 fn rename<'a>(object: &mut Value, names: impl Iterator<Item = (&'a str, &'a str)>) {

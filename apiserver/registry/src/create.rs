@@ -90,7 +90,7 @@ impl Registry {
         errors.extend(invalid);
         let name = object::name(&value).to_owned();
         if !errors.is_empty() {
-            return Err(Status::invalid(&resource.gvk(), &name, &errors));
+            return Err(Status::invalid(&resource.internal_gvk(), &name, &errors));
         }
         self.check_by_plugins(call, &value, None)?;
         let attempt =

@@ -242,7 +242,10 @@ fn finalizers_after(call: &Call, old: &Value, options: &DeleteOptions) -> Vec<St
         Some(Propagation::Foreground) => finalizers.push("foregroundDeletion".into()),
         Some(Propagation::Background) => {}
         None => {
-            let orphans = call.resource.group == "batch" && call.resource.kind == "Job";
+            let orphans = matches!(
+                (call.resource.group.as_str(), call.resource.kind.as_str()),
+                ("batch", "Job") | ("", "ReplicationController")
+            );
             if orphans && !finalizers.iter().any(|name| name == "orphan" || name == "foregroundDeletion") {
                 finalizers.push("orphan".into());
             }

@@ -7,6 +7,7 @@ use apiserver_meta::names;
 use serde_json::{Map, Value, json};
 
 use crate::catalogue::Resource;
+use crate::strategy::Strategy;
 
 /// Total size of annotations, in bytes.
 const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
@@ -177,18 +178,19 @@ pub fn validate_create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     } else if !namespace(object).is_empty() {
         errors.push(FieldError::forbidden("metadata.namespace", "not allowed on this type"));
     }
-    validate_common(object, &mut errors);
+    validate_common(resource.strategy, object, &mut errors);
     errors
 }
 
 /// Errors of the metadata of an updated object. The server looks at it twice, the kind `again` more times; what is
 /// wrong is found once and told as often.
-pub fn validate_update(object: &Value, old: &Value, again: u8) -> Vec<FieldError> {
+pub fn validate_update(strategy: &Strategy, object: &Value, old: &Value, again: u8) -> Vec<FieldError> {
     let mut always = Vec::new();
     validate_members(object, &mut always);
     let mut names = Vec::new();
     let mut standard = Vec::new();
     validate_finalizers(object, &mut names, &mut standard);
+    standard.retain(|_| strategy.standard_finalizers);
     let changed = validate_changes(object, old);
     if always.is_empty() && names.is_empty() && standard.is_empty() && changed.is_empty() {
         return Vec::new();
@@ -232,12 +234,12 @@ fn validate_changes(object: &Value, old: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn validate_common(object: &Value, errors: &mut Vec<FieldError>) {
+fn validate_common(strategy: &Strategy, object: &Value, errors: &mut Vec<FieldError>) {
     validate_members(object, errors);
     let (mut names, mut standard) = (Vec::new(), Vec::new());
     validate_finalizers(object, &mut names, &mut standard);
     errors.extend(names);
-    errors.extend(standard);
+    errors.extend(standard.into_iter().filter(|_| strategy.standard_finalizers));
 }
 
 /// Errors of labels, annotations and owners.
@@ -363,7 +365,7 @@ mod tests {
         let old = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "finalizers": ["e.com/f"]}});
         let new = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "finalizers": ["e.com/f", "e.com/g"]}});
         assert_eq!(
-            validate_update(&new, &old, 1)[0].to_string(),
+            validate_update(&crate::strategy::PLAIN, &new, &old, 1)[0].to_string(),
             "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"e.com/g\"}"
         );
     }

@@ -201,7 +201,7 @@ impl Registry {
         }
         // Of a status only the change is looked at.
         let again = if call.subresource.is_empty() { strategy.metadata_again } else { 1 };
-        let mut errors = object::validate_update(new, old, again);
+        let mut errors = object::validate_update(strategy, new, old, again);
         match call.subresource {
             "" => errors.extend((strategy.validate_update)(new, old)),
             "status" => errors.extend((strategy.validate_status)(new, old)),
@@ -214,7 +214,7 @@ impl Registry {
             tolerated = warnings;
         }
         if !errors.is_empty() {
-            return Err(Status::invalid(&resource.gvk(), name, &errors));
+            return Err(Status::invalid(&resource.internal_gvk(), name, &errors));
         }
         let key = resource.key(call.namespace, name);
         let claim = if call.subresource.is_empty() {
@@ -308,6 +308,11 @@ fn generation_moves(call: &Call, new: &Value, old: &Value) -> bool {
     let counts = |key: &str| {
         key != "metadata" && key != "apiVersion" && key != "kind" && !(has_status && key == "status")
     };
+    // A Deployment counts changes of its annotations, too.
+    let annotations = |object: &Value| object::metadata(object).get("annotations").cloned();
+    if resource.kind == "Deployment" && resource.group == "apps" && annotations(new) != annotations(old) {
+        return true;
+    }
     let empty = serde_json::Map::new();
     let (new, old) = (new.as_object().unwrap_or(&empty), old.as_object().unwrap_or(&empty));
     new.iter().any(|(key, value)| counts(key) && old.get(key) != Some(value))

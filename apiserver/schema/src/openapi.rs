@@ -44,17 +44,14 @@ pub fn openapi_group_definitions(
     definitions_of(version, own.chain(common))
 }
 
-/// What the documentation says of fields, given as type name and path. Reading it costs some milliseconds however
+/// What the documentation says of fields, given as type name and member. Reading it costs some milliseconds however
 /// few are asked for: ask once for all.
-pub fn field_descriptions(fields: &[(&'static str, &[&str])]) -> Vec<Option<String>> {
+pub fn field_descriptions(fields: &[(&str, &str)]) -> Vec<Option<String>> {
     let docs = documentation();
     fields
         .iter()
-        .map(|(definition, path)| {
-            let (last, parents) = path.split_last()?;
-            let schema = named(definition);
-            let owner = if parents.is_empty() { Some(*definition) } else { schema.at(parents)?.definition };
-            let text = docs.get(owner?)?.get("properties")?.get(last)?.get("description")?;
+        .map(|(definition, member)| {
+            let text = docs.get(*definition)?.get("properties")?.get(member)?.get("description")?;
             text.as_str().map(str::to_owned)
         })
         .collect()

@@ -108,15 +108,14 @@ fn describe_column(resource: &Resource, column: &str) -> String {
     static TEXTS: std::sync::OnceLock<[String; 2]> = std::sync::OnceLock::new();
     let texts = TEXTS.get_or_init(|| {
         const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
-        let found =
-            apiserver_schema::field_descriptions(&[(META, &["name"]), (META, &["creationTimestamp"])]);
+        let found = apiserver_schema::field_descriptions(&[(META, "name"), (META, "creationTimestamp")]);
         let mut found = found.into_iter().map(Option::unwrap_or_default);
         [found.next().unwrap_or_default(), found.next().unwrap_or_default()]
     });
     match column {
         "Name" => texts[0].clone(),
         "Age" | "Created At" => texts[1].clone(),
-        _ => crate::column_texts::of(&resource.kind, column),
+        _ => crate::column_texts::of(&resource.kind, column).to_owned(),
     }
 }
 

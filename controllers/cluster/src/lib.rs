@@ -8,6 +8,7 @@ mod garbagecollector;
 mod namespace;
 mod nodelifecycle;
 mod serviceaccount;
+mod storageprotection;
 
 use controllers_kit::{Caches, Running, spawn};
 use futures::FutureExt;
@@ -20,6 +21,7 @@ pub fn run(caches: Caches, root_ca_pem: String) -> Running {
             spawn("garbagecollector", garbagecollector::run(caches.clone())),
             spawn("clusterroleaggregation", aggregation::run(caches.clone())),
             spawn("nodelifecycle", nodelifecycle::run(caches.clone())),
+            spawn("storageprotection", storageprotection::run(caches.clone())),
             spawn("serviceaccount", serviceaccount::run(caches, root_ca_pem)),
         ])
         .await

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Subject, or_none, selector_text};
+use super::{Subject, or_none, selector_text, storage};
 
 /// Lists longer than this end in "+ N more...".
 const MORE_AFTER: usize = 3;
@@ -15,7 +15,10 @@ pub(super) fn cell(subject: &Subject, column: &str) -> Value {
         "Ingress" => ingress(subject, column),
         "Node" => node(subject, column),
         "Event" => event(subject, column),
-        "PersistentVolume" | "PersistentVolumeClaim" => volume(subject, column),
+        "PersistentVolume" | "PersistentVolumeClaim" => storage::volume(subject, column),
+        "StorageClass" | "CSIDriver" | "CSINode" | "VolumeAttachment" | "VolumeAttributesClass" => {
+            storage::cell(subject, column)
+        }
         "RoleBinding" | "ClusterRoleBinding" => binding(subject, column),
         _ => simple(subject, column),
     }
@@ -67,14 +70,7 @@ fn simple(subject: &Subject, column: &str) -> Value {
         ("PriorityClass", "Value") => json!(subject.number("/value")),
         ("PriorityClass", "Global-Default") => json!(subject.at("/globalDefault") == &json!(true)),
         ("PriorityClass", "PreemptionPolicy") => json!(subject.text("/preemptionPolicy")),
-        ("StorageClass", "Provisioner") => json!(subject.text("/provisioner")),
-        ("StorageClass", "ReclaimPolicy") => json!(subject.text("/reclaimPolicy")),
-        ("StorageClass", "VolumeBindingMode") => json!(subject.text("/volumeBindingMode")),
-        ("StorageClass", "AllowVolumeExpansion") => {
-            json!(subject.at("/allowVolumeExpansion") == &json!(true))
-        }
         ("RuntimeClass", "Handler") => json!(subject.text("/handler")),
-        ("CSINode", "Drivers") => json!(count("/spec/drivers")),
         ("APIService", "Service") => match subject.at("/spec/service") {
             Value::Null => json!("Local"),
             service => json!(format!(
@@ -358,45 +354,6 @@ fn event(event: &Subject, column: &str) -> Value {
             let count = event.number("/count").max(event.number("/deprecatedCount"));
             json!(event.at("/series/count").as_i64().unwrap_or(count).max(1))
         }
-        _ => Value::Null,
-    }
-}
-
-fn volume(volume: &Subject, column: &str) -> Value {
-    let claim = volume.kind == "PersistentVolumeClaim";
-    match column {
-        "Status" if !volume.at("/metadata/deletionTimestamp").is_null() => json!("Terminating"),
-        "Status" => json!(volume.text("/status/phase")),
-        "Volume" => json!(volume.text("/spec/volumeName")),
-        "Capacity" => {
-            json!(volume.text(if claim { "/status/capacity/storage" } else { "/spec/capacity/storage" }))
-        }
-        "Access Modes" => {
-            let modes = volume.items(if claim { "/status/accessModes" } else { "/spec/accessModes" });
-            let short: Vec<&str> = modes
-                .iter()
-                .map(|mode| match mode.as_str().unwrap_or("") {
-                    "ReadWriteOnce" => "RWO",
-                    "ReadOnlyMany" => "ROX",
-                    "ReadWriteMany" => "RWX",
-                    "ReadWriteOncePod" => "RWOP",
-                    other => other,
-                })
-                .collect();
-            json!(short.join(","))
-        }
-        "StorageClass" => json!(volume.text("/spec/storageClassName")),
-        "VolumeAttributesClass" => match volume.text("/spec/volumeAttributesClassName") {
-            "" => json!("<unset>"),
-            class => json!(class),
-        },
-        "VolumeMode" => json!(volume.text("/spec/volumeMode")),
-        "Reclaim Policy" => json!(volume.text("/spec/persistentVolumeReclaimPolicy")),
-        "Claim" => match volume.text("/spec/claimRef/name") {
-            "" => json!(""),
-            name => json!(format!("{}/{name}", volume.text("/spec/claimRef/namespace"))),
-        },
-        "Reason" => json!(volume.text("/status/reason")),
         _ => Value::Null,
     }
 }

@@ -3,6 +3,7 @@
 
 mod core;
 mod pod;
+mod storage;
 mod workload;
 
 use serde_json::{Value, json};

@@ -18,6 +18,8 @@ pub(super) static POLICY: Strategy = Strategy {
     validate_update: |policy, _| validate_policy(policy),
     status: true,
     generation: true,
+    unconditional_update: false,
+    standard_finalizers: false,
     ..PLAIN
 };
 
@@ -26,6 +28,8 @@ pub(super) static BINDING: Strategy = Strategy {
     validate_create: validate_binding,
     validate_update: |binding, _| validate_binding(binding),
     generation: true,
+    unconditional_update: false,
+    standard_finalizers: false,
     ..PLAIN
 };
 

@@ -1,4 +1,4 @@
-//! ConfigMap, Secret, Namespace, ServiceAccount, Endpoints, Event, volumes.
+//! ConfigMap, Secret, Namespace, ServiceAccount, Endpoints, volumes.
 
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
@@ -283,26 +283,3 @@ pub(super) fn special_ip_error(ip: &str) -> Option<&'static str> {
         _ => None,
     }
 }
-
-pub(super) static EVENT: Strategy = Strategy {
-    validate_create: |event| {
-        let mut errors = Vec::new();
-        let involved = event.get("involvedObject").or_else(|| event.get("regarding")).unwrap_or(&Value::Null);
-        let (about, namespace) = (text(involved, "namespace"), crate::object::namespace(event));
-        let mismatch = if about.is_empty() {
-            namespace != "default" && !namespace.is_empty()
-        } else {
-            about != namespace
-        };
-        if mismatch {
-            errors.push(FieldError::invalid(
-                "involvedObject.namespace",
-                &about.into(),
-                "does not match event.namespace",
-            ));
-        }
-        errors
-    },
-    create_on_update: true,
-    ..PLAIN
-};

@@ -14,6 +14,7 @@ mod batch;
 mod core;
 mod cron;
 mod disruption;
+mod event;
 mod job;
 #[cfg(test)]
 mod kind_tests;
@@ -60,6 +61,8 @@ pub struct Strategy {
     pub name_rule: fn(&str) -> Vec<String>,
     /// How often an update has the metadata looked at by the kind itself, beside by the server.
     pub metadata_again: u8,
+    /// Finalizers without a domain must be the server's own.
+    pub standard_finalizers: bool,
     /// Texts for `Warning` headers.
     pub warnings: fn(&Value) -> Vec<String>,
     /// `status` is written through the status subresource only.
@@ -101,6 +104,7 @@ pub const PLAIN: Strategy = Strategy {
     validate_status: no_errors_on_update,
     name_rule: names::dns1123_subdomain,
     metadata_again: 1,
+    standard_finalizers: true,
     warnings: no_warnings,
     status: false,
     generation: false,
@@ -118,7 +122,8 @@ static WITH_STATUS_AND_GENERATION: Strategy =
     Strategy { status: true, generation: true, prepare_update: shared::keep_status, ..PLAIN };
 static API_SERVICE: Strategy =
     Strategy { status: true, prepare_update: shared::keep_status, name_rule: names::path_segment, ..PLAIN };
-static WITH_GENERATION: Strategy = Strategy { generation: true, unconditional_update: false, ..PLAIN };
+static WITH_GENERATION: Strategy =
+    Strategy { generation: true, unconditional_update: false, standard_finalizers: false, ..PLAIN };
 
 /// The strategy of a built-in kind.
 pub fn of(group: &str, kind: &str) -> &'static Strategy {
@@ -131,8 +136,8 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("", "Secret") => &core::SECRET,
         ("", "Namespace") => &core::NAMESPACE,
         ("", "ServiceAccount") => &core::SERVICE_ACCOUNT,
-        ("", "Event") => &core::EVENT,
-        ("events.k8s.io", "Event") => &core::EVENT,
+        ("", "Event") => &event::EVENT,
+        ("events.k8s.io", "Event") => &event::NEW_EVENT,
         ("", "Node") => &node::NODE,
         ("", "ReplicationController") => &apps::REPLICATION_CONTROLLER,
         ("", "PersistentVolumeClaim") => &persistent::PERSISTENT_VOLUME_CLAIM,
@@ -160,6 +165,8 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("storage.k8s.io", "StorageClass") => &storage::STORAGE_CLASS,
         ("storage.k8s.io", "CSIDriver") => &storage::CSI_DRIVER,
         ("storage.k8s.io", "CSINode") => &storage::CSI_NODE,
+        ("storage.k8s.io", "CSIStorageCapacity") => &storage::CSI_STORAGE_CAPACITY,
+        ("storage.k8s.io", "VolumeAttributesClass") => &storage::VOLUME_ATTRIBUTES_CLASS,
         ("node.k8s.io", "RuntimeClass") => &small::RUNTIME_CLASS,
         ("apps", "ControllerRevision") => &small::CONTROLLER_REVISION,
         ("certificates.k8s.io", "CertificateSigningRequest") | ("resource.k8s.io", "ResourceClaim") => {

@@ -11,6 +11,9 @@ use super::{PLAIN, Strategy};
 pub(super) static NODE: Strategy = Strategy {
     metadata_again: 2,
     default: |node| {
+        if let Some(spec) = node.get_mut("spec").and_then(Value::as_object_mut) {
+            name_first_range(spec);
+        }
         if let Some(status) = node.get_mut("status").and_then(Value::as_object_mut)
             && !status.contains_key("allocatable")
             && let Some(capacity) = status.get("capacity").cloned()
@@ -49,6 +52,22 @@ pub(super) static NODE: Strategy = Strategy {
     status: false,
     ..PLAIN
 };
+
+/// The older member is the first of the newer one.
+fn name_first_range(spec: &mut serde_json::Map<String, Value>) {
+    let one =
+        spec.get("podCIDR").filter(|range| range.as_str().is_some_and(|range| !range.is_empty())).cloned();
+    let first = spec.get("podCIDRs").and_then(|ranges| ranges.get(0)).cloned();
+    match (one, first) {
+        (Some(one), first) if first.as_ref() != Some(&one) => {
+            spec.insert("podCIDRs".into(), Value::Array(vec![one]));
+        }
+        (None, Some(first)) => {
+            spec.insert("podCIDR".into(), first);
+        }
+        _ => {}
+    }
+}
 
 fn validate(node: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();

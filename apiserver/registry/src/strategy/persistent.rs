@@ -49,6 +49,7 @@ pub(super) static PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
     },
     validate_update: validate_claim_update,
     status: true,
+    delete_returns_object: true,
     ..PLAIN
 };
 
@@ -138,6 +139,7 @@ pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
         errors
     },
     status: true,
+    delete_returns_object: true,
     ..PLAIN
 };
 

@@ -33,6 +33,7 @@ pub(super) static RESOURCE_QUOTA: Strategy = Strategy {
         errors
     },
     status: true,
+    delete_returns_object: true,
     ..PLAIN
 };
 

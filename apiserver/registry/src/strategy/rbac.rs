@@ -122,7 +122,7 @@ fn validate_binding(binding: &Value) -> Vec<FieldError> {
         }
         match text(subject, "kind") {
             "ServiceAccount" => {
-                if text(subject, "namespace").is_empty() {
+                if !namespaced && text(subject, "namespace").is_empty() {
                     errors.push(FieldError::required(format!("{path}.namespace"), ""));
                 }
             }

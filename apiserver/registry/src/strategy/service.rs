@@ -484,6 +484,13 @@ fn validate_change(spec: &Value, old: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn validate_status(service: &Value, _: &Value) -> Vec<FieldError> {
+    let ingress = at(service, &["status", "loadBalancer", "ingress"]);
+    if ingress.as_array().is_some_and(|list| !list.is_empty())
+        && text(at(service, &["spec"]), "type") != "LoadBalancer"
+    {
+        let why = "may only be used when `spec.type` is 'LoadBalancer'";
+        return vec![FieldError::forbidden("status.loadBalancer.ingress", why)];
+    }
     super::networking::load_balancer_errors(
         at(service, &["status", "loadBalancer"]),
         "status.loadBalancer",

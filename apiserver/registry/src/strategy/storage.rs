@@ -1,13 +1,13 @@
 //! Kinds of `storage.k8s.io`: `pkg/apis/storage/validation` upstream.
 
 use apiserver_meta::field::FieldError;
-use apiserver_meta::names;
-use serde_json::{Value, json};
+use apiserver_meta::{names, quantity};
+use serde_json::{Map, Value, json};
 
 use super::pod::volumes::{check_driver_name, check_token_lifetime};
 use super::shared::{
-    at, at_mut, check_immutable, check_not_negative, check_rule, check_set_enum, default, default_text, has,
-    items, keep_status, number, require, text,
+    at, at_mut, check_immutable, check_label_selector, check_not_negative, check_rule, check_set_enum,
+    default, default_text, has, items, keep_status, number, require, text,
 };
 use super::{PLAIN, Strategy};
 
@@ -35,6 +35,7 @@ pub(super) static STORAGE_CLASS: Strategy = Strategy {
         }
         errors
     },
+    delete_returns_object: true,
     ..PLAIN
 };
 
@@ -79,6 +80,67 @@ fn check_parameters(parameters: &Value, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::too_long("parameters", PARAMETER_BYTES_MAX));
     }
 }
+
+pub(super) static VOLUME_ATTRIBUTES_CLASS: Strategy = Strategy {
+    metadata_again: 2,
+    validate_create: validate_attributes_class,
+    validate_update: |new, old| {
+        let mut errors = Vec::new();
+        for member in ["driverName", "parameters"] {
+            if at(new, &[member]) != at(old, &[member]) {
+                errors.push(FieldError::forbidden(member, format!("updates to {member} are forbidden.")));
+            }
+        }
+        errors.extend(validate_attributes_class(new));
+        errors
+    },
+    delete_returns_object: true,
+    ..PLAIN
+};
+
+fn validate_attributes_class(class: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let driver = text(class, "driverName");
+    if driver.is_empty() {
+        errors.push(FieldError::required("driverName", ""));
+    } else {
+        check_rule(&driver.to_lowercase(), names::qualified_name, "driverName", &mut errors);
+    }
+    let parameters = at(class, &["parameters"]);
+    check_parameters(parameters, &mut errors);
+    if parameters.as_object().is_none_or(Map::is_empty) {
+        errors.push(FieldError::required("parameters", "must contain at least one key/value pair"));
+    }
+    errors
+}
+
+pub(super) static CSI_STORAGE_CAPACITY: Strategy = Strategy {
+    metadata_again: 2,
+    validate_create: |capacity| {
+        let mut errors = Vec::new();
+        check_label_selector(at(capacity, &["nodeTopology"]), "nodeTopology", &mut errors);
+        check_rule(
+            text(capacity, "storageClassName"),
+            names::dns1123_subdomain,
+            "storageClassName",
+            &mut errors,
+        );
+        let value = at(capacity, &["capacity"]);
+        if quantity::parse(value).is_some_and(i128::is_negative) {
+            errors.push(FieldError::invalid("capacity", value, "must be greater than or equal to 0"));
+        }
+        errors
+    },
+    validate_update: |new, old| {
+        let mut errors = Vec::new();
+        for member in ["nodeTopology", "storageClassName"] {
+            check_immutable(at(new, &[member]), at(old, &[member]), member, &mut errors);
+        }
+        errors
+    },
+    unconditional_update: false,
+    ..PLAIN
+};
 
 /// Errors of where volumes may be: `ValidateTopologySelectorTerm`.
 fn check_topology(term: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -128,6 +190,7 @@ pub(super) static CSI_DRIVER: Strategy = Strategy {
         errors
     },
     unconditional_update: false,
+    delete_returns_object: true,
     ..PLAIN
 };
 
@@ -169,6 +232,7 @@ pub(super) static CSI_NODE: Strategy = Strategy {
     validate_create: validate_node,
     validate_update: |new, _| validate_node(new),
     unconditional_update: false,
+    delete_returns_object: true,
     ..PLAIN
 };
 
@@ -217,12 +281,14 @@ pub(super) static VOLUME_ATTACHMENT: Strategy = Strategy {
     },
     status: true,
     unconditional_update: false,
+    delete_returns_object: true,
     ..PLAIN
 };
 
 fn validate_attachment(attachment: &Value) -> Vec<FieldError> {
     let spec = at(attachment, &["spec"]);
     let mut errors = Vec::new();
+    check_driver_name(text(spec, "attacher"), "spec.attacher", &mut errors);
     let source = at(spec, &["source"]);
     let name = source.get("persistentVolumeName").and_then(Value::as_str);
     let why = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
@@ -239,6 +305,5 @@ fn validate_attachment(attachment: &Value) -> Vec<FieldError> {
     if let Some(name) = name {
         check_rule(name, names::dns1123_subdomain, "spec.source.persistentVolumeName", &mut errors);
     }
-    check_driver_name(text(spec, "attacher"), "spec.attacher", &mut errors);
     errors
 }

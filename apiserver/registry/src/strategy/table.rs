@@ -72,11 +72,11 @@ fn causes(write: Write, old: &Value, new: &Value) -> Vec<String> {
         let mut errors = Vec::new();
         if write == Write::Status {
             (strategy.prepare_status)(&mut new, &old);
-            errors.extend(object::validate_update(&new, &old, 1));
+            errors.extend(object::validate_update(strategy, &new, &old, 1));
             errors.extend((strategy.validate_status)(&new, &old));
         } else {
             (strategy.prepare_update)(&mut new, &old);
-            errors.extend(object::validate_update(&new, &old, strategy.metadata_again));
+            errors.extend(object::validate_update(strategy, &new, &old, strategy.metadata_again));
             errors.extend((strategy.validate_update)(&new, &old));
         }
         errors

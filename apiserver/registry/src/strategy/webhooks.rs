@@ -22,6 +22,7 @@ pub(super) static WEBHOOKS: Strategy = Strategy {
     validate_update: |configuration, _| validate(configuration),
     generation: true,
     unconditional_update: false,
+    standard_finalizers: false,
     ..PLAIN
 };
 

@@ -6,6 +6,7 @@ mod ingress_class;
 mod limit_ranger;
 mod priority;
 pub(crate) mod service_account;
+mod storage_protection;
 
 use std::collections::BTreeSet;
 
@@ -59,6 +60,24 @@ const PLUGINS: &[Plugin] = &[
         name: "DefaultIngressClass",
         of: ("networking.k8s.io", "ingresses"),
         change: Some(ingress_class::set_default),
+        check: None,
+    },
+    Plugin {
+        name: storage_protection::NAME,
+        of: ("", "persistentvolumeclaims"),
+        change: Some(storage_protection::protect),
+        check: None,
+    },
+    Plugin {
+        name: storage_protection::NAME,
+        of: ("", "persistentvolumes"),
+        change: Some(storage_protection::protect),
+        check: None,
+    },
+    Plugin {
+        name: storage_protection::NAME,
+        of: ("storage.k8s.io", "volumeattributesclasses"),
+        change: Some(storage_protection::protect),
         check: None,
     },
 ];
