@@ -25,6 +25,8 @@ struct Inner {
     store: Arc<Local>,
     cache: Arc<Cache>,
     catalogue: RwLock<Arc<Catalogue>>,
+    /// One at a time reads the definitions and replaces the catalogue: an older one must not come last.
+    reloading: Mutex<()>,
     allocator: Mutex<Allocator>,
     exhausted: mpsc::Sender<Exhausted>,
     exhausted_notes: Mutex<Option<mpsc::Receiver<Exhausted>>>,
@@ -92,6 +94,7 @@ impl Registry {
                 store,
                 cache,
                 catalogue: RwLock::new(Arc::new(catalogue)),
+                reloading: Mutex::default(),
                 allocator: Mutex::new(allocator),
                 exhausted,
                 exhausted_notes: Mutex::new(Some(notes)),
@@ -139,6 +142,7 @@ impl Registry {
 
     /// Serves what the established custom resource definitions say, and nothing else.
     pub fn reload_custom(&self) {
+        let _alone = self.inner.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let catalogue = self.catalogue();
         let Some(definitions) = catalogue.get("apiextensions.k8s.io", "v1", "customresourcedefinitions")
         else {

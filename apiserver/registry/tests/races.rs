@@ -6,6 +6,8 @@ use apiserver_meta::Status;
 use apiserver_registry::{Changed, ServiceRanges};
 use common::call;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Handle;
 
 fn with(live: Option<&Value>, key: &str) -> Value {
@@ -70,4 +72,65 @@ async fn a_change_that_insists_on_a_version_is_refused() {
     };
     let (outcome, _) = overtaken(insist).await;
     assert_eq!(outcome.expect_err("the version is old").code, 409);
+}
+
+fn definition(i: usize) -> Value {
+    let (plural, kind) = (format!("things{i}"), format!("Thing{i}"));
+    let names =
+        json!({"plural": plural, "singular": plural, "kind": kind, "listKind": format!("{kind}List")});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.example.com")},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": names, "versions": [{
+            "name": "v1", "served": true, "storage": true,
+            "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]},
+        "status": {"acceptedNames": names, "storedVersions": ["v1"], "conditions": [
+            {"type": "NamesAccepted", "status": "True", "reason": "NoConflicts", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+            {"type": "Established", "status": "True", "reason": "InitialNamesAccepted", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_definition_that_is_served_stays_served() {
+    const DEFINITIONS: usize = 60;
+    let registry = common::registry(ServiceRanges::default(), &[]);
+    let catalogue = registry.catalogue();
+    let definitions =
+        catalogue.get("apiextensions.k8s.io", "v1", "customresourcedefinitions").expect("a built-in kind");
+    let done = Arc::new(AtomicBool::new(false));
+    let others: Vec<_> = (0..3)
+        .map(|_| {
+            let (registry, done) = (registry.clone(), done.clone());
+            std::thread::spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    registry.reload_custom();
+                }
+            })
+        })
+        .collect();
+    let makers = (0..DEFINITIONS).map(|i| {
+        let (registry, definitions) = (registry.clone(), definitions.clone());
+        tokio::spawn(async move {
+            let whole = definition(i);
+            let name = whole["metadata"]["name"].as_str().expect("a name").to_owned();
+            registry.create(&call(&definitions, ""), whole.clone()).await.expect("it is created");
+            let status = apiserver_registry::Call { subresource: "status", ..call(&definitions, "") };
+            let establish = |live: Option<&Value>| {
+                let mut live = live.cloned().unwrap_or_default();
+                live["status"] = whole["status"].clone();
+                Ok(Changed::Patched(live))
+            };
+            registry.update(&status, &name, false, establish).await.expect("it is established");
+            for _ in 0..2000 {
+                let served = registry.catalogue().get("example.com", "v1", &format!("things{i}")).is_some();
+                assert!(served, "{name} was served");
+                tokio::task::yield_now().await;
+            }
+        })
+    });
+    for maker in futures::future::join_all(makers).await {
+        maker.expect("it ends");
+    }
+    done.store(true, Ordering::Relaxed);
+    others.into_iter().for_each(|other| other.join().expect("it ends"));
 }
