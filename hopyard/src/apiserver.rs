@@ -47,7 +47,7 @@ pub(crate) const SERVICE_ACCOUNT: &str = "ServiceAccount";
 /// Flags of `hopyard apiserver`, named as kube-apiserver's.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Directory of the store and the certificates
+    /// Directory of the store and the certificates (default: ~/.hopyard)
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Address to listen on
@@ -137,7 +137,7 @@ impl Options {
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
-        self.data_dir.clone().unwrap_or_else(default_data_dir)
+        place(self.data_dir.as_deref())
     }
 }
 
@@ -148,6 +148,12 @@ pub(crate) fn default_data_dir() -> PathBuf {
     }
     std::env::var_os("HOME")
         .map_or_else(|| PathBuf::from(".hopyard"), |home| Path::new(&home).join(".hopyard"))
+}
+
+/// The directory that is meant, whatever directory other commands are called in.
+pub(crate) fn place(data_dir: Option<&Path>) -> PathBuf {
+    let dir = data_dir.map_or_else(default_data_dir, Path::to_owned);
+    std::path::absolute(&dir).unwrap_or(dir)
 }
 
 /// Listens on an address.
@@ -201,12 +207,26 @@ pub(crate) async fn start(options: &Options, nodes: Option<Arc<dyn Nodes>>) -> R
         nodes,
         ca_pem: pki.ca_pem.clone(),
         version: apiserver_server::VERSION.to_owned(),
-        advertise: address,
+        advertise: advertised(address),
     };
     let server = ApiServer::new(registry, config);
     apiserver_server::bootstrap(&server).await.map_err(|status| Error::Failed(status.to_string()))?;
     let tls = tls.acceptor().map_err(|error| Error::Certificates(error.to_string()))?;
     Ok(Started { server, listener, tls, address, pki })
+}
+
+/// Where Pods are told to find the server: one that listens everywhere names the address this machine has to others.
+fn advertised(address: SocketAddr) -> SocketAddr {
+    if !address.ip().is_unspecified() {
+        return address;
+    }
+    // Nothing is sent: a route is looked up. The address is of a network that documentation only speaks of.
+    let own = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        socket.connect((std::net::Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    });
+    let ip = own.map_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), |own| own.ip());
+    SocketAddr::new(ip, address.port())
 }
 
 fn open_registry(options: &Options, dir: &Path) -> Result<Registry, Error> {

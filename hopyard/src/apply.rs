@@ -73,16 +73,23 @@ pub(crate) async fn apply(
                 .header("content-type", "application/apply-patch+yaml")
                 .body(document.to_string().into_bytes())
                 .map_err(|error| Error::Failed(error.to_string()))?;
-        client
-            .request::<Value>(request)
-            .await
-            .map_err(|error| Error::Failed(format!("{file}: {}/{name}: {error}", resource.singular)))?;
+        client.request::<Value>(request).await.map_err(|error| {
+            Error::Failed(format!("{file}: {}/{name}: {}", resource.singular, said(&error)))
+        })?;
         if gvk.group == "aws.hopyard.dev" && gvk.kind == "Certificate" {
             wait_until_issued(client, &format!("{root}/{}/{name}", resource.name)).await?;
         }
         applied.push(format!("{}/{name}", resource.singular));
     }
     Ok(applied)
+}
+
+/// What the server said, in its own words.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => error.to_string(),
+    }
 }
 
 /// How long a certificate may take to be issued.

@@ -94,14 +94,14 @@ enum Command {
 /// Which instance is meant.
 #[derive(Clone, Debug, clap::Args)]
 struct Place {
-    /// Directory of the instance
+    /// Directory of the instance (default: ~/.hopyard)
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
 
 impl Place {
     fn dir(&self) -> PathBuf {
-        self.data_dir.clone().unwrap_or_else(apiserver::default_data_dir)
+        apiserver::place(self.data_dir.as_deref())
     }
 }
 
@@ -131,7 +131,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
         Command::Up(options) if options.detach => detach::detach(&options.data_dir()),
         Command::Up(options) => {
             logging::start(cli.log);
-            runtime()?.block_on(up::run(&options))
+            runtime()?.block_on(up::run(&options, cli.log))
         }
         Command::Down { place } => commands::down(&place.dir()),
         Command::Status { place, output } => {

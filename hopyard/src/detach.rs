@@ -12,10 +12,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Starts the command again without `--detach` and waits until it runs.
 pub(crate) fn detach(dir: &Path) -> Result<(), Error> {
-    std::fs::create_dir_all(dir).map_err(|error| Error::path(dir, error))?;
+    crate::instance::make_private(dir).map_err(|error| Error::path(dir, error))?;
     if Instance::read(dir).is_ok() {
         return Err(Error::DirInUse { dir: dir.to_owned() });
     }
+    Instance::remove(dir);
     let log_path = dir.join("hopyard.log");
     let log = std::fs::File::create(&log_path).map_err(|error| Error::path(&log_path, error))?;
     let program = std::env::current_exe()
@@ -35,6 +36,8 @@ pub(crate) fn detach(dir: &Path) -> Result<(), Error> {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
         if let Ok(instance) = Instance::read(dir) {
+            let text = std::fs::read_to_string(&log_path).unwrap_or_default();
+            text.lines().take_while(|line| !line.is_empty()).for_each(|line| eprintln!("{line}"));
             eprint!("{}", crate::up::welcome(&instance));
             return Ok(());
         }

@@ -10,11 +10,13 @@ pub(crate) const USAGE: u8 = 64;
 pub(crate) enum Error {
     #[error("{0}")]
     Usage(String),
-    #[error("{place} is taken: another process listens there (choose another with --listen)")]
+    #[error(
+        "{place} is taken: another process listens there (choose another port with --listen, or --secure-port of `hopyard apiserver`)"
+    )]
     PortTaken { place: String },
     #[error("cannot listen on {place}: {source}")]
     Listen { place: String, source: std::io::Error },
-    #[error("another hopyard uses {} (stop it with `hopyard down --data-dir {}`)", dir.display(), dir.display())]
+    #[error("another hopyard uses {} (`hopyard down --data-dir {}` stops one that `up` started; others with their process)", dir.display(), dir.display())]
     DirInUse { dir: PathBuf },
     #[error("cannot use {}: {source}", path.display())]
     Path { path: PathBuf, source: std::io::Error },

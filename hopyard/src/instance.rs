@@ -33,7 +33,7 @@ impl Lock {
         if dir.exists() && !dir.is_dir() {
             return Err(Error::path(dir, std::io::ErrorKind::NotADirectory.into()));
         }
-        std::fs::create_dir_all(dir).map_err(|error| Error::path(dir, error))?;
+        make_private(dir).map_err(|error| Error::path(dir, error))?;
         let path = dir.join("lock");
         let file = File::options()
             .create(true)
@@ -47,6 +47,15 @@ impl Lock {
             Err(std::fs::TryLockError::Error(error)) => Err(Error::path(&path, error)),
         }
     }
+}
+
+/// Makes a directory that only its owner looks into: Secrets are in it.
+pub(crate) fn make_private(dir: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
 }
 
 fn file(dir: &Path) -> PathBuf {
@@ -76,7 +85,11 @@ impl Instance {
                 dir.display()
             ))
         };
-        let text = std::fs::read_to_string(file(dir)).map_err(|_| none())?;
+        let path = file(dir);
+        let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => none(),
+            _ => Error::path(&path, error),
+        })?;
         let instance: Self = serde_json::from_str(&text).map_err(|_| none())?;
         // A crash leaves the file behind; the lock tells.
         match Lock::take(dir) {

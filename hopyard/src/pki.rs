@@ -69,9 +69,15 @@ impl Pki {
     /// # Errors
     /// When the directory can't be used or holds something else.
     pub(crate) fn open(dir: &Path, addresses: &[IpAddr]) -> Result<Self, Error> {
-        std::fs::create_dir_all(dir).map_err(|error| Error::path(dir, error))?;
+        crate::instance::make_private(dir).map_err(|error| Error::path(dir, error))?;
+        let damaged = |name: &str, error: &dyn std::fmt::Display| {
+            Error::Certificates(format!("{}: {error}", dir.join(name).display()))
+        };
         let key = |name: &str| {
-            read_or_make(dir.join(name), || Ok(KeyPair::generate().map_err(fail)?.serialize_pem()))
+            let pem =
+                read_or_make(dir.join(name), || Ok(KeyPair::generate().map_err(fail)?.serialize_pem()))?;
+            KeyPair::from_pem(&pem).map_err(|error| damaged(name, &error))?;
+            Ok(pem)
         };
         let ca_key_pem = key("ca.key")?;
         let ca_pem = read_or_make(dir.join("ca.crt"), || {
@@ -86,8 +92,8 @@ impl Pki {
             let key = KeyPair::from_pem(&ca_key_pem).map_err(fail)?;
             Ok(params.self_signed(&key).map_err(fail)?.pem())
         })?;
-        let issuer =
-            Issuer::from_ca_cert_pem(&ca_pem, KeyPair::from_pem(&ca_key_pem).map_err(fail)?).map_err(fail)?;
+        let issuer = Issuer::from_ca_cert_pem(&ca_pem, KeyPair::from_pem(&ca_key_pem).map_err(fail)?)
+            .map_err(|error| damaged("ca.crt", &error))?;
         let server_key_pem = key("apiserver.key")?;
         // Made at every start: it is cheap, and the addresses may have changed.
         let server_pem = server_certificate(&issuer, &server_key_pem, addresses)?;
@@ -106,7 +112,9 @@ impl Pki {
             let der = apiserver_server::ServiceAccountKeys::generate().map_err(fail)?;
             Ok(base64::engine::general_purpose::STANDARD.encode(der))
         })?;
-        let token_key = base64::engine::general_purpose::STANDARD.decode(token_text.trim()).map_err(fail)?;
+        let token_key = base64::engine::general_purpose::STANDARD
+            .decode(token_text.trim())
+            .map_err(|error| damaged("sa.key", &error))?;
         Ok(Self {
             server_chain_pem: format!("{server_pem}{ca_pem}"),
             ca_pem,

@@ -22,12 +22,13 @@ use tokio::task::JoinHandle;
 use crate::apiserver::{self, DurabilityArg, Store};
 use crate::error::Error;
 use crate::instance::{Instance, Lock};
+use crate::logging::Format;
 use crate::plane::Plane;
 
 /// Flags of `hopyard up`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Directory of everything that is kept
+    /// Directory of everything that is kept (default: ~/.hopyard)
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Manifests to apply once everything runs (files or folders)
@@ -68,7 +69,7 @@ fn instance_type(name: &str) -> Result<String, String> {
 
 impl Options {
     pub(crate) fn data_dir(&self) -> PathBuf {
-        self.data_dir.clone().unwrap_or_else(apiserver::default_data_dir)
+        apiserver::place(self.data_dir.as_deref())
     }
 }
 
@@ -94,6 +95,8 @@ pub(crate) async fn start(options: &Options) -> Result<Running, Error> {
     };
     let dir = options.data_dir();
     let lock = Lock::take(&dir)?;
+    // One that a killed process left speaks of ports that are somebody else's by now.
+    Instance::remove(&dir);
     let plane = Plane::new();
     let api = apiserver::Options {
         data_dir: Some(dir.clone()),
@@ -356,14 +359,20 @@ impl Running {
     }
 }
 
-/// Runs until it is told to stop.
-pub(crate) async fn run(options: &Options) -> Result<(), Error> {
+/// Runs until it is told to stop. What is printed for people is left out where the log is for programs.
+pub(crate) async fn run(options: &Options, format: Format) -> Result<(), Error> {
     let documents = crate::apply::read(&options.apply)?;
     let running = start(options).await?;
     for applied in crate::apply::apply(&running.client, running.server.registry(), documents).await? {
         tracing::info!(object = applied, "applied");
     }
-    eprint!("{}", welcome(&running.instance));
+    match format {
+        Format::Text => eprint!("{}", welcome(&running.instance)),
+        Format::Json => {
+            let Instance { kubeconfig, uplink, dns, .. } = &running.instance;
+            tracing::info!(kubeconfig = %kubeconfig.display(), uplink = %uplink, dns = %dns, "ready");
+        }
+    }
     apiserver::stop_signal().await;
     tracing::info!("stopping");
     running.stop().await;

@@ -185,7 +185,10 @@ impl Registry {
                 | StoreError::Compacted { .. }
                 | StoreError::Future { .. }),
             ) => {
-                tracing::error!(error = %error, "a write failed");
+                // Closed is what it is at the end.
+                if !matches!(error, StoreError::Closed) {
+                    tracing::error!(error = %error, "a write failed");
+                }
                 Err(Status::internal(error))
             }
         }

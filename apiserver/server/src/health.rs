@@ -68,6 +68,15 @@ fn checks(context: &Context, endpoint: &str, checks_shutdown: bool) -> Answer {
     Answer::text(StatusCode::OK, lines)
 }
 
+/// The machine as Go names it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
 fn version(context: &Context) -> Answer {
     let version = &context.server.inner.config.version;
     let mut numbers = version.trim_start_matches('v').split('.');
@@ -85,7 +94,7 @@ fn version(context: &Context) -> Answer {
         "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "none (rust)",
         "compiler": "rustc",
-        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+        "platform": format!("{}/{}", std::env::consts::OS, architecture()),
     });
     Answer::json(StatusCode::OK, serde_json::to_string_pretty(&body).unwrap_or_default())
 }

@@ -2,15 +2,15 @@
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::Request;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 
@@ -110,20 +110,21 @@ async fn accept(
 trait Socket: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Socket for T {}
 
+/// Any request of a connection whose client certificate, if it has one, is the user's.
+async fn answer(State((server, user)): State<(ApiServer, Option<Arc<User>>)>, request: Request) -> Response {
+    let request =
+        request.map(|body| body.map_err(|error| Box::new(error) as crate::body::BoxError).boxed_unsync());
+    server.handle(request, user.as_deref()).await.map(axum::body::Body::new)
+}
+
 async fn connection(
     server: ApiServer,
     io: TokioIo<Box<dyn Socket>>,
     user: Option<Arc<User>>,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (server, user) = (server.clone(), user.clone());
-        async move {
-            let request = request
-                .map(|body| body.map_err(|error| Box::new(error) as crate::body::BoxError).boxed_unsync());
-            Ok::<_, Infallible>(server.handle(request, user.as_deref()).await)
-        }
-    });
+    // What is served changes while it runs: the catalogue knows the paths, not a table made here.
+    let service = TowerToHyperService::new(Router::new().fallback(answer).with_state((server, user)));
     let mut builder = Builder::new(TokioExecutor::new());
     // Go writes header names so, and some clients look for them so.
     builder.http1().timer(TokioTimer::new()).title_case_headers(true);

@@ -6,10 +6,19 @@ use crate::crd_fields;
 use crate::object::{GROUP, VERSION};
 use serde_json::{Map, Value, json};
 
+/// Names of zones, with or without the dot at the end.
+const ZONE: &str =
+    r"^([a-zA-Z0-9_]([a-zA-Z0-9_-]*[a-zA-Z0-9_])?\.)*[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?\.?$";
+/// Names in certificates: the first part may be a star.
+const CERTIFIED: &str =
+    r"^(\*\.)?([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?\.)+[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$";
+
 struct Kind {
     kind: &'static str,
     plural: &'static str,
     short: &'static [&'static str],
+    /// Members of the spec without which it is none.
+    required: &'static [&'static str],
     /// Heading, type, path, and 1 for wide only.
     columns: &'static [(&'static str, &'static str, &'static str, i32)],
 }
@@ -19,12 +28,14 @@ const KINDS: &[Kind] = &[
         kind: "Vpc",
         plural: "vpcs",
         short: &[],
+        required: &["cidrBlock"],
         columns: &[("CIDR", "string", ".spec.cidrBlock", 0), ("State", "string", ".status.state", 0)],
     },
     Kind {
         kind: "Subnet",
         plural: "subnets",
         short: &[],
+        required: &["cidrBlock", "availabilityZone", "vpcId"],
         columns: &[
             ("Zone", "string", ".spec.availabilityZone", 0),
             ("CIDR", "string", ".spec.cidrBlock", 0),
@@ -36,6 +47,7 @@ const KINDS: &[Kind] = &[
         kind: "RouteTable",
         plural: "routetables",
         short: &["rtb"],
+        required: &["vpcId", "routes"],
         columns: &[
             ("Routes", "string", ".status.summary.routes", 0),
             ("Subnets", "string", ".status.summary.subnets", 0),
@@ -45,12 +57,14 @@ const KINDS: &[Kind] = &[
         kind: "InternetGateway",
         plural: "internetgateways",
         short: &["igw"],
+        required: &["attachments"],
         columns: &[("VPC", "string", ".spec.attachments[0].vpcId", 0)],
     },
     Kind {
         kind: "NatGateway",
         plural: "natgateways",
         short: &["ngw"],
+        required: &["subnetId"],
         columns: &[
             ("Subnet", "string", ".spec.subnetId", 0),
             ("Public IP", "string", ".status.natGatewayAddresses[0].publicIp", 0),
@@ -61,6 +75,7 @@ const KINDS: &[Kind] = &[
         kind: "NetworkInterface",
         plural: "networkinterfaces",
         short: &["eni"],
+        required: &["subnetId", "privateIpAddress"],
         columns: &[
             ("Private IP", "string", ".spec.privateIpAddress", 0),
             ("Secondary", "string", ".status.summary.secondary", 0),
@@ -75,6 +90,7 @@ const KINDS: &[Kind] = &[
         kind: "Instance",
         plural: "instances",
         short: &[],
+        required: &["instanceType", "subnetId", "privateIpAddress"],
         columns: &[
             ("Node", "string", ".status.summary.name", 0),
             ("Type", "string", ".spec.instanceType", 0),
@@ -87,6 +103,7 @@ const KINDS: &[Kind] = &[
         kind: "SecurityGroup",
         plural: "securitygroups",
         short: &["sg"],
+        required: &["groupName", "vpcId"],
         columns: &[
             ("Group Name", "string", ".spec.groupName", 0),
             ("Ingress", "string", ".status.summary.ingress", 0),
@@ -97,6 +114,7 @@ const KINDS: &[Kind] = &[
         kind: "LoadBalancer",
         plural: "loadbalancers",
         short: &["lb", "alb", "nlb"],
+        required: &["loadBalancerName", "type", "scheme"],
         columns: &[
             ("Type", "string", ".spec.type", 0),
             ("Scheme", "string", ".spec.scheme", 0),
@@ -111,6 +129,7 @@ const KINDS: &[Kind] = &[
         kind: "Listener",
         plural: "listeners",
         short: &["lsn"],
+        required: &["loadBalancerArn", "port", "protocol"],
         columns: &[
             ("Protocol", "string", ".spec.protocol", 0),
             ("Port", "integer", ".spec.port", 0),
@@ -123,6 +142,7 @@ const KINDS: &[Kind] = &[
         kind: "ListenerRule",
         plural: "listenerrules",
         short: &["rule"],
+        required: &["listenerArn", "priority"],
         columns: &[
             ("Priority", "string", ".spec.priority", 0),
             ("Conditions", "string", ".status.summary.conditions", 0),
@@ -134,6 +154,7 @@ const KINDS: &[Kind] = &[
         kind: "TargetGroup",
         plural: "targetgroups",
         short: &["tg"],
+        required: &["targetGroupName", "targetType"],
         columns: &[
             ("Protocol", "string", ".spec.protocol", 0),
             ("Port", "integer", ".spec.port", 0),
@@ -148,6 +169,7 @@ const KINDS: &[Kind] = &[
         kind: "HostedZone",
         plural: "hostedzones",
         short: &["hz"],
+        required: &["name"],
         columns: &[
             ("Zone", "string", ".spec.name", 0),
             ("Private", "boolean", ".spec.privateZone", 0),
@@ -160,6 +182,7 @@ const KINDS: &[Kind] = &[
         kind: "Certificate",
         plural: "certificates",
         short: &["acm"],
+        required: &["domainName"],
         columns: &[
             ("Domain", "string", ".spec.domainName", 0),
             ("Status", "string", ".status.status", 0),
@@ -193,14 +216,7 @@ fn manifest(kind: &Kind) -> Value {
     if let Some(properties) = spec_properties(kind.kind) {
         spec["properties"] = properties;
     }
-    let required = match kind.kind {
-        "HostedZone" => Some("name"),
-        "Certificate" => Some("domainName"),
-        _ => None,
-    };
-    if let Some(member) = required {
-        spec["required"] = json!([member]);
-    }
+    spec["required"] = json!(kind.required);
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -218,6 +234,7 @@ fn manifest(kind: &Kind) -> Value {
                 "schema": {"openAPIV3Schema": {
                     "type": "object",
                     "description": format!("{} is a resource of the fake AWS.", kind.kind),
+                    "required": ["spec"],
                     "properties": {
                         "apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"},
                         "spec": spec, "status": status,
@@ -231,11 +248,12 @@ fn manifest(kind: &Kind) -> Value {
 /// Schemas of the kinds that people write by hand.
 fn spec_properties(kind: &str) -> Option<Value> {
     let text = |description: &str| json!({"type": "string", "description": description});
+    let domain = |description: &str, pattern: &str| json!({"type": "string", "description": description, "maxLength": 255, "pattern": pattern});
     let texts =
         |description: &str| json!({"type": "array", "items": {"type": "string"}, "description": description});
     let properties: Vec<(&str, Value)> = match kind {
         "HostedZone" => vec![
-            ("name", text("Domain of the zone, for example example.com.")),
+            ("name", domain("Domain of the zone, for example example.com.", ZONE)),
             ("privateZone", json!({"type": "boolean", "description": "Answer only inside the VPC."})),
             ("comment", text("Free text.")),
             (
@@ -253,7 +271,7 @@ fn spec_properties(kind: &str) -> Option<Value> {
             ),
         ],
         "Certificate" => vec![
-            ("domainName", text("Name the certificate is for; may start with *.")),
+            ("domainName", domain("Name the certificate is for; may start with *.", CERTIFIED)),
             ("subjectAlternativeNames", texts("Further names.")),
         ],
         _ => return None,

@@ -4,12 +4,12 @@
 
 use serde_json::{Map, Value, json};
 
-/// Kind, path from the object, type, description.
+/// Kind, path from the object, type (or words between bars, one of which it is), description.
 const FIELDS: &[(&str, &str, &str, &str)] = &[
     ("LoadBalancer", "spec.loadBalancerName", "string", "Name, unique in the region."),
-    ("LoadBalancer", "spec.type", "string", "application or network."),
-    ("LoadBalancer", "spec.scheme", "string", "internet-facing or internal."),
-    ("LoadBalancer", "spec.ipAddressType", "string", "ipv4 or dualstack."),
+    ("LoadBalancer", "spec.type", "application|network", "Kind of load balancer."),
+    ("LoadBalancer", "spec.scheme", "internet-facing|internal", "Who reaches it."),
+    ("LoadBalancer", "spec.ipAddressType", "ipv4|dualstack|dualstack-without-public-ipv4", "Its addresses."),
     ("LoadBalancer", "spec.securityGroups", "strings", "Ids of its security groups."),
     ("LoadBalancer", "spec.attributes", "map", "Attributes such as idle_timeout.timeout_seconds."),
     ("LoadBalancer", "status.dnsName", "string", "The name clients use; it resolves to the addresses below."),
@@ -65,7 +65,7 @@ const FIELDS: &[(&str, &str, &str, &str)] = &[
     ("ListenerRule", "spec.actions[].forwardConfig.targetGroups[].weight", "integer", "Its share."),
     ("ListenerRule", "status.ruleArn", "string", "ARN."),
     ("TargetGroup", "spec.targetGroupName", "string", "Name, unique in the region."),
-    ("TargetGroup", "spec.targetType", "string", "ip: Pods; instance: nodes and their node port."),
+    ("TargetGroup", "spec.targetType", "ip|instance", "ip: Pods; instance: nodes and their node port."),
     ("TargetGroup", "spec.protocol", "string", "How targets are spoken to."),
     ("TargetGroup", "spec.port", "integer", "Port of targets that name none."),
     ("TargetGroup", "spec.healthCheck.protocol", "string", "How health is checked."),
@@ -99,6 +99,9 @@ fn leaf(kind: &str, description: &str) -> Value {
         "strings" => json!({"type": "array", "items": {"type": "string"}, "description": description}),
         "map" => {
             json!({"type": "object", "additionalProperties": {"type": "string"}, "description": description})
+        }
+        words if words.contains('|') => {
+            json!({"type": "string", "enum": words.split('|').collect::<Vec<_>>(), "description": description})
         }
         simple => json!({"type": simple, "description": description}),
     }

@@ -32,9 +32,6 @@ pub enum Error {
     /// The API server refused or could not be reached.
     #[error("api server: {0}")]
     Api(#[from] controllers_kit::Error),
-    /// An object of ours cannot be read.
-    #[error("object {kind} {name} cannot be read: {source}")]
-    Unreadable { kind: String, name: String, source: serde_json::Error },
     /// An object that should serialise does not.
     #[error("cannot write an object: {0}")]
     Unwritable(#[from] serde_json::Error),
@@ -82,11 +79,11 @@ impl Cloud {
             if adopted_later(kind, &tree) {
                 continue;
             }
-            state.load(kind, &tree).map_err(|source| Error::Unreadable {
-                kind: kind.into(),
-                name: tree["metadata"]["name"].as_str().unwrap_or_default().into(),
-                source,
-            })?;
+            // Somebody made it by hand, or changed what the cloud wrote: it is left as it is.
+            if let Err(error) = state.load(kind, &tree) {
+                let name = tree["metadata"]["name"].as_str().unwrap_or_default();
+                tracing::warn!(%error, "{kind} {name} is no resource of the cloud and is left out");
+            }
         }
         let fresh = state.vpcs.is_empty();
         if !fresh {
