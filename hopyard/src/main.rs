@@ -14,6 +14,7 @@ mod logging;
 mod nodes;
 mod pki;
 mod plane;
+mod probes;
 mod up;
 mod world;
 

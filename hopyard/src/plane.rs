@@ -14,7 +14,6 @@ use dataplane_workload::Workloads;
 use k8s_openapi::api::core::v1::Pod;
 use proxy_agent_agent::Agent;
 use proxy_agent_ruleset as ruleset;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Everything that carries requests in this process.
 #[derive(Clone)]
@@ -200,56 +199,11 @@ impl Runtime for Plane {
         timeout: Duration,
     ) -> RuntimeFuture<'a, ProbeOutcome> {
         Box::pin(async move {
-            match tokio::time::timeout(timeout, self.probe_once(pod, target)).await {
+            match tokio::time::timeout(timeout, self.ask(pod, target, timeout)).await {
                 Ok(Ok(())) => ProbeOutcome::Success,
                 Ok(Err(why)) => ProbeOutcome::Failure(why),
                 Err(_) => ProbeOutcome::Failure("context deadline exceeded".to_owned()),
             }
         })
-    }
-}
-
-impl Plane {
-    /// A probe comes from the node the Pod runs on.
-    async fn probe_once(&self, pod: &Pod, target: &ProbeTarget) -> Result<(), String> {
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("");
-        let source = self.address(&Origin::Node(node.to_owned())).unwrap_or(CLIENT);
-        let (host, port) = match target {
-            ProbeTarget::Http { host, port, .. } | ProbeTarget::Tcp { host, port } => (host, *port),
-        };
-        let ip: Ipv4Addr = host.parse().map_err(|_| format!("dial tcp: lookup {host}: no such host"))?;
-        let destination = SocketAddrV4::new(ip, port);
-        let connection = self
-            .fabric
-            .connect(SocketAddrV4::new(source, 0), destination)
-            .await
-            .map_err(|_| format!("dial tcp {destination}: connect: connection refused"))?;
-        let ProbeTarget::Http { path, headers, tls, .. } = target else { return Ok(()) };
-        if *tls {
-            // Simulated containers speak plain HTTP: a TLS handshake would fail as it does against such a server.
-            return Err("http: server gave HTTP response to HTTPS client".to_owned());
-        }
-        let mut stream = connection.stream;
-        let mut request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {destination}\r\nUser-Agent: kube-probe/1.36\r\nConnection: close\r\n"
-        );
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        request.push_str("\r\n");
-        stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
-        let mut head = vec![0; 64];
-        let length = stream.read(&mut head).await.map_err(|error| error.to_string())?;
-        let line = String::from_utf8_lossy(&head[..length]).into_owned();
-        let status: u16 = line
-            .split(' ')
-            .nth(1)
-            .and_then(|code| code.parse().ok())
-            .ok_or_else(|| "malformed HTTP response".to_owned())?;
-        if (200..400).contains(&status) {
-            Ok(())
-        } else {
-            Err(format!("HTTP probe failed with statuscode: {status}"))
-        }
     }
 }

@@ -306,18 +306,9 @@ impl Walk<'_> {
         } else {
             "passes the answer back on the client's connection"
         };
+        self.tls_to_target = group.protocol == Protocol::Https;
         self.change(hop, after, how);
-        let route = Hop::new(
-            Layer::Vpc,
-            "VPC 10.0.0.0/16",
-            "the local route of every route table leads to the interface that holds the address",
-        );
-        let held = self
-            .world
-            .interface_of(ip)
-            .map(|n| format!("NetworkInterface {} spec.privateIpAddresses", n.network_interface_id));
-        let route = Hop { object: held, ..route };
-        self.hops.push(route.packet(self.packet, self.packet));
+        self.over_the_vpc();
         self.connect(Start::Vpc)
     }
 }

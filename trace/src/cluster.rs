@@ -18,10 +18,39 @@ impl Walk<'_> {
         }
         let to = *self.packet.destination.ip();
         match self.world.node_at(to) {
-            Some(other) if other != node => self.at_node(&other),
+            Some(other) if other != node => {
+                self.over_the_vpc();
+                self.at_node(&other)
+            }
             Some(_) => diagnose::nobody_on_node(self.world, node, self.packet.destination),
-            None => self.deliver(),
+            None => {
+                self.between_nodes(node);
+                self.deliver()
+            }
         }
+    }
+
+    /// To a Pod of another node the VPC leads.
+    fn between_nodes(&mut self, node: &str) {
+        let pod = self.world.pod_at(*self.packet.destination.ip());
+        let of = pod.and_then(|pod| pod.spec.as_ref()?.node_name.as_deref());
+        if of.is_some_and(|of| of != node) {
+            self.over_the_vpc();
+        }
+    }
+
+    /// From one interface of the VPC to the one that holds the destination address.
+    pub(crate) fn over_the_vpc(&mut self) {
+        let route = Hop::new(
+            Layer::Vpc,
+            "VPC 10.0.0.0/16",
+            "the local route of every route table leads to the interface that holds the address",
+        );
+        let held = self
+            .world
+            .interface_of(*self.packet.destination.ip())
+            .map(|n| format!("NetworkInterface {} spec.privateIpAddresses", n.network_interface_id));
+        self.hops.push(Hop { object: held, ..route }.packet(self.packet, self.packet));
     }
 
     /// A connection that arrives at a node's own address.
@@ -35,6 +64,7 @@ impl Walk<'_> {
         if self.world.node_at(*self.packet.destination.ip()).is_some() {
             return diagnose::nobody_on_node(self.world, node, self.packet.destination);
         }
+        self.between_nodes(node);
         self.deliver()
     }
 
@@ -157,6 +187,13 @@ impl Walk<'_> {
         )
         .object(format!("Pod {name} spec.containers[{container}].ports"));
         self.hops.push(hop.packet(self.packet, self.packet));
+        if self.tls_to_target {
+            return dead(
+                format!("Pod {name}"),
+                "502: the target group speaks HTTPS, the container plain HTTP, so they do not agree on TLS",
+                "set alb.ingress.kubernetes.io/backend-protocol to HTTP",
+            );
+        }
         Outcome::Delivered { pod: name.to_string(), address: to }
     }
 }

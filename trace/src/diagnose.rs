@@ -2,77 +2,21 @@
 //!
 //! Each function names one way a path can end.
 
+mod names;
+
+pub(crate) use names::{address_from_internet, internal_balancer, name};
+
 use crate::balancer::health_line;
 use crate::hop::{Outcome, Packet};
-use crate::request::{From, Request};
+use crate::request::Request;
 use crate::walk::dead;
 use crate::world::{World, full_name};
 use ccm_mock_aws_api::elbv2::{Listener, Rule, TargetGroup, TargetHealthDescription};
 use ccm_mock_aws_api::tag;
-use dataplane_dns::{Answer, Code, View};
 use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::networking::v1::IngressServiceBackend;
 use proxy_agent_ruleset::{ElementKey, Program, Protocol, Verdict};
-use std::net::{Ipv4Addr, SocketAddrV4};
-
-/// The name has no address.
-pub(crate) fn name(world: &World, request: &Request, view: &View, answer: &Answer) -> Outcome {
-    let host = &request.host;
-    let place = answer.steps.last().map_or("dns".to_string(), |s| s.server.clone());
-    if host.ends_with(world.zones.domain()) && *view != (View::Internet)
-        || host.contains(".svc") && request.from == From::Internet
-    {
-        if request.from == From::Internet {
-            return dead(
-                place,
-                format!("{host} is a name inside the cluster; the internet does not know it"),
-                "start inside: --from pod/NAMESPACE/NAME",
-            );
-        }
-        return dead(
-            place,
-            format!("{host}: {}", answer.steps.last().map_or("no answer", |s| &s.answer)),
-            "check namespace and name of the Service: kubectl get services -A",
-        );
-    }
-    let ingress = world.ingresses.iter().find(|i| {
-        let rules = i.spec.iter().flat_map(|s| s.rules.iter().flatten());
-        rules.filter_map(|r| r.host.as_ref()).any(|h| h == host)
-    });
-    let status = |i: &k8s_openapi::api::networking::v1::Ingress| {
-        i.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref()?.first()?.hostname.clone()
-    };
-    let fix = match (&answer.code, ingress) {
-        (_, Some(ingress)) => match status(ingress) {
-            Some(lb) => format!(
-                "add a record to its HostedZone: {host} as an alias of {lb} (the address of Ingress {})",
-                full_name(&ingress.metadata)
-            ),
-            None => format!(
-                "Ingress {} for this host has no address yet: kubectl describe ingress says why",
-                full_name(&ingress.metadata)
-            ),
-        },
-        (Code::Refused, None) => format!("apply a HostedZone for the domain, with a record for {host}"),
-        _ => format!("add a record for {host} to its HostedZone, and an Ingress with this host"),
-    };
-    let cause = answer.steps.last().map_or("nothing answers".to_string(), |s| s.answer.clone());
-    dead(place, format!("{host} has no address: {cause}"), fix)
-}
-
-/// A client on the internet wants a private address.
-pub(crate) fn address_from_internet(ip: Ipv4Addr) -> Outcome {
-    let private = ip.is_private();
-    let cause = if private {
-        format!("{ip} is private: no way leads there from the internet")
-    } else {
-        format!("nobody has the address {ip}")
-    };
-    dead(
-        "internet",
-        cause,
-        "use the name of a load balancer (kubectl get loadbalancers), or start inside with --from pod/NAMESPACE/NAME",
-    )
-}
+use std::net::SocketAddrV4;
 
 /// Nothing listens on the port.
 pub(crate) fn no_listener(
@@ -121,11 +65,28 @@ pub(crate) fn fixed_response(
     body: &str,
 ) -> Outcome {
     if body.contains("Backend service does not exist") {
-        let missing = missing_backend(world, request);
+        return match missing_backend(world, request) {
+            Some(missing) => dead(
+                place,
+                format!("{status}: the Ingress names a Service that does not exist: {missing}"),
+                "create the Service, or correct spec.rules[].http.paths[].backend.service.name",
+            ),
+            None => dead(
+                place,
+                format!(
+                    "{status}: a Service of the Ingress did not exist when the load balancer was last set up"
+                ),
+                "kubectl describe ingress: its last Warning Event says what keeps it from being set up again",
+            ),
+        };
+    }
+    if body.contains("Backend action does not exist") {
         return dead(
             place,
-            format!("{status}: the Ingress names a Service that does not exist{missing}"),
-            "create the Service, or correct spec.rules[].http.paths[].backend.service.name",
+            format!(
+                "{status}: a path of the Ingress names an action (port use-annotation) that no annotation defines"
+            ),
+            "add the annotation alb.ingress.kubernetes.io/actions.NAME, NAME being the path's backend.service.name",
         );
     }
     if default && status == 404 {
@@ -148,26 +109,27 @@ pub(crate) fn fixed_response(
     }
 }
 
-fn missing_backend(world: &World, request: &Request) -> String {
+/// Which Ingress for the host names which Service that is not there.
+fn missing_backend(world: &World, request: &Request) -> Option<String> {
     for ingress in &world.ingresses {
-        let namespace = ingress.metadata.namespace.clone().unwrap_or_default();
-        for rule in ingress.spec.iter().flat_map(|s| s.rules.iter().flatten()) {
-            if rule.host.as_ref().is_some_and(|h| *h != request.host) {
-                continue;
-            }
-            let paths = rule.http.iter().flat_map(|h| &h.paths);
-            for service in paths.filter_map(|p| p.backend.service.as_ref()) {
-                if world.service(&namespace, &service.name).is_none() {
-                    return format!(
-                        ": Ingress {} names Service {}",
-                        full_name(&ingress.metadata),
-                        service.name
-                    );
-                }
-            }
+        let namespace = ingress.metadata.namespace.as_deref().unwrap_or_default();
+        let rules = ingress.spec.iter().flat_map(|s| s.rules.iter().flatten());
+        let paths = rules
+            .filter(|rule| rule.host.as_ref().is_none_or(|host| *host == request.host))
+            .flat_map(|rule| rule.http.iter().flat_map(|http| &http.paths));
+        // Under the port `use-annotation` stands the name of an action, not of a Service.
+        let is_action = |service: &IngressServiceBackend| {
+            service.port.as_ref().is_some_and(|port| port.name.as_deref() == Some("use-annotation"))
+        };
+        let missing = paths
+            .filter_map(|path| path.backend.service.as_ref())
+            .filter(|service| !is_action(service))
+            .find(|service| world.service(namespace, &service.name).is_none());
+        if let Some(service) = missing {
+            return Some(format!("Ingress {} names Service {}", full_name(&ingress.metadata), service.name));
         }
     }
-    String::new()
+    None
 }
 
 /// The Service behind a target group, from its tag `namespace/ingress-service:port`.
@@ -201,7 +163,16 @@ fn ready(pod: &Pod) -> bool {
 /// Why a Service has no endpoints, and what to change.
 fn no_endpoints(world: &World, service: &Service) -> (String, String) {
     let name = full_name(&service.metadata);
-    let selector = service.spec.as_ref().and_then(|s| s.selector.as_ref());
+    let selector = service.spec.as_ref().and_then(|s| s.selector.as_ref()).filter(|s| !s.is_empty());
+    if selector.is_none() {
+        return (
+            format!("Service {name} has no selector, and no EndpointSlice names a ready endpoint for it"),
+            format!(
+                "give it spec.selector, or an EndpointSlice with the label kubernetes.io/service-name={}",
+                service.metadata.name.as_deref().unwrap_or_default()
+            ),
+        );
+    }
     let text = selector.map_or("none".to_string(), |s| {
         s.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(",")
     });
@@ -220,13 +191,17 @@ fn no_endpoints(world: &World, service: &Service) -> (String, String) {
                     .join(",")
             })
             .collect();
-        let hint = near.first().map_or("there are no Pods in the namespace".to_string(), |l| {
-            format!("Pods in the namespace have {l}")
-        });
-        return (
-            format!("the selector of Service {name} ({text}) matches no Pod"),
-            format!("change spec.selector of Service {name} or the Pods' labels; {hint}"),
-        );
+        let cause = format!("the selector of Service {name} ({text}) matches no Pod");
+        let fix = match near.first() {
+            Some(labels) => format!(
+                "change spec.selector of Service {name} or the Pods' labels; Pods in the namespace have {labels}"
+            ),
+            None => {
+                "there are no Pods in the namespace: kubectl get deployments shows whether one has 0 replicas"
+                    .to_string()
+            }
+        };
+        return (cause, fix);
     }
     let waiting: Vec<String> = pods.iter().filter(|p| !ready(p)).map(|p| not_ready(p)).collect();
     if waiting.len() == pods.len() {

@@ -1,8 +1,9 @@
 //! A trace as a mermaid sequence diagram.
 //!
-//! Places are participants in order of appearance; hops at the same place become notes.
+//! Places are participants in order of appearance; hops at the same place become notes, names are asked for and
+//! answered.
 
-use crate::hop::{Hop, Outcome, Trace};
+use crate::hop::{Hop, Layer, Outcome, Trace};
 use std::fmt::Write;
 
 fn clean(text: &str) -> String {
@@ -11,7 +12,7 @@ fn clean(text: &str) -> String {
 
 /// The diagram.
 pub fn render(trace: &Trace) -> String {
-    let mut places: Vec<&str> = Vec::new();
+    let mut places: Vec<&str> = vec![&trace.from];
     for hop in &trace.hops {
         if !places.contains(&hop.place.as_str()) {
             places.push(&hop.place);
@@ -23,8 +24,14 @@ pub fn render(trace: &Trace) -> String {
     for place in &places {
         let _ = writeln!(out, "    participant {} as {}", id(place), clean(place));
     }
-    walk(&mut out, &trace.hops, "->>", &id);
-    walk(&mut out, &trace.reply, "-->>", &id);
+    for hop in trace.hops.iter().filter(|hop| hop.layer == Layer::Dns) {
+        let (question, answer) = hop.action.split_once(" → ").unwrap_or((&hop.action, "answer"));
+        let (client, server) = (id(&trace.from), id(&hop.place));
+        let _ = writeln!(out, "    {client}->>{server}: {}", clean(question));
+        let _ = writeln!(out, "    {server}-->>{client}: {}", clean(answer));
+    }
+    walk(&mut out, trace.hops.iter().filter(|hop| hop.layer != Layer::Dns), "->>", &id);
+    walk(&mut out, trace.reply.iter(), "-->>", &id);
     if let (Outcome::DeadEnd(end), Some(last)) = (&trace.outcome, trace.hops.last()) {
         let _ =
             writeln!(out, "    Note over {}: {}. {}", id(&last.place), clean(&end.cause), clean(&end.fix));
@@ -32,7 +39,7 @@ pub fn render(trace: &Trace) -> String {
     out
 }
 
-fn walk(out: &mut String, hops: &[Hop], arrow: &str, id: &dyn Fn(&str) -> String) {
+fn walk<'a>(out: &mut String, hops: impl Iterator<Item = &'a Hop>, arrow: &str, id: &dyn Fn(&str) -> String) {
     let mut here: Option<String> = None;
     for hop in hops {
         let place = match id(&hop.place) {

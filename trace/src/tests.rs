@@ -234,13 +234,26 @@ fn from_the_internet_to_a_pod_and_back() {
     let rule = trace.hops.iter().find(|h| h.layer == Layer::Rule).expect("rule");
     assert_eq!(rule.not_taken, ["rule 1: host-header is shop.test.com, rule wants other.test.com"]);
     let back: Vec<String> = trace.reply.iter().map(|h| h.layer.to_string()).collect();
-    assert_eq!(back, ["container", "target", "igw", "client"]);
+    assert_eq!(back, ["container", "target", "igw", "uplink", "client"]);
+    let nameless = trace.hops.iter().chain(&trace.reply).filter(|h| h.object.is_none());
+    assert_eq!(nameless.count(), 0, "{}", text(&trace, Style::default()));
+    let uplink = trace.hops.iter().find(|h| h.layer == Layer::Uplink).expect("uplink");
+    assert_eq!(uplink.after.map(|p| p.source.ip().to_string()).as_deref(), Some(layout::CLIENT_IP));
     let last = trace.reply.last().and_then(|h| h.before).expect("packet");
     let first = trace.hops.iter().find(|h| h.layer == Layer::Client).and_then(|h| h.before).expect("packet");
     assert_eq!(last, first.reversed(), "the reply ends where the request began");
     let shown = text(&trace, Style { color: true });
     assert!(shown.contains("✓") && shown.contains("✗ rule 1"), "{shown}");
-    assert!(mermaid(&trace).starts_with("sequenceDiagram\n"));
+    let diagram = mermaid(&trace);
+    assert!(diagram.starts_with("sequenceDiagram\n    participant p0 as internet\n"), "{diagram}");
+    let place = |of: &str| {
+        let line = diagram.lines().find(|line| line.ends_with(&format!(" as {of}"))).expect("a participant");
+        line.split_whitespace().nth(1).expect("an id").to_string()
+    };
+    let (pod, balancer) = (place("Pod default/web-2"), place("web"));
+    assert!(diagram.contains(&format!("Note over {pod}: answers")), "{diagram}");
+    assert!(diagram.contains(&format!("    {pod}-->>{balancer}: passes the answer back")), "{diagram}");
+    assert!(!diagram.contains("p0->>p0"), "{diagram}");
     assert!(serde_json::to_string(&trace).expect("json").contains("\"layer\":\"internet-gateway\""));
 }
 
@@ -260,7 +273,7 @@ fn through_a_node_port_and_from_inside() {
     let through = trace(&world, &request);
     assert_eq!(
         layers(&through),
-        "dns client uplink igw balancer listener targets target vpc node kube-proxy cni container",
+        "dns client uplink igw balancer listener targets target vpc node kube-proxy vpc cni container",
         "{}",
         text(&through, Style::default())
     );
@@ -294,7 +307,58 @@ fn dead_ends_say_why_and_what_to_change() {
     };
     let no_record: Break = |s| s.zone_record = false;
     let unhealthy: Break = |s| s.pods.clear();
-    let cases: [(&str, &str, Break, &str, &str); 13] = [
+    let no_words: Break = |s| {
+        if let Some(spec) = s.service["spec"].as_object_mut() {
+            spec.remove("selector");
+        }
+        s.endpoints.clear();
+    };
+    let empty: Break = |s| {
+        s.pods.clear();
+        s.endpoints.clear();
+        s.state.target_groups.values_mut().for_each(|t| std::sync::Arc::make_mut(t).targets.clear());
+    };
+    let internal: Break = |s| {
+        for balancer in s.state.load_balancers.values_mut() {
+            let balancer = std::sync::Arc::make_mut(balancer);
+            balancer.scheme = Scheme::Internal;
+            let zones = balancer.availability_zones.iter_mut();
+            for address in zones.flat_map(|zone| &mut zone.load_balancer_addresses) {
+                address.ip_address.clear();
+            }
+        }
+    };
+    let encrypted: Break = |s| {
+        s.state
+            .target_groups
+            .values_mut()
+            .for_each(|t| std::sync::Arc::make_mut(t).protocol = Protocol::Https);
+    };
+    let cases: [(&str, &str, Break, &str, &str); 19] = [
+        ("http://shop.test.com/", "internet", internal, "internal load balancer web", "internet-facing"),
+        (
+            "http://shop.test.com/",
+            "internet",
+            encrypted,
+            "502: the target group speaks HTTPS",
+            "backend-protocol",
+        ),
+        ("http://shop.test.com/", "internet", empty, "matches no Pod", "has 0 replicas"),
+        ("http://shop.test.com/", "node/nope", |_| {}, "no such node", "kubectl get nodes"),
+        (
+            "http://web.default.svc.cluster.local/",
+            "node/node-1",
+            |_| {},
+            "which nodes do not ask",
+            "--from pod/",
+        ),
+        (
+            "http://web/",
+            "pod/default/web-1",
+            no_words,
+            "has no selector",
+            "spec.selector, or an EndpointSlice",
+        ),
         ("http://shop.test.com/", "internet", no_record, "no zone is about this name", "apply a HostedZone"),
         (
             "http://missing.test.com/",

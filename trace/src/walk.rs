@@ -13,6 +13,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Ports of the connections in a trace; real ones are picked by the machines.
 const CLIENT_PORT: u16 = 52_344;
+/// The client's address at home: its router writes the public one.
+const HOME_IP: Ipv4Addr = Ipv4Addr::new(192, 168, 178, 23);
+/// What hops outside of the cluster and its cloud are made from: no object of theirs.
+const OUTSIDE: &str = "outside the cluster";
 /// Connections followed before giving up on a world that goes in circles.
 const MAX_CONNECTIONS: usize = 4;
 
@@ -21,6 +25,7 @@ pub(crate) struct Undo {
     pub(crate) layer: Layer,
     pub(crate) place: String,
     pub(crate) how: String,
+    pub(crate) object: Option<String>,
     pub(crate) before: Packet,
 }
 
@@ -32,6 +37,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) packet: Packet,
     pub(crate) warnings: Vec<String>,
     pub(crate) connections: usize,
+    /// The load balancer speaks TLS with its target.
+    pub(crate) tls_to_target: bool,
 }
 
 pub(crate) fn dead(place: impl Into<String>, cause: impl Into<String>, fix: impl Into<String>) -> Outcome {
@@ -51,8 +58,16 @@ pub(crate) enum Start {
 pub fn trace(world: &World, request: &Request) -> Trace {
     let nowhere = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
     let packet = Packet { source: nowhere, destination: nowhere };
-    let mut walk =
-        Walk { world, request, hops: vec![], undo: vec![], packet, warnings: vec![], connections: 0 };
+    let mut walk = Walk {
+        world,
+        request,
+        hops: vec![],
+        undo: vec![],
+        packet,
+        warnings: vec![],
+        connections: 0,
+        tls_to_target: false,
+    };
     let (from, outcome) = walk.begin();
     let reply = walk.reply(&outcome);
     Trace {
@@ -68,9 +83,7 @@ pub fn trace(world: &World, request: &Request) -> Trace {
 impl Walk<'_> {
     fn begin(&mut self) -> (String, Outcome) {
         let (from, start, view, source) = match &self.request.from {
-            From::Internet => {
-                ("internet".to_string(), Start::Internet, View::Internet, CLIENT_IP.parse().ok())
-            }
+            From::Internet => ("internet".to_string(), Start::Internet, View::Internet, Some(HOME_IP)),
             From::Pod(namespace, name) => {
                 let from = format!("pod/{namespace}/{name}");
                 let Some(pod) = self.world.pod(namespace, name) else {
@@ -86,10 +99,16 @@ impl Walk<'_> {
             }
         };
         let Some(source) = source else {
-            return (
-                from.clone(),
-                dead(from, "the place to start from has no address", "wait until it has one"),
-            );
+            let there = match &self.request.from {
+                From::Node(name) => self.world.nodes.iter().any(|n| n.metadata.name.as_ref() == Some(name)),
+                _ => true,
+            };
+            let (cause, fix) = if there {
+                ("the place to start from has no address", "wait until it has one")
+            } else {
+                ("there is no such node to start from", "kubectl get nodes lists those there are")
+            };
+            return (from.clone(), dead(from, cause, fix));
         };
         let destination = match self.resolve(&view) {
             Ok(ip) => ip,
@@ -102,7 +121,7 @@ impl Walk<'_> {
         let action = format!("{} {}", self.request.method, self.request.url());
         let mut hop = Hop::new(Layer::Client, &from, action).packet(self.packet, self.packet);
         hop.object = match &self.request.from {
-            From::Internet => None,
+            From::Internet => Some(OUTSIDE.to_string()),
             From::Pod(namespace, name) => Some(format!("Pod {namespace}/{name} status.podIP")),
             From::Node(name) => Some(format!("Node {name} status.addresses")),
         };
@@ -120,7 +139,7 @@ impl Walk<'_> {
             if let Some(ttl) = step.ttl {
                 hop = hop.because(format!("TTL {ttl} s"));
             }
-            hop.object = step.source.clone();
+            hop.object = step.source.clone().or_else(|| Some(asked(&step.server, view)));
             self.hops.push(hop);
         }
         let addresses = answer.addresses();
@@ -153,6 +172,9 @@ impl Walk<'_> {
         let to = *self.packet.destination.ip();
         if let Some((balancer, private, public)) = self.balancer_at(to) {
             let balancer = balancer.clone();
+            if !public && matches!(start, Start::Internet) {
+                return diagnose::internal_balancer(self.world, &balancer, to);
+            }
             if public {
                 self.over_the_internet(&start, private, &balancer);
             }
@@ -171,7 +193,8 @@ impl Walk<'_> {
 
     fn translate(&mut self, hop: Hop, after: Packet, how: &str) {
         let before = self.packet;
-        self.undo.push(Undo { layer: hop.layer, place: hop.place.clone(), how: how.into(), before });
+        let (place, object) = (hop.place.clone(), hop.object.clone());
+        self.undo.push(Undo { layer: hop.layer, place, how: how.into(), object, before });
         self.hops.push(hop.packet(before, after));
         self.packet = after;
     }
@@ -187,8 +210,12 @@ impl Walk<'_> {
                     Layer::Uplink,
                     "the user's uplink",
                     "leaves the home network; its router's NAT writes the public address",
-                );
-                self.hops.push(hop.packet(self.packet, self.packet));
+                )
+                .object(OUTSIDE);
+                let public = CLIENT_IP.parse().unwrap_or(HOME_IP);
+                let after =
+                    Packet { source: SocketAddrV4::new(public, self.packet.source.port()), ..self.packet };
+                self.translate(hop, after, "its router's NAT writes the address at home back");
             }
             Start::Pod(node) | Start::Node(node) => {
                 let nat = self.nat_of(node);
@@ -243,29 +270,39 @@ impl Walk<'_> {
         let mut packet = self.packet.reversed();
         match outcome {
             Outcome::DeadEnd(_) => return hops,
-            Outcome::Delivered { pod, .. } => {
-                hops.push(Hop::new(Layer::Container, pod, "answers").packet(packet, packet));
+            Outcome::Delivered { .. } => {
+                let container = self.hops.iter().rev().find(|h| h.layer == Layer::Container);
+                let place = container.map_or("the Pod", |h| &h.place);
+                let object = container.and_then(|h| h.object.clone());
+                let hop = Hop { object, ..Hop::new(Layer::Container, place, "answers") };
+                hops.push(hop.packet(packet, packet));
             }
             Outcome::Answered { status, .. } => {
-                let place = self
-                    .hops
-                    .iter()
-                    .rev()
-                    .find(|h| h.layer == Layer::LoadBalancer)
-                    .map_or("the load balancer", |h| &h.place);
-                hops.push(
-                    Hop::new(Layer::LoadBalancer, place, format!("answers {status} itself"))
-                        .packet(packet, packet),
-                );
+                let balancer = self.hops.iter().rev().find(|h| h.layer == Layer::LoadBalancer);
+                let place = balancer.map_or("the load balancer", |h| &h.place);
+                let object = balancer.and_then(|h| h.object.clone());
+                let hop = Hop::new(Layer::LoadBalancer, place, format!("answers {status} itself"));
+                hops.push(Hop { object, ..hop }.packet(packet, packet));
             }
         }
         for undo in self.undo.iter().rev() {
             let after = undo.before.reversed();
-            hops.push(Hop::new(undo.layer, &undo.place, &undo.how).packet(packet, after));
+            let hop = Hop { object: undo.object.clone(), ..Hop::new(undo.layer, &undo.place, &undo.how) };
+            hops.push(hop.packet(packet, after));
             packet = after;
         }
-        let client = self.hops.iter().find(|h| h.layer == Layer::Client).map_or("client", |h| &h.place);
-        hops.push(Hop::new(Layer::Client, client, "has the answer").packet(packet, packet));
+        let client = self.hops.iter().find(|h| h.layer == Layer::Client);
+        let object = client.and_then(|h| h.object.clone());
+        let place = client.map_or("client", |h| &h.place);
+        hops.push(Hop { object, ..Hop::new(Layer::Client, place, "has the answer") }.packet(packet, packet));
         hops
+    }
+}
+
+/// What a server looked through that has nothing of the name.
+fn asked(server: &str, view: &View) -> String {
+    match view {
+        View::Cluster { .. } if server.contains("cluster") => "Services, metadata.name".to_string(),
+        _ => "HostedZones, spec.resourceRecordSets".to_string(),
     }
 }

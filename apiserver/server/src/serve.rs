@@ -4,10 +4,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;
 
-use http_body_util::BodyExt;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;

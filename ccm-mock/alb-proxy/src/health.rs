@@ -199,7 +199,9 @@ async fn probe(control: &Control, plan: &Plan) -> Outcome {
     let failed = |_: std::io::Error| {
         (Reason::FailedHealthChecks, Reason::FailedHealthChecks.description().to_string())
     };
-    let mut connection = match targets::connect(&control.fabric, plan.source, plan.target).await {
+    let mut connection = match targets::reach(&control.fabric, plan.source, plan.target, plan.check.protocol)
+        .await
+    {
         Ok(connection) => connection,
         Err(Unreachable::Timeout(_)) => return Err((Reason::Timeout, Reason::Timeout.description().into())),
         Err(Unreachable::Refused(_)) => {

@@ -253,7 +253,7 @@ impl Exchange<'_> {
             let in_flight = self.control.counters.begin(&key);
             let reached: Mutex<Option<(SocketAddrV4, Option<String>)>> = Mutex::new(None);
             let connect = || async {
-                let connection = targets::connect(&self.control.fabric, source, to).await?;
+                let connection = targets::reach(&self.control.fabric, source, to, group.protocol).await?;
                 *reached.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some((connection.destination, connection.node));
                 self.control.remember(&key, connection.destination);

@@ -3,8 +3,9 @@
 //! Which target is next is decided by `alb-routing` from these numbers.
 
 use ccm_mock_alb_routing::{Algorithm, candidates, select};
-use ccm_mock_aws_api::elbv2::{LoadBalancer, TargetGroup, TargetHealthDescription, TargetType};
+use ccm_mock_aws_api::elbv2::{LoadBalancer, Protocol, TargetGroup, TargetHealthDescription, TargetType};
 use ccm_mock_fake_aws::State;
+use dataplane_l7::{Stream, tls_to_target};
 use dataplane_network::{Connection, Error, Fabric};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -109,6 +110,38 @@ pub(crate) enum Unreachable {
     Refused(String),
     /// No answer in time.
     Timeout(String),
+}
+
+/// A connection that speaks what the target group speaks, and where it really went.
+pub(crate) struct Reached {
+    pub(crate) stream: Stream,
+    pub(crate) destination: SocketAddrV4,
+    pub(crate) node: Option<String>,
+}
+
+/// Connect to a target, with TLS where its protocol has it.
+pub(crate) async fn reach(
+    fabric: &Fabric,
+    source: Ipv4Addr,
+    target: SocketAddrV4,
+    protocol: Protocol,
+) -> Result<Reached, Unreachable> {
+    let Connection { stream, destination, node, .. } = connect(fabric, source, target).await?;
+    let mut stream: Stream = Box::new(stream);
+    if protocol == Protocol::Https {
+        let secured =
+            tokio::time::timeout(CONNECT_TIMEOUT, tls_to_target(stream, (*target.ip()).into())).await;
+        stream = match secured {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                return Err(Unreachable::Refused(format!(
+                    "{target} and the load balancer did not agree on TLS: {error}"
+                )));
+            }
+            Err(_) => return Err(Unreachable::Timeout(format!("{target} did not answer the TLS handshake"))),
+        };
+    }
+    Ok(Reached { stream, destination, node })
 }
 
 /// Connect to a target.

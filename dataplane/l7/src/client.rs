@@ -11,7 +11,6 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +102,7 @@ impl Pool {
     ) -> Result<Response<Incoming>, SendError<E>>
     where
         C: FnOnce() -> F,
-        F: Future<Output = Result<TcpStream, E>>,
+        F: Future<Output = Result<crate::Stream, E>>,
     {
         while let Some(mut sender) = key.and_then(|key| self.take(key)) {
             let copy = replay(&request);
@@ -192,7 +191,11 @@ mod tests {
                 full("hi")
             });
             let response = pool
-                .send(Some("t"), request.expect("request"), || TcpStream::connect(address))
+                .send(Some("t"), request.expect("request"), || async {
+                    Ok::<_, std::io::Error>(
+                        Box::new(tokio::net::TcpStream::connect(address).await?) as crate::Stream
+                    )
+                })
                 .await
                 .expect("answer");
             let body = response.into_body().collect().await.expect("body").to_bytes();

@@ -5,14 +5,23 @@
 
 mod client;
 mod server;
+mod target_tls;
 mod tls;
 
 pub use client::{Pool, SendError};
 pub use server::{Connection, ConnectionInfo, Handler, Io, Shutdown, serve_connection, upgrade};
+pub use target_tls::tls_to_target;
 pub use tls::{Certificates, Error as TlsError, acceptor};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full, combinators::BoxBody};
+
+/// A connection to a destination, with TLS or without.
+pub trait Socket: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Socket for T {}
+
+/// Any such connection.
+pub type Stream = Box<dyn Socket>;
 
 /// Error of a body.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;

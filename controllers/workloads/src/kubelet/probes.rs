@@ -1,6 +1,4 @@
 //! Startup, readiness and liveness probes, really asked, and what follows from their answers.
-//!
-//! `exec` probes always succeed: there is nothing to execute in.
 
 use super::exits::{CRASH_BACKOFF, Exit, begin};
 use super::runtime::{ProbeOutcome, ProbeTarget};
@@ -190,7 +188,7 @@ impl Loop {
     }
 }
 
-/// Where a probe goes; None for `exec`, which always succeeds.
+/// Where a probe goes; None where it says nothing, which validation refuses.
 fn target(pod: &Pod, container: &Container, probe: &Probe) -> Option<ProbeTarget> {
     let ip = || pods::pod_ip(pod).unwrap_or_default().to_string();
     if let Some(get) = &probe.http_get {
@@ -208,8 +206,16 @@ fn target(pod: &Pod, container: &Container, probe: &Probe) -> Option<ProbeTarget
         let host = socket.host.clone().filter(|h| !h.is_empty()).unwrap_or_else(ip);
         return Some(ProbeTarget::Tcp { host, port: port(container, &socket.port) });
     }
+    if let Some(exec) = &probe.exec {
+        let command = exec.command.clone().unwrap_or_default();
+        return Some(ProbeTarget::Exec { container: container.name.clone(), command });
+    }
     let grpc = probe.grpc.as_ref()?;
-    Some(ProbeTarget::Tcp { host: ip(), port: u16::try_from(grpc.port).unwrap_or(0) })
+    Some(ProbeTarget::Grpc {
+        host: ip(),
+        port: u16::try_from(grpc.port).unwrap_or(0),
+        service: grpc.service.clone().unwrap_or_default(),
+    })
 }
 
 /// A number, or the container's port of that name; 0, which fails, if there is none.

@@ -52,6 +52,22 @@ pub enum ProbeTarget {
         /// Further headers.
         headers: Vec<(String, String)>,
     },
+    /// A call of gRPC's health service.
+    Grpc {
+        /// Host to connect to.
+        host: String,
+        /// Port.
+        port: u16,
+        /// Service that is asked after; empty means the server.
+        service: String,
+    },
+    /// A command in the container; exit code 0 is success.
+    Exec {
+        /// Container.
+        container: String,
+        /// The command with its arguments.
+        command: Vec<String>,
+    },
     /// A connection.
     Tcp {
         /// Host to connect to.

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use dataplane_l7::{Pool, SendError, full};
+use dataplane_l7::{Pool, SendError, Stream, full};
 use dataplane_network::{CLIENT, Error};
 use http::{Method, Request, Response, Uri, Version};
 use http_body_util::BodyExt;
@@ -120,8 +120,9 @@ async fn request(process: &Process<'_>, asked: &Asked) -> Result<Response<Incomi
         (own_ip, SocketAddrV4::new(ip, port))
     };
     let fabric = process.fabric.clone();
-    let connect =
-        || async move { fabric.connect(SocketAddrV4::new(from, 0), to).await.map(|made| made.stream) };
+    let connect = || async move {
+        fabric.connect(SocketAddrV4::new(from, 0), to).await.map(|made| Box::new(made.stream) as Stream)
+    };
     match Pool::new().send(None, request, connect).await {
         Ok(response) => Ok(response),
         Err(SendError::Connect { error: Error::Dropped(_) | Error::NoRoute(..), .. }) => {
