@@ -255,6 +255,58 @@ fn selectors_conditions_dry_runs_and_second_rounds() {
 }
 
 #[test]
+fn an_update_that_changes_nothing_writes_nothing_and_a_scale_is_a_scale() {
+    let instance = Instance::apiserver(&[]);
+    let server = Server::start(&["127.0.0.1"], |path, request| match path.split('?').next() {
+        Some("/scale") if request["object"]["spec"]["replicas"].as_i64() > Some(3) => {
+            deny(403, "Forbidden", &format!("no {} with so many", request["kind"]["kind"]))
+        }
+        Some("/scale") => allow(),
+        _ => patch(&json!([{"op": "add", "path": "/metadata/labels/injected", "value": "yes"}])),
+    });
+    let rules = |resource: &str| json!([{"operations": ["CREATE", "UPDATE"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": [resource]}]);
+    configure(
+        &instance,
+        "Mutating",
+        "m",
+        json!([hook("m", &server, "/", json!({"rules": rules("configmaps")}))]),
+    );
+    configure(
+        &instance,
+        "Validating",
+        "v",
+        json!([hook("v", &server, "/scale", json!({"rules": rules("*/scale")}))]),
+    );
+    let version =
+        || instance.kubectl_ok(&["get", "configmap", "c", "-o", "jsonpath={.metadata.resourceVersion}"]);
+    let manifest = config_map("c");
+    for apply in [
+        &["apply", "-f", "-"][..],
+        &["apply", "--server-side", "--force-conflicts", "-f", "-"],
+        &["replace", "-f", "-"],
+    ] {
+        let again = || {
+            let applied = instance.kubectl_with(apply, &manifest);
+            assert!(applied.status.success(), "{apply:?}: {}", stderr(&applied));
+            version()
+        };
+        assert_eq!(again(), again(), "{apply:?}");
+    }
+    let owners = instance.kubectl_ok(&["get", "configmap", "c", "--show-managed-fields", "-o", "json"]);
+    let owners: Value = serde_json::from_str(&owners).expect("JSON");
+    assert_eq!(owners["metadata"]["labels"]["injected"], "yes");
+    assert!(!owners["metadata"]["managedFields"].to_string().contains("f:injected"), "{owners}");
+    instance.kubectl_ok(&["create", "deployment", "web", "--image", "nginx"]);
+    let refused = instance.kubectl(&["scale", "deployment", "web", "--replicas", "5"]);
+    assert!(
+        stderr(&refused).contains("denied the request: no \"Scale\" with so many"),
+        "{}",
+        stderr(&refused)
+    );
+    instance.kubectl_ok(&["scale", "deployment", "web", "--replicas", "2"]);
+}
+
+#[test]
 fn plugins_can_be_turned_off() {
     let instance = Instance::apiserver(&[
         "--disable-admission-plugins",

@@ -8,6 +8,9 @@ use crate::check::Env;
 use crate::program::Program;
 use crate::types::Type;
 
+/// Match conditions that a policy or a webhook may have.
+const CONDITIONS_MAX: usize = 64;
+
 /// A policy, ready to be evaluated.
 #[derive(Debug)]
 pub struct Policy {
@@ -106,6 +109,10 @@ pub fn condition_errors(spec: &Value, path: &str) -> Vec<FieldError> {
 fn conditions(spec: &Value, params: bool, path: &str, found: &mut Found<'_>) -> Vec<Expression> {
     let env = environment(params, true);
     let list = path;
+    let count = items(spec, "matchConditions").len();
+    if count > CONDITIONS_MAX {
+        found.errors.push(FieldError::too_many(format!("{path}.matchConditions"), count, CONDITIONS_MAX));
+    }
     let mut out = Vec::new();
     let mut seen: Vec<&str> = Vec::new();
     for (i, condition) in items(spec, "matchConditions").iter().enumerate() {

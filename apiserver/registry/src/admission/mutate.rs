@@ -219,7 +219,7 @@ fn operations(patch: &[u8]) -> Result<Option<Value>, Refusal> {
             let what = if other.is_object() { "object" } else { "value" };
             Err(wrong(format!("json: cannot unmarshal {what} into Go value of type jsonpatch.Patch")))
         }
-        Err(error) => Err(wrong(error.to_string())),
+        Err(error) => Err(wrong(apiserver_meta::json::go_error(patch, &error))),
     }
 }
 

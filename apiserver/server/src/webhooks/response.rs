@@ -1,5 +1,6 @@
 //! What a webhook's HTTP answer is taken for: client-go's `Result`.
 
+use apiserver_meta::field::go_quote;
 use bytes::{Bytes, BytesMut};
 use http::{Response, header};
 use http_body_util::BodyExt;
@@ -98,7 +99,9 @@ fn error_of(code: u16, content_type: &str, body: &[u8]) -> String {
         429 => "the server has received too many requests and has asked us to try again later".to_owned(),
         503 => "the server is currently unable to handle the request".to_owned(),
         504 => "the server was unable to return a response in the time allotted, but may still be processing the request".to_owned(),
-        500.. => format!("an error on the server ({said:?}) has prevented the request from succeeding"),
+        500.. => {
+            format!("an error on the server ({}) has prevented the request from succeeding", go_quote(said))
+        },
         _ => format!("the server responded with the status code {code} but did not return more information"),
     }
 }

@@ -1,5 +1,6 @@
 //! The `AdmissionReview`: what a webhook is sent, and what its answer must be. `request/admissionreview.go` upstream.
 
+use apiserver_meta::json::go_error;
 use apiserver_meta::{Status, packed};
 use bytes::Bytes;
 use serde_json::Value;
@@ -79,8 +80,9 @@ const TYPES: &[(&str, &str)] = &[
 /// # Errors
 /// The decoder's sentence.
 pub(super) fn read(version: Version, body: &[u8]) -> Result<Value, String> {
-    let review: Value = serde_json::from_slice(body)
-        .map_err(|error| format!("couldn't get version/kind; json parse error: {error}"))?;
+    let review: Value = serde_json::from_slice(body).map_err(|error| {
+        format!("couldn't get version/kind; json parse error: {}", go_error(body, &error))
+    })?;
     if !review.is_object() {
         let what = go_kind(&review);
         return Err(format!(
@@ -304,7 +306,10 @@ mod tests {
                 "json: cannot unmarshal string into Go struct field AdmissionResponse.response.allowed of type bool",
             ),
             ("{\"response\":{\"patch\":\"!\"}}", "illegal base64 data at input byte 0"),
-            ("<html>", "couldn't get version/kind; json parse error"),
+            (
+                "<html>",
+                "couldn't get version/kind; json parse error: invalid character '<' looking for beginning of value",
+            ),
         ] {
             let why = read(Version::V1, body.as_bytes()).expect_err("it is refused");
             assert!(why.starts_with(want), "{why}");
