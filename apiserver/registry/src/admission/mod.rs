@@ -74,7 +74,8 @@ impl<T> Default for Compiled<T> {
 }
 
 impl<T> Compiled<T> {
-    /// What holds at these revisions; made where they are new.
+    /// What holds at these revisions; made where they are new. `make` is to look after the revisions were read: what
+    /// it sees that is newer is compiled again, what it missed would stay.
     fn at(&self, at: (Revision, Revision), make: impl FnOnce() -> Vec<T>) -> Arc<Vec<T>> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*known {

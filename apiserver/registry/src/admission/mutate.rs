@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use apiserver_meta::{Status, packed};
-use apiserver_schema::{Decode, Schema};
+use apiserver_schema::Decode;
 use serde_json::Value;
 
 use super::matching::{Asked, Surroundings};
@@ -247,8 +247,7 @@ fn patched(
             return Err(internal(format!("a webhook may not make another kind of a {}", kind.kind)));
         }
     }
-    let schema = schema(seen, call.subresource);
-    decode::read(seen, schema.as_deref(), &mut next, Decode::Json).map_err(internal)?;
+    decoded(seen, call.subresource, &mut next).map_err(internal)?;
     if converts {
         next = in_version(seen, call.resource, next);
     }
@@ -264,13 +263,16 @@ fn patched(
     Ok(Some(next))
 }
 
-/// The schema of what is sent to a resource or a subresource.
-fn schema(resource: &Resource, subresource: &str) -> Option<Arc<Schema>> {
+/// Brings what is sent to a resource or a subresource into the form of its kind.
+fn decoded(resource: &Resource, subresource: &str, value: &mut Value) -> Result<(), String> {
     let kind = kind_of(resource, subresource);
     if kind.kind == resource.kind {
-        return resource.schema();
+        return decode::read(resource, resource.schema().as_deref(), value, Decode::Json).map(drop);
     }
-    apiserver_schema::builtin(&kind.group, &kind.version, &kind.kind)
+    let Some(schema) = apiserver_schema::builtin(&kind.group, &kind.version, &kind.kind) else {
+        return Ok(());
+    };
+    apiserver_schema::decode(&schema, value, Decode::Json).map(drop).map_err(|error| error.message)
 }
 
 /// What a webhook broke of the ownership of fields is put back, with a warning.

@@ -28,8 +28,7 @@ pub(crate) struct Hook {
 impl Registry {
     /// The policies that have bindings, compiled once for each change of either.
     pub(super) fn policies(&self, call: &Call<'_>) -> Option<Arc<Vec<Hook>>> {
-        let bindings = self.cache().snapshot(BINDINGS);
-        if bindings.objects.is_empty()
+        if self.cache().snapshot(BINDINGS).objects.is_empty()
             || call.requester.is_server()
             || self.disabled_plugins().contains(POLICY_PLUGIN)
         {
@@ -37,6 +36,7 @@ impl Registry {
         }
         let at = (self.cache().last_change(POLICIES), self.cache().last_change(BINDINGS));
         let hooks = self.compiled().policies.at(at, || {
+            let bindings = self.cache().snapshot(BINDINGS);
             let bindings: Vec<Value> = bindings.objects.values().map(|object| object.parse()).collect();
             let policies = self.cache().snapshot(POLICIES);
             policies.objects.values().filter_map(|stored| bound(&stored.parse(), &bindings)).collect()

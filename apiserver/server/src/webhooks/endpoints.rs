@@ -81,3 +81,59 @@ fn from_endpoints(endpoints: &Value, port_name: &str) -> Vec<(String, u16)> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use apiserver_storage::{Durability, Local, MemoryEngine, Op, Storage, Write};
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_leads_to_a_ready_endpoint_of_its_port() {
+        let cache = Arc::new(Cache::default());
+        let store = Local::open(MemoryEngine, Durability::None, cache.clone()).expect("memory opens");
+        let service = |spec: Value| json!({"metadata": {}, "spec": spec});
+        let slice = |name: &str, port: &str, ready: bool, ip: &str| {
+            json!({
+                "metadata": {"labels": {"kubernetes.io/service-name": name}},
+                "ports": [{"name": port, "port": 8443}],
+                "endpoints": [{"addresses": [ip], "conditions": {"ready": ready}}],
+            })
+        };
+        let ports = json!({"ports": [{"name": "metrics", "port": 80}, {"name": "https", "port": 443}]});
+        for (key, object) in [
+            ("core/services/ns/sliced", service(ports.clone())),
+            ("discovery.k8s.io/endpointslices/ns/sliced-1", slice("sliced", "metrics", true, "10.0.0.1")),
+            ("discovery.k8s.io/endpointslices/ns/sliced-2", slice("sliced", "https", false, "10.0.0.2")),
+            ("discovery.k8s.io/endpointslices/ns/sliced-3", slice("sliced", "https", true, "10.0.0.3")),
+            ("discovery.k8s.io/endpointslices/other/sliced-4", slice("sliced", "https", true, "10.0.0.4")),
+            ("core/services/ns/plain", service(json!({"ports": [{"port": 443}]}))),
+            (
+                "core/endpoints/ns/plain",
+                json!({"metadata": {}, "subsets": [{"addresses": [{"ip": "10.0.0.5"}], "ports": [{"port": 9443}]}]}),
+            ),
+            ("core/services/ns/alone", service(ports)),
+            (
+                "core/services/ns/outside",
+                service(json!({"type": "ExternalName", "externalName": "example.com"})),
+            ),
+        ] {
+            let op = Op::Create(apiserver_registry::document(&object));
+            let key = format!("/registry/{key}").into();
+            store.commit(vec![Write { key, op }]).await.expect("it is stored");
+        }
+        for (name, port, want) in [
+            ("sliced", 443, Ok(Reached::Endpoint("10.0.0.3".into(), 8443))),
+            ("plain", 443, Ok(Reached::Endpoint("10.0.0.5".into(), 9443))),
+            ("outside", 443, Ok(Reached::External("example.com".into(), 443))),
+            ("alone", 443, Err("no endpoints available for service \"alone\"")),
+            ("alone", 444, Err("no service port 444 found for service \"alone\"")),
+            ("nobody", 443, Err("service \"nobody\" not found")),
+        ] {
+            assert_eq!(resolve(&cache, "ns", name, port), want.map_err(str::to_owned), "{name}");
+        }
+    }
+}

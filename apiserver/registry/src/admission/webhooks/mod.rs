@@ -72,8 +72,7 @@ impl Registry {
     }
 
     fn hooks(&self, call: &Call<'_>, prefix: &str, plugin: &str) -> Option<Arc<Vec<Hook>>> {
-        let configurations = self.cache().snapshot(prefix);
-        if configurations.objects.is_empty()
+        if self.cache().snapshot(prefix).objects.is_empty()
             || call.requester.is_server()
             || is_exempt(call.resource)
             || self.disabled_plugins().contains(plugin)
@@ -82,8 +81,9 @@ impl Registry {
         }
         let compiled = self.compiled();
         let known = if prefix == MUTATING { &compiled.mutating } else { &compiled.validating };
-        // Keys are in the order of names, which is the order webhooks are asked in.
         let hooks = known.at((self.cache().last_change(prefix), 0), || {
+            // Keys are in the order of names, which is the order webhooks are asked in.
+            let configurations = self.cache().snapshot(prefix);
             configurations.objects.values().flat_map(|stored| Hook::of(&stored.parse())).collect()
         });
         Some(hooks).filter(|hooks| !hooks.is_empty())
