@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use apiserver_meta::selector::LabelSelector;
 use serde_json::Value;
 
-use super::Attempt;
 use super::request::is_namespace;
+use super::{Attempt, Operation};
 use crate::catalogue::Resource;
 use crate::object;
 use crate::registry::{Call, Registry};
@@ -69,21 +69,8 @@ impl Asked<'_> {
     }
 
     fn names(&self, rule: &Value, resource: &Resource) -> bool {
-        let scope = match text(rule, "scope") {
-            "Cluster" => !resource.namespaced,
-            "Namespaced" => resource.namespaced,
-            _ => true,
-        };
-        let entry = |pattern: &str| {
-            let (wanted, below) = pattern.split_once('/').unwrap_or((pattern, ""));
-            (wanted == "*" || wanted == resource.name) && (below == "*" || below == self.call.subresource)
-        };
         let listed = items(rule, "resourceNames");
-        scope
-            && has(rule, "operations", self.attempt.operation.name())
-            && has(rule, "apiGroups", &resource.group)
-            && has(rule, "apiVersions", &resource.version)
-            && items(rule, "resources").iter().filter_map(Value::as_str).any(entry)
+        names(rule, self.attempt.operation, resource, self.call.subresource)
             && (listed.is_empty() || listed.iter().any(|name| name == self.attempt.name))
     }
 
@@ -123,6 +110,24 @@ impl Asked<'_> {
     }
 }
 
+/// Does a rule name what is done to a resource, or to a subresource of it?
+fn names(rule: &Value, operation: Operation, resource: &Resource, subresource: &str) -> bool {
+    let scope = match text(rule, "scope") {
+        "Cluster" => !resource.namespaced,
+        "Namespaced" => resource.namespaced,
+        _ => true,
+    };
+    let entry = |pattern: &str| {
+        let (wanted, below) = pattern.split_once('/').unwrap_or((pattern, ""));
+        (wanted == "*" || wanted == resource.name) && (below == "*" || below == subresource)
+    };
+    scope
+        && has(rule, "operations", operation.name())
+        && has(rule, "apiGroups", &resource.group)
+        && has(rule, "apiVersions", &resource.version)
+        && items(rule, "resources").iter().filter_map(Value::as_str).any(entry)
+}
+
 fn has(rule: &Value, list: &str, wanted: &str) -> bool {
     items(rule, list).iter().filter_map(Value::as_str).any(|entry| entry == "*" || entry == wanted)
 }
@@ -130,4 +135,47 @@ fn has(rule: &Value, list: &str, wanted: &str) -> bool {
 fn fits(selector: &LabelSelector, object: &Value) -> bool {
     let labels = object::metadata(object).get("labels");
     selector.matches(|label| labels?.get(label)?.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::catalogue::Catalogue;
+
+    #[test]
+    fn rules_name_operations_resources_and_scopes() {
+        let catalogue = Catalogue::builtin();
+        let rule = |operations: Value, group: &str, version: &str, resource: &str, scope: &str| json!({"operations": operations, "apiGroups": [group], "apiVersions": [version], "resources": [resource], "scope": scope});
+        let create = || json!(["CREATE"]);
+        let pod = ("", "v1", "pods", "");
+        let status = ("", "v1", "pods", "status");
+        let deployment = ("apps", "v1", "deployments", "");
+        let namespace = ("", "v1", "namespaces", "");
+        for (rule, (group, version, resource, below), want) in [
+            (rule(create(), "", "v1", "pods", "*"), pod, true),
+            (rule(json!(["*"]), "*", "*", "*", "*"), pod, true),
+            (rule(json!(["UPDATE", "DELETE"]), "", "v1", "pods", "*"), pod, false),
+            (rule(create(), "apps", "v1", "pods", "*"), pod, false),
+            (rule(create(), "", "v2", "pods", "*"), pod, false),
+            (rule(create(), "", "v1", "services", "*"), pod, false),
+            (rule(create(), "", "v1", "pods", "Cluster"), pod, false),
+            (rule(create(), "", "v1", "pods", "Namespaced"), pod, true),
+            (rule(create(), "", "v1", "*", "Cluster"), namespace, true),
+            (rule(create(), "", "v1", "*", "Namespaced"), namespace, false),
+            (rule(create(), "*", "*", "*", "*"), status, false),
+            (rule(create(), "*", "*", "*/*", "*"), status, true),
+            (rule(create(), "*", "*", "*/*", "*"), deployment, true),
+            (rule(create(), "", "v1", "pods/*", "*"), status, true),
+            (rule(create(), "", "v1", "pods/*", "*"), pod, true),
+            (rule(create(), "", "v1", "pods/status", "*"), status, true),
+            (rule(create(), "", "v1", "pods/status", "*"), pod, false),
+            (rule(create(), "", "v1", "*/status", "*"), status, true),
+            (rule(create(), "", "v1", "pods/exec", "*"), status, false),
+        ] {
+            let resource = catalogue.get(group, version, resource).expect("a built-in resource");
+            assert_eq!(names(&rule, Operation::Create, resource, below), want, "{rule} {below}");
+        }
+    }
 }
