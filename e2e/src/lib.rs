@@ -59,6 +59,32 @@ impl Instance {
         Self::start(fresh_dir(), arguments, "info,access_log=debug")
     }
 
+    /// Starts `hopyard apiserver` alone and waits until it answers.
+    pub fn apiserver(arguments: &[&str]) -> Self {
+        let dir = fresh_dir();
+        std::fs::create_dir_all(&dir).expect("a temporary directory");
+        let log = std::fs::File::create(dir.join("log")).expect("a log file");
+        let child = Command::new(binary())
+            .args(["apiserver", "--secure-port", "0", "--store", "memory", "--data-dir"])
+            .arg(&dir)
+            .args(arguments)
+            .env("RUST_LOG", "info")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("hopyard starts");
+        let mut instance = Self { child, dir };
+        wait_for("the API server to be ready", || {
+            if let Ok(Some(status)) = instance.child.try_wait() {
+                panic!("hopyard ended with {status}:\n{}", instance.log());
+            }
+            instance.dir.join("kubeconfig").exists()
+                && stdout(&instance.kubectl(&["get", "--raw", "/readyz"])) == "ok"
+        });
+        instance
+    }
+
     /// As [`Instance::up`], in a directory that may hold an earlier instance's data.
     pub fn up_in(dir: PathBuf, arguments: &[&str]) -> Self {
         Self::start(dir, arguments, "info")

@@ -33,4 +33,4 @@ pub use crd::{Findings, Rules, SchemaErrors, schema_errors};
 
 mod policy;
 
-pub use policy::{Decision, Input, Policy, policy_errors};
+pub use policy::{Decision, Input, Policy, condition_errors, policy_errors};

@@ -5,6 +5,7 @@
 pub mod base64;
 pub mod field;
 pub mod gvk;
+pub mod json;
 pub mod names;
 pub mod packed;
 pub mod quantity;

@@ -1,5 +1,7 @@
 //! `metav1.Status`: what a failed request gets. Texts follow `k8s.io/apimachinery/pkg/api/errors`.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use crate::field::{self, FieldError};
@@ -9,8 +11,8 @@ use crate::gvk::{GroupResource, GroupVersionKind};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     pub code: u16,
-    /// Empty where upstream gives none (plain 500s of decode errors).
-    pub reason: &'static str,
+    /// Empty where upstream gives none (plain 500s of decode errors); webhooks may say what they like.
+    pub reason: Cow<'static, str>,
     pub message: String,
     pub details: Option<Value>,
     /// Seconds for a `Retry-After` header, where upstream sends one.
@@ -19,7 +21,7 @@ pub struct Status {
 
 impl Status {
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, retry_after_s: None }
+        Self { code, reason: reason.into(), message: message.into(), details: None, retry_after_s: None }
     }
 
     fn named(code: u16, reason: &'static str, message: String, gr: &GroupResource, name: &str) -> Self {
@@ -33,7 +35,8 @@ impl Status {
         if !gr.resource.is_empty() {
             details.insert("kind".into(), gr.resource.clone().into());
         }
-        Self { code, reason, message, details: Some(Value::Object(details)), retry_after_s: None }
+        let details = Some(Value::Object(details));
+        Self { code, reason: reason.into(), message, details, retry_after_s: None }
     }
 
     pub fn not_found(gr: &GroupResource, name: &str) -> Self {
@@ -178,7 +181,7 @@ impl Status {
             "message": self.message, "code": self.code,
         });
         if !self.reason.is_empty() {
-            body["reason"] = self.reason.into();
+            body["reason"] = self.reason.as_ref().into();
         }
         if let Some(details) = &self.details {
             body["details"] = details.clone();

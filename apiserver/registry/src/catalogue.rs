@@ -273,6 +273,11 @@ impl Catalogue {
         self.groups.iter().find(|group| group.name == name)
     }
 
+    /// Every row.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.order.values().flatten()
+    }
+
     /// One row for each resource whose objects are stored: aliases and other versions are left out.
     pub fn stored(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.order.values().flatten().filter(|row| {

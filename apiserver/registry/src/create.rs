@@ -41,6 +41,7 @@ impl Registry {
             return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         self.check_namespace(call, &value)?;
+        let (value, ownership) = self.mutate_new(call, value, ownership).await?;
         if !object::name(&value).is_empty() {
             return self.create_once(call, value, ownership).await;
         }
@@ -93,9 +94,6 @@ impl Registry {
             return Err(Status::invalid(&resource.internal_gvk(), &name, &errors));
         }
         self.check_by_plugins(call, &value, None)?;
-        let attempt =
-            Attempt { operation: admission::Operation::Create, name: &name, object: Some(&value), old: None };
-        let admitted = self.admit(call, attempt)?;
         let key = resource.key(call.namespace, &name);
         if self.cache().get(&key).is_some() {
             return Err(Status::already_exists(&resource.group_resource(), &name));
@@ -104,8 +102,10 @@ impl Registry {
         if ownership == Ownership::Update {
             record_owner(call, &time, None, &mut value);
         }
-        let mut warnings = (strategy.warnings)(&value);
-        warnings.extend(admitted);
+        let attempt =
+            Attempt { operation: admission::Operation::Create, name: &name, object: Some(&value), old: None };
+        self.admit(call, attempt).await?;
+        let warnings = (strategy.warnings)(&value);
         let stored = convert::to_stored(resource, value);
         let document = encode::document(&stored);
         if call.dry_run {

@@ -62,9 +62,15 @@ impl Registry {
             let current = self.cache().get(&key).ok_or_else(|| Status::not_found(&gr, name))?;
             let old = encode::tree(&current);
             check_preconditions(call, name, &old, options)?;
-            let attempt =
-                Attempt { operation: admission::Operation::Delete, name, object: None, old: Some(&old) };
-            self.admit(call, attempt)?;
+            let as_asked = (old["apiVersion"] != call.resource.api_version())
+                .then(|| convert::from_stored(call.resource, old.clone()));
+            let attempt = Attempt {
+                operation: admission::Operation::Delete,
+                name,
+                object: None,
+                old: as_asked.as_ref().or(Some(&old)),
+            };
+            self.admit(call, attempt).await?;
             let op = match next_step(call, &old, options) {
                 Step::AsItIs => return Ok(Deleted { bytes: current.bytes().clone(), gone: false }),
                 Step::Remove => {

@@ -18,11 +18,12 @@ mod fields;
 mod list;
 pub mod object;
 mod registry;
+pub mod scale;
 pub mod strategy;
 mod update;
 
-pub use admission::Requester;
 pub use admission::plugins::names as admission_plugins;
+pub use admission::{Operation, Requester, Warnings, WebhookAddress, WebhookCaller, WebhookTarget};
 pub use allocate::{Exhausted, ServiceRanges};
 pub use catalogue::{Catalogue, Column, Group, Resource, Subresource, compare_versions, default_columns};
 pub use convert::{from_stored, to_stored};

@@ -99,6 +99,15 @@ pub fn fill_for_create(resource: &Resource, object: &mut Value, uid: &str, now: 
     }
 }
 
+/// Takes out what a client may not say of a new object, before admission sees it.
+pub fn wipe_for_create(object: &mut Value) {
+    let metadata = metadata_mut(object);
+    for member in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"]
+    {
+        metadata.remove(member);
+    }
+}
+
 /// What an update may not change is taken from the object as it is.
 pub fn keep_for_update(object: &mut Value, old: &Value) {
     let old = self::metadata(old);

@@ -1,7 +1,7 @@
 //! The registry: store, cache, catalogue and allocator together, and what every verb needs of them.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use apiserver_meta::Status;
 use apiserver_storage::{Entry, Error as StoreError, Local, Op, Storage, Write};
@@ -11,7 +11,7 @@ use futures::channel::mpsc;
 use rand::RngExt;
 use serde_json::Value;
 
-use crate::admission::{Compiled, Requester};
+use crate::admission::{Compiled, PolicyHook, Requester, WebhookCaller, WebhookHook};
 use crate::allocate::{Allocator, Exhausted, ServiceRanges};
 use crate::catalogue::{Catalogue, Resource};
 
@@ -30,9 +30,19 @@ struct Inner {
     allocator: Mutex<Allocator>,
     exhausted: mpsc::Sender<Exhausted>,
     exhausted_notes: Mutex<Option<mpsc::Receiver<Exhausted>>>,
-    admission: Compiled,
+    compiled: CompiledHooks,
+    /// Given once, by the server: the registry itself calls nobody.
+    webhook_caller: OnceLock<Arc<dyn WebhookCaller>>,
     /// Names of admission plugins that are off.
     disabled_plugins: BTreeSet<String>,
+}
+
+/// What is asked about writes, compiled from what the cluster says.
+#[derive(Default)]
+pub(crate) struct CompiledHooks {
+    pub policies: Compiled<PolicyHook>,
+    pub mutating: Compiled<WebhookHook>,
+    pub validating: Compiled<WebhookHook>,
 }
 
 /// Notes about exhausted ranges that wait to be read.
@@ -98,7 +108,8 @@ impl Registry {
                 allocator: Mutex::new(allocator),
                 exhausted,
                 exhausted_notes: Mutex::new(Some(notes)),
-                admission: Compiled::default(),
+                compiled: CompiledHooks::default(),
+                webhook_caller: OnceLock::new(),
                 disabled_plugins,
             }),
         };
@@ -123,8 +134,17 @@ impl Registry {
         &self.inner.disabled_plugins
     }
 
-    pub(crate) fn admission(&self) -> &Compiled {
-        &self.inner.admission
+    pub(crate) fn compiled(&self) -> &CompiledHooks {
+        &self.inner.compiled
+    }
+
+    /// Gives the registry somebody who calls webhooks; only the first counts.
+    pub fn call_webhooks_through(&self, caller: Arc<dyn WebhookCaller>) {
+        drop(self.inner.webhook_caller.set(caller));
+    }
+
+    pub(crate) fn webhook_caller(&self) -> Option<&dyn WebhookCaller> {
+        self.inner.webhook_caller.get().map(AsRef::as_ref)
     }
 
     pub(crate) fn allocator(&self) -> std::sync::MutexGuard<'_, Allocator> {

@@ -73,8 +73,9 @@ impl Registry {
                 Changed::Object(value) | Changed::Patched(value) => (value, Ownership::Update),
                 Changed::Applied(value) => (value, Ownership::Applied),
             };
+            let ownership = self.mutate_changed(call, name, &old, &mut new, ownership).await?;
             let insisted = self.check_version(call, name, &old, &new, current.revision())?;
-            let (mut warnings, claim) = self.prepare(call, name, &old, &mut new, ownership)?;
+            let (warnings, claim) = self.prepare(call, name, &old, &mut new, ownership)?;
             self.check_by_plugins(call, &new, Some(&old))?;
             let attempt = Attempt {
                 operation: admission::Operation::Update,
@@ -82,7 +83,7 @@ impl Registry {
                 object: Some(&new),
                 old: Some(&old),
             };
-            warnings.extend(self.admit(call, attempt)?);
+            self.admit(call, attempt).await?;
             let stored = convert::to_stored(call.resource, encode::without_revision(new));
             let document = encode::document(&stored);
             if current.holds(&document) {

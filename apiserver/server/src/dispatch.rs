@@ -1,14 +1,14 @@
 //! From a request to its handler: who, whether, what, and the shape of an error on the way.
 
 use apiserver_meta::{GroupResource, Status};
-use apiserver_registry::{Call, Resource};
+use apiserver_registry::{Call, Resource, Warnings};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::authn::{self, User};
 use crate::authz::{self, Attributes};
@@ -28,6 +28,10 @@ pub(crate) struct Context<'a> {
     pub method: &'a Method,
     pub user: &'a User,
     pub accepted: Accepted,
+    /// The members of the options that were given, once they have been read.
+    pub options: OnceLock<Value>,
+    /// What admission warns of; it is told whatever becomes of the request.
+    pub warnings: &'a Warnings,
 }
 
 impl Context<'_> {
@@ -46,7 +50,14 @@ impl Context<'_> {
     /// Who asks, as admission sees them.
     pub(crate) fn requester(&self) -> apiserver_registry::Requester<'_> {
         let user = self.user;
-        apiserver_registry::Requester { name: &user.name, uid: &user.uid, groups: &user.groups }
+        apiserver_registry::Requester {
+            name: &user.name,
+            uid: &user.uid,
+            groups: &user.groups,
+            extra: Some(&user.extra),
+            options: self.options.get(),
+            warnings: Some(self.warnings),
+        }
     }
 }
 
@@ -138,9 +149,11 @@ pub(crate) async fn answer(
         Ok(bytes) => full(bytes),
         Err(status) => return respond(failure(accepted, &status)),
     };
-    let outcome = route(server, &parts, &info, &query, body, certificate, upgrade).await;
+    let warnings = Warnings::default();
+    let asked = Asked { parts: &parts, info: &info, query: &query, warnings: &warnings };
+    let outcome = route(server, asked, body, certificate, upgrade).await;
     let outcome = outcome.unwrap_or_else(|status| failure(accepted, &status));
-    respond(outcome)
+    respond(outcome.warn(warnings.take()))
 }
 
 /// The answer of a Status.
@@ -201,15 +214,22 @@ pub(crate) async fn collect(mut body: RequestBody) -> Result<Bytes, Status> {
     Ok(whole.freeze())
 }
 
+/// A request without its body.
+struct Asked<'a> {
+    parts: &'a http::request::Parts,
+    info: &'a RequestInfo,
+    query: &'a Query,
+    warnings: &'a Warnings,
+}
+
 async fn route(
     server: &ApiServer,
-    parts: &http::request::Parts,
-    info: &RequestInfo,
-    query: &Query,
+    asked: Asked<'_>,
     body: RequestBody,
     certificate: Option<&User>,
     upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Result<Answer, Status> {
+    let Asked { parts, info, query, warnings } = asked;
     let user = authenticate(server, &parts.headers, certificate)?;
     let user = impersonate(server, &parts.headers, user)?;
     authorize(server, info, &user)?;
@@ -222,6 +242,8 @@ async fn route(
         method: &parts.method,
         user: &user,
         accepted: plain,
+        options: OnceLock::new(),
+        warnings,
     };
     if !info.is_resource {
         return match health::answer(&context) {

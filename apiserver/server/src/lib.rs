@@ -28,6 +28,7 @@ mod service;
 mod streams;
 mod table;
 mod token;
+mod webhooks;
 mod yaml;
 
 pub use authn::{Authentication, User};

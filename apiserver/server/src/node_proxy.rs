@@ -6,12 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use apiserver_meta::Status;
-use apiserver_registry::Resource;
+use apiserver_registry::{Call, Operation, Resource};
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 
@@ -115,6 +115,11 @@ pub(crate) async fn answer(
             format!("{} needs nodes, and this server was started without any", context.info.subresource),
         ));
     };
+    if let Some(options) = connect_options(&context, resource) {
+        let call = Call { subresource: &context.info.subresource, ..call };
+        let name = &context.info.name;
+        context.server.registry().admit_request(&call, name, Operation::Connect, options).await?;
+    }
     match (resource.kind.as_str(), context.info.subresource.as_str()) {
         ("Pod", "log") => {
             let pod = context.server.registry().get(&call, &context.info.name)?.parse();
@@ -145,6 +150,40 @@ pub(crate) async fn answer(
             Err(Status::new(501, "NotImplemented", format!("{subresource} of a {kind} is not supported")))
         }
     }
+}
+
+/// What admission is shown of a connection: the options in its query. Reading a log is none.
+fn connect_options(context: &Context<'_>, resource: &Resource) -> Option<Value> {
+    let below = resource.subresource(&context.info.subresource).filter(|below| below.name != "log")?;
+    let mut options = json!({"apiVersion": "v1", "kind": below.kind});
+    let query = context.query;
+    match below.name.as_str() {
+        "exec" | "attach" => {
+            for member in ["stdin", "stdout", "stderr", "tty"].into_iter().filter(|member| query.flag(member))
+            {
+                options[member] = true.into();
+            }
+            if let Some(container) = query.get("container").filter(|container| !container.is_empty()) {
+                options["container"] = container.into();
+            }
+            if below.name == "exec" {
+                options["command"] = query.all("command").collect();
+            }
+        }
+        "portforward" => {
+            let ports: Vec<i64> = query
+                .all("ports")
+                .flat_map(|list| list.split(','))
+                .filter_map(|port| port.parse().ok())
+                .collect();
+            if !ports.is_empty() {
+                options["ports"] = json!(ports);
+            }
+        }
+        _ if context.info.rest.is_empty() => {}
+        _ => options["path"] = context.info.rest.trim_start_matches('/').into(),
+    }
+    Some(options)
 }
 
 fn pod_ip(pod: &Value) -> Result<String, Status> {

@@ -51,6 +51,8 @@ pub(crate) struct Inner {
 
 impl ApiServer {
     pub fn new(registry: Registry, config: Config) -> Self {
+        let webhooks = crate::webhooks::Client::new(registry.cache().clone(), config.nodes.clone());
+        registry.call_webhooks_through(Arc::new(webhooks));
         Self {
             inner: Arc::new(Inner {
                 registry,

@@ -8,6 +8,9 @@ use crate::check::Env;
 use crate::program::Program;
 use crate::types::Type;
 
+/// Match conditions that a policy or a webhook may have.
+const CONDITIONS_MAX: usize = 64;
+
 /// A policy, ready to be evaluated.
 #[derive(Debug)]
 pub struct Policy {
@@ -81,7 +84,7 @@ pub fn policy_errors(spec: &Value) -> Vec<FieldError> {
 }
 
 impl Policy {
-    /// Compiles a stored policy.
+    /// Compiles a stored policy, or the match conditions of a webhook.
     pub fn compile(spec: &Value) -> Self {
         let mut errors = Vec::new();
         let mut policy = build(spec, &mut errors);
@@ -96,12 +99,24 @@ fn is_identifier(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-fn conditions(spec: &Value, params: bool, found: &mut Found<'_>) -> Vec<Expression> {
+/// Errors of the match conditions that `spec` has at `path`: of a webhook, which has no parameters.
+pub fn condition_errors(spec: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    conditions(spec, false, path, &mut Found { errors: &mut errors });
+    errors
+}
+
+fn conditions(spec: &Value, params: bool, path: &str, found: &mut Found<'_>) -> Vec<Expression> {
     let env = environment(params, true);
+    let list = path;
+    let count = items(spec, "matchConditions").len();
+    if count > CONDITIONS_MAX {
+        found.errors.push(FieldError::too_many(format!("{path}.matchConditions"), count, CONDITIONS_MAX));
+    }
     let mut out = Vec::new();
     let mut seen: Vec<&str> = Vec::new();
     for (i, condition) in items(spec, "matchConditions").iter().enumerate() {
-        let path = format!("spec.matchConditions[{i}]");
+        let path = format!("{list}.matchConditions[{i}]");
         let (name, source) = (text(condition, "name"), text(condition, "expression"));
         if source.trim().is_empty() {
             found.errors.push(FieldError::required(format!("{path}.expression"), ""));
@@ -127,7 +142,7 @@ fn conditions(spec: &Value, params: bool, found: &mut Found<'_>) -> Vec<Expressi
 fn build(spec: &Value, errors: &mut Vec<FieldError>) -> Policy {
     let params = spec.get("paramKind").is_some_and(Value::is_object);
     let mut found = Found { errors };
-    let conditions = conditions(spec, params, &mut found);
+    let conditions = conditions(spec, params, "spec", &mut found);
     let mut env = environment(params, true);
     let mut message_env = environment(params, false);
     let mut variables = Vec::new();

@@ -84,6 +84,18 @@ impl<'a> Scope<'_, 'a> {
 }
 
 impl Policy {
+    /// Does a request meet the match conditions?
+    ///
+    /// # Errors
+    /// Why that cannot be said, where the policy fails closed.
+    pub fn is_met(&self, input: Input<'_>) -> Result<bool, String> {
+        match &self.broken {
+            Some(_) if self.fails_open => Ok(false),
+            Some(why) => Err(why.clone()),
+            None => self.matches(&Scope { input, policy: self, known: RefCell::default() }),
+        }
+    }
+
     /// The refusals of a request, one a validation.
     pub fn evaluate(&self, input: Input<'_>) -> Vec<Decision> {
         let error = |message: String| {

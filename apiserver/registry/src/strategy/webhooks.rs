@@ -81,6 +81,7 @@ fn check_hook(hook: &Value, path: &str, errors: &mut Vec<FieldError>) {
         check_label_selector(at(hook, &[member]), &format!("{path}.{member}"), errors);
     }
     check_set_enum(hook, "reinvocationPolicy", path, &["IfNeeded", "Never"], errors);
+    errors.extend(apiserver_cel::condition_errors(hook, path));
     let client = at(hook, &["clientConfig"]);
     let path = format!("{path}.clientConfig");
     match (client.get("url").and_then(Value::as_str), client.get("service")) {

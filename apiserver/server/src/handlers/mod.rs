@@ -14,6 +14,7 @@ mod watch;
 
 use std::sync::Arc;
 
+use apiserver_meta::json::go_error as json_error;
 use apiserver_meta::{Status, packed};
 use apiserver_registry::{Body, Resource};
 use bytes::Bytes;
@@ -215,22 +216,4 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
             Ok(Body { value, raw: None, strict })
         }
     }
-}
-
-/// A JSON syntax error in Go's words.
-pub(crate) fn json_error(raw: &[u8], error: &serde_json::Error) -> String {
-    if error.is_eof() {
-        return "unexpected end of JSON input".to_owned();
-    }
-    let line = raw.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or(&[]);
-    let found = line.get(error.column().saturating_sub(1)).copied().unwrap_or(b' ');
-    let shown = match found {
-        b'\'' => "'\\''".to_owned(),
-        byte if byte.is_ascii_graphic() || byte == b' ' => format!("'{}'", char::from(byte)),
-        byte => format!("'\\u{byte:04x}'"),
-    };
-    if error.to_string().starts_with("recursion limit") {
-        return format!("invalid character {shown} exceeded max depth");
-    }
-    format!("invalid character {shown} looking for beginning of value")
 }

@@ -4,7 +4,7 @@ use apiserver_meta::field::{FieldError, go_quote};
 use apiserver_meta::selector::{FieldSelector, LabelSelector};
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{Call, DeleteOptions, FieldValidation, Propagation, Resource, Selectors};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 use crate::dispatch::Context;
@@ -53,7 +53,22 @@ pub(crate) fn write_options(context: &Context, kind: &str) -> Result<WriteOption
     if !errors.is_empty() {
         return Err(Status::invalid(&GroupVersionKind::new("meta.k8s.io", "v1", kind), "", &errors));
     }
+    let mut known = Map::new();
+    for member in ["fieldManager", "fieldValidation"] {
+        if let Some(text) = query.get(member).filter(|text| !text.is_empty()) {
+            known.insert(member.into(), text.into());
+        }
+    }
+    remember(context, known, dry_run);
     Ok(WriteOptions { dry_run, manager: manager(context, given), validation })
+}
+
+/// Keeps the options that were given for admission, which shows them to webhooks.
+fn remember(context: &Context, mut given: Map<String, Value>, dry_run: bool) {
+    if dry_run {
+        given.insert("dryRun".into(), serde_json::json!(["All"]));
+    }
+    drop(context.options.set(given.into()));
 }
 
 fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut Vec<FieldError>) -> bool {
@@ -132,6 +147,7 @@ pub(crate) fn selectors(context: &Context, resource: &Resource) -> Result<Select
 pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOptions, bool), Status> {
     let mut errors = Vec::new();
     let mut options = DeleteOptions::default();
+    let mut given = Map::new();
     let mut dry = false;
     if raw.is_empty() {
         let query = context.query;
@@ -145,6 +161,19 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
         let policy = query.text("propagationPolicy").to_owned();
         let orphan = query.get("orphanDependents").map(|value| value != "false");
         options.propagation = propagation(&policy, orphan, &mut errors);
+        let put = |(member, value): (&str, Option<Value>)| Some((member.to_owned(), value?));
+        given.extend(
+            [
+                ("gracePeriodSeconds", options.grace_period_seconds.map(Value::from)),
+                (
+                    "propagationPolicy",
+                    Some(policy.clone()).filter(|policy| !policy.is_empty()).map(Value::from),
+                ),
+                ("orphanDependents", orphan.map(Value::from)),
+            ]
+            .into_iter()
+            .filter_map(put),
+        );
     } else {
         let value: Value = match if raw.starts_with(apiserver_schema::PROTOBUF_MAGIC) {
             Ok(apiserver_schema::from_protobuf(raw).map_err(Status::bad_request)?)
@@ -170,6 +199,8 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
             )));
         }
         options.grace_period_seconds = value.get("gracePeriodSeconds").and_then(Value::as_i64);
+        given.extend(value.as_object().cloned().unwrap_or_default());
+        given.retain(|member, value| !matches!(member.as_str(), "kind" | "apiVersion") && !value.is_null());
         let values =
             value.get("dryRun").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         let from_query = context.query.all("dryRun");
@@ -195,6 +226,7 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
             &errors,
         ));
     }
+    remember(context, given, dry);
     Ok((options, dry))
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
-use apiserver_registry::{Body, Call, Changed, DeleteOptions, Resource, cannot_handle, object};
+use apiserver_registry::{
+    Body, Call, Changed, DeleteOptions, Operation, Resource, cannot_handle, object, scale,
+};
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -23,10 +25,10 @@ pub(super) async fn dispatch(
 ) -> Result<Answer, Status> {
     let info = context.info;
     match (info.subresource.as_str(), info.verb.as_str()) {
-        ("scale", _) => scale(&context, resource, collect(body).await?).await,
+        ("scale", _) => answer_scale(&context, resource, collect(body).await?).await,
         ("binding", "create") => binding(&context, resource, &collect(body).await?).await,
         ("eviction", "create") => eviction(&context, resource, &collect(body).await?).await,
-        ("token", "create") => token(&context, resource, &collect(body).await?),
+        ("token", "create") => token(&context, resource, &collect(body).await?).await,
         ("finalize", "update") => update::update(&context, resource, collect(body).await?).await,
         ("log" | "exec" | "attach" | "portforward" | "proxy", _) => {
             crate::node_proxy::answer(context, resource, body, upgrade).await
@@ -38,57 +40,8 @@ pub(super) async fn dispatch(
     }
 }
 
-/// Where a kind keeps its replicas.
-struct Paths {
-    spec: String,
-    status: String,
-    selector: Option<String>,
-}
-
-fn paths(resource: &Resource) -> Option<Paths> {
-    let pointer = |path: &str| path.replace('.', "/");
-    match &resource.custom {
-        Some(custom) => custom.scale.as_ref().map(|scale| Paths {
-            spec: pointer(&scale.spec_replicas),
-            status: pointer(&scale.status_replicas),
-            selector: scale.label_selector.as_deref().map(pointer),
-        }),
-        None => {
-            Some(Paths { spec: "/spec/replicas".into(), status: "/status/replicas".into(), selector: None })
-        }
-    }
-}
-
-/// The `autoscaling/v1` Scale of an object.
-fn scale_of(resource: &Resource, paths: &Paths, value: &Value) -> Value {
-    let metadata = object::metadata(value);
-    let mut kept = serde_json::Map::new();
-    for member in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
-        if let Some(value) = metadata.get(member) {
-            kept.insert(member.to_owned(), value.clone());
-        }
-    }
-    let number = |pointer: &str| value.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
-    let selector = match &paths.selector {
-        Some(pointer) => value.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned(),
-        None if resource.is_custom() => String::new(),
-        None => {
-            apiserver_registry::columns::selector(value.pointer("/spec/selector").unwrap_or(&Value::Null))
-        }
-    };
-    let mut status = json!({"replicas": number(&paths.status)});
-    if !selector.is_empty() {
-        status["selector"] = selector.into();
-    }
-    let mut spec = json!({});
-    if number(&paths.spec) != 0 {
-        spec["replicas"] = number(&paths.spec).into();
-    }
-    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": kept, "spec": spec, "status": status})
-}
-
-async fn scale(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> Result<Answer, Status> {
-    let paths = paths(resource).ok_or_else(not_found_here)?;
+async fn answer_scale(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> Result<Answer, Status> {
+    let spec = scale::spec_pointer(resource).ok_or_else(not_found_here)?;
     let registry = context.server.registry();
     let name = &context.info.name;
     let scale_gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
@@ -102,7 +55,7 @@ async fn scale(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> R
             requester: context.requester(),
         };
         let current = served(resource, registry.get(&call, name)?.parse());
-        return Ok(Answer::value(StatusCode::OK, context.accepted, &scale_of(resource, &paths, &current)));
+        return Ok(Answer::value(StatusCode::OK, context.accepted, &scale_of(resource, &current)));
     }
     let (options, patching) = if context.info.verb == "patch" {
         let media = negotiate::patch_media(context.headers, resource.is_custom())?;
@@ -120,17 +73,22 @@ async fn scale(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> R
     let call = options::call(context, resource, &options);
     let change = |live: Option<&Value>| {
         let live = live.ok_or_else(|| Status::not_found(&resource.group_resource(), name))?;
-        let before = scale_of(resource, &paths, live);
+        let before = scale_of(resource, live);
         let wanted = match (&sent, &patching) {
             (Some(sent), _) => sent.clone(),
             (None, Some(patch)) => patched_scale(&schema, patch, &before)?,
             (None, None) => before.clone(),
         };
-        scaled(resource, &paths, live, &wanted, &options, context, patching.as_ref())
+        scaled(resource, &spec, live, &wanted, &options, context, patching.as_ref())
     };
     let (written, _) = registry.update(&call, name, false, change).await?;
     let value = served(resource, serde_json::from_slice(&written.bytes).unwrap_or_default());
-    Ok(Answer::value(StatusCode::OK, context.accepted, &scale_of(resource, &paths, &value)))
+    Ok(Answer::value(StatusCode::OK, context.accepted, &scale_of(resource, &value)))
+}
+
+/// The Scale of an object.
+fn scale_of(resource: &Resource, value: &Value) -> Value {
+    scale::view(resource, value).unwrap_or_default()
 }
 
 fn sent_scale(context: &Context, raw: &Bytes, gvk: &GroupVersionKind) -> Result<Value, Status> {
@@ -172,14 +130,14 @@ fn patched_scale(
 /// The object with the replicas a Scale asks for.
 fn scaled(
     resource: &Resource,
-    paths: &Paths,
+    spec: &str,
     live: &Value,
     wanted: &Value,
     options: &WriteOptions,
     context: &Context,
     patching: Option<&patch::Patch>,
 ) -> Result<Changed, Status> {
-    let replicas = wanted.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
+    let replicas = scale::wanted(wanted);
     if replicas < 0 {
         let error =
             FieldError::invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0");
@@ -190,14 +148,14 @@ fn scaled(
         ));
     }
     let mut next = live.clone();
-    set(&mut next, &paths.spec, replicas.into());
+    scale::set(&mut next, spec, replicas.into());
     let version = object::text(wanted, "resourceVersion").to_owned();
     object::metadata_mut(&mut next).insert("resourceVersion".into(), version.into());
     if let Some(patch) = patching.filter(|patch| patch.media == PatchMedia::Apply) {
         // Ownership of an applied scale is recorded on the object, through its own schema.
         let schema = resource.schema().unwrap_or_else(apiserver_schema::Schema::any);
         let mut applied = json!({"apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {"name": object::name(live)}});
-        set(&mut applied, &paths.spec, replicas.into());
+        scale::set(&mut applied, spec, replicas.into());
         let (time, api_version) = (apiserver_registry::now(), resource.api_version());
         let manager = apiserver_schema::Manager {
             name: &options.manager,
@@ -208,8 +166,8 @@ fn scaled(
         };
         // A Scale leaves zero replicas out: applying zero counts as adding it.
         let mut seen = live.clone();
-        if live.pointer(&paths.spec).and_then(Value::as_i64) == Some(0) {
-            unset(&mut seen, &paths.spec);
+        if live.pointer(spec).and_then(Value::as_i64) == Some(0) {
+            unset(&mut seen, spec);
         }
         let merged = apiserver_schema::apply(
             &schema,
@@ -238,27 +196,6 @@ fn unset(object: &mut Value, pointer: &str) {
         && let Some(map) = object.pointer_mut(parent).and_then(Value::as_object_mut)
     {
         map.remove(member);
-    }
-}
-
-fn set(object: &mut Value, pointer: &str, value: Value) {
-    let mut place = object;
-    let mut members = pointer.trim_start_matches('/').split('/').peekable();
-    while let Some(member) = members.next() {
-        let map = if place.is_object() {
-            place
-        } else {
-            *place = json!({});
-            place
-        };
-        if members.peek().is_none() {
-            map[member] = value;
-            return;
-        }
-        if map.get(member).is_none() {
-            map[member] = json!({});
-        }
-        place = &mut map[member];
     }
 }
 
@@ -301,6 +238,10 @@ pub(super) async fn bind(
         dry_run: options.dry_run,
         requester: context.requester(),
     };
+    let mut binding = binding.clone();
+    sent(&mut binding, &GroupVersionKind::new("", "v1", "Binding"), context, name);
+    let binding = &context.server.registry().admit_request(&call, name, Operation::Create, binding).await?;
+    let node = binding.pointer("/target/name").and_then(Value::as_str).unwrap_or("").to_owned();
     let time = apiserver_registry::now();
     let change = |live: Option<&Value>| {
         let live = live.ok_or_else(|| Status::not_found(&pods.group_resource(), name))?;
@@ -338,6 +279,20 @@ pub(super) async fn bind(
     Ok(Answer::value(StatusCode::CREATED, context.accepted, &success))
 }
 
+/// What was sent to a subresource, with what the path says of it.
+fn sent(object: &mut Value, gvk: &GroupVersionKind, context: &Context<'_>, name: &str) {
+    if !object.is_object() {
+        *object = json!({});
+    }
+    object["apiVersion"] = gvk.api_version().into();
+    object["kind"] = gvk.kind.clone().into();
+    let metadata = object::metadata_mut(object);
+    metadata.insert("name".into(), name.into());
+    if let Some(namespace) = context.info.scope() {
+        metadata.insert("namespace".into(), namespace.into());
+    }
+}
+
 /// Replaces a condition of the same type, or adds it.
 fn set_condition(object: &mut Value, condition: &Value) {
     let status = object::member_mut(object, "status");
@@ -354,7 +309,7 @@ fn set_condition(object: &mut Value, condition: &Value) {
 /// Deletes a Pod where its disruption budgets allow it.
 async fn eviction(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> Result<Answer, Status> {
     let media = negotiate::body_media(context.headers)?;
-    let Body { value, .. } = parse_body(media, raw, "Eviction")?;
+    let Body { mut value, .. } = parse_body(media, raw, "Eviction")?;
     let name = &context.info.name;
     let given = object::name(&value);
     if !given.is_empty() && given != name {
@@ -371,11 +326,13 @@ async fn eviction(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) 
     let call = Call {
         resource,
         namespace: context.info.scope(),
-        subresource: "",
+        subresource: "eviction",
         manager: &options.manager,
         dry_run,
         requester: context.requester(),
     };
+    sent(&mut value, &GroupVersionKind::new("policy", "v1", "Eviction"), context, name);
+    context.server.registry().admit_request(&call, name, Operation::Create, value).await?;
     let pod = context.server.registry().get(&call, name)?.parse();
     check_budgets(context, &pod).await?;
     context.server.registry().delete(&call, name, &delete_options).await?;
@@ -447,7 +404,7 @@ async fn check_budgets(context: &Context<'_>, pod: &Value) -> Result<(), Status>
 }
 
 /// Issues a token for a ServiceAccount.
-fn token(context: &Context, resource: &Arc<Resource>, raw: &Bytes) -> Result<Answer, Status> {
+async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> Result<Answer, Status> {
     let media = negotiate::body_media(context.headers)?;
     let Body { mut value, .. } = parse_body(media, raw, "TokenRequest")?;
     let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
@@ -459,7 +416,11 @@ fn token(context: &Context, resource: &Arc<Resource>, raw: &Bytes) -> Result<Ans
         apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
             .map_err(|error| cannot_handle(&gvk, &error.message))?;
     }
-    let call = context.plain_call(resource);
+    let options = options::write_options(context, "CreateOptions")?;
+    let call = options::call(context, resource, &options);
+    let name = &context.info.name;
+    sent(&mut value, &gvk, context, name);
+    let mut value = context.server.registry().admit_request(&call, name, Operation::Create, value).await?;
     let account = context.server.registry().get(&call, &context.info.name)?.parse();
     let keys =
         context.server.inner.config.authentication.service_accounts.clone().ok_or_else(not_found_here)?;

@@ -1,0 +1,308 @@
+//! What changes a write before it is validated: built-in plugins, then mutating webhooks, and both again where a
+//! webhook wants to see what others made of it.
+
+use std::sync::Arc;
+
+use apiserver_meta::{Status, packed};
+use apiserver_schema::Decode;
+use serde_json::Value;
+
+use super::matching::{Asked, Surroundings};
+use super::request::{is_own_kind, kind_of};
+use super::webhooks::{Hook, Refusal, Reinvocation};
+use super::{Attempt, Operation, in_version, is_asked_by_handler, plugins};
+use crate::catalogue::Resource;
+use crate::create::Ownership;
+use crate::decode;
+use crate::object;
+use crate::registry::{Call, Registry, now};
+use crate::scale;
+use crate::update::record_owner;
+
+/// A write that is being changed, without the object.
+#[derive(Clone, Copy)]
+pub(super) struct Change<'a> {
+    pub operation: Operation,
+    pub name: &'a str,
+    pub old: Option<&'a Value>,
+}
+
+impl<'a> Change<'a> {
+    fn of(self, object: Option<&'a Value>) -> Attempt<'a> {
+        Attempt { operation: self.operation, name: self.name, object, old: self.old }
+    }
+}
+
+impl Registry {
+    /// A new object as webhooks leave it. Where one may be asked, who owns its fields is settled before, so that
+    /// nobody comes to own what a webhook sets.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub(crate) async fn mutate_new(
+        &self,
+        call: &Call<'_>,
+        mut value: Value,
+        ownership: Ownership,
+    ) -> Result<(Value, Ownership), Status> {
+        let name = object::name(&value).to_owned();
+        let change = Change { operation: Operation::Create, name: &name, old: None };
+        let Some(hooks) = self.hooks_for(call, change, &value) else { return Ok((value, ownership)) };
+        object::wipe_for_create(&mut value);
+        if call.resource.namespaced && object::namespace(&value).is_empty() {
+            object::metadata_mut(&mut value).insert("namespace".into(), call.namespace.unwrap_or("").into());
+        }
+        (call.resource.strategy.default)(&mut value);
+        if ownership == Ownership::Update {
+            record_owner(call, &now(), None, &mut value);
+        }
+        plugins::service_account::wait_for_default(self, call, &value).await;
+        self.change_on_create(call, &mut value)?;
+        self.run_mutators(&hooks, call, change, &mut value).await?;
+        Ok((value, Ownership::Applied))
+    }
+
+    /// As [`Registry::mutate_new`], of an object that is being updated.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub(crate) async fn mutate_changed(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        old: &Value,
+        new: &mut Value,
+        ownership: Ownership,
+    ) -> Result<Ownership, Status> {
+        if is_asked_by_handler(call) {
+            return Ok(ownership);
+        }
+        let change = Change { operation: Operation::Update, name, old: Some(old) };
+        let Some(hooks) = self.hooks_for(call, change, new) else { return Ok(ownership) };
+        (call.resource.strategy.default)(new);
+        if ownership == Ownership::Update {
+            record_owner(call, &now(), Some(old), new);
+        }
+        if call.subresource != "scale" {
+            self.run_mutators(&hooks, call, change, new).await?;
+            return Ok(Ownership::Applied);
+        }
+        let Some(mut wanted) = scale::view(call.resource, new) else { return Ok(Ownership::Applied) };
+        let before = scale::view(call.resource, old);
+        let change = Change { old: before.as_ref(), ..change };
+        self.run_mutators(&hooks, call, change, &mut wanted).await?;
+        scale::write_back(call.resource, new, &wanted);
+        Ok(Ownership::Applied)
+    }
+
+    /// As [`Registry::mutate_new`], of an object that a subresource is sent.
+    pub(super) async fn mutate_sent(
+        &self,
+        call: &Call<'_>,
+        change: Change<'_>,
+        value: &mut Value,
+    ) -> Result<(), Status> {
+        match self.hooks_for(call, change, value) {
+            Some(hooks) => self.run_mutators(&hooks, call, change, value).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the mutating webhooks about a deletion, of which they can change nothing.
+    pub(super) async fn mutate_without_object(
+        &self,
+        call: &Call<'_>,
+        change: Change<'_>,
+    ) -> Result<(), Status> {
+        let Some(hooks) = self.mutating_hooks(call) else { return Ok(()) };
+        let around = Surroundings::of(self, call);
+        let asked = Asked { registry: self, call, attempt: change.of(None), around: &around };
+        for hook in hooks.iter() {
+            let Some(seen) = hook.is_met(&asked)? else { continue };
+            let outcome = match self.ask(hook, &asked, &seen, true).await {
+                Ok(Some(patch)) => match operations(&patch) {
+                    Ok(None) => Ok(()),
+                    Ok(Some(_)) => Err(Refusal::Final(Status::internal(format!(
+                        "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
+                        hook.name
+                    )))),
+                    Err(refusal) => Err(refusal),
+                },
+                Ok(None) => Ok(()),
+                Err(refusal) => Err(refusal),
+            };
+            outcome.or_else(|refusal| refusal.settle(hook))?;
+        }
+        Ok(())
+    }
+
+    /// The webhooks, where the rules of at least one name the write.
+    fn hooks_for(&self, call: &Call<'_>, change: Change<'_>, value: &Value) -> Option<Arc<Vec<Hook>>> {
+        let hooks = self.mutating_hooks(call)?;
+        let around = Surroundings::default();
+        let asked = Asked { registry: self, call, attempt: change.of(Some(value)), around: &around };
+        hooks.iter().any(|hook| hook.named(&asked).is_some()).then_some(hooks)
+    }
+
+    async fn run_mutators(
+        &self,
+        hooks: &[Hook],
+        call: &Call<'_>,
+        change: Change<'_>,
+        value: &mut Value,
+    ) -> Result<(), Status> {
+        let owners = object::metadata(value).get("managedFields").cloned();
+        let around = Surroundings::of(self, call);
+        let mut rounds = Reinvocation::default();
+        self.run_round(hooks, call, change, &around, &mut rounds, value).await?;
+        if rounds.begins_again() {
+            if change.operation == Operation::Create && call.subresource.is_empty() {
+                let before = value.clone();
+                self.change_on_create(call, value)?;
+                if *value != before {
+                    rounds.changed();
+                }
+            }
+            self.run_round(hooks, call, change, &around, &mut rounds, value).await?;
+        }
+        keep_owners_valid(call, owners, value);
+        Ok(())
+    }
+
+    async fn run_round(
+        &self,
+        hooks: &[Hook],
+        call: &Call<'_>,
+        change: Change<'_>,
+        around: &Surroundings,
+        rounds: &mut Reinvocation,
+        value: &mut Value,
+    ) -> Result<(), Status> {
+        for (i, hook) in hooks.iter().enumerate() {
+            let asked = Asked { registry: self, call, attempt: change.of(Some(value)), around };
+            let Some(seen) = hook.is_met(&asked)? else { continue };
+            if !rounds.includes(i) {
+                continue;
+            }
+            let outcome = match self.ask(hook, &asked, &seen, true).await {
+                Ok(Some(patch)) => patched(call, &seen, value, &patch),
+                Ok(None) => Ok(None),
+                Err(refusal) => Err(refusal),
+            };
+            if let Ok(Some(next)) = &outcome
+                && next != value
+            {
+                next.clone_into(value);
+                rounds.changed();
+            }
+            if hook.is_reinvoked {
+                rounds.answered(i);
+            }
+            if let Err(refusal) = outcome {
+                refusal.settle(hook)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The operations of a patch; `None` where there are none.
+fn operations(patch: &[u8]) -> Result<Option<Value>, Refusal> {
+    let read: Result<Value, _> = serde_json::from_slice(patch);
+    let wrong =
+        |why: String| Refusal::Unanswered(format!("received undecodable patch in webhook response: {why}"));
+    match read {
+        Ok(Value::Null) => Ok(None),
+        Ok(Value::Array(list)) if list.is_empty() => Ok(None),
+        Ok(list @ Value::Array(_)) => Ok(Some(list)),
+        Ok(other) => {
+            let what = if other.is_object() { "object" } else { "value" };
+            Err(wrong(format!("json: cannot unmarshal {what} into Go value of type jsonpatch.Patch")))
+        }
+        Err(error) => Err(wrong(apiserver_meta::json::go_error(patch, &error))),
+    }
+}
+
+/// The object as a patch leaves it, decoded and defaulted again; `None` where the patch is empty.
+fn patched(
+    call: &Call<'_>,
+    seen: &Arc<Resource>,
+    value: &Value,
+    patch: &[u8],
+) -> Result<Option<Value>, Refusal> {
+    let internal = |why: String| Refusal::Final(Status::internal(why));
+    let Some(operations) = operations(patch)? else { return Ok(None) };
+    let converts = is_own_kind(call) && !Arc::ptr_eq(call.resource, seen);
+    let mut plain = value.clone();
+    packed::unpack(&mut plain);
+    let owners = object::metadata(&plain).get("managedFields").cloned();
+    if converts {
+        plain = in_version(call.resource, seen, plain);
+    }
+    let mut next = apiserver_schema::json_patch(&plain, &operations)
+        .map_err(|error| internal(error.message().to_owned()))?;
+    for member in ["apiVersion", "kind"] {
+        if next.get(member) != plain.get(member) {
+            let kind = kind_of(seen, call.subresource);
+            return Err(internal(format!("a webhook may not make another kind of a {}", kind.kind)));
+        }
+    }
+    decoded(seen, call.subresource, &mut next).map_err(internal)?;
+    if converts {
+        next = in_version(seen, call.resource, next);
+    }
+    if is_own_kind(call) {
+        (call.resource.strategy.default)(&mut next);
+    }
+    // Ownership that was left alone stays the text it was.
+    if object::metadata(&next).get("managedFields") == owners.as_ref()
+        && let Some(packed) = object::metadata(value).get("managedFields")
+    {
+        object::metadata_mut(&mut next).insert("managedFields".into(), packed.clone());
+    }
+    Ok(Some(next))
+}
+
+/// Brings what is sent to a resource or a subresource into the form of its kind.
+fn decoded(resource: &Resource, subresource: &str, value: &mut Value) -> Result<(), String> {
+    let kind = kind_of(resource, subresource);
+    if kind.kind == resource.kind {
+        return decode::read(resource, resource.schema().as_deref(), value, Decode::Json).map(drop);
+    }
+    let Some(schema) = apiserver_schema::builtin(&kind.group, &kind.version, &kind.kind) else {
+        return Ok(());
+    };
+    apiserver_schema::decode(&schema, value, Decode::Json).map(drop).map_err(|error| error.message)
+}
+
+/// What a webhook broke of the ownership of fields is put back, with a warning.
+fn keep_owners_valid(call: &Call<'_>, owners: Option<Value>, value: &mut Value) {
+    let found = object::metadata(value).get("managedFields");
+    if found == owners.as_ref() {
+        return;
+    }
+    let entries = found.and_then(Value::as_array).into_iter().flatten();
+    let Some(why) = entries.filter_map(owner_error).next() else { return };
+    call.requester.warn(format!(
+        ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests: {why}"
+    ));
+    let metadata = object::metadata_mut(value);
+    match owners {
+        Some(owners) => metadata.insert("managedFields".into(), owners),
+        None => metadata.remove("managedFields"),
+    };
+}
+
+fn owner_error(entry: &Value) -> Option<String> {
+    let text = |member: &str| entry.get(member).and_then(Value::as_str).unwrap_or("");
+    if !matches!(text("operation"), "Apply" | "Update") {
+        return Some(format!("invalid operation: {}", text("operation")));
+    }
+    if text("fieldsType") != "FieldsV1" {
+        return Some(format!("unsupported fieldsType: {}", text("fieldsType")));
+    }
+    let fields = entry.get("fieldsV1");
+    fields
+        .is_none_or(|fields| !fields.is_object() && !fields.is_string())
+        .then(|| "missing fieldsV1".to_owned())
+}

@@ -1,0 +1,187 @@
+//! Validating admission policies: which of them a write meets, and what they say of it.
+
+use std::sync::Arc;
+
+use apiserver_cel::{Decision, Input, Policy};
+use apiserver_meta::selector::LabelSelector;
+use apiserver_meta::{GroupVersionKind, Status};
+use serde_json::{Value, json};
+
+use super::matching::Asked;
+use super::request::{is_own_kind, request};
+use super::{POLICY_PLUGIN, in_version};
+use crate::registry::{Call, Registry};
+use crate::{object, strategy::shared};
+
+const GROUP: &str = "admissionregistration.k8s.io";
+const POLICIES: &str = "/registry/admissionregistration.k8s.io/validatingadmissionpolicies/";
+const BINDINGS: &str = "/registry/admissionregistration.k8s.io/validatingadmissionpolicybindings/";
+
+/// A policy with what binds it.
+pub(crate) struct Hook {
+    name: String,
+    spec: Value,
+    policy: Policy,
+    bindings: Vec<(String, Value)>,
+}
+
+impl Registry {
+    /// The policies that have bindings, compiled once for each change of either.
+    pub(super) fn policies(&self, call: &Call<'_>) -> Option<Arc<Vec<Hook>>> {
+        if self.cache().snapshot(BINDINGS).objects.is_empty()
+            || call.requester.is_server()
+            || self.disabled_plugins().contains(POLICY_PLUGIN)
+        {
+            return None;
+        }
+        let at = (self.cache().last_change(POLICIES), self.cache().last_change(BINDINGS));
+        let hooks = self.compiled().policies.at(at, || {
+            let bindings = self.cache().snapshot(BINDINGS);
+            let bindings: Vec<Value> = bindings.objects.values().map(|object| object.parse()).collect();
+            let policies = self.cache().snapshot(POLICIES);
+            policies.objects.values().filter_map(|stored| bound(&stored.parse(), &bindings)).collect()
+        });
+        Some(hooks).filter(|hooks| !hooks.is_empty())
+    }
+
+    /// Asks the policies; warns of what those say that only warn.
+    ///
+    /// # Errors
+    /// The first denial.
+    pub(super) fn ask_policies(&self, hooks: &[Hook], asked: &Asked<'_>) -> Result<(), Status> {
+        let call = asked.call;
+        if call.resource.group == GROUP && call.resource.name.contains("admission") {
+            return Ok(());
+        }
+        let mut denial = None;
+        for hook in hooks {
+            let Some(seen) = asked.constrained(&hook.spec["matchConstraints"], true) else { continue };
+            let convert = |object: Option<&Value>| {
+                let other = !Arc::ptr_eq(&seen, call.resource) && is_own_kind(call);
+                object.filter(|_| other).map(|object| in_version(call.resource, &seen, object.clone()))
+            };
+            let (object, old) = (convert(asked.attempt.object), convert(asked.attempt.old));
+            let request = request(call, asked.attempt, &seen);
+            for (binding, spec) in &hook.bindings {
+                if asked.constrained(&spec["matchResources"], false).is_none() {
+                    continue;
+                }
+                let decisions = match self.params(&hook.spec["paramKind"], &spec["paramRef"], call) {
+                    Ok(params) => params
+                        .iter()
+                        .flat_map(|params| {
+                            hook.policy.evaluate(Input {
+                                object: object.as_ref().or(asked.attempt.object),
+                                old_object: old.as_ref().or(asked.attempt.old),
+                                request: &request,
+                                params: params.as_ref(),
+                                namespace: asked.namespace(),
+                            })
+                        })
+                        .collect(),
+                    Err(_) if shared::text(&hook.spec, "failurePolicy") == "Ignore" => Vec::new(),
+                    Err(why) => {
+                        let message = format!("failed to configure binding: {why}");
+                        denial.get_or_insert(denied(asked, hook, binding, &message, ""));
+                        continue;
+                    }
+                };
+                let actions = shared::items(spec, "validationActions");
+                for Decision { message, reason } in decisions {
+                    if actions.contains(&json!("Deny")) && denial.is_none() {
+                        denial = Some(denied(asked, hook, binding, &message, &reason));
+                    }
+                    if actions.contains(&json!("Warn")) {
+                        call.requester.warn(format!(
+                            "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{binding}': {message}",
+                            hook.name
+                        ));
+                    }
+                    if actions.contains(&json!("Audit")) {
+                        tracing::info!(policy = %hook.name, %binding, %message, "a policy's validation failed");
+                    }
+                }
+            }
+        }
+        denial.map_or(Ok(()), Err)
+    }
+
+    /// The parameters a binding names; one `None` where the policy takes none.
+    fn params(&self, kind: &Value, reference: &Value, call: &Call<'_>) -> Result<Vec<Option<Value>>, String> {
+        if !kind.is_object() || !reference.is_object() {
+            return Ok(vec![None]);
+        }
+        let (api_version, name) = (shared::text(kind, "apiVersion"), shared::text(kind, "kind"));
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+        let catalogue = self.catalogue();
+        let Some(resource) = catalogue.by_kind(&GroupVersionKind::new(group, version, name)) else {
+            return Err(format!(
+                "failed to find resource referenced by paramKind: '{api_version}, Kind={name}'"
+            ));
+        };
+        let own = Some(shared::text(reference, "namespace")).filter(|namespace| !namespace.is_empty());
+        if own.is_some() && !resource.namespaced {
+            return Err("paramRef.namespace must not be provided for a cluster-scoped `paramKind`".to_owned());
+        }
+        let namespace = own.or(call.namespace.filter(|_| call.resource.namespaced));
+        if resource.namespaced && namespace.is_none() {
+            return Err(
+                "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources"
+                    .to_owned(),
+            );
+        }
+        let namespace = namespace.filter(|_| resource.namespaced);
+        let mut found = Vec::new();
+        match shared::text(reference, "name") {
+            "" => {
+                let selector = LabelSelector::from_json(&reference["selector"]).unwrap_or_default();
+                let scope = resource.scope(namespace);
+                for object in self.cache().snapshot(&resource.prefix).scope(&scope) {
+                    if selector.matches(|label| object.label(label)) {
+                        found.push(Some(crate::convert::from_stored(resource, object.parse())));
+                    }
+                }
+            }
+            name => {
+                let object = self.cache().get(&resource.key(namespace, name));
+                found
+                    .extend(object.map(|object| Some(crate::convert::from_stored(resource, object.parse()))));
+            }
+        }
+        if found.is_empty() && shared::text(reference, "parameterNotFoundAction") != "Allow" {
+            return Err("no params found for policy binding with `Deny` parameterNotFoundAction".to_owned());
+        }
+        Ok(found)
+    }
+}
+
+/// A policy, where something binds it.
+fn bound(policy: &Value, bindings: &[Value]) -> Option<Hook> {
+    let name = object::name(policy).to_owned();
+    let bindings: Vec<(String, Value)> = bindings
+        .iter()
+        .filter(|binding| shared::text(&binding["spec"], "policyName") == name)
+        .map(|binding| (object::name(binding).to_owned(), binding["spec"].clone()))
+        .collect();
+    let spec = &policy["spec"];
+    (!bindings.is_empty()).then(|| Hook { name, spec: spec.clone(), policy: Policy::compile(spec), bindings })
+}
+
+fn denied(asked: &Asked<'_>, hook: &Hook, binding: &str, message: &str, reason: &str) -> Status {
+    let why = format!(
+        "ValidatingAdmissionPolicy '{}' with binding '{binding}' denied request: {message}",
+        hook.name
+    );
+    let mut status = Status::forbidden(&asked.call.resource.group_resource(), asked.attempt.name, &why);
+    let (code, reason) = match reason {
+        "Forbidden" => (403, "Forbidden"),
+        "Unauthorized" => (401, "Unauthorized"),
+        "RequestEntityTooLarge" => (413, "RequestEntityTooLarge"),
+        _ => (422, "Invalid"),
+    };
+    (status.code, status.reason) = (code, reason.into());
+    if let Some(details) = status.details.as_mut().and_then(Value::as_object_mut) {
+        details.insert("causes".into(), json!([{"message": why}]));
+    }
+    status
+}

@@ -1,0 +1,51 @@
+//! The way out of the registry: somebody who can call webhooks.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use serde_json::Value;
+
+use crate::strategy::shared::{number, text};
+
+/// Where a webhook is, and whose certificates it is believed with: `clientConfig`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WebhookTarget {
+    pub address: WebhookAddress,
+    /// PEM; empty means the authorities that the machine trusts.
+    pub ca_bundle: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum WebhookAddress {
+    Url(String),
+    Service { namespace: String, name: String, port: u16, path: String },
+}
+
+impl WebhookTarget {
+    /// Reads a `clientConfig`.
+    pub fn of(config: &Value) -> Self {
+        let address = match config.get("service").filter(|service| service.is_object()) {
+            Some(service) => WebhookAddress::Service {
+                namespace: text(service, "namespace").to_owned(),
+                name: text(service, "name").to_owned(),
+                port: number(service, "port").and_then(|port| u16::try_from(port).ok()).unwrap_or(443),
+                path: text(service, "path").to_owned(),
+            },
+            None => WebhookAddress::Url(text(config, "url").to_owned()),
+        };
+        let ca_bundle = apiserver_meta::base64::decode(text(config, "caBundle")).unwrap_or_default();
+        Self { address, ca_bundle }
+    }
+}
+
+/// Calls webhooks. The server gives one to the registry.
+pub trait WebhookCaller: Send + Sync {
+    /// Posts JSON and gives the body of a good answer. An error says why there is none, in upstream's words.
+    fn call<'a>(
+        &'a self,
+        target: &'a WebhookTarget,
+        body: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Bytes, String>>;
+}
