@@ -78,6 +78,51 @@ fn detached_it_runs_until_it_is_told_to_stop() {
 }
 
 #[test]
+fn killed_and_detached_again_it_speaks_of_itself() {
+    let parent = std::env::temp_dir().join(format!("hopyard-e2e-again-{}", std::process::id()));
+    drop(std::fs::remove_dir_all(&parent));
+    std::fs::create_dir_all(&parent).expect("a directory");
+    let inside = |arguments: &[&str]| {
+        let mut command = Command::new(e2e::binary());
+        command
+            .args(arguments)
+            .args(["--data-dir", "data"])
+            .current_dir(&parent)
+            .output()
+            .expect("hopyard runs")
+    };
+    let up = ["up", "--detach", "--listen", "127.0.0.1:0", "--nodes", "1"];
+    let first = inside(&up);
+    assert!(first.status.success(), "{}", stderr(&first));
+    let said = stderr(&first);
+    assert!(said.contains("INFO API server") && said.contains("elapsed_ms="), "{said}");
+    assert!(!said.contains("reconciled"), "{said}");
+    // A relative directory is the same one for commands that are called elsewhere.
+    let data = parent.join("data").display().to_string();
+    let elsewhere = |command: &str| {
+        Command::new(e2e::binary()).args([command, "--data-dir", &data]).output().expect("hopyard runs")
+    };
+    assert!(stdout(&elsewhere("env")).contains(&format!("export KUBECONFIG={data}/kubeconfig")));
+    let status = stdout(&elsewhere("status"));
+    let pid = status.lines().find_map(|line| line.strip_prefix("running        pid ")).expect("a pid");
+    let killed = Command::new("kill").args(["-9", pid]).status().expect("kill runs");
+    assert!(killed.success());
+    let mut again = inside(&up);
+    wait_for("the killed process to be gone", || {
+        if !again.status.success() {
+            again = inside(&up);
+        }
+        again.status.success()
+    });
+    let status = elsewhere("status");
+    let uplink =
+        stdout(&status).lines().find_map(|line| line.strip_prefix("uplink         ").map(str::to_owned));
+    assert!(stderr(&again).contains(&uplink.expect("an uplink")), "{}\n{}", stderr(&again), stdout(&status));
+    assert!(elsewhere("down").status.success());
+    drop(std::fs::remove_dir_all(&parent));
+}
+
+#[test]
 fn the_demo_ends_with_an_answer_and_its_trace() {
     let demo = |arguments: &[&str]| {
         Command::new(e2e::binary()).args(["demo", "--once"]).args(arguments).output().expect("hopyard runs")

@@ -37,7 +37,9 @@ pub(crate) fn detach(dir: &Path) -> Result<(), Error> {
     while began.elapsed() < PATIENCE {
         if let Ok(instance) = Instance::read(dir) {
             let text = std::fs::read_to_string(&log_path).unwrap_or_default();
-            text.lines().take_while(|line| !line.is_empty()).for_each(|line| eprintln!("{line}"));
+            // What was started and when; what the loops made of it is for the log.
+            let started = text.lines().take_while(|line| !line.is_empty());
+            started.filter(|line| !line.contains("reconciled")).for_each(|line| eprintln!("{line}"));
             eprint!("{}", crate::up::welcome(&instance));
             return Ok(());
         }

@@ -33,6 +33,12 @@ impl<'a> Annotations<'a> {
         find(self.first).or_else(|| find(self.second))
     }
 
+    /// Names of all there are, without the prefix.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'a str> {
+        let keys = self.first.into_iter().chain(self.second).flat_map(|map| map.keys());
+        keys.filter_map(|key| key.strip_prefix(PREFIX))
+    }
+
     pub(crate) fn list(&self, name: &str) -> Option<Vec<String>> {
         let items = self.text(name)?.split(',').map(str::trim).filter(|item| !item.is_empty());
         Some(items.map(str::to_string).collect())
@@ -52,6 +58,18 @@ impl<'a> Annotations<'a> {
         let Some(value) = self.integer(name)? else { return Ok(None) };
         let number = T::try_from(value);
         number.map(Some).map_err(|_| format!("value out of range, {PREFIX}{name}: {value}"))
+    }
+
+    /// As Go's `strconv.ParseBool` reads it.
+    pub(crate) fn boolean(&self, name: &str) -> Result<Option<bool>, String> {
+        let Some(raw) = self.text(name) else { return Ok(None) };
+        match raw {
+            "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(Some(true)),
+            "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(Some(false)),
+            _ => Err(format!(
+                "failed to parse bool annotation, {PREFIX}{name}: {raw}: strconv.ParseBool: parsing {raw:?}: invalid syntax"
+            )),
+        }
     }
 
     /// `key=value,key=value`; `\,` stands for a comma.

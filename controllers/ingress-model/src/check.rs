@@ -6,6 +6,7 @@ use crate::annotations::{Annotations, about};
 use crate::group::{Group, GroupId, Refused, key, membership};
 use crate::listeners::{CheckedListener, merge};
 use crate::rules::{CheckedRule, Step, backend_step, fixed, rules_of};
+use crate::values;
 use ccm_mock_aws_api::ec2::{self, Subnet};
 use ccm_mock_aws_api::elbv2::{Attributes, Protocol, Scheme};
 use ccm_mock_aws_api::{limits, tag};
@@ -150,6 +151,7 @@ pub fn check(group: &Group) -> Result<Checked, Refused> {
     let mut rules = Vec::new();
     for (ingress, ports) in members.iter().zip(&ports) {
         let (namespace, name) = key(ingress);
+        values::check(ingress).map_err(|why| format!("ingress: {namespace}/{name}: {why}"))?;
         let own =
             rules_of(group, ingress, ports).map_err(|why| format!("ingress: {namespace}/{name}: {why}"))?;
         rules.extend(own);

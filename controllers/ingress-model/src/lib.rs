@@ -15,6 +15,7 @@ mod plan;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use annotations::PREFIX;
 pub use backend::find_port;

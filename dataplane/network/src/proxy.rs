@@ -95,6 +95,11 @@ async fn open(
     };
     let mut last = Failure::NoSuchName;
     for ip in addresses {
+        // The internet has no way to private addresses, whoever listens there.
+        if *origin == Origin::Internet && ip.is_private() {
+            last = Failure::Network(Error::NoRoute(SocketAddrV4::new(ip, port), source));
+            continue;
+        }
         match fabric.connect(SocketAddrV4::new(source, 0), SocketAddrV4::new(ip, port)).await {
             Ok(connection) => return Ok(connection.stream),
             Err(error) => last = Failure::Network(error),
@@ -307,6 +312,13 @@ mod tests {
         let mut bytes = vec![0; 17];
         accepted.stream.read_exact(&mut bytes).await.expect("head");
         assert_eq!(bytes, b"GET /x HTTP/1.1\r\n");
+        let inside = SocketAddrV4::new(Ipv4Addr::new(10, 0, 16, 9), 8099);
+        let _listener = fabric.listen(inside).await.expect("listen");
+        let mut client = TcpStream::connect(address).await.expect("connect");
+        client.write_all(b"CONNECT 10.0.16.9:8099 HTTP/1.1\r\n\r\n").await.expect("request");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("answer");
+        assert!(answer.starts_with("HTTP/1.1 502") && answer.contains("no route"), "{answer}");
         let mut client = TcpStream::connect(address).await.expect("connect");
         client.write_all(b"CONNECT nowhere.test:443 HTTP/1.1\r\n\r\n").await.expect("request");
         let mut answer = String::new();
