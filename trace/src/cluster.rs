@@ -103,7 +103,8 @@ impl Walk<'_> {
         if !run.translated && !run.masqueraded {
             let address = self.packet.destination.ip();
             let hop =
-                Hop::new(Layer::Rules, node, format!("no rule is about {address}; it goes on as it is"));
+                Hop::new(Layer::Rules, node, format!("no rule is about {address}; it goes on as it is"))
+                    .object("Services, spec.clusterIP and spec.ports");
             self.hops.push(hop.packet(self.packet, self.packet));
             return None;
         }

@@ -101,7 +101,7 @@ fn rules(
     listener: &CheckedListener,
 ) -> Vec<RulePlan> {
     let mut out: Vec<RulePlan> = Vec::new();
-    for CheckedRule { ports, conditions, step } in &checked.rules {
+    for CheckedRule { ports, conditions, step, tags: own } in &checked.rules {
         let action = groups.action(step);
         if !ports.contains(&port) || leads_back(&action, port, listener.protocol) {
             continue;
@@ -118,7 +118,7 @@ fn rules(
             priority,
             conditions: conditions.clone(),
             actions: vec![action],
-            tags: tags(checked, &format!("{port}:{priority}"), &checked.tags),
+            tags: tags(checked, &format!("{port}:{priority}"), own),
         });
     }
     out

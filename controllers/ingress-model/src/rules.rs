@@ -9,7 +9,7 @@ use crate::group::{Group, key};
 use ccm_mock_aws_api::elbv2::{Action, RedirectConfig, RuleCondition, TargetGroupStickinessConfig};
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is done with a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +26,8 @@ pub(crate) struct CheckedRule {
     pub ports: BTreeSet<u16>,
     pub conditions: Vec<RuleCondition>,
     pub step: Step,
+    /// Of the Ingress it is of, whatever other members of the group have.
+    pub tags: BTreeMap<String, String>,
 }
 
 pub(crate) fn fixed(code: &str, body: Option<&str>) -> Step {
@@ -49,7 +51,8 @@ pub(crate) fn rules_of(
             let service = path.backend.service.as_ref().map(|s| s.name.as_str()).unwrap_or_default();
             let conditions = condition::combine(host, patterns, condition::annotated(annotations, service)?)?;
             let step = backend_step(group, ingress, &path.backend)?;
-            out.push(CheckedRule { ports: ports.clone(), conditions, step });
+            let tags = annotations.map("tags")?;
+            out.push(CheckedRule { ports: ports.clone(), conditions, step, tags });
         }
     }
     Ok(out)
