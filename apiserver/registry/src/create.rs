@@ -96,6 +96,7 @@ impl Registry {
         let attempt =
             Attempt { operation: admission::Operation::Create, name: &name, object: Some(&value), old: None };
         let admitted = self.admit(call, attempt)?;
+        let charge = self.charge(call, &value, None).await?;
         let key = resource.key(call.namespace, &name);
         if self.cache().get(&key).is_some() {
             return Err(Status::already_exists(&resource.group_resource(), &name));
@@ -111,7 +112,8 @@ impl Registry {
         if call.dry_run {
             return Ok(Written { bytes: document.bytes, warnings });
         }
-        let entry = self.commit(call, &name, vec![Write { key, op: Op::Create(document) }]).await?;
+        let write = Write { key, op: Op::Create(document) };
+        let entry = self.commit_charged(call, &name, write, charge).await?;
         let Some(entry) = entry else {
             return Err(Status::already_exists(&resource.group_resource(), &name));
         };

@@ -11,6 +11,7 @@ use futures::channel::mpsc;
 use rand::RngExt;
 use serde_json::Value;
 
+use crate::admission::quota::Turns;
 use crate::admission::{Compiled, Requester};
 use crate::allocate::{Allocator, Exhausted, ServiceRanges};
 use crate::catalogue::{Catalogue, Resource};
@@ -29,6 +30,7 @@ struct Inner {
     exhausted: mpsc::Sender<Exhausted>,
     exhausted_notes: Mutex<Option<mpsc::Receiver<Exhausted>>>,
     admission: Compiled,
+    turns: Turns,
     /// Names of admission plugins that are off.
     disabled_plugins: BTreeSet<String>,
 }
@@ -96,6 +98,7 @@ impl Registry {
                 exhausted,
                 exhausted_notes: Mutex::new(Some(notes)),
                 admission: Compiled::default(),
+                turns: Turns::default(),
                 disabled_plugins,
             }),
         };
@@ -122,6 +125,10 @@ impl Registry {
 
     pub(crate) fn admission(&self) -> &Compiled {
         &self.inner.admission
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.inner.turns
     }
 
     pub(crate) fn allocator(&self) -> std::sync::MutexGuard<'_, Allocator> {

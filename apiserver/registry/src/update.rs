@@ -83,6 +83,7 @@ impl Registry {
                 old: Some(&old),
             };
             warnings.extend(self.admit(call, attempt)?);
+            let charge = self.charge(call, &new, Some(&old)).await?;
             let stored = convert::to_stored(call.resource, encode::without_revision(new));
             let document = encode::document(&stored);
             if current.holds(&document) {
@@ -98,7 +99,8 @@ impl Registry {
             } else {
                 Op::Update { expect: current.revision(), document }
             };
-            if let Some(entry) = self.commit(call, name, vec![Write { key: key.clone(), op }]).await? {
+            let write = Write { key: key.clone(), op };
+            if let Some(entry) = self.commit_charged(call, name, write, charge).await? {
                 claim.keep();
                 self.after_write(call);
                 if let Some(bytes) = last {

@@ -4,6 +4,7 @@
 
 mod matching;
 pub(crate) mod plugins;
+pub(crate) mod quota;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -143,7 +143,7 @@ fn simple(subject: &Subject, column: &str) -> Value {
 }
 
 fn quota(subject: &Subject, column: &str) -> Value {
-    let hard = subject.at("/status/hard").as_object().or_else(|| subject.at("/spec/hard").as_object());
+    let hard = subject.at("/status/hard").as_object();
     let used = subject.at("/status/used");
     let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("0").to_owned();
     let parts: Vec<String> = hard

@@ -65,7 +65,7 @@ const PLUGINS: &[Plugin] = &[
 
 /// Names of plugins that `--disable-admission-plugins` may turn off.
 pub fn names() -> BTreeSet<&'static str> {
-    PLUGINS.iter().map(|plugin| plugin.name).collect()
+    PLUGINS.iter().map(|plugin| plugin.name).chain([super::quota::NAME]).collect()
 }
 
 impl Registry {
