@@ -80,6 +80,7 @@ impl Registry {
         plugins::service_account::wait_for_default(self, call, &value).await;
         self.change_on_create(call, &mut value)?;
         (strategy.prepare_create)(&mut value);
+        (strategy.requested)(&mut value, &call.requester);
         custom::prepare_create(resource, &mut value, &time);
         (strategy.default)(&mut value);
         object::tidy(&mut value);

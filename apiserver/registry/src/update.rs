@@ -194,7 +194,11 @@ impl Registry {
                 (strategy.prepare_status)(new, old);
                 (strategy.default)(new);
             }
-            _ => {}
+            name => {
+                if let Some(part) = (strategy.part)(name) {
+                    (part.prepare)(new, old);
+                }
+            }
         }
         object::tidy(new);
         if generation_moves(call, new, old) {
@@ -207,7 +211,9 @@ impl Registry {
         match call.subresource {
             "" => errors.extend((strategy.validate_update)(new, old)),
             "status" => errors.extend((strategy.validate_status)(new, old)),
-            _ => {}
+            name => {
+                errors.extend((strategy.part)(name).into_iter().flat_map(|part| (part.validate)(new, old)));
+            }
         }
         let mut tolerated = Vec::new();
         if matches!(call.subresource, "" | "status") {
@@ -318,6 +324,9 @@ fn generation_moves(call: &Call, new: &Value, old: &Value) -> bool {
 
 /// Fields a verb sets back, so that nobody comes to own them through it.
 pub fn reset_fields(resource: &Resource, subresource: &str) -> &'static FieldSet {
+    if let Some(fields) = (resource.strategy.resets)(subresource) {
+        return fields;
+    }
     static NONE: OnceLock<FieldSet> = OnceLock::new();
     static STATUS: OnceLock<FieldSet> = OnceLock::new();
     static SPEC: OnceLock<FieldSet> = OnceLock::new();

@@ -46,7 +46,12 @@ impl Context<'_> {
     /// Who asks, as admission sees them.
     pub(crate) fn requester(&self) -> apiserver_registry::Requester<'_> {
         let user = self.user;
-        apiserver_registry::Requester { name: &user.name, uid: &user.uid, groups: &user.groups }
+        apiserver_registry::Requester {
+            name: &user.name,
+            uid: &user.uid,
+            groups: &user.groups,
+            extra: Some(&user.extra),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod matching;
 pub(crate) mod plugins;
 pub(crate) mod quota;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use apiserver_cel::{Decision, Input, Policy};
@@ -53,6 +54,7 @@ pub struct Requester<'a> {
     pub name: &'a str,
     pub uid: &'a str,
     pub groups: &'a [String],
+    pub extra: Option<&'a BTreeMap<String, Vec<String>>>,
 }
 
 /// A write as policies see it.
