@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use controllers_kit::{Caches, Error, Raw};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -12,10 +13,14 @@ use kube::core::{ApiResource, DynamicObject, PartialObjectMeta};
 use super::lock;
 use crate::discovery::{self, Resource};
 
-/// What is known of groups, and how often definitions have changed so far.
+/// How long a changed definition may take to be served.
+const SERVED: Duration = Duration::from_secs(5);
+
+/// What is known of groups, how often definitions have changed so far, and when they did last.
 #[derive(Default)]
 struct Known {
     changes: u64,
+    changed: Option<Instant>,
     groups: HashMap<String, Arc<Vec<Resource>>>,
 }
 
@@ -30,10 +35,12 @@ impl Resources {
     pub(super) fn new(caches: &Caches) -> Self {
         let resources = Self { client: caches.client().clone(), known: Arc::default() };
         let known = resources.known.clone();
-        caches.of::<PartialObjectMeta<CustomResourceDefinition>>().on_change(move |_| {
+        caches.of::<PartialObjectMeta<CustomResourceDefinition>>().on_change(move |change| {
             let mut known = lock(&known);
             known.changes += 1;
-            known.groups.clear();
+            known.changed = Some(Instant::now());
+            let group = change.key.name.split_once('.').map_or("", |(_, group)| group);
+            known.groups.remove(group);
         });
         resources
     }
@@ -46,6 +53,16 @@ impl Resources {
         let found =
             found.filter(|resource| resource.namespaced && verbs.iter().all(|verb| resource.can(verb)));
         Ok(found.map(|resource| resource.api.clone()))
+    }
+
+    /// A resource was not found: true if that may be otherwise in a moment, when it is to be asked for again.
+    pub(super) fn may_come(&self, group: &str) -> bool {
+        let mut known = lock(&self.known);
+        let soon = known.changed.is_some_and(|changed| changed.elapsed() < SERVED);
+        if soon {
+            known.groups.remove(group);
+        }
+        soon
     }
 
     async fn of_group(&self, group: &str) -> Result<Arc<Vec<Resource>>, Error> {

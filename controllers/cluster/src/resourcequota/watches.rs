@@ -5,6 +5,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use controllers_kit::{Cache, Caches, Change, Done, Error, Key, Object, Queue, watch_raw};
 use controllers_quota_model::usage;
@@ -18,6 +19,9 @@ use tokio::task::AbortHandle;
 use super::changes::{frees_claim, frees_pod, frees_service};
 use super::lock;
 use super::resources::Resources;
+
+/// While a resource may come.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Group and resource.
 type Place = (String, String);
@@ -60,10 +64,14 @@ impl Wake {
         self.all(self.quotas.in_namespace(namespace), place, cause);
     }
 
-    fn all(&self, quotas: Vec<Arc<ResourceQuota>>, place: (&str, &str), cause: &str) {
+    /// Those of these quotas that are about the resource; false if none is.
+    fn all(&self, quotas: Vec<Arc<ResourceQuota>>, place: (&str, &str), cause: &str) -> bool {
+        let mut found = false;
         for quota in quotas.iter().filter(|quota| places(quota).any(|about| about == place)) {
             self.queue.add(Key::of(&quota.metadata), cause);
+            found = true;
         }
+        found
     }
 }
 
@@ -75,16 +83,19 @@ impl Watches {
         wake: &Queue<Key>,
     ) -> Self {
         let queue: Queue<Key> = Queue::new();
-        let (q, known) = (queue.clone(), quotas.clone());
+        let wake = Wake { quotas: quotas.clone(), queue: wake.clone() };
+        let (q, waking) = (queue.clone(), wake.clone());
         caches.of::<PartialObjectMeta<CustomResourceDefinition>>().on_change(move |change| {
-            if !known.all().is_empty() {
+            // A definition is named after what it defines.
+            let Some((resource, group)) = change.key.name.split_once('.') else { return };
+            if waking.all(waking.quotas.all(), (group, resource), &change.story()) {
                 q.add(Key::new("", "quotas"), change.story());
             }
         });
         Self(Arc::new(Inner {
             caches: caches.clone(),
             resources: resources.clone(),
-            wake: Wake { quotas: quotas.clone(), queue: wake.clone() },
+            wake,
             queue,
             running: Mutex::default(),
         }))
@@ -110,9 +121,12 @@ impl Inner {
         let quotas = self.wake.quotas.all();
         let about: BTreeSet<(&str, &str)> = quotas.iter().flat_map(|quota| places(quota)).collect();
         let mut wanted = BTreeMap::new();
+        let mut done = Done::nothing();
         for (group, name) in about {
             if let Some(resource) = self.resources.find(group, name).await? {
                 wanted.insert((group.to_owned(), name.to_owned()), resource);
+            } else if self.resources.may_come(group) {
+                done.again_after(LOOK_AGAIN);
             }
         }
         let mut running = lock(&self.running);
@@ -129,7 +143,7 @@ impl Inner {
                 free.insert(watch);
             }
         }
-        Ok(Done::nothing())
+        Ok(done)
     }
 
     fn start(&self, place: &Place, resource: ApiResource) -> Option<AbortHandle> {
@@ -169,7 +183,9 @@ async fn follow(
     let place = (place.0.as_str(), place.1.as_str());
     loop {
         match events.try_next().await {
-            Ok(Some(Event::InitDone)) => wake.all(wake.quotas.all(), place, "watching"),
+            Ok(Some(Event::InitDone)) => {
+                wake.all(wake.quotas.all(), place, "watching");
+            }
             Ok(Some(Event::Delete(gone))) => {
                 let key = Key::of(&gone.metadata);
                 wake.of(&key.namespace, place, &format!("{kind} {key} deleted"));
