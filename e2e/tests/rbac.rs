@@ -47,6 +47,57 @@ fn nobody_grants_what_they_do_not_hold() {
     });
 }
 
+/// A request for a certificate of an elliptic curve, `CN=ec`.
+const REQUEST: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlISE1HOENBUUF3RFRFTE1Ba0dBMVVFQXd3Q1pXTXdXVEFUQmdjcWhrak9QUUlCQmdncWhrak9QUU1CQndOQwpBQVJ1M3NGTnpveEpzOVJUNHVQclp0VkxuTWFUMFR4NjFQV2RnMm4rR1pMYzNoU3B0NlVNZktoWHNSTHBhTzVRCnlyZ1ZVT3N5enVLL3I3K09TN1NiSm1YNW9BQXdDZ1lJS29aSXpqMEVBd0lEU0FBd1JRSWhBSkdIeCtrdm5FWnMKN0hOSWVvR0dnRWVJNzFnWkx5aUgyck5kVHhDMlpUb2xBaUFwb0J4UitodmhRRHAwVytLNjNkc1ZCd1g1ZVFsNwpmdVdWMFpiMUpDbmdudz09Ci0tLS0tRU5EIENFUlRJRklDQVRFIFJFUVVFU1QtLS0tLQo=";
+
+#[test]
+fn a_signers_requests_are_approved_by_who_may() {
+    let instance = Instance::up(&["--nodes", "1"]);
+    let request = |name: &str, extra: &str| {
+        format!(
+            "---\n{{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {{name: {name}}}, \
+             spec: {{request: {REQUEST}, signerName: example.com/ours, usages: [client auth]{extra}}}}}\n"
+        )
+    };
+    instance.apply(&(request("ann", ", username: root") + &request("bob", "")));
+    let shown = instance.kubectl_ok(&["get", "csr", "ann"]);
+    assert!(shown.contains("example.com/ours   kubernetes-admin   <none>              Pending"), "{shown}");
+    let verbs = [
+        "--verb=get,list,update",
+        "--resource=certificatesigningrequests,certificatesigningrequests/approval",
+    ];
+    instance.kubectl_ok(&[&["create", "clusterrole", "approver"], &verbs[..]].concat());
+    instance.kubectl_ok(&[
+        "create",
+        "clusterrolebinding",
+        "approver",
+        "--clusterrole=approver",
+        "--user=ann",
+    ]);
+    let approve = || instance.kubectl(&["certificate", "approve", "ann", "--as", "ann"]);
+    wait_for("ann to be asked for the signer", || {
+        let why = "user not permitted to approve requests with signerName \"example.com/ours\"";
+        stderr(&approve()).contains(why)
+    });
+    instance.apply(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: ours}\n\
+         rules: [{apiGroups: [certificates.k8s.io], resources: [signers], resourceNames: [example.com/*], verbs: [approve]}]\n",
+    );
+    instance.kubectl_ok(&["create", "clusterrolebinding", "ours", "--clusterrole=ours", "--user=ann"]);
+    wait_for("the approval", || approve().status.success());
+    instance.kubectl_ok(&["certificate", "deny", "bob"]);
+    let shown = instance.kubectl_ok(&["get", "csr"]);
+    assert!(shown.contains("Approved") && shown.contains("Denied"), "{shown}");
+    let denial = r#"{"status": {"conditions": [{"type": "Approved", "status": "True"}, {"type": "Denied", "status": "True"}]}}"#;
+    let both =
+        instance.kubectl(&["patch", "csr", "ann", "--subresource=approval", "--type=merge", "-p", denial]);
+    assert!(
+        stderr(&both).contains("Approved and Denied conditions are mutually exclusive"),
+        "{}",
+        stderr(&both)
+    );
+}
+
 #[test]
 fn cluster_roles_gather_others() {
     let instance = Instance::up(&["--nodes", "1"]);

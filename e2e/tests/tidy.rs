@@ -12,6 +12,7 @@ const PURE: &[&str] = &[
     "apiserver-cel",
     "apiserver-schema",
     "controllers-ingress-model",
+    "controllers-quota-model",
     "ccm-mock-aws-api",
     "ccm-mock-alb-routing",
     "proxy-agent-ruleset",

@@ -257,6 +257,42 @@ fn containers_are_run_again_as_their_pod_says() {
 }
 
 #[test]
+fn jobs_follow_their_policies() {
+    let instance = Instance::up(&["--nodes", "1"]);
+    let rules = |rule: &str| format!("backoffLimit: 3\n  podFailurePolicy: {{rules: [{rule}]}}");
+    let exits = |action: &str, code: u8| {
+        rules(&format!("{{action: {action}, onExitCodes: {{operator: In, values: [{code}]}}}}"))
+    };
+    let fails = |code: u8| format!(r#"["sh", "-c", "exit {code}"]"#);
+    let leader = "completions: 3\n  parallelism: 3\n  completionMode: Indexed\n  successPolicy: {rules: [{succeededIndexes: \"0-2\", succeededCount: 1}]}";
+    let jobs = [
+        job("fatal", &exits("FailJob", 42), "busybox", &fails(42)),
+        job("patient", &exits("Ignore", 7), "busybox", &fails(7)),
+        job("leader", leader, "busybox", r#"["sleep", "1"]"#),
+    ];
+    instance.apply(&jobs.join("---\n"));
+    instance.kubectl_ok(&["wait", "--for=condition=failed", "--timeout=60s", "job/fatal"]);
+    let condition = |job: &str, kind: &str| {
+        let path = format!(
+            "jsonpath={{.status.conditions[?(@.type==\"{kind}\")].reason}} {{.status.conditions[?(@.type==\"{kind}\")].message}}"
+        );
+        instance.kubectl_ok(&["get", "job", job, "-o", &path])
+    };
+    let why = condition("fatal", "Failed");
+    assert!(why.starts_with("PodFailurePolicy Container c for pod default/fatal-"), "{why}");
+    assert!(why.ends_with("failed with exit code 42 matching FailJob rule at index 0"), "{why}");
+    instance.kubectl_ok(&["wait", "--for=condition=complete", "--timeout=60s", "job/leader"]);
+    assert_eq!(condition("leader", "SuccessCriteriaMet"), "SuccessPolicy Matched rules at index 0");
+    // What is ignored is let go of and counts as nothing.
+    wait_for("the ignored Pod to be let go", || {
+        let finalizers = "jsonpath={.items[*].status.phase} {.items[*].metadata.finalizers}";
+        let selector = "batch.kubernetes.io/job-name=patient";
+        instance.kubectl_ok(&["get", "pods", "-l", selector, "-o", finalizers]).trim() == "Failed"
+    });
+    assert_eq!(instance.kubectl_ok(&["get", "job", "patient", "-o", "jsonpath={.status.failed}"]), "");
+}
+
+#[test]
 fn a_cron_job_makes_a_job_when_it_is_due() {
     let instance = Instance::up(&[]);
     let refused =

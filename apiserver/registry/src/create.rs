@@ -81,6 +81,7 @@ impl Registry {
         plugins::service_account::wait_for_default(self, call, &value).await;
         self.change_on_create(call, &mut value)?;
         (strategy.prepare_create)(&mut value);
+        (strategy.requested)(&mut value, &call.requester);
         custom::prepare_create(resource, &mut value, &time);
         (strategy.default)(&mut value);
         object::tidy(&mut value);
@@ -105,13 +106,16 @@ impl Registry {
         let attempt =
             Attempt { operation: admission::Operation::Create, name: &name, object: Some(&value), old: None };
         self.admit(call, attempt).await?;
+        // Last: nobody else of the namespace is charged until this is stored, and no webhook is waited for meanwhile.
+        let charge = self.charge(call, &value, None).await?;
         let warnings = (strategy.warnings)(&value);
         let stored = convert::to_stored(resource, value);
         let document = encode::document(&stored);
         if call.dry_run {
             return Ok(Written { bytes: document.bytes, warnings });
         }
-        let entry = self.commit(call, &name, vec![Write { key, op: Op::Create(document) }]).await?;
+        let write = Write { key, op: Op::Create(document) };
+        let entry = self.commit_charged(call, &name, write, charge).await?;
         let Some(entry) = entry else {
             return Err(Status::already_exists(&resource.group_resource(), &name));
         };

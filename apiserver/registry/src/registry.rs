@@ -11,6 +11,7 @@ use futures::channel::mpsc;
 use rand::RngExt;
 use serde_json::Value;
 
+use crate::admission::quota::Turns;
 use crate::admission::{Compiled, PolicyHook, Requester, WebhookCaller, WebhookHook};
 use crate::allocate::{Allocator, Exhausted, ServiceRanges};
 use crate::catalogue::{Catalogue, Resource};
@@ -33,6 +34,7 @@ struct Inner {
     compiled: CompiledHooks,
     /// Given once, by the server: the registry itself calls nobody.
     webhook_caller: OnceLock<Arc<dyn WebhookCaller>>,
+    turns: Turns,
     /// Names of admission plugins that are off.
     disabled_plugins: BTreeSet<String>,
 }
@@ -110,6 +112,7 @@ impl Registry {
                 exhausted_notes: Mutex::new(Some(notes)),
                 compiled: CompiledHooks::default(),
                 webhook_caller: OnceLock::new(),
+                turns: Turns::default(),
                 disabled_plugins,
             }),
         };
@@ -145,6 +148,10 @@ impl Registry {
 
     pub(crate) fn webhook_caller(&self) -> Option<&dyn WebhookCaller> {
         self.inner.webhook_caller.get().map(AsRef::as_ref)
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.inner.turns
     }
 
     pub(crate) fn allocator(&self) -> std::sync::MutexGuard<'_, Allocator> {

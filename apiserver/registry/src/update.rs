@@ -84,6 +84,7 @@ impl Registry {
                 old: Some(&old),
             };
             self.admit(call, attempt).await?;
+            let charge = self.charge(call, &new, Some(&old)).await?;
             let stored = convert::to_stored(call.resource, encode::without_revision(new));
             let document = encode::document(&stored);
             if current.holds(&document) {
@@ -99,7 +100,8 @@ impl Registry {
             } else {
                 Op::Update { expect: current.revision(), document }
             };
-            if let Some(entry) = self.commit(call, name, vec![Write { key: key.clone(), op }]).await? {
+            let write = Write { key: key.clone(), op };
+            if let Some(entry) = self.commit_charged(call, name, write, charge).await? {
                 claim.keep();
                 self.after_write(call);
                 if let Some(bytes) = last {
@@ -193,7 +195,11 @@ impl Registry {
                 (strategy.prepare_status)(new, old);
                 (strategy.default)(new);
             }
-            _ => {}
+            name => {
+                if let Some(part) = (strategy.part)(name) {
+                    (part.prepare)(new, old);
+                }
+            }
         }
         object::tidy(new);
         if generation_moves(call, new, old) {
@@ -206,7 +212,9 @@ impl Registry {
         match call.subresource {
             "" => errors.extend((strategy.validate_update)(new, old)),
             "status" => errors.extend((strategy.validate_status)(new, old)),
-            _ => {}
+            name => {
+                errors.extend((strategy.part)(name).into_iter().flat_map(|part| (part.validate)(new, old)));
+            }
         }
         let mut tolerated = Vec::new();
         if matches!(call.subresource, "" | "status") {
@@ -322,6 +330,9 @@ fn generation_moves(call: &Call, new: &Value, old: &Value) -> bool {
 
 /// Fields a verb sets back, so that nobody comes to own them through it.
 pub fn reset_fields(resource: &Resource, subresource: &str) -> &'static FieldSet {
+    if let Some(fields) = (resource.strategy.resets)(subresource) {
+        return fields;
+    }
     static NONE: OnceLock<FieldSet> = OnceLock::new();
     static STATUS: OnceLock<FieldSet> = OnceLock::new();
     static SPEC: OnceLock<FieldSet> = OnceLock::new();

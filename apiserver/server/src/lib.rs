@@ -25,6 +25,7 @@ mod remote_command;
 mod request_info;
 mod serve;
 mod service;
+mod signers;
 mod streams;
 mod table;
 mod token;

@@ -4,7 +4,8 @@
 
 use controllers_kit::Error;
 use kube::core::ApiResource;
-use kube::discovery::{Discovery, Scope};
+use kube::discovery::{ApiGroup, Discovery, Scope};
+use kube::error::DiscoveryError;
 
 /// A resource and what can be done with it.
 #[derive(Debug, Clone)]
@@ -23,11 +24,22 @@ impl Resource {
 /// All resources.
 pub(crate) async fn all(client: &kube::Client) -> Result<Vec<Resource>, Error> {
     let discovery = Discovery::new(client.clone()).run().await?;
-    let groups = discovery.groups();
-    let found = groups.flat_map(|group| group.recommended_resources()).map(|(api, capabilities)| Resource {
+    Ok(discovery.groups().flat_map(resources).collect())
+}
+
+/// The resources of one group, of which there may be none.
+pub(crate) async fn of_group(client: &kube::Client, group: &str) -> Result<Vec<Resource>, Error> {
+    match kube::discovery::group(client, group).await {
+        Ok(group) => Ok(resources(&group).collect()),
+        Err(kube::Error::Discovery(DiscoveryError::MissingApiGroup(_))) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn resources(group: &ApiGroup) -> impl Iterator<Item = Resource> + use<> {
+    group.recommended_resources().into_iter().map(|(api, capabilities)| Resource {
         namespaced: capabilities.scope == Scope::Namespaced,
         verbs: capabilities.operations,
         api,
-    });
-    Ok(found.collect())
+    })
 }

@@ -1,4 +1,5 @@
-//! What keeps a cluster tidy: namespaces end with their content, dependents with their owners, lost nodes are marked.
+//! What keeps a cluster tidy: namespaces end with their content, dependents with their owners, lost nodes are marked,
+//! quotas say what is used.
 //!
 //! It makes no workload and no routing state.
 
@@ -7,6 +8,7 @@ mod discovery;
 mod garbagecollector;
 mod namespace;
 mod nodelifecycle;
+mod resourcequota;
 mod serviceaccount;
 mod storageprotection;
 
@@ -22,6 +24,7 @@ pub fn run(caches: Caches, root_ca_pem: String) -> Running {
             spawn("clusterroleaggregation", aggregation::run(caches.clone())),
             spawn("nodelifecycle", nodelifecycle::run(caches.clone())),
             spawn("storageprotection", storageprotection::run(caches.clone())),
+            spawn("resourcequota", resourcequota::run(caches.clone())),
             spawn("serviceaccount", serviceaccount::run(caches, root_ca_pem)),
         ])
         .await

@@ -90,7 +90,7 @@ impl<'de> Visitor<'de> for Members {
 
 impl Resource for Raw {
     type DynamicType = ApiResource;
-    type Scope = k8s_openapi::ClusterResourceScope;
+    type Scope = kube::core::DynamicResourceScope;
 
     fn kind(of: &ApiResource) -> Cow<'_, str> {
         of.kind.as_str().into()

@@ -1,12 +1,13 @@
 //! Job: Pods until enough of them have succeeded, or too many have failed.
 //!
-//! A Pod is counted once: it keeps a finalizer until its end is in the status. Pod failure policies, success policies
-//! and limits per index are not followed, which an Event says.
+//! A Pod is counted once: it keeps a finalizer until its end is in the status. Limits per index are not followed, which
+//! an Event says.
 
 mod backoff;
 mod indexes;
 mod plan;
 mod pod;
+mod policy;
 mod status;
 
 use crate::control::{create_all, delete_all, wake_owner};
@@ -227,13 +228,8 @@ impl Loop {
         else {
             return;
         };
-        let given = [
-            ("podFailurePolicy", spec.pod_failure_policy.is_some()),
-            ("successPolicy", spec.success_policy.is_some()),
-            ("backoffLimitPerIndex", spec.backoff_limit_per_index.is_some()),
-        ];
-        for (member, _) in given.iter().filter(|(_, given)| *given) {
-            self.events.warning(job, "NotSimulated", format!("spec.{member} is not followed"));
+        if spec.backoff_limit_per_index.is_some() {
+            self.events.warning(job, "NotSimulated", "spec.backoffLimitPerIndex is not followed");
         }
     }
 }

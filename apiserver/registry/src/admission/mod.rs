@@ -8,6 +8,7 @@ mod matching;
 mod mutate;
 pub(crate) mod plugins;
 mod policies;
+pub(crate) mod quota;
 mod request;
 mod requester;
 mod webhooks;

@@ -130,6 +130,7 @@ fn simple(subject: &Subject, column: &str) -> Value {
             if value.is_null() { json!("<none>") } else { value.clone() }
         }
         ("ResourceQuota", "Request" | "Limit") => quota(subject, column),
+        ("CertificateSigningRequest", _) => signing_request(subject, column),
         ("PodTemplate", _) => match column {
             "Pod Labels" => json!(selector_text(subject.at("/template/metadata/labels"))),
             _ => Value::Null,
@@ -139,7 +140,7 @@ fn simple(subject: &Subject, column: &str) -> Value {
 }
 
 fn quota(subject: &Subject, column: &str) -> Value {
-    let hard = subject.at("/status/hard").as_object().or_else(|| subject.at("/spec/hard").as_object());
+    let hard = subject.at("/status/hard").as_object();
     let used = subject.at("/status/used");
     let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("0").to_owned();
     let parts: Vec<String> = hard
@@ -149,6 +150,40 @@ fn quota(subject: &Subject, column: &str) -> Value {
         .map(|(name, limit)| format!("{name}: {}/{}", text(used.get(name)), text(Some(limit))))
         .collect();
     json!(parts.join(", "))
+}
+
+fn signing_request(request: &Subject, column: &str) -> Value {
+    match column {
+        "SignerName" => or_none(request.text("/spec/signerName")),
+        "Requestor" => json!(request.text("/spec/username")),
+        "RequestedDuration" => {
+            let seconds = request.at("/spec/expirationSeconds").as_i64();
+            or_none(seconds.map(super::human_duration).unwrap_or_default())
+        }
+        "Condition" => json!(request_state(request)),
+        _ => Value::Null,
+    }
+}
+
+/// What became of a request to sign a certificate.
+fn request_state(request: &Subject) -> String {
+    let conditions = request.items("/status/conditions");
+    let has = |kind: &str| conditions.iter().any(|condition| condition["type"] == kind);
+    let mut state = if has("Denied") {
+        "Denied"
+    } else if has("Approved") {
+        "Approved"
+    } else {
+        "Pending"
+    }
+    .to_owned();
+    if has("Failed") {
+        state.push_str(",Failed");
+    }
+    if !request.text("/status/certificate").is_empty() {
+        state.push_str(",Issued");
+    }
+    state
 }
 
 fn service(service: &Subject, column: &str) -> Value {

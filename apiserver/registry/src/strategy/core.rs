@@ -10,7 +10,7 @@ use super::shared::{
 use super::{PLAIN, Strategy};
 
 /// Bytes of data a ConfigMap or Secret may hold.
-const DATA_BYTES_MAX: usize = 1 << 20;
+pub(super) const DATA_BYTES_MAX: usize = 1 << 20;
 
 pub(super) static CONFIG_MAP: Strategy = Strategy {
     validate_create: validate_config_map,
@@ -54,7 +54,7 @@ fn update_config_map(map: &Value, old: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn immutable_data(new: &Value, old: &Value, members: &[&str], errors: &mut Vec<FieldError>) {
+pub(super) fn immutable_data(new: &Value, old: &Value, members: &[&str], errors: &mut Vec<FieldError>) {
     if old.get("immutable").and_then(Value::as_bool) != Some(true) {
         return;
     }
@@ -66,78 +66,6 @@ fn immutable_data(new: &Value, old: &Value, members: &[&str], errors: &mut Vec<F
             errors.push(FieldError::forbidden(*member, "field is immutable when `immutable` is set"));
         }
     }
-}
-
-pub(super) static SECRET: Strategy = Strategy {
-    metadata_again: 2,
-    default: |secret| {
-        // stringData is written into data and never stored.
-        let Some(object) = secret.as_object_mut() else { return };
-        if let Some(Value::Object(strings)) = object.remove("stringData") {
-            let data = object.entry("data").or_insert_with(|| json!({}));
-            if let Some(data) = data.as_object_mut() {
-                for (key, value) in strings {
-                    data.insert(
-                        key,
-                        apiserver_meta::base64::encode(value.as_str().unwrap_or("").as_bytes()).into(),
-                    );
-                }
-            }
-        }
-        default_text(object, "type", "Opaque");
-    },
-    validate_create: validate_secret,
-    validate_update: |secret, old| {
-        let mut errors = validate_secret(secret);
-        if text(secret, "type") != text(old, "type") {
-            errors.push(FieldError::invalid("type", &text(secret, "type").into(), "field is immutable"));
-        }
-        immutable_data(secret, old, &["data"], &mut errors);
-        errors
-    },
-    ..PLAIN
-};
-
-fn validate_secret(secret: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let mut size = 0;
-    let data = secret.get("data").and_then(Value::as_object);
-    for (key, value) in data.into_iter().flatten() {
-        for problem in names::config_map_key(key) {
-            errors.push(FieldError::invalid(format!("data[{key}]"), &key.clone().into(), problem));
-        }
-        size += value.as_str().map_or(0, |text| text.len() / 4 * 3);
-    }
-    if size > DATA_BYTES_MAX {
-        errors.push(FieldError::too_long("data", DATA_BYTES_MAX));
-    }
-    let required: &[&str] = match text(secret, "type") {
-        "kubernetes.io/dockercfg" => &[".dockercfg"],
-        "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
-        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
-        "kubernetes.io/tls" => &["tls.crt", "tls.key"],
-        _ => &[],
-    };
-    // Of a token only the account is asked for: the rest may come later.
-    let account = at(secret, &["metadata", "annotations", "kubernetes.io/service-account.name"]);
-    if text(secret, "type") == "kubernetes.io/service-account-token"
-        && account.as_str().is_none_or(str::is_empty)
-    {
-        let path = "metadata.annotations[kubernetes.io/service-account.name]";
-        errors.push(FieldError::required(path, ""));
-    }
-    for key in required {
-        if !data.is_some_and(|data| data.contains_key(*key)) {
-            errors.push(FieldError::required(format!("data[{key}]"), ""));
-        }
-    }
-    if text(secret, "type") == "kubernetes.io/basic-auth"
-        && !data.is_some_and(|data| data.contains_key("username") || data.contains_key("password"))
-    {
-        errors.push(FieldError::required("data[username]", ""));
-        errors.push(FieldError::required("data[password]", ""));
-    }
-    errors
 }
 
 pub(super) static NAMESPACE: Strategy = Strategy {
@@ -256,21 +184,21 @@ fn validate_address(address: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let why = if ip.parse::<std::net::IpAddr>().is_ok() {
         special_ip_error(ip)
     } else {
-        Some("must be a valid IP address")
+        Some("must be a valid IP address".to_owned())
     };
     errors.extend(why.map(|why| FieldError::invalid(format!("{path}.ip"), &ip.into(), why)));
 }
 
 /// Why an address may not be an endpoint's.
-pub(super) fn special_ip_error(ip: &str) -> Option<&'static str> {
+pub(super) fn special_ip_error(ip: &str) -> Option<String> {
     let ip: std::net::IpAddr = ip.parse().ok()?;
     if ip.is_unspecified() {
-        return Some("may not be unspecified (0.0.0.0 or ::)");
+        return Some(format!("may not be unspecified ({ip})"));
     }
     if ip.is_loopback() {
-        return Some("may not be in the loopback range (127.0.0.0/8, ::1/128)");
+        return Some("may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned());
     }
-    match ip {
+    let range = match ip {
         std::net::IpAddr::V4(v4) if v4.is_link_local() => {
             Some("may not be in the link-local range (169.254.0.0/16, fe80::/10)")
         }
@@ -280,6 +208,10 @@ pub(super) fn special_ip_error(ip: &str) -> Option<&'static str> {
         std::net::IpAddr::V6(v6) if v6.segments()[0] & 0xffc0 == 0xfe80 => {
             Some("may not be in the link-local range (169.254.0.0/16, fe80::/10)")
         }
+        std::net::IpAddr::V6(v6) if v6.segments()[0] & 0xff0f == 0xff02 => {
+            Some("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
+        }
         _ => None,
-    }
+    };
+    range.map(str::to_owned)
 }

@@ -4,17 +4,24 @@
 
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
+use apiserver_schema::FieldSet;
 use serde_json::Value;
+
+use crate::admission::Requester;
 
 mod addresses;
 mod admission;
+mod api_service;
 mod apps;
 mod autoscaling;
 mod batch;
 mod core;
 mod cron;
+mod csr;
 mod disruption;
+mod endpoint_slice;
 mod event;
+mod flow;
 mod job;
 #[cfg(test)]
 mod kind_tests;
@@ -24,14 +31,18 @@ mod match_resources;
 mod more_kind_tests;
 mod networking;
 mod node;
+mod pem;
 mod persistent;
 pub(crate) mod pod;
 mod pod_warnings;
 mod policy;
 mod quota;
 mod rbac;
+#[cfg(test)]
+mod recorded;
 mod resources;
 mod scheduling;
+mod secret;
 pub(crate) mod service;
 pub(crate) mod shared;
 mod small;
@@ -58,6 +69,12 @@ pub struct Strategy {
     pub validate_create: fn(&Value) -> Vec<FieldError>,
     pub validate_update: fn(&Value, &Value) -> Vec<FieldError>,
     pub validate_status: fn(&Value, &Value) -> Vec<FieldError>,
+    /// Notes in a new object who asked for it.
+    pub requested: fn(&mut Value, &Requester<'_>),
+    /// The rules of a subresource that writes a part of the object.
+    pub part: fn(&str) -> Option<&'static Part>,
+    /// Fields that a verb or a subresource sets back; `None` for the usual ones.
+    pub resets: fn(&str) -> Option<&'static FieldSet>,
     pub name_rule: fn(&str) -> Vec<String>,
     /// How often an update has the metadata looked at by the kind itself, beside by the server.
     pub metadata_again: u8,
@@ -75,6 +92,13 @@ pub struct Strategy {
     pub unconditional_update: bool,
     /// DELETE answers with the object, not with a Status.
     pub delete_returns_object: bool,
+}
+
+/// The rules of a subresource: what an update through it may not touch, and what is wrong with it.
+#[derive(Debug)]
+pub struct Part {
+    pub prepare: fn(&mut Value, &Value),
+    pub validate: fn(&Value, &Value) -> Vec<FieldError>,
 }
 
 fn no_change(_: &mut Value) {}
@@ -102,6 +126,9 @@ pub const PLAIN: Strategy = Strategy {
     validate_create: no_errors,
     validate_update: no_errors_on_update,
     validate_status: no_errors_on_update,
+    requested: |_, _| {},
+    part: |_| None,
+    resets: |_| None,
     name_rule: names::dns1123_subdomain,
     metadata_again: 1,
     standard_finalizers: true,
@@ -120,8 +147,6 @@ static PLAIN_KIND: Strategy = PLAIN;
 static WITH_STATUS: Strategy = Strategy { status: true, prepare_update: shared::keep_status, ..PLAIN };
 static WITH_STATUS_AND_GENERATION: Strategy =
     Strategy { status: true, generation: true, prepare_update: shared::keep_status, ..PLAIN };
-static API_SERVICE: Strategy =
-    Strategy { status: true, prepare_update: shared::keep_status, name_rule: names::path_segment, ..PLAIN };
 static WITH_GENERATION: Strategy =
     Strategy { generation: true, unconditional_update: false, standard_finalizers: false, ..PLAIN };
 
@@ -133,7 +158,7 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("", "Service") => &service::SERVICE,
         ("", "Endpoints") => &core::ENDPOINTS,
         ("", "ConfigMap") => &core::CONFIG_MAP,
-        ("", "Secret") => &core::SECRET,
+        ("", "Secret") => &secret::SECRET,
         ("", "Namespace") => &core::NAMESPACE,
         ("", "ServiceAccount") => &core::SERVICE_ACCOUNT,
         ("", "Event") => &event::EVENT,
@@ -154,7 +179,7 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("networking.k8s.io", "Ingress") => &networking::INGRESS,
         ("networking.k8s.io", "IngressClass") => &small::INGRESS_CLASS,
         ("networking.k8s.io", "NetworkPolicy") => &policy::NETWORK_POLICY,
-        ("discovery.k8s.io", "EndpointSlice") => &networking::ENDPOINT_SLICE,
+        ("discovery.k8s.io", "EndpointSlice") => &endpoint_slice::ENDPOINT_SLICE,
         ("coordination.k8s.io", "Lease") => &networking::LEASE,
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &rbac::ROLE,
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &rbac::BINDING,
@@ -169,16 +194,15 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("storage.k8s.io", "VolumeAttributesClass") => &storage::VOLUME_ATTRIBUTES_CLASS,
         ("node.k8s.io", "RuntimeClass") => &small::RUNTIME_CLASS,
         ("apps", "ControllerRevision") => &small::CONTROLLER_REVISION,
-        ("certificates.k8s.io", "CertificateSigningRequest") | ("resource.k8s.io", "ResourceClaim") => {
-            &WITH_STATUS
-        }
-        ("apiregistration.k8s.io", "APIService") => &API_SERVICE,
+        ("certificates.k8s.io", "CertificateSigningRequest") => &csr::REQUEST,
+        ("resource.k8s.io", "ResourceClaim") => &WITH_STATUS,
+        ("apiregistration.k8s.io", "APIService") => &api_service::API_SERVICE,
         ("policy", "PodDisruptionBudget") => &disruption::DISRUPTION_BUDGET,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &admission::POLICY,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &admission::BINDING,
-        ("flowcontrol.apiserver.k8s.io", _) | ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-            &WITH_STATUS_AND_GENERATION
-        }
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &flow::FLOW_SCHEMA,
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => &flow::PRIORITY_LEVEL,
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => &WITH_STATUS_AND_GENERATION,
         (
             "admissionregistration.k8s.io",
             "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration",

@@ -4,9 +4,7 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use serde_json::{Value, json};
 
-use super::shared::{
-    at, check_ip, check_one_of, check_port, default_text, is_empty, items, items_mut, keep_status, text,
-};
+use super::shared::{at, check_ip, check_one_of, check_port, is_empty, items, keep_status, text};
 use super::{PLAIN, Strategy};
 
 pub(super) static INGRESS: Strategy = Strategy {
@@ -240,102 +238,6 @@ pub(super) fn load_balancer_errors(status: &Value, path: &str, has_ip_mode: bool
         }
     }
     errors
-}
-
-pub(super) static ENDPOINT_SLICE: Strategy = Strategy {
-    default: |slice| {
-        for port in items_mut(slice, "ports") {
-            if let Some(port) = port.as_object_mut() {
-                default_text(port, "protocol", "TCP");
-                super::shared::default(port, "name", "");
-            }
-        }
-    },
-    warnings: |slice| match text(slice, "addressType") {
-        "FQDN" => vec!["spec.addressType: FQDN endpoints are deprecated".to_owned()],
-        _ => Vec::new(),
-    },
-    validate_create: validate_slice,
-    validate_update: |slice, old| {
-        let mut errors = validate_slice(slice);
-        if slice.get("addressType") != old.get("addressType") {
-            errors.push(FieldError::invalid(
-                "addressType",
-                &text(slice, "addressType").into(),
-                "field is immutable",
-            ));
-        }
-        errors
-    },
-    generation: true,
-    ..PLAIN
-};
-
-fn validate_slice(slice: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let family = text(slice, "addressType");
-    if family.is_empty() {
-        errors.push(FieldError::required("addressType", ""));
-    } else {
-        check_one_of(slice, "addressType", "addressType", &["FQDN", "IPv4", "IPv6"], &mut errors);
-    }
-    for (i, endpoint) in items(slice, "endpoints").iter().enumerate() {
-        let path = format!("endpoints[{i}].addresses");
-        let addresses = items(endpoint, "addresses");
-        if addresses.is_empty() {
-            errors.push(FieldError::required(&path, "must contain at least 1 address"));
-        }
-        for (j, address) in addresses.iter().enumerate() {
-            validate_endpoint_address(address.as_str().unwrap_or(""), family, &path, j, &mut errors);
-        }
-    }
-    let mut seen: Vec<&str> = Vec::new();
-    for (i, port) in items(slice, "ports").iter().enumerate() {
-        let path = format!("ports[{i}]");
-        let name = text(port, "name");
-        if seen.contains(&name) {
-            errors.push(FieldError::duplicate(format!("{path}.name"), &name.into()));
-        }
-        seen.push(name);
-        if !name.is_empty() {
-            errors.extend(
-                names::dns1123_label(name)
-                    .into_iter()
-                    .map(|problem| FieldError::invalid(format!("{path}.name"), &name.into(), problem)),
-            );
-        }
-        if text(port, "protocol").is_empty() {
-            errors.push(FieldError::required(format!("{path}.protocol"), ""));
-        } else {
-            check_one_of(port, "protocol", &format!("{path}.protocol"), &["SCTP", "TCP", "UDP"], &mut errors);
-        }
-    }
-    errors
-}
-
-fn validate_endpoint_address(
-    address: &str,
-    family: &str,
-    path: &str,
-    index: usize,
-    errors: &mut Vec<FieldError>,
-) {
-    if family != "IPv4" && family != "IPv6" {
-        return;
-    }
-    let place = format!("{path}[{index}]");
-    let Ok(ip) = address.parse::<std::net::IpAddr>() else {
-        errors.push(FieldError::invalid(place, &address.into(), super::shared::NOT_AN_IP));
-        return;
-    };
-    if ip.is_ipv4() != (family == "IPv4") {
-        errors.push(FieldError::invalid(path, &address.into(), format!("must be an {family} address")));
-        return;
-    }
-    errors.extend(
-        super::core::special_ip_error(address)
-            .map(|problem| FieldError::invalid(place, &address.into(), problem)),
-    );
 }
 
 pub(super) static LEASE: Strategy = Strategy {

@@ -289,6 +289,24 @@ pub(crate) fn check_ip(value: &str, path: String, errors: &mut Vec<FieldError>) 
     errors.push(FieldError::invalid(path, &json!(value), why));
 }
 
+/// Errors of a host's full name: `IsFullyQualifiedDomainName`.
+pub(crate) fn check_fqdn(name: &str, path: &str, errors: &mut Vec<FieldError>) {
+    if name.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let mut wrong = |value: &str, why: String| errors.push(FieldError::invalid(path, &value.into(), why));
+    let problems = names::dns1123_subdomain(name);
+    if !problems.is_empty() {
+        wrong(name, problems.join(","));
+    } else if !name.contains('.') {
+        wrong(name, "should be a domain with at least two segments separated by dots".to_owned());
+    } else if let Some(label) = name.split('.').find(|label| !names::dns1123_label(label).is_empty()) {
+        wrong(label, names::dns1123_label(label).join(","));
+    }
+}
+
 /// Is this an IPv4 address but for leading zeros?
 fn has_leading_zeros(value: &str) -> bool {
     let octets: Vec<&str> = value.split('.').collect();

@@ -49,6 +49,7 @@ pub(super) async fn patch(
             let changed = change(&target, &patch, live, &mut warnings)?;
             let (Changed::Object(next) | Changed::Patched(next) | Changed::Applied(next)) = &changed;
             escalation::check(context, resource, next, live)?;
+            crate::signers::check(context, resource, next, live)?;
             Ok(changed)
         })
         .await;

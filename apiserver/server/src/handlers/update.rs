@@ -32,6 +32,7 @@ pub(super) async fn update(
     let once = !matches!(object::text(&value, "resourceVersion"), "" | "0");
     let change = |live: Option<&Value>| {
         escalation::check(context, resource, &value, live)?;
+        crate::signers::check(context, resource, &value, live)?;
         Ok(Changed::Object(if once { std::mem::take(&mut value) } else { value.clone() }))
     };
     let (written, created) =

@@ -1,5 +1,6 @@
 //! Which Pods a Job makes and ends next, and whether it is decided: a pure function, upstream's order of reasons.
 
+use super::policy::{self, Judgement};
 use super::{TRACKING, backoff, indexes, status};
 use crate::replicaset::choose;
 use controllers_kit::meta::has_finalizer;
@@ -67,6 +68,11 @@ pub(super) fn has_failed(job: &Job, pod: &Pod) -> bool {
         || (pods::is_terminating(pod) && pods::phase(pod) != "Succeeded" && !replaces_ended_only(job))
 }
 
+/// True if the Pod failed in a way that the Job's policy does not ignore.
+pub(super) fn counts_as_failed(job: &Job, pod: &Pod) -> bool {
+    has_failed(job, pod) && policy::judge(job, pod) != Judgement::Ignored
+}
+
 /// True if the end of the Pod is not counted yet, and will be.
 pub(super) fn is_uncounted(job: &Job, pod: &Pod) -> bool {
     let bound = job.spec.as_ref().and_then(|s| s.completions).unwrap_or(0);
@@ -80,7 +86,7 @@ fn failures(job: &Job, all: &[Arc<Pod>], before: &JobStatus) -> usize {
     let known: BTreeSet<&String> = known.collect();
     let new = all.iter().filter(|pod| {
         let noted = pod.metadata.uid.as_ref().is_some_and(|uid| known.contains(uid));
-        !noted && is_uncounted(job, pod) && has_failed(job, pod)
+        !noted && is_uncounted(job, pod) && counts_as_failed(job, pod)
     });
     size(before.failed) + known.len() + new.count()
 }
@@ -109,7 +115,9 @@ pub(super) fn build(job: &Job, all: &[Arc<Pod>], ends: &backoff::Ends, at: Times
     let Some(spec) = &job.spec else { return plan };
     let before = job.status.clone().unwrap_or_default();
     let active: Vec<Arc<Pod>> = all.iter().filter(|pod| pods::is_active(pod)).cloned().collect();
-    plan.verdict = decided(&before).or_else(|| failure(job, spec, all, &before, at));
+    plan.verdict = decided(&before)
+        .or_else(|| failure(job, spec, all, &before, at))
+        .or_else(|| success_by_policy(job, all));
     if plan.verdict.is_some() {
         plan.delete = active;
         return plan;
@@ -139,6 +147,12 @@ fn decided(before: &JobStatus) -> Option<Verdict> {
     success.or_else(|| text("FailureTarget").map(|(reason, message)| Verdict::Failure(reason, message)))
 }
 
+fn success_by_policy(job: &Job, all: &[Arc<Pod>]) -> Option<Verdict> {
+    job.spec.as_ref()?.success_policy.as_ref()?;
+    let why = policy::success(job, &status::succeeded_indexes(job, all)).filter(|_| is_indexed(job))?;
+    Some(Verdict::Success("SuccessPolicy".into(), why))
+}
+
 fn failure(
     job: &Job,
     spec: &JobSpec,
@@ -148,6 +162,13 @@ fn failure(
 ) -> Option<Verdict> {
     let limit = size(Some(spec.backoff_limit.unwrap_or(6)));
     let failed = |reason: &str, message: &str| Some(Verdict::Failure(reason.into(), message.into()));
+    let fatal = all.iter().filter(|pod| has_failed(job, pod)).find_map(|pod| match policy::judge(job, pod) {
+        Judgement::FailsJob(why) => Some(why),
+        _ => None,
+    });
+    if let Some(why) = fatal {
+        return failed("PodFailurePolicy", &why);
+    }
     if failures(job, all, before) > limit || restarts_past(spec, all, limit) {
         return failed("BackoffLimitExceeded", "Job has reached the specified backoff limit");
     }

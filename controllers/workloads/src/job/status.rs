@@ -1,6 +1,6 @@
 //! Status of a Job: which ends are noted, which are counted, and what was decided. Nothing is written here.
 
-use super::plan::{Verdict, ends, has_failed, is_indexed, is_suspended, is_uncounted};
+use super::plan::{Verdict, counts_as_failed, ends, has_failed, is_indexed, is_suspended, is_uncounted};
 use super::{TRACKING, indexes};
 use controllers_kit::meta::{has_finalizer, seconds};
 use controllers_kit::pods;
@@ -55,7 +55,7 @@ pub(super) fn releasable(job: &Job, all: &[Arc<Pod>], verdict: Option<&Verdict>)
         let by_index = succeeded && indexes::of(pod).is_none_or(|index| completed.contains(&index));
         // One that is to be counted is noted first.
         let is_noted = pod.metadata.uid.as_ref().is_some_and(|uid| noted.contains(uid));
-        let counts = is_uncounted(job, pod) && (succeeded || has_failed(job, pod));
+        let counts = is_uncounted(job, pod) && (succeeded || counts_as_failed(job, pod));
         is_noted
             || (is_indexed(job) && by_index)
             || (!counts && (decided || succeeded || has_failed(job, pod)))
@@ -80,7 +80,8 @@ pub(super) fn build(job: &Job, all: &[Arc<Pod>], verdict: Option<&Verdict>, at: 
             if !is_indexed(job) && !succeeded.contains(uid) && !failed.contains(uid) {
                 succeeded.push(uid.clone());
             }
-        } else if (has_failed(job, pod) || failing) && !failed.contains(uid) {
+        } else if (counts_as_failed(job, pod) || (failing && !has_failed(job, pod))) && !failed.contains(uid)
+        {
             failed.push(uid.clone());
         }
     }

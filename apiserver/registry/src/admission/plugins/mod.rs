@@ -84,7 +84,8 @@ const PLUGINS: &[Plugin] = &[
 
 /// Names of plugins that `--disable-admission-plugins` may turn off.
 pub fn names() -> BTreeSet<&'static str> {
-    let configured = [super::MUTATING_PLUGIN, super::POLICY_PLUGIN, super::VALIDATING_PLUGIN];
+    let configured =
+        [super::MUTATING_PLUGIN, super::POLICY_PLUGIN, super::VALIDATING_PLUGIN, super::quota::NAME];
     PLUGINS.iter().map(|plugin| plugin.name).chain(configured).collect()
 }
 

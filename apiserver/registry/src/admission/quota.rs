@@ -1,0 +1,177 @@
+//! ResourceQuota, the last plugin: what a namespace's quotas count is charged to them in the write that makes it.
+//!
+//! The object and the new `status.used` are one transaction of the store, so what is used and what is said to be used
+//! never differ, and two creations never exceed a quota together. In a namespace with quotas creations take turns:
+//! each would only overtake the others.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use apiserver_meta::Status;
+use apiserver_storage::{Entry, Op, Write};
+use apiserver_watchcache::Object;
+use controllers_quota_model::fit::{Refusal, fit};
+use controllers_quota_model::measure::{Change, Measure};
+use controllers_quota_model::{Amounts, amounts};
+use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::registry::{Call, Registry, now};
+use crate::update::record_owner;
+use crate::{encode, object};
+
+pub(crate) const NAME: &str = "ResourceQuota";
+const QUOTAS: &str = "/registry/core/resourcequotas/";
+/// Who writes a quota's status here, as `managedFields` have it.
+const MANAGER: &str = "kube-apiserver";
+/// Tries before a quota that others keep writing is given up.
+const TRIES: usize = 64;
+/// How long a quota may take to learn of a resource, such as one whose definition is a moment old.
+const PATIENCE: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(10);
+/// Namespaces that share a turn wait for each other, nothing else.
+const TURNS: usize = 64;
+
+/// Whose turn it is, by namespace.
+pub(crate) struct Turns([Mutex<()>; TURNS]);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Mutex::default()))
+    }
+}
+
+impl Turns {
+    fn of(&self, namespace: &str) -> &Mutex<()> {
+        let mut hasher = DefaultHasher::new();
+        namespace.hash(&mut hasher);
+        &self.0[(hasher.finish() % TURNS as u64) as usize]
+    }
+}
+
+/// What a write costs the quotas of its namespace. While this lives, nobody else there is charged.
+#[derive(Default)]
+pub(crate) struct Charge<'a>(Option<Due<'a>>);
+
+struct Due<'a> {
+    _turn: MutexGuard<'a, ()>,
+    measure: Measure,
+    new: Value,
+    old: Option<Value>,
+    /// The quotas as they were looked at, all of the namespace's.
+    quotas: Vec<Arc<Object>>,
+    writes: Vec<Write>,
+}
+
+impl Registry {
+    /// Checks what a write uses against the quotas of its namespace.
+    ///
+    /// # Errors
+    /// 403 where it does not fit.
+    pub(crate) async fn charge(
+        &self,
+        call: &Call<'_>,
+        new: &Value,
+        old: Option<&Value>,
+    ) -> Result<Charge<'_>, Status> {
+        let change = Change { new, old, subresource: call.subresource };
+        let Some((namespace, measure)) = self.measured(call, change) else { return Ok(Charge::default()) };
+        let since = Instant::now();
+        loop {
+            let turn = self.turns().of(namespace).lock().await;
+            let quotas = self.quotas_of(namespace);
+            match self.writes(call, &quotas, &measure, change) {
+                Ok(writes) if writes.is_empty() => return Ok(Charge::default()),
+                Ok(writes) => {
+                    let (new, old) = (new.clone(), old.cloned());
+                    return Ok(Charge(Some(Due { _turn: turn, measure, new, old, quotas, writes })));
+                }
+                Err(Refusal::Unknown(_)) if since.elapsed() < PATIENCE => {
+                    drop(turn);
+                    tokio::time::sleep(LOOK).await;
+                }
+                Err(refusal) => return Err(forbidden(call, new, refusal)),
+            }
+        }
+    }
+
+    /// Commits a write together with what it is charged; `None` means a lost race for the object.
+    pub(crate) async fn commit_charged(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        write: Write,
+        charge: Charge<'_>,
+    ) -> Result<Option<Entry>, Status> {
+        let Some(mut due) = charge.0 else { return self.commit(call, name, vec![write]).await };
+        for _ in 0..TRIES {
+            let writes = std::iter::once(write.clone()).chain(due.writes.iter().cloned()).collect();
+            let entry = self.commit(call, name, writes).await?;
+            if entry.is_some() {
+                return Ok(entry);
+            }
+            let quotas = self.quotas_of(call.namespace.unwrap_or(""));
+            if quotas.iter().map(|quota| quota.revision()).eq(due.quotas.iter().map(|quota| quota.revision()))
+            {
+                return Ok(None);
+            }
+            let change = Change { new: &due.new, old: due.old.as_ref(), subresource: call.subresource };
+            let writes = self.writes(call, &quotas, &due.measure, change);
+            due.writes = writes.map_err(|refusal| forbidden(call, &due.new, refusal))?;
+            due.quotas = quotas;
+        }
+        Err(Status::modified(&apiserver_meta::GroupResource::new("", "resourcequotas"), name))
+    }
+
+    /// How a change is measured, where its namespace has quotas. Without any this is one look at the cache.
+    fn measured<'a>(&self, call: &Call<'a>, change: Change<'_>) -> Option<(&'a str, Measure)> {
+        let resource = call.resource;
+        let namespace = call.namespace.filter(|_| resource.namespaced)?;
+        let quotas = self.cache().snapshot(QUOTAS);
+        if quotas.objects.is_empty() {
+            return None;
+        }
+        quotas.scope(&format!("{QUOTAS}{namespace}/")).next()?;
+        if self.disabled_plugins().contains(NAME) {
+            return None;
+        }
+        let measure = Measure::of(&resource.group, &resource.name)?;
+        measure.looks_at(change).then_some((namespace, measure))
+    }
+
+    fn quotas_of(&self, namespace: &str) -> Vec<Arc<Object>> {
+        self.cache().snapshot(QUOTAS).scope(&format!("{QUOTAS}{namespace}/")).cloned().collect()
+    }
+
+    /// The quotas' statuses after the change.
+    fn writes(
+        &self,
+        call: &Call<'_>,
+        quotas: &[Arc<Object>],
+        measure: &Measure,
+        change: Change<'_>,
+    ) -> Result<Vec<Write>, Refusal> {
+        let trees: Vec<Value> = quotas.iter().map(|quota| encode::tree(quota)).collect();
+        let changed = fit(&trees, measure, change, jiff::Timestamp::now())?;
+        Ok(changed
+            .into_iter()
+            .filter_map(|(place, used)| self.status_write(call, &quotas[place], &trees[place], &used))
+            .collect())
+    }
+
+    fn status_write(&self, call: &Call<'_>, quota: &Object, old: &Value, used: &Amounts) -> Option<Write> {
+        let catalogue = self.catalogue();
+        let resource = catalogue.get("", "v1", "resourcequotas")?;
+        let own = Call { resource, subresource: "status", manager: MANAGER, ..*call };
+        let mut new = old.clone();
+        object::member_mut(&mut new, "status").insert("used".into(), amounts::write(used));
+        record_owner(&own, &now(), Some(old), &mut new);
+        let document = encode::document(&encode::without_revision(new));
+        Some(Write { key: quota.key().clone(), op: Op::Update { expect: quota.revision(), document } })
+    }
+}
+
+fn forbidden(call: &Call<'_>, object: &Value, refusal: Refusal) -> Status {
+    Status::forbidden(&call.resource.group_resource(), object::name(object), &refusal.sentence())
+}
