@@ -105,6 +105,11 @@ fn a_broken_annotation_is_named_on_its_ingress_and_others_go_on() {
         ("group.name", "Not_A_Group", "invalid ingress group"),
         ("certificate-arn", "arn:aws:acm:us-east-1:123456789012:certificate/none", "is not valid"),
         ("actions.web", "{\"type\":", "failed to parse json annotation"),
+        ("ip-address-type", "ipv9", "unknown IPAddressType: ipv9"),
+        ("inbound-cidrs", "300.0.0.0/8", "invalid CIDR address: 300.0.0.0/8"),
+        ("auth-type", "magic", "unknown authType: magic"),
+        ("use-regex-path-match", "perhaps", "failed to parse bool annotation"),
+        ("target-node-labels", "zz", "failed to parse stringMap annotation"),
     ];
     for (number, (annotation, value, _)) in broken.iter().enumerate() {
         let mut annotations = vec![(*annotation, *value)];

@@ -104,6 +104,45 @@ const CASES: &[Case] = &[
         cause: "nothing listens on 8081",
         fix: "set targetPort of Service default/wrongport to 80",
     },
+    Case {
+        name: "notls",
+        broken: ("healthcheck-path: /\n", "backend-protocol: HTTPS\n"),
+        path: "/",
+        answer: "502",
+        place: "Pod default/notls",
+        cause: "502: the target group speaks HTTPS, the container plain HTTP",
+        fix: "backend-protocol to HTTP",
+    },
+    Case {
+        name: "inside",
+        broken: ("scheme: internet-facing", "scheme: internal"),
+        path: "/",
+        answer: "000",
+        place: "internet",
+        cause: "a private address of the internal load balancer k8s-default-inside-",
+        fix: "set its scheme to internet-facing",
+    },
+    Case {
+        name: "noaction",
+        broken: ("{name: noaction, port: {number: 80}}", "{name: greet, port: {name: use-annotation}}"),
+        path: "/",
+        answer: "503",
+        place: "rule 1",
+        cause: "503: a path of the Ingress names an action",
+        fix: "alb.ingress.kubernetes.io/actions.",
+    },
+    Case {
+        name: "execprobe",
+        broken: (
+            "readinessProbe: {httpGet: {path: /, port: 80},",
+            "readinessProbe: {exec: {command: [cat, /nope]},",
+        ),
+        path: "/",
+        answer: "503",
+        place: "k8s-default-execprob-",
+        cause: "no Pod of Service default/execprobe is ready: default/execprobe",
+        fix: "kubectl describe pod",
+    },
 ];
 
 #[test]
@@ -143,6 +182,10 @@ fn a_broken_path_says_where_why_and_what_to_change() {
             dead_end != case.cause.is_empty() && holds(&trace)
         });
     }
+
+    // What a probe's command said is what its Event says.
+    let events = instance.kubectl_ok(&["get", "events", "--field-selector", "reason=Unhealthy"]);
+    assert!(events.contains("Readiness probe failed: cat: /nope: No such file"), "{events}");
 
     // No such name: neither for the tracer nor for curl.
     let nowhere = instance.hopyard(&["trace", "http://nowhere.example.com/"]);
