@@ -171,8 +171,12 @@ pub(crate) async fn start(options: &Options, nodes: Option<Arc<dyn Nodes>>) -> R
     let address = listener
         .local_addr()
         .map_err(|source| Error::Listen { place: options.bind_address.to_string(), source })?;
+    let advertise = advertised(address);
+    // One that listens everywhere is called on loopback by those on this machine.
+    let own =
+        if address.ip().is_unspecified() { IpAddr::V4(std::net::Ipv4Addr::LOCALHOST) } else { address.ip() };
     let dir = options.data_dir();
-    let pki = Pki::open(&dir.join("pki"), &[options.bind_address])?;
+    let pki = Pki::open(&dir.join("pki"), &[own, advertise.ip()])?;
     let registry = open_registry(options, &dir)?;
     let keys = match &options.service_account_signing_key_file {
         Some(path) => ServiceAccountKeys::from_pkcs8(&crate::pki::read_key(path)?)
@@ -207,12 +211,12 @@ pub(crate) async fn start(options: &Options, nodes: Option<Arc<dyn Nodes>>) -> R
         nodes,
         ca_pem: pki.ca_pem.clone(),
         version: apiserver_server::VERSION.to_owned(),
-        advertise: advertised(address),
+        advertise,
     };
     let server = ApiServer::new(registry, config);
     apiserver_server::bootstrap(&server).await.map_err(|status| Error::Failed(status.to_string()))?;
     let tls = tls.acceptor().map_err(|error| Error::Certificates(error.to_string()))?;
-    Ok(Started { server, listener, tls, address, pki })
+    Ok(Started { server, listener, tls, address: SocketAddr::new(own, address.port()), pki })
 }
 
 /// Where Pods are told to find the server: one that listens everywhere names the address this machine has to others.
