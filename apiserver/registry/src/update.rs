@@ -16,6 +16,7 @@ use crate::catalogue::Resource;
 use crate::create::Ownership;
 use crate::object;
 use crate::registry::{Call, Registry, Written, now};
+use crate::strategy::pod;
 use crate::{convert, custom, encode};
 
 /// Tries before a busy object is given up; upstream gives up never, a client's timeout does.
@@ -193,6 +194,10 @@ impl Registry {
                 (strategy.prepare_status)(new, old);
                 (strategy.default)(new);
             }
+            "ephemeralcontainers" | "resize" => {
+                pod::subresources::prepare(call.subresource, new, old);
+                (strategy.default)(new);
+            }
             _ => {}
         }
         object::tidy(new);
@@ -206,6 +211,9 @@ impl Registry {
         match call.subresource {
             "" => errors.extend((strategy.validate_update)(new, old)),
             "status" => errors.extend((strategy.validate_status)(new, old)),
+            below @ ("ephemeralcontainers" | "resize") => {
+                errors.extend(pod::subresources::check(below, new, old));
+            }
             _ => {}
         }
         let mut tolerated = Vec::new();

@@ -339,6 +339,7 @@ fn validate_endpoint_address(
 }
 
 pub(super) static LEASE: Strategy = Strategy {
+    standard_finalizers: false,
     validate_create: validate_lease,
     validate_update: |lease, _| validate_lease(lease),
     create_on_update: true,
