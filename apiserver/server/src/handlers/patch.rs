@@ -208,6 +208,10 @@ fn change(
         decode_tree(resource, Some(schema), &mut next, mode).map_err(|why| invalid_patch(patch, &why))?;
     strict.extend(unknown);
     report_strict(options, patch, strict, warnings)?;
+    if object::name(&next).is_empty() {
+        return Err(update::no_name(&context.info.name));
+    }
+    super::create::check_namespace(context, resource, &next)?;
     update::check_name(context, resource, &mut next)?;
     Ok(Changed::Patched(next))
 }
