@@ -38,6 +38,8 @@ pub struct Deleted {
 
 enum Step {
     Remove,
+    /// Marked as gone at once, then removed: a watcher of Pods sees both.
+    MarkThenRemove(Value),
     Wait(Value),
     AsItIs,
 }
@@ -58,20 +60,32 @@ impl Registry {
     ) -> Result<Deleted, Status> {
         let gr = call.resource.group_resource();
         let key = call.resource.key(call.namespace, name);
+        let mut marked = false;
         loop {
             let current = self.cache().get(&key).ok_or_else(|| Status::not_found(&gr, name))?;
             let old = encode::tree(&current);
-            check_preconditions(call, name, &old, options)?;
-            let as_asked = (old["apiVersion"] != call.resource.api_version())
-                .then(|| convert::from_stored(call.resource, old.clone()));
-            let attempt = Attempt {
-                operation: admission::Operation::Delete,
-                name,
-                object: None,
-                old: as_asked.as_ref().or(Some(&old)),
-            };
-            self.admit(call, attempt).await?;
+            if !marked {
+                check_preconditions(call, name, &old, options)?;
+                let as_asked = (old["apiVersion"] != call.resource.api_version())
+                    .then(|| convert::from_stored(call.resource, old.clone()));
+                let attempt = Attempt {
+                    operation: admission::Operation::Delete,
+                    name,
+                    object: None,
+                    old: as_asked.as_ref().or(Some(&old)),
+                };
+                self.admit(call, attempt).await?;
+            }
             let op = match next_step(call, &old, options) {
+                Step::MarkThenRemove(next) => {
+                    let document = encode::document(&encode::without_revision(next));
+                    if call.dry_run {
+                        return Ok(Deleted { bytes: document.at(current.revision()), gone: true });
+                    }
+                    let op = Op::Update { expect: current.revision(), document };
+                    marked |= self.commit(call, name, vec![Write { key: key.clone(), op }]).await?.is_some();
+                    continue;
+                }
                 Step::AsItIs => return Ok(Deleted { bytes: current.bytes().clone(), gone: false }),
                 Step::Remove => {
                     if call.dry_run {
@@ -149,27 +163,22 @@ fn last_state(old: &Value, revision: u64) -> Bytes {
 }
 
 fn check_preconditions(call: &Call, name: &str, old: &Value, options: &DeleteOptions) -> Result<(), Status> {
+    // Upstream names the kind here, not the resource.
+    let kind = apiserver_meta::GroupResource::new(&call.resource.group, &call.resource.kind);
+    let (own, at) = (object::uid(old), object::text(old, "resourceVersion"));
+    if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != own) {
+        let why = format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({own}). The object might have been deleted and then recreated"
+        );
+        return Err(Status::conflict(&kind, name, &why));
+    }
+    if let Some(version) = options.resource_version.as_deref().filter(|version| *version != at) {
+        let why = format!(
+            "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({at}). The object might have been modified"
+        );
+        return Err(Status::conflict(&kind, name, &why));
+    }
     let gr = call.resource.group_resource();
-    if let Some(uid) = &options.uid
-        && uid != object::uid(old)
-    {
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            crate::update::upstream_key(call, name),
-            object::uid(old)
-        );
-        return Err(Status::conflict(&gr, name, &why));
-    }
-    if let Some(version) = &options.resource_version
-        && version != object::text(old, "resourceVersion")
-    {
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
-            crate::update::upstream_key(call, name),
-            object::text(old, "resourceVersion")
-        );
-        return Err(Status::conflict(&gr, name, &why));
-    }
     let protected = ["default", "kube-system", "kube-public"];
     if call.resource.kind == "Namespace" && call.resource.group.is_empty() && protected.contains(&name) {
         return Err(Status::forbidden(&gr, name, "this namespace may not be deleted"));
@@ -208,6 +217,12 @@ fn next_step(call: &Call, old: &Value, options: &DeleteOptions) -> Step {
         }
         return Step::Wait(next);
     }
+    let is_pod = call.resource.kind == "Pod" && call.resource.group.is_empty();
+    let grace_left = object::metadata(old).get("deletionGracePeriodSeconds").and_then(Value::as_i64);
+    if is_pod && (!already || grace_left.is_some_and(|seconds| seconds > 0)) {
+        mark(&mut next, old, 0);
+        return Step::MarkThenRemove(next);
+    }
     Step::Remove
 }
 
@@ -215,7 +230,15 @@ fn mark(next: &mut Value, old: &Value, grace: i64) {
     let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(grace);
     let already = object::is_deleting(old);
     let metadata = object::metadata_mut(next);
-    if !already || grace > 0 {
+    let before = metadata.get("deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0);
+    if !already || before > grace {
+        // A shorter grace period counts from when the deletion was asked for first.
+        let asked = metadata
+            .get("deletionTimestamp")
+            .and_then(Value::as_str)
+            .and_then(|time| time.parse::<jiff::Timestamp>().ok())
+            .map(|time| time + jiff::SignedDuration::from_secs(grace - before));
+        let at = asked.unwrap_or(at);
         metadata.insert("deletionTimestamp".into(), at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into());
     }
     if !already && let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
@@ -301,5 +324,86 @@ impl Deleted {
         }
         let object: Value = serde_json::from_slice(&self.bytes).unwrap_or_default();
         Bytes::from(success_status(call, &object).to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Catalogue;
+
+    #[test]
+    fn what_a_deletion_does_first() {
+        let catalogue = Catalogue::builtin();
+        let deleting = json!({"deletionTimestamp": "2020-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30, "generation": 2});
+        for (resource, metadata, node, grace, want) in [
+            // Pods are marked before they go, even where nothing has to end.
+            ("pods", json!({"generation": 1}), "", None, json!([2, 0])),
+            ("pods", json!({"generation": 1}), "n", Some(5), json!([2, 5])),
+            ("pods", deleting.clone(), "n", Some(0), json!([2, 0, "2020-01-01T00:00:00Z"])),
+            ("pods", deleting.clone(), "n", Some(10), json!([2, 10, "2020-01-01T00:00:10Z"])),
+            ("pods", deleting, "n", Some(50), json!("as it is")),
+            ("configmaps", json!({}), "", None, json!("gone")),
+        ] {
+            let resource = catalogue.get("", "v1", resource).unwrap();
+            let old = json!({"metadata": metadata, "spec": {"nodeName": node}});
+            let call = Call {
+                resource,
+                namespace: Some("n"),
+                subresource: "",
+                manager: "",
+                dry_run: false,
+                requester: crate::Requester::default(),
+            };
+            let options = DeleteOptions { grace_period_seconds: grace, ..DeleteOptions::default() };
+            let got = match next_step(&call, &old, &options) {
+                Step::Remove => json!("gone"),
+                Step::AsItIs => json!("as it is"),
+                Step::MarkThenRemove(next) | Step::Wait(next) => {
+                    let metadata = object::metadata(&next);
+                    let mut got =
+                        vec![metadata["generation"].clone(), metadata["deletionGracePeriodSeconds"].clone()];
+                    if object::is_deleting(&old) {
+                        got.push(metadata["deletionTimestamp"].clone());
+                    }
+                    json!(got)
+                }
+            };
+            assert_eq!(got, want, "{old} {grace:?}");
+        }
+    }
+
+    #[test]
+    fn preconditions_name_the_kind() {
+        let catalogue = Catalogue::builtin();
+        let resource = catalogue.get("apps", "v1", "deployments").unwrap();
+        let call = Call {
+            resource,
+            namespace: Some("n"),
+            subresource: "",
+            manager: "",
+            dry_run: false,
+            requester: crate::Requester::default(),
+        };
+        let old = json!({"metadata": {"uid": "u", "resourceVersion": "7"}});
+        let options = |uid: &str, version: &str| DeleteOptions {
+            uid: Some(uid.to_owned()),
+            resource_version: Some(version.to_owned()),
+            ..DeleteOptions::default()
+        };
+        for (options, want) in [
+            (options("u", "7"), ""),
+            (
+                options("x", "7"),
+                "Operation cannot be fulfilled on Deployment.apps \"a\": the UID in the precondition (x) does not match the UID in record (u). The object might have been deleted and then recreated",
+            ),
+            (
+                options("u", "8"),
+                "Operation cannot be fulfilled on Deployment.apps \"a\": the ResourceVersion in the precondition (8) does not match the ResourceVersion in record (7). The object might have been modified",
+            ),
+        ] {
+            let got = check_preconditions(&call, "a", &old, &options).err();
+            assert_eq!(got.map(|status| status.message).unwrap_or_default(), want);
+        }
     }
 }

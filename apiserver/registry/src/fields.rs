@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use crate::catalogue::Resource;
 
-/// Both groups serve the same objects.
 const EVENT_FIELDS: &[&str] = &[
     "involvedObject.kind",
     "involvedObject.namespace",
@@ -20,6 +19,20 @@ const EVENT_FIELDS: &[&str] = &[
     "type",
 ];
 
+/// The same in `events.k8s.io`, under that group's names.
+const NEW_EVENT_FIELDS: &[&str] = &[
+    "regarding.kind",
+    "regarding.namespace",
+    "regarding.name",
+    "regarding.uid",
+    "regarding.apiVersion",
+    "regarding.resourceVersion",
+    "regarding.fieldPath",
+    "reason",
+    "reportingController",
+    "type",
+];
+
 /// Kinds with selectable fields of their own, beside `metadata.name` and `metadata.namespace`.
 const FIELDS: &[(&str, &str, &[&str])] = &[
     (
@@ -27,6 +40,8 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
         "Pod",
         &[
             "spec.nodeName",
+            // What it was called before v1.
+            "spec.host",
             "spec.restartPolicy",
             "spec.schedulerName",
             "spec.serviceAccountName",
@@ -38,19 +53,19 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("", "Event", EVENT_FIELDS),
-    ("events.k8s.io", "Event", EVENT_FIELDS),
+    ("events.k8s.io", "Event", NEW_EVENT_FIELDS),
     ("", "Namespace", &["status.phase"]),
     ("", "Node", &["spec.unschedulable"]),
     ("", "Secret", &["type"]),
     ("", "Service", &["spec.clusterIP", "spec.type"]),
     ("", "ReplicationController", &["status.replicas"]),
-    ("apps", "ReplicaSet", &["status.replicas"]),
     ("batch", "Job", &["status.successful"]),
     ("certificates.k8s.io", "CertificateSigningRequest", &["spec.signerName"]),
+    ("resource.k8s.io", "ResourceSlice", &["spec.nodeName", "spec.driver"]),
 ];
 
-/// Kinds whose conversion function words the refusal of an unknown field as "field label not supported".
-const LABEL_WORDING: &[(&str, &str)] = &[("", "ConfigMap"), ("", "Endpoints")];
+/// Kinds of the cluster that do not even take an empty namespace.
+const WITHOUT_NAMESPACE: &[&str] = &["Namespace", "Node", "CertificateSigningRequest", "ResourceSlice"];
 
 /// The selectable fields of a kind.
 pub fn of(resource: &Resource) -> Vec<&str> {
@@ -74,18 +89,19 @@ pub fn check(resource: &Resource, selector: &FieldSelector) -> Result<(), String
     let known = of(resource);
     for term in &selector.terms {
         let path = term.path.as_str();
-        if known.contains(&path)
-            && (resource.namespaced || path != "metadata.namespace" || !resource.is_custom())
-        {
+        let no_namespace = resource.is_custom() || WITHOUT_NAMESPACE.contains(&resource.kind.as_str());
+        let has_none = path == "metadata.namespace" && !resource.namespaced && no_namespace;
+        if known.contains(&path) && !has_none {
             continue;
         }
         let own = FIELDS.iter().any(|(group, kind, _)| *group == resource.group && *kind == resource.kind);
-        let path_is_meta = path.starts_with("metadata.");
-        let labelled = LABEL_WORDING.contains(&(resource.group.as_str(), resource.kind.as_str()));
-        return Err(if (own || labelled) && !path_is_meta || resource.is_custom() {
-            format!("field label not supported: {path}")
-        } else {
-            format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        return Err(match resource.kind.as_str() {
+            "Job" if own => format!("field label {path:?} not supported for Job"),
+            "ResourceSlice" if own => format!("field label not supported for {}: {path}", resource.gvk()),
+            _ if own || resource.is_custom() => format!("field label not supported: {path}"),
+            _ => format!(
+                "{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+            ),
         });
     }
     Ok(())
@@ -106,6 +122,11 @@ fn value_of(resource: &Resource, object: &Value, path: &str) -> String {
             let own = lookup(object, "reportingComponent");
             return if own.is_empty() { lookup(object, "source.component") } else { own };
         }
+        ("Event", "reportingController") => return lookup(object, "reportingComponent"),
+        ("Event", path) if path.starts_with("regarding.") => {
+            return lookup(object, &path.replacen("regarding", "involvedObject", 1));
+        }
+        ("Pod", "spec.host") => return lookup(object, "spec.nodeName"),
         ("Pod", "status.podIPs") => return lookup(object, "status.podIP"),
         ("Pod", "spec.hostNetwork") | ("Node", "spec.unschedulable") => {
             let value = lookup(object, path);
@@ -115,7 +136,7 @@ fn value_of(resource: &Resource, object: &Value, path: &str) -> String {
             let value = lookup(object, "status.succeeded");
             return if value.is_empty() { "0".to_owned() } else { value };
         }
-        ("ReplicationController" | "ReplicaSet", "status.replicas") => {
+        ("ReplicationController", "status.replicas") => {
             let value = lookup(object, path);
             return if value.is_empty() { "0".to_owned() } else { value };
         }
@@ -136,5 +157,41 @@ fn lookup(object: &Value, path: &str) -> String {
         Value::String(text) => text.clone(),
         Value::Bool(_) | Value::Number(_) => place.to_string(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Catalogue;
+
+    #[test]
+    fn unknown_fields_are_refused_in_the_kinds_words() {
+        let catalogue = Catalogue::builtin();
+        let plain = r#""x.y" is not a known field selector: only "metadata.name", "metadata.namespace""#;
+        for (group, version, resource, selector, want) in [
+            ("", "v1", "configmaps", "x.y=a", Err(plain)),
+            ("", "v1", "endpoints", "x.y=a", Err(plain)),
+            ("apps", "v1", "replicasets", "x.y=a", Err(plain)),
+            ("", "v1", "pods", "spec.host=a", Ok(())),
+            ("", "v1", "pods", "metadata.x=a", Err("field label not supported: metadata.x")),
+            ("", "v1", "nodes", "metadata.namespace=a", Err("field label not supported: metadata.namespace")),
+            ("storage.k8s.io", "v1", "storageclasses", "metadata.namespace=a", Ok(())),
+            ("batch", "v1", "jobs", "x.y=a", Err(r#"field label "x.y" not supported for Job"#)),
+            ("events.k8s.io", "v1", "events", "regarding.name=a", Ok(())),
+            ("events.k8s.io", "v1", "events", "source=a", Err("field label not supported: source")),
+            ("resource.k8s.io", "v1", "resourceslices", "spec.driver=a", Ok(())),
+            (
+                "resource.k8s.io",
+                "v1",
+                "resourceslices",
+                "x.y=a",
+                Err("field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: x.y"),
+            ),
+        ] {
+            let resource = catalogue.get(group, version, resource).unwrap();
+            let selector = FieldSelector::parse(selector).unwrap();
+            assert_eq!(check(resource, &selector), want.map_err(str::to_owned), "{}", resource.kind);
+        }
     }
 }

@@ -16,6 +16,7 @@ use crate::catalogue::Resource;
 use crate::create::Ownership;
 use crate::object;
 use crate::registry::{Call, Registry, Written, now};
+use crate::strategy::pod;
 use crate::{convert, custom, encode};
 
 /// Tries before a busy object is given up; upstream gives up never, a client's timeout does.
@@ -195,6 +196,10 @@ impl Registry {
                 (strategy.prepare_status)(new, old);
                 (strategy.default)(new);
             }
+            "ephemeralcontainers" | "resize" => {
+                pod::subresources::prepare(call.subresource, new, old);
+                (strategy.default)(new);
+            }
             name => {
                 if let Some(part) = (strategy.part)(name) {
                     (part.prepare)(new, old);
@@ -212,6 +217,9 @@ impl Registry {
         match call.subresource {
             "" => errors.extend((strategy.validate_update)(new, old)),
             "status" => errors.extend((strategy.validate_status)(new, old)),
+            below @ ("ephemeralcontainers" | "resize") => {
+                errors.extend(pod::subresources::check(below, new, old));
+            }
             name => {
                 errors.extend((strategy.part)(name).into_iter().flat_map(|part| (part.validate)(new, old)));
             }

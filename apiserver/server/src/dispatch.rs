@@ -80,6 +80,11 @@ impl Answer {
         Self::of(status, "text/plain; charset=utf-8", text.into())
     }
 
+    /// No body, and so no type of one.
+    pub(crate) fn empty(status: StatusCode) -> Self {
+        Self::of(status, "", Bytes::new())
+    }
+
     pub(crate) fn of(status: StatusCode, content_type: &'static str, bytes: impl Into<Bytes>) -> Self {
         Self {
             status,
@@ -124,7 +129,7 @@ impl Answer {
 
 fn render(accepted: Accepted, value: &Value) -> Bytes {
     let text = match accepted.media {
-        Media::Yaml => serde_yaml_ng::to_string(value).unwrap_or_default(),
+        Media::Yaml => crate::yaml_writer::write(value),
         _ if accepted.pretty => serde_json::to_string_pretty(value).unwrap_or_default() + "\n",
         _ => value.to_string() + "\n",
     };
@@ -174,7 +179,9 @@ fn respond(answer: Answer) -> Response<ResponseBody> {
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
-        headers.insert(CONTENT_TYPE, answer.content_type);
+        if !answer.content_type.is_empty() {
+            headers.insert(CONTENT_TYPE, answer.content_type);
+        }
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     }
     for (name, value) in answer.headers {

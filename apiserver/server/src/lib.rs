@@ -19,6 +19,7 @@ mod negotiate;
 mod node_proxy;
 mod openapi;
 mod openapi_wire;
+mod pod_log;
 mod portforward;
 mod query;
 mod remote_command;
@@ -31,6 +32,7 @@ mod table;
 mod token;
 mod webhooks;
 mod yaml;
+mod yaml_writer;
 
 pub use authn::{Authentication, User};
 pub use body::{BoxError, RequestBody, ResponseBody};

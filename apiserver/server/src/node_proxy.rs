@@ -8,15 +8,16 @@ use std::sync::Arc;
 use apiserver_meta::Status;
 use apiserver_registry::{Call, Operation, Resource};
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 
-use crate::body::{RequestBody, stream};
+use crate::body::RequestBody;
 use crate::dispatch::{self, Answer, Context};
+use crate::pod_log;
 use crate::remote_command::Kind;
 
 /// A connection to a port of a Pod.
@@ -108,22 +109,43 @@ pub(crate) async fn answer(
     upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Result<Answer, Status> {
     let call = context.plain_call(resource);
-    let Some(nodes) = context.server.inner.config.nodes.clone() else {
-        return Err(Status::new(
-            501,
-            "NotImplemented",
-            format!("{} needs nodes, and this server was started without any", context.info.subresource),
-        ));
-    };
     if let Some(options) = connect_options(&context, resource) {
         let call = Call { subresource: &context.info.subresource, ..call };
         let name = &context.info.name;
         context.server.registry().admit_request(&call, name, Operation::Connect, options).await?;
     }
-    match (resource.kind.as_str(), context.info.subresource.as_str()) {
+    let below = context.info.subresource.as_str();
+    if resource.kind == "Pod" && below != "proxy" {
+        if below != "log" {
+            dispatch::may_also(&context, "create")?;
+        }
+        let pod = context.server.registry().get(&call, &context.info.name)?.parse();
+        if below == "log" {
+            pod_log::check_options(&context)?;
+            pod_log::container(&context, &pod)?;
+        }
+        if pod.pointer("/spec/nodeName").and_then(Value::as_str).is_none_or(str::is_empty) {
+            return match below {
+                // Nobody has written anything yet.
+                "log" => Ok(Answer::empty(StatusCode::NO_CONTENT)),
+                _ => {
+                    let name = &context.info.name;
+                    Err(Status::bad_request(format!("pod {name} does not have a host assigned")))
+                }
+            };
+        }
+    }
+    let Some(nodes) = context.server.inner.config.nodes.clone() else {
+        return Err(Status::new(
+            501,
+            "NotImplemented",
+            format!("{below} needs nodes, and this server was started without any"),
+        ));
+    };
+    match (resource.kind.as_str(), below) {
         ("Pod", "log") => {
             let pod = context.server.registry().get(&call, &context.info.name)?.parse();
-            logs(&context, nodes.as_ref(), &pod).await
+            pod_log::answer(&context, nodes.as_ref(), &pod).await
         }
         ("Pod", "portforward") => {
             dispatch::may_also(&context, "create")?;
@@ -209,77 +231,6 @@ fn split_port(name: &str) -> (&str, Option<u16>) {
         Some((name, port)) => (name, port.parse().ok()),
         None => (name, None),
     }
-}
-
-async fn logs(context: &Context<'_>, nodes: &dyn Nodes, pod: &Value) -> Result<Answer, Status> {
-    let containers: Vec<&str> = pod
-        .pointer("/spec/containers")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|container| container["name"].as_str())
-        .collect();
-    let name = apiserver_registry::object::name(pod);
-    let asked = context.query.text("container");
-    let container = match (asked, containers.as_slice()) {
-        ("", [only]) => *only,
-        ("", many) => {
-            return Err(Status::bad_request(format!(
-                "a container name must be specified for pod {name}, choose one of: [{}]",
-                many.join(" ")
-            )));
-        }
-        (asked, known) if known.contains(&asked) => asked,
-        (asked, _) => {
-            return Err(Status::bad_request(format!("container {asked} is not valid for pod {name}")));
-        }
-    };
-    if context.query.flag("previous") {
-        return Err(Status::bad_request(format!(
-            "previous terminated container {container:?} in pod {name:?} not found"
-        )));
-    }
-    let started = pod.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or("");
-    if started.is_empty() {
-        return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
-    }
-    let request = NodeRequest {
-        namespace: apiserver_registry::object::namespace(pod).to_owned(),
-        pod: name.to_owned(),
-        uid: apiserver_registry::object::uid(pod).to_owned(),
-        container: container.to_owned(),
-        follow: context.query.flag("follow"),
-        timestamps: context.query.flag("timestamps"),
-        tail_lines: context.query.get("tailLines").and_then(|text| text.parse().ok()),
-    };
-    let mut answer = Answer::text(StatusCode::OK, "");
-    let chunks = match nodes.logs(request).await {
-        Ok(chunks) => chunks,
-        // Its end is known, its log is not: the node has been restarted since.
-        Err(_)
-            if matches!(
-                pod.pointer("/status/phase").and_then(Value::as_str),
-                Some("Succeeded" | "Failed")
-            ) =>
-        {
-            let all =
-                pod.pointer("/status/containerStatuses").and_then(Value::as_array).into_iter().flatten();
-            let id = all.filter(|status| status["name"] == container).find_map(|s| s["containerID"].as_str());
-            return Ok(Answer::text(
-                StatusCode::OK,
-                format!("unable to retrieve container logs for {}", id.unwrap_or(container)),
-            ));
-        }
-        Err(why) => {
-            return Err(Status::bad_request(format!(
-                "container {container:?} in pod {name:?} is waiting to start: {why}"
-            )));
-        }
-    };
-    use futures::StreamExt;
-    answer.content_type = HeaderValue::from_static("text/plain");
-    answer.body = stream(chunks.map(Ok));
-    Ok(answer)
 }
 
 async fn service(

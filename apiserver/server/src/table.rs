@@ -37,7 +37,21 @@ impl Include {
 
 /// An object's metadata alone.
 pub(crate) fn partial(object: &Value) -> Value {
-    partial_of(object.get("metadata").cloned().unwrap_or_else(|| json!({})))
+    let mut metadata = object.get("metadata").cloned().unwrap_or_else(|| json!({}));
+    if object.get("kind").and_then(Value::as_str) == Some("DaemonSet") {
+        forget_template_generation(&mut metadata);
+    }
+    partial_of(metadata)
+}
+
+/// Upstream keeps this one annotation in the spec of its internal type, which metadata alone does not show.
+fn forget_template_generation(metadata: &mut Value) {
+    let Some(map) = metadata.as_object_mut() else { return };
+    let Some(annotations) = map.get_mut("annotations").and_then(Value::as_object_mut) else { return };
+    annotations.remove("deprecated.daemonset.template.generation");
+    if annotations.is_empty() {
+        map.remove("annotations");
+    }
 }
 
 /// The same from the metadata.
@@ -55,15 +69,20 @@ pub(crate) fn put_partial(out: &mut BytesMut, metadata: &[u8]) {
 /// One row.
 pub(crate) fn row(resource: &Resource, object: &Value, include: Include) -> Value {
     let cells = columns::cells(resource, object, jiff::Timestamp::now().as_second());
-    let mut row = json!({"cells": cells});
-    match include {
-        Include::Metadata => row["object"] = partial(object),
-        Include::Object => row["object"] = object.clone(),
-        Include::None => row["object"] = Value::Null,
-    }
+    let mut row = with_object(json!({"cells": cells}), object, include);
     if let Some(conditions) = finished(resource, object) {
         row["conditions"] = conditions;
     }
+    row
+}
+
+/// A row with what it carries of its object.
+pub(crate) fn with_object(mut row: Value, object: &Value, include: Include) -> Value {
+    row["object"] = match include {
+        Include::Metadata => partial(object),
+        Include::Object => object.clone(),
+        Include::None => Value::Null,
+    };
     row
 }
 
@@ -105,6 +124,14 @@ pub(crate) fn table(resource: &Resource, rows: Vec<Value>, revision: &str, with_
 
 /// What a column says of itself: the API's own words of the field behind it.
 fn describe_column(resource: &Resource, column: &str) -> String {
+    match describe_metadata(column) {
+        "" => crate::column_texts::of(&resource.kind, column).to_owned(),
+        text => text.to_owned(),
+    }
+}
+
+/// The same of the columns that show metadata; empty of others.
+pub(crate) fn describe_metadata(column: &str) -> &'static str {
     static TEXTS: std::sync::OnceLock<[String; 2]> = std::sync::OnceLock::new();
     let texts = TEXTS.get_or_init(|| {
         const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
@@ -113,9 +140,9 @@ fn describe_column(resource: &Resource, column: &str) -> String {
         [found.next().unwrap_or_default(), found.next().unwrap_or_default()]
     });
     match column {
-        "Name" => texts[0].clone(),
-        "Age" | "Created At" => texts[1].clone(),
-        _ => crate::column_texts::of(&resource.kind, column).to_owned(),
+        "Name" => &texts[0],
+        "Age" | "Created At" => &texts[1],
+        _ => "",
     }
 }
 

@@ -246,7 +246,7 @@ fn scalar(tag: Option<&str>, plain: bool, text: String) -> Result<Value, String>
 }
 
 /// What a plain scalar means.
-fn resolve(text: &str) -> Result<(&'static str, Value), String> {
+pub(crate) fn resolve(text: &str) -> Result<(&'static str, Value), String> {
     Ok(match text {
         "" | "~" | "null" | "Null" | "NULL" => ("null", Value::Null),
         "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {

@@ -399,11 +399,12 @@ fn binding(binding: &Subject, column: &str) -> Value {
             .items("/subjects")
             .iter()
             .filter(|subject| subject["kind"] == kind)
-            .map(|subject| match (kind, subject["namespace"].as_str()) {
-                ("ServiceAccount", Some(namespace)) => {
-                    format!("{namespace}/{}", subject["name"].as_str().unwrap_or(""))
+            .map(|subject| {
+                let part = |member: &str| subject[member].as_str().unwrap_or("");
+                match kind {
+                    "ServiceAccount" => format!("{}/{}", part("namespace"), part("name")),
+                    _ => part("name").to_owned(),
                 }
-                _ => subject["name"].as_str().unwrap_or("").to_owned(),
             })
             .collect();
         json!(names.join(", "))

@@ -24,6 +24,11 @@ pub fn cells(resource: &Resource, object: &Value, now: i64) -> Vec<Value> {
     resource.columns.iter().map(|column| subject.cell(&column.name)).collect()
 }
 
+/// The age cell of any object.
+pub fn age_of(object: &Value, now: i64) -> String {
+    age(object::text(object, "creationTimestamp"), now)
+}
+
 /// The object whose cells are printed.
 #[derive(Clone, Copy)]
 pub(crate) struct Subject<'a> {
@@ -266,6 +271,22 @@ mod tests {
             (".a.none", None),
         ] {
             assert_eq!(lookup(&object, path), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn cells_of_other_places_and_versions() {
+        let scaler = json!({"spec": {"targetCPUUtilizationPercentage": 50}, "status": {"currentCPUUtilizationPercentage": 7}});
+        let template = json!({"template": {"spec": {"containers": [{"name": "c", "image": "i:1"}]}}});
+        let binding = json!({"subjects": [{"kind": "ServiceAccount", "name": "u"}, {"kind": "ServiceAccount", "name": "v", "namespace": "n"}]});
+        for (kind, object, column, want) in [
+            ("HorizontalPodAutoscaler", &scaler, "Targets", "cpu: 7%/50%"),
+            ("PodTemplate", &template, "Containers", "c"),
+            ("PodTemplate", &template, "Images", "i:1"),
+            ("RoleBinding", &binding, "ServiceAccounts", "/u, n/v"),
+        ] {
+            let subject = Subject { object, now: 0, kind };
+            assert_eq!(subject.cell(column), json!(want), "{kind} {column}");
         }
     }
 }

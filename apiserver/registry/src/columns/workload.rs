@@ -6,8 +6,11 @@ use super::{Subject, human_duration, selector_text};
 
 /// Container names, images and selector of anything with a Pod template.
 pub(super) fn common(workload: &Subject, column: &str) -> Value {
-    let template =
-        if workload.kind == "CronJob" { "/spec/jobTemplate/spec/template" } else { "/spec/template" };
+    let template = match workload.kind {
+        "CronJob" => "/spec/jobTemplate/spec/template",
+        "PodTemplate" => "/template",
+        _ => "/spec/template",
+    };
     let containers = workload.items(&format!("{template}/spec/containers"));
     let list = |member: &str| -> Value {
         let names: Vec<&str> = containers.iter().filter_map(|container| container[member].as_str()).collect();
@@ -151,6 +154,13 @@ fn autoscaler(scaler: &Subject, column: &str) -> Value {
             scaler.text("/spec/scaleTargetRef/name")
         )),
         "Targets" => {
+            // Objects of autoscaling/v1 know the CPU alone.
+            let cpu = scaler.at("/spec/targetCPUUtilizationPercentage");
+            if let Some(want) = cpu.as_i64() {
+                let have = scaler.at("/status/currentCPUUtilizationPercentage").as_i64();
+                let have = have.map_or("<unknown>".to_owned(), |value| format!("{value}%"));
+                return json!(format!("cpu: {have}/{want}%"));
+            }
             let current = scaler.items("/status/currentMetrics");
             let targets: Vec<String> = scaler
                 .items("/spec/metrics")

@@ -13,6 +13,7 @@ pub(super) static POLICY: Strategy = Strategy {
             default_text(spec, "failurePolicy", "Fail");
         }
     },
+    prepare_create: |policy| policy["status"] = json!({}),
     prepare_update: keep_status,
     validate_create: validate_policy,
     validate_update: |policy, _| validate_policy(policy),

@@ -9,6 +9,8 @@ use super::{PLAIN, Strategy};
 
 pub(super) static DISRUPTION_BUDGET: Strategy = Strategy {
     metadata_again: 0,
+    standard_finalizers: false,
+    name_rule: |_| Vec::new(),
     prepare_create: |budget| {
         budget["status"] =
             json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});

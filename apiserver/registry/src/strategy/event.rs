@@ -18,6 +18,7 @@ pub(super) static EVENT: Strategy = Strategy {
     validate_update: |new, _| validate_any(new),
     metadata_again: 0,
     standard_finalizers: false,
+    name_rule: |_| Vec::new(),
     create_on_update: true,
     ..PLAIN
 };
@@ -51,6 +52,8 @@ pub(super) static NEW_EVENT: Strategy = Strategy {
         }
         errors
     },
+    standard_finalizers: true,
+    name_rule: names::dns1123_subdomain,
     ..EVENT
 };
 

@@ -319,3 +319,16 @@ fn controller_revision() {
         (json!({}), json!({"data": {"a": 2}}), &[r#"data: Invalid value: {"a":2}: field is immutable"#]),
     ]);
 }
+
+#[test]
+fn cluster_roles_that_aggregate_say_which() {
+    let base = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "a"}});
+    let required = "aggregationRule.clusterRoleSelectors: Required value: at least one clusterRoleSelector required if aggregationRule is non-nil";
+    check_new(
+        &base,
+        &[
+            (json!({"aggregationRule": {}}), &[required]),
+            (json!({"aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]}}), &[]),
+        ],
+    );
+}

@@ -241,6 +241,7 @@ pub(super) fn load_balancer_errors(status: &Value, path: &str, has_ip_mode: bool
 }
 
 pub(super) static LEASE: Strategy = Strategy {
+    standard_finalizers: false,
     validate_create: validate_lease,
     validate_update: |lease, _| validate_lease(lease),
     create_on_update: true,

@@ -58,6 +58,11 @@ pub(super) static BINDING: Strategy = Strategy {
 fn validate_role(role: &Value) -> Vec<FieldError> {
     let namespaced = !crate::object::namespace(role).is_empty();
     let mut errors = Vec::new();
+    let rule = role.get("aggregationRule").filter(|rule| !namespaced && rule.is_object());
+    if rule.is_some_and(|rule| items(rule, "clusterRoleSelectors").is_empty()) {
+        let why = "at least one clusterRoleSelector required if aggregationRule is non-nil";
+        errors.push(FieldError::required("aggregationRule.clusterRoleSelectors", why));
+    }
     for (i, rule) in items(role, "rules").iter().enumerate() {
         let path = format!("rules[{i}]");
         if items(rule, "verbs").is_empty() {

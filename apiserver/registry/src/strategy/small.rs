@@ -13,6 +13,7 @@ use super::{PLAIN, Strategy, resources};
 
 /// `pkg/apis/node/validation`.
 pub(super) static RUNTIME_CLASS: Strategy = Strategy {
+    standard_finalizers: false,
     metadata_again: 2,
     validate_create: |class| {
         let mut errors = Vec::new();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use apiserver_meta::Status;
-use apiserver_registry::{Call, Resource};
+use apiserver_registry::{Call, DeleteOptions, Resource};
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -24,12 +24,20 @@ pub(super) async fn delete(
     let deleted = context.server.registry().delete(&call, &context.info.name, &options).await?;
     context.server.after_update(resource, &context.info.name).await;
     let body = deleted.answer(&call);
+    let warnings = warnings(resource, &options);
     let is_status = deleted.gone && !resource.strategy.delete_returns_object;
     if is_status {
         let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-        return Ok(Answer::value(StatusCode::OK, context.accepted, &value));
+        return Ok(Answer::value(StatusCode::OK, context.accepted, &value).warn(warnings));
     }
-    Ok(object_answer(context, resource, StatusCode::OK, body))
+    Ok(object_answer(context, resource, StatusCode::OK, body).warn(warnings))
+}
+
+/// Jobs keep their Pods unless somebody says otherwise, which surprises.
+fn warnings(resource: &Resource, options: &DeleteOptions) -> Vec<String> {
+    const KEPT: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+    let jobs = resource.kind == "Job" && resource.group == "batch";
+    if jobs && options.propagation.is_none() { vec![KEPT.to_owned()] } else { Vec::new() }
 }
 
 /// Deletes every object of a scope that the selectors choose.
@@ -43,6 +51,7 @@ pub(super) async fn delete_collection(
     let call = Call { dry_run, ..context.plain_call(resource) };
     let (revision, left) =
         context.server.registry().delete_collection(&call, &selectors, &delete_options).await?;
+    let warnings = warnings(resource, &delete_options);
     let metadata = json!({"resourceVersion": revision.to_string()});
     let parse = |bytes: &Bytes| served(resource, serde_json::from_slice(bytes).unwrap_or_default());
     let list = match (context.accepted.form, context.accepted.media) {
@@ -53,19 +62,21 @@ pub(super) async fn delete_collection(
                 .collect();
             table::table(resource, rows, &revision.to_string(), true)
         }
-        (_, Media::Protobuf) => return Ok(protobuf::list(context, resource, left, &metadata).await),
+        (_, Media::Protobuf) => {
+            return Ok(protobuf::list(context, resource, left, &metadata).await.warn(warnings));
+        }
         (Form::PartialList, _) => {
             let items: Vec<Value> = left.iter().map(|bytes| table::partial(&parse(bytes))).collect();
             json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
         }
         _ if context.accepted.is_plain() => {
             let size = left.iter().map(|bytes| bytes.len() + 1).sum();
-            return Ok(lists::stream(context, resource, size, left.into_iter(), &metadata));
+            return Ok(lists::stream(context, resource, size, left.into_iter(), &metadata).warn(warnings));
         }
         _ => {
             let items: Vec<Value> = left.iter().map(|bytes| item(resource, parse(bytes))).collect();
             json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata, "items": items})
         }
     };
-    Ok(Answer::value(StatusCode::OK, context.accepted, &list))
+    Ok(Answer::value(StatusCode::OK, context.accepted, &list).warn(warnings))
 }

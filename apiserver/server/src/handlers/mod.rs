@@ -8,6 +8,7 @@ mod patch;
 mod protobuf;
 mod read;
 mod reviews;
+mod scaling;
 mod subresources;
 mod update;
 mod watch;
@@ -37,7 +38,7 @@ pub(crate) async fn dispatch(
     if let Some(text) = resource.custom.as_ref().and_then(|custom| custom.deprecation.clone()) {
         warnings.push(text);
     }
-    if resource.kind == "Endpoints" {
+    if resource.kind == "Endpoints" && context.info.subresource.is_empty() {
         warnings.extend((resource.strategy.warnings)(&Value::Null));
     }
     let errors = negotiate::for_errors(context.headers, context.accepted.pretty);

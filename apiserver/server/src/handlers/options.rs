@@ -30,12 +30,9 @@ pub(crate) fn write_options(context: &Context, kind: &str) -> Result<WriteOption
     if given.len() > MANAGER_BYTES_MAX {
         errors.push(FieldError::too_long("fieldManager", MANAGER_BYTES_MAX));
     }
-    if given.chars().any(char::is_control) {
-        errors.push(FieldError::invalid(
-            "fieldManager",
-            &given.into(),
-            "should only contain printable characters",
-        ));
+    if let Some((at, c)) = given.chars().enumerate().find(|(_, c)| c.is_control()) {
+        let why = format!("invalid character U+{:04X} (at position {at})", u32::from(c));
+        errors.push(FieldError::invalid("fieldManager", &given.into(), why));
     }
     let validation = match query.text("fieldValidation") {
         "" | "Warn" => FieldValidation::Warn,
@@ -175,7 +172,7 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
             .filter_map(put),
         );
     } else {
-        let value: Value = match if raw.starts_with(apiserver_schema::PROTOBUF_MAGIC) {
+        let mut value: Value = match if raw.starts_with(apiserver_schema::PROTOBUF_MAGIC) {
             Ok(apiserver_schema::from_protobuf(raw).map_err(Status::bad_request)?)
         } else {
             serde_json::from_slice(raw)
@@ -191,12 +188,21 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
                 }
             },
         };
+        if value.is_array() {
+            return Err(Status::bad_request(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }",
+            ));
+        }
         let kind = value.get("kind").and_then(Value::as_str).unwrap_or("");
         if !kind.is_empty() && kind != "DeleteOptions" {
             let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or("");
             return Err(Status::bad_request(format!(
                 "no kind {kind:?} is registered for version {version:?} in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
             )));
+        }
+        if let Some(schema) = apiserver_schema::builtin("", "v1", "DeleteOptions") {
+            apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
+                .map_err(|error| Status::bad_request(error.message))?;
         }
         options.grace_period_seconds = value.get("gracePeriodSeconds").and_then(Value::as_i64);
         given.extend(value.as_object().cloned().unwrap_or_default());
@@ -244,10 +250,10 @@ fn propagation(policy: &str, orphan: Option<bool>, errors: &mut Vec<FieldError>)
         "Foreground" => Some(Propagation::Foreground),
         "Orphan" => Some(Propagation::Orphan),
         other => {
-            errors.push(FieldError::not_supported(
+            errors.push(FieldError::not_supported_in_order(
                 "propagationPolicy",
                 &other.into(),
-                &["Background", "Foreground", "Orphan", "nil"],
+                &["Foreground", "Background", "Orphan", "nil"],
             ));
             None
         }

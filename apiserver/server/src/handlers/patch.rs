@@ -101,13 +101,7 @@ pub(super) fn parse(media: PatchMedia, raw: Bytes, force: bool) -> Result<Patch,
     };
     let object_needed = matches!(media, PatchMedia::Merge | PatchMedia::Strategic);
     if object_needed && !value.is_object() {
-        let found = match &value {
-            Value::Array(_) => "array",
-            Value::String(_) => "string",
-            Value::Number(_) => "number",
-            Value::Bool(_) => "bool",
-            _ => "null",
-        };
+        let found = json_kind(&value);
         let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
         return Err(Status::bad_request(if media == PatchMedia::Merge {
             format!("error decoding patch: {why}")
@@ -115,11 +109,28 @@ pub(super) fn parse(media: PatchMedia, raw: Bytes, force: bool) -> Result<Patch,
             why
         }));
     }
+    if media == PatchMedia::Apply && !(value.is_object() || value.is_null()) {
+        return Err(Status::bad_request(format!(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            json_kind(&value)
+        )));
+    }
     let names_managed_fields = value.to_string().contains("managedFields");
     Ok(Patch { media, value, raw, force, names_managed_fields })
 }
 
-fn patch_error(error: PatchError) -> Status {
+fn json_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+        Value::Object(_) => "object",
+        Value::Null => "null",
+    }
+}
+
+pub(super) fn patch_error(error: PatchError) -> Status {
     match error {
         PatchError::BadRequest(text) => Status::bad_request(text),
         PatchError::Unprocessable(text) => Status::new(422, "Invalid", text.clone()).with_details(json!({})),
@@ -134,7 +145,7 @@ fn patch_error(error: PatchError) -> Status {
 }
 
 /// A patched object that is no object of the kind any more.
-fn invalid_patch(patch: &Patch, why: &str) -> Status {
+pub(super) fn invalid_patch(patch: &Patch, why: &str) -> Status {
     let shown = match patch.media {
         PatchMedia::Strategic => apiserver_schema::go_display(&patch.value),
         _ => String::from_utf8_lossy(&patch.raw).into_owned(),
@@ -198,6 +209,10 @@ fn change(
         decode_tree(resource, Some(schema), &mut next, mode).map_err(|why| invalid_patch(patch, &why))?;
     strict.extend(unknown);
     report_strict(options, patch, strict, warnings)?;
+    if object::name(&next).is_empty() {
+        return Err(update::no_name(&context.info.name));
+    }
+    super::create::check_namespace(context, resource, &next)?;
     update::check_name(context, resource, &mut next)?;
     Ok(Changed::Patched(next))
 }
@@ -266,9 +281,12 @@ fn apply(
     let applied = &patch.value;
     let text = |member: &str| patch.value.get(member).and_then(Value::as_str).unwrap_or("");
     if text("apiVersion") != resource.api_version() || text("kind") != resource.kind {
-        return Err(apply_kind_error(resource, text("apiVersion"), text("kind")));
+        return Err(apply_kind_error(text("apiVersion"), text("kind")));
     }
     update::same_name(context, applied)?;
+    if live.is_none() && object::name(applied).is_empty() {
+        return Err(update::no_name(&context.info.name));
+    }
     super::create::check_namespace(context, resource, applied)?;
     // What a built-in kind does not know is an error of the merge.
     if options.validation != FieldValidation::Ignore && resource.is_custom() {
@@ -313,26 +331,12 @@ fn apply(
     Ok(Changed::Applied(merged))
 }
 
-fn apply_kind_error(resource: &Resource, version: &str, kind: &str) -> Status {
-    if kind.is_empty() {
-        return Status::bad_request("Object 'Kind' is missing in the apply patch");
-    }
-    if version.is_empty() {
-        return Status::bad_request("Object 'apiVersion' is missing in the apply patch");
-    }
-    Status::bad_request(format!(
-        "invalid object type: {}",
-        GroupVersionKind {
-            kind: kind.to_owned(),
-            ..{
-                let gv = apiserver_meta::GroupVersion::parse(version);
-                GroupVersionKind::new(gv.group, gv.version, resource.kind.clone())
-            }
-        }
-    ))
+fn apply_kind_error(version: &str, kind: &str) -> Status {
+    let gv = apiserver_meta::GroupVersion::parse(version);
+    Status::bad_request(format!("invalid object type: {}", GroupVersionKind::new(gv.group, gv.version, kind)))
 }
 
-fn apply_error(error: &ApplyError) -> Status {
+pub(super) fn apply_error(error: &ApplyError) -> Status {
     match error {
         ApplyError::BadRequest(text) => Status::bad_request(text.clone()),
         ApplyError::Failed(text) => Status::new(500, "", text.clone()),

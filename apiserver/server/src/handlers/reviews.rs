@@ -46,14 +46,20 @@ fn review(context: &Context, resource: &Arc<Resource>, raw: &Bytes) -> Result<An
             value["status"] = json!({"userInfo": context.user.to_json()});
             value["metadata"]["creationTimestamp"] = apiserver_registry::now().into();
         }
+        "TokenReview" if text(&value, "/spec/token").is_empty() => {
+            return Err(Status::bad_request("token is required for TokenReview in authentication"));
+        }
         "TokenReview" => value["status"] = token_status(context, &value),
         "SelfSubjectRulesReview" => value["status"] = rules_status(context, &value)?,
         "SelfSubjectAccessReview" => {
-            check_attributes(&value)?;
+            refuse(&check_attributes(&value))?;
             value["status"] = access_status(context, &value, context.user.clone());
         }
         _ => {
-            check_subject(context, resource, &value)?;
+            refuse(&match context.info.scope().filter(|_| resource.kind == "LocalSubjectAccessReview") {
+                Some(scope) => check_local(&value, scope),
+                None => check_subject(&value),
+            })?;
             let user = subject(&value);
             value["status"] = access_status(context, &value, user);
         }
@@ -113,51 +119,61 @@ fn invalid(errors: &[FieldError]) -> Status {
     Status::invalid(&GroupVersionKind::new("authorization.k8s.io", "", ""), "", errors)
 }
 
-fn check_attributes(value: &Value) -> Result<(), Status> {
-    let (resource, url) =
-        (value.pointer("/spec/resourceAttributes"), value.pointer("/spec/nonResourceAttributes"));
-    match (resource, url) {
+/// A review is of a resource or of a path.
+fn check_attributes(value: &Value) -> Vec<FieldError> {
+    let url = value.pointer("/spec/nonResourceAttributes");
+    match (value.pointer("/spec/resourceAttributes"), url) {
         (Some(_), Some(url)) => {
-            let shown =
-                format!("{{\"Path\":{},\"Verb\":{}}}", json!(text(url, "/path")), json!(text(url, "/verb")));
-            Err(invalid(&[FieldError {
-                problem: apiserver_meta::field::Problem::Invalid,
-                field: "spec.nonResourceAttributes".into(),
-                value: shown,
-                detail: "cannot be specified in combination with resourceAttributes".into(),
-            }]))
+            vec![not_with_path(url, "cannot be specified in combination with resourceAttributes")]
         }
-        (None, None) => Err(invalid(&[FieldError::invalid(
+        (None, None) => vec![FieldError::invalid(
             "spec.resourceAttributes",
             &Value::Null,
             "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        )])),
-        _ => Ok(()),
+        )],
+        _ => Vec::new(),
     }
 }
 
-fn check_subject(context: &Context, resource: &Resource, value: &Value) -> Result<(), Status> {
-    check_attributes(value)?;
+fn not_with_path(url: &Value, why: &str) -> FieldError {
+    FieldError {
+        problem: apiserver_meta::field::Problem::Invalid,
+        field: "spec.nonResourceAttributes".into(),
+        value: format!("{{\"Path\":{},\"Verb\":{}}}", json!(text(url, "/path")), json!(text(url, "/verb"))),
+        detail: why.into(),
+    }
+}
+
+/// As [`check_attributes`], of a review of somebody.
+fn check_subject(value: &Value) -> Vec<FieldError> {
+    let mut errors = check_attributes(value);
     let groups =
         value.pointer("/spec/groups").and_then(Value::as_array).is_some_and(|groups| !groups.is_empty());
     if text(value, "/spec/user").is_empty() && !groups {
-        return Err(invalid(&[FieldError::invalid(
-            "spec.user",
-            &"".into(),
-            "at least one of user or group must be specified",
-        )]));
+        let why = "at least one of user or group must be specified";
+        errors.push(FieldError::invalid("spec.user", &"".into(), why));
     }
-    if resource.kind == "LocalSubjectAccessReview" {
-        let namespace = text(value, "/spec/resourceAttributes/namespace");
-        if Some(namespace) != context.info.scope() {
-            return Err(invalid(&[FieldError::invalid(
-                "spec.resourceAttributes.namespace",
-                &namespace.into(),
-                "must match metadata.namespace",
-            )]));
-        }
+    errors
+}
+
+/// As [`check_subject`], in one namespace.
+fn check_local(value: &Value, scope: &str) -> Vec<FieldError> {
+    let mut errors = check_subject(value);
+    if !errors.is_empty() {
+        return errors;
     }
-    Ok(())
+    let namespace = text(value, "/spec/resourceAttributes/namespace");
+    if let Some(url) = value.pointer("/spec/nonResourceAttributes") {
+        errors.push(not_with_path(url, "disallowed on this kind of request"));
+    } else if namespace != scope {
+        let place = "spec.resourceAttributes.namespace";
+        errors.push(FieldError::invalid(place, &namespace.into(), "must match metadata.namespace"));
+    }
+    errors
+}
+
+fn refuse(errors: &[FieldError]) -> Result<(), Status> {
+    if errors.is_empty() { Ok(()) } else { Err(invalid(errors)) }
 }
 
 fn access_status(context: &Context, value: &Value, user: User) -> Value {
@@ -181,5 +197,27 @@ fn access_status(context: &Context, value: &Value, user: User) -> Value {
         Some(reason) if reason.is_empty() => json!({"allowed": true}),
         Some(reason) => json!({"allowed": true, "reason": reason}),
         None => json!({"allowed": false}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_wrong_with_a_review_is_told() {
+        let neither = "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified";
+        let nobody = "spec.user: Invalid value: \"\": at least one of user or group must be specified";
+        let path = "spec.nonResourceAttributes: Invalid value: {\"Path\":\"/\",\"Verb\":\"get\"}: disallowed on this kind of request";
+        let other = "spec.resourceAttributes.namespace: Invalid value: \"m\": must match metadata.namespace";
+        for (spec, want) in [
+            (json!({}), vec![neither, nobody]),
+            (json!({"user": "u", "nonResourceAttributes": {"path": "/", "verb": "get"}}), vec![path]),
+            (json!({"groups": ["g"], "resourceAttributes": {"namespace": "m"}}), vec![other]),
+            (json!({"user": "u", "resourceAttributes": {"namespace": "n"}}), vec![]),
+        ] {
+            let errors = check_local(&json!({ "spec": spec }), "n");
+            assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), want);
+        }
     }
 }

@@ -4,18 +4,16 @@ use std::sync::Arc;
 
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
-use apiserver_registry::{
-    Body, Call, Changed, DeleteOptions, Operation, Resource, cannot_handle, object, scale,
-};
+use apiserver_registry::{Body, Call, Changed, DeleteOptions, Operation, Resource, cannot_handle, object};
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::options::{self, WriteOptions};
-use super::{parse_body, patch, read, served, update};
+use super::{parse_body, patch, read, scaling, update};
 use crate::body::RequestBody;
 use crate::dispatch::{Answer, Context, collect, method_not_allowed, not_found_here};
-use crate::negotiate::{self, PatchMedia};
+use crate::negotiate;
 
 pub(super) async fn dispatch(
     context: Context<'_>,
@@ -25,7 +23,7 @@ pub(super) async fn dispatch(
 ) -> Result<Answer, Status> {
     let info = context.info;
     match (info.subresource.as_str(), info.verb.as_str()) {
-        ("scale", _) => answer_scale(&context, resource, collect(body).await?).await,
+        ("scale", _) => scaling::answer(&context, resource, collect(body).await?).await,
         ("binding", "create") => binding(&context, resource, &collect(body).await?).await,
         ("eviction", "create") => eviction(&context, resource, &collect(body).await?).await,
         ("token", "create") => token(&context, resource, &collect(body).await?).await,
@@ -40,163 +38,18 @@ pub(super) async fn dispatch(
     }
 }
 
-async fn answer_scale(context: &Context<'_>, resource: &Arc<Resource>, raw: Bytes) -> Result<Answer, Status> {
-    let spec = scale::spec_pointer(resource).ok_or_else(not_found_here)?;
-    let registry = context.server.registry();
-    let name = &context.info.name;
-    let scale_gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
-    if context.info.verb == "get" {
-        let call = Call {
-            resource,
-            namespace: context.info.scope(),
-            subresource: "scale",
-            manager: "",
-            dry_run: false,
-            requester: context.requester(),
-        };
-        let current = served(resource, registry.get(&call, name)?.parse());
-        return Ok(Answer::value(StatusCode::OK, context.accepted, &scale_of(resource, &current)));
+/// What is sent to a subresource is what the subresource takes; `package` is that of the kind in Go.
+pub(super) fn check_sent_kind(value: &Value, gvk: &GroupVersionKind, package: &str) -> Result<(), Status> {
+    let kind = value["kind"].as_str().filter(|kind| !kind.is_empty()).unwrap_or(&gvk.kind);
+    if kind == gvk.kind {
+        return Ok(());
     }
-    let (options, patching) = if context.info.verb == "patch" {
-        let media = negotiate::patch_media(context.headers, resource.is_custom())?;
-        let options = patch::patch_options(context, media)?;
-        (options, Some(patch::parse(media, raw.clone(), context.query.flag("force"))?))
-    } else {
-        (options::write_options(context, "UpdateOptions")?, None)
-    };
-    let sent = match &patching {
-        Some(_) => None,
-        None => Some(sent_scale(context, &raw, &scale_gvk)?),
-    };
-    let schema =
-        apiserver_schema::builtin("autoscaling", "v1", "Scale").unwrap_or_else(apiserver_schema::Schema::any);
-    let call = options::call(context, resource, &options);
-    let change = |live: Option<&Value>| {
-        let live = live.ok_or_else(|| Status::not_found(&resource.group_resource(), name))?;
-        let before = scale_of(resource, live);
-        let wanted = match (&sent, &patching) {
-            (Some(sent), _) => sent.clone(),
-            (None, Some(patch)) => patched_scale(&schema, patch, &before)?,
-            (None, None) => before.clone(),
-        };
-        scaled(resource, &spec, live, &wanted, &options, context, patching.as_ref())
-    };
-    let (written, _) = registry.update(&call, name, false, change).await?;
-    let value = served(resource, serde_json::from_slice(&written.bytes).unwrap_or_default());
-    Ok(Answer::value(StatusCode::OK, context.accepted, &scale_of(resource, &value)))
-}
-
-/// The Scale of an object.
-fn scale_of(resource: &Resource, value: &Value) -> Value {
-    scale::view(resource, value).unwrap_or_default()
-}
-
-fn sent_scale(context: &Context, raw: &Bytes, gvk: &GroupVersionKind) -> Result<Value, Status> {
-    let media = negotiate::body_media(context.headers)?;
-    let Body { value, .. } = parse_body(media, raw, "Scale")?;
-    let kind = value["kind"].as_str().unwrap_or("Scale");
-    if kind != "Scale" {
-        let version = value["apiVersion"].as_str().unwrap_or("").rsplit('/').next().unwrap_or("").to_owned();
-        let why = format!("converting ({version}.{kind}) to (autoscaling.Scale): unknown conversion");
-        let mut status = cannot_handle(gvk, &why);
-        status.message = status.message.replacen("Scale in version", &format!("{kind} in version"), 1);
-        return Err(status);
-    }
-    let name = object::name(&value);
-    if !name.is_empty() && name != context.info.name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            context.info.name
-        )));
-    }
-    Ok(value)
-}
-
-fn patched_scale(
-    schema: &apiserver_schema::Schema,
-    patch: &patch::Patch,
-    before: &Value,
-) -> Result<Value, Status> {
-    match patch.media {
-        PatchMedia::Json => apiserver_schema::json_patch(before, &patch.value)
-            .map_err(|error| Status::bad_request(error.to_string())),
-        PatchMedia::Merge => Ok(apiserver_schema::merge_patch(before, &patch.value)),
-        PatchMedia::Strategic => apiserver_schema::strategic_merge(schema, before, &patch.value)
-            .map_err(|error| Status::bad_request(error.to_string())),
-        PatchMedia::Apply => Ok(apiserver_schema::merge_patch(before, &patch.value)),
-    }
-}
-
-/// The object with the replicas a Scale asks for.
-fn scaled(
-    resource: &Resource,
-    spec: &str,
-    live: &Value,
-    wanted: &Value,
-    options: &WriteOptions,
-    context: &Context,
-    patching: Option<&patch::Patch>,
-) -> Result<Changed, Status> {
-    let replicas = scale::wanted(wanted);
-    if replicas < 0 {
-        let error =
-            FieldError::invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0");
-        return Err(Status::invalid(
-            &GroupVersionKind::new("autoscaling", "v1", "Scale"),
-            object::name(live),
-            &[error],
-        ));
-    }
-    let mut next = live.clone();
-    scale::set(&mut next, spec, replicas.into());
-    let version = object::text(wanted, "resourceVersion").to_owned();
-    object::metadata_mut(&mut next).insert("resourceVersion".into(), version.into());
-    if let Some(patch) = patching.filter(|patch| patch.media == PatchMedia::Apply) {
-        // Ownership of an applied scale is recorded on the object, through its own schema.
-        let schema = resource.schema().unwrap_or_else(apiserver_schema::Schema::any);
-        let mut applied = json!({"apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {"name": object::name(live)}});
-        scale::set(&mut applied, spec, replicas.into());
-        let (time, api_version) = (apiserver_registry::now(), resource.api_version());
-        let manager = apiserver_schema::Manager {
-            name: &options.manager,
-            operation: apiserver_schema::Operation::Apply,
-            api_version: &api_version,
-            subresource: &context.info.subresource,
-            time: &time,
-        };
-        // A Scale leaves zero replicas out: applying zero counts as adding it.
-        let mut seen = live.clone();
-        if live.pointer(spec).and_then(Value::as_i64) == Some(0) {
-            unset(&mut seen, spec);
-        }
-        let merged = apiserver_schema::apply(
-            &schema,
-            &seen,
-            &applied,
-            &manager,
-            patch.force,
-            &apiserver_schema::FieldSet::new(),
-        );
-        return merged.map(Changed::Applied).map_err(|error| match &error {
-            apiserver_schema::ApplyError::Conflicts(conflicts) => {
-                let causes: Vec<Value> = conflicts
-                    .iter()
-                    .map(|conflict| json!({"reason": "FieldManagerConflict", "message": conflict.message(), "field": conflict.field}))
-                    .collect();
-                Status::new(409, "Conflict", error.to_string()).with_details(json!({"causes": causes}))
-            }
-            _ => Status::bad_request(error.to_string()),
-        });
-    }
-    Ok(if patching.is_some() { Changed::Patched(next) } else { Changed::Object(next) })
-}
-
-fn unset(object: &mut Value, pointer: &str) {
-    if let Some((parent, member)) = pointer.rsplit_once('/')
-        && let Some(map) = object.pointer_mut(parent).and_then(Value::as_object_mut)
-    {
-        map.remove(member);
-    }
+    let version = value["apiVersion"].as_str().unwrap_or("").rsplit('/').next().unwrap_or("").to_owned();
+    let why = format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", gvk.kind);
+    Err(Status::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {}: {why}",
+        gvk.kind
+    )))
 }
 
 /// Assigns a Pod to a node.
@@ -310,9 +163,10 @@ fn set_condition(object: &mut Value, condition: &Value) {
 async fn eviction(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> Result<Answer, Status> {
     let media = negotiate::body_media(context.headers)?;
     let Body { mut value, .. } = parse_body(media, raw, "Eviction")?;
+    let gvk = GroupVersionKind::new("policy", "v1", "Eviction");
+    check_sent_kind(&value, &gvk, "policy")?;
     let name = &context.info.name;
-    let given = object::name(&value);
-    if !given.is_empty() && given != name {
+    if object::name(&value) != name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
     let options = options::write_options(context, "CreateOptions")?;
@@ -331,7 +185,7 @@ async fn eviction(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) 
         dry_run,
         requester: context.requester(),
     };
-    sent(&mut value, &GroupVersionKind::new("policy", "v1", "Eviction"), context, name);
+    sent(&mut value, &gvk, context, name);
     context.server.registry().admit_request(&call, name, Operation::Create, value).await?;
     let pod = context.server.registry().get(&call, name)?.parse();
     check_budgets(context, &pod).await?;
@@ -408,6 +262,8 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
     let media = negotiate::body_media(context.headers)?;
     let Body { mut value, .. } = parse_body(media, raw, "TokenRequest")?;
     let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
+    check_sent_kind(&value, &gvk, "authentication")?;
+    super::create::check_namespace(context, resource, &value)?;
     if let Some(map) = value.as_object_mut() {
         map.insert("apiVersion".into(), gvk.api_version().into());
         map.insert("kind".into(), gvk.kind.clone().into());
@@ -451,7 +307,7 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
     let audiences = crate::token::audiences(&value);
     let audiences = if audiences.is_empty() { vec![crate::token::ISSUER.to_owned()] } else { audiences };
     let issued = keys.issue(&account, &audiences, seconds, bound.as_ref())?;
-    value["metadata"] = json!({"name": context.info.name, "namespace": context.info.scope(), "creationTimestamp": apiserver_registry::now()});
+    value["metadata"] = json!({"name": context.info.name, "namespace": context.info.scope(), "uid": object::uid(&account), "creationTimestamp": apiserver_registry::now()});
     value["spec"]["audiences"] = json!(audiences);
     value["spec"]["expirationSeconds"] = seconds.into();
     if value["spec"].get("boundObjectRef").is_none() {

@@ -50,6 +50,13 @@ pub(super) fn check_name(context: &Context, resource: &Resource, value: &mut Val
     Ok(())
 }
 
+/// The refusal of a body that does not say its name where it must.
+pub(super) fn no_name(name: &str) -> Status {
+    Status::bad_request(format!(
+        "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+    ))
+}
+
 /// The name in the body must be the one in the path, or none.
 pub(super) fn same_name(context: &Context, value: &Value) -> Result<(), Status> {
     let (name, given) = (&context.info.name, object::name(value));

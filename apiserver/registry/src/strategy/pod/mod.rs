@@ -22,6 +22,7 @@ pub(crate) mod scheduling;
 mod security;
 pub(crate) mod sources;
 mod status;
+pub(crate) mod subresources;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -37,6 +38,7 @@ pub(super) static POD: Strategy = Strategy {
     prepare_update: |new, old| {
         super::shared::keep_status(new, old);
         drop_disabled(super::shared::at_mut(new, &["spec"]));
+        prepare::tolerate_lost_nodes(new);
     },
     validate_create,
     validate_update: update::check,

@@ -22,6 +22,11 @@ pub(super) fn create(pod: &mut Value) {
     }
     pod["status"] = status;
     merge_label_keys(pod);
+    tolerate_lost_nodes(pod);
+}
+
+/// Every Pod stays a while on a node that is gone: `DefaultTolerationSeconds`, of updates too.
+pub(super) fn tolerate_lost_nodes(pod: &mut Value) {
     let Some(spec) = at_mut(pod, &["spec"]) else { return };
     let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
     if let Some(tolerations) = tolerations.as_array_mut() {
@@ -107,7 +112,7 @@ fn merge_keys(holder: &mut Value, members: &[&str], labels: &Value) {
 }
 
 /// `Guaranteed`, `Burstable` or `BestEffort`: `ComputePodQOS`.
-fn qos_class(spec: &Value) -> &'static str {
+pub(super) fn qos_class(spec: &Value) -> &'static str {
     let own = at(spec, &["resources"]);
     let is_set = |list: &str| at(own, &[list]).as_object().is_some_and(|map| !map.is_empty());
     let holders: Vec<&Value> = if is_set("requests") || is_set("limits") {

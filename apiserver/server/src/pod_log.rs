@@ -1,0 +1,110 @@
+//! Logs of containers: which is meant, and what may be asked of it.
+
+use apiserver_meta::field::FieldError;
+use apiserver_meta::{GroupVersionKind, Status};
+use http::{HeaderValue, StatusCode};
+use serde_json::Value;
+
+use crate::body::stream;
+use crate::dispatch::{Answer, Context};
+use crate::node_proxy::{NodeRequest, Nodes};
+
+/// Errors of the numbers in the query of a log: `ValidatePodLogOptions`.
+pub(crate) fn check_options(context: &Context<'_>) -> Result<(), Status> {
+    let mut errors = Vec::new();
+    let number = |name: &str| context.query.get(name).and_then(|text| text.parse::<i64>().ok());
+    for (name, least, why) in
+        [("tailLines", 0, "must be greater than or equal to 0"), ("limitBytes", 1, "must be greater than 0")]
+    {
+        if let Some(given) = number(name).filter(|given| *given < least) {
+            errors.push(FieldError::invalid(name, &given.into(), why));
+        }
+    }
+    match (number("sinceSeconds"), context.query.get("sinceTime")) {
+        // The place is upstream's.
+        (Some(_), Some(_)) => errors.push(FieldError::forbidden(
+            "[]",
+            "at most one of `sinceTime` or `sinceSeconds` may be specified",
+        )),
+        (Some(seconds), None) if seconds < 1 => {
+            errors.push(FieldError::invalid("sinceSeconds", &seconds.into(), "must be greater than 0"));
+        }
+        _ => {}
+    }
+    let kind = GroupVersionKind::new("", "v1", "PodLogOptions");
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind, &context.info.name, &errors)) }
+}
+
+/// The container whose log is asked for.
+pub(crate) fn container<'a>(context: &'a Context<'_>, pod: &'a Value) -> Result<&'a str, Status> {
+    let containers: Vec<&str> = pod
+        .pointer("/spec/containers")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|container| container["name"].as_str())
+        .collect();
+    let name = apiserver_registry::object::name(pod);
+    let asked = context.query.text("container");
+    Ok(match (asked, containers.as_slice()) {
+        ("", [only]) => *only,
+        ("", many) => {
+            return Err(Status::bad_request(format!(
+                "a container name must be specified for pod {name}, choose one of: [{}]",
+                many.join(" ")
+            )));
+        }
+        (asked, known) if known.contains(&asked) => asked,
+        (asked, _) => {
+            return Err(Status::bad_request(format!("container {asked} is not valid for pod {name}")));
+        }
+    })
+}
+
+/// A container's log.
+pub(crate) async fn answer(context: &Context<'_>, nodes: &dyn Nodes, pod: &Value) -> Result<Answer, Status> {
+    let name = apiserver_registry::object::name(pod);
+    let container = container(context, pod)?;
+    if context.query.flag("previous") {
+        return Err(Status::bad_request(format!(
+            "previous terminated container {container:?} in pod {name:?} not found"
+        )));
+    }
+    let request = NodeRequest {
+        namespace: apiserver_registry::object::namespace(pod).to_owned(),
+        pod: name.to_owned(),
+        uid: apiserver_registry::object::uid(pod).to_owned(),
+        container: container.to_owned(),
+        follow: context.query.flag("follow"),
+        timestamps: context.query.flag("timestamps"),
+        tail_lines: context.query.get("tailLines").and_then(|text| text.parse().ok()),
+    };
+    let mut answer = Answer::text(StatusCode::OK, "");
+    let chunks = match nodes.logs(request).await {
+        Ok(chunks) => chunks,
+        // Its end is known, its log is not: the node has been restarted since.
+        Err(_)
+            if matches!(
+                pod.pointer("/status/phase").and_then(Value::as_str),
+                Some("Succeeded" | "Failed")
+            ) =>
+        {
+            let all =
+                pod.pointer("/status/containerStatuses").and_then(Value::as_array).into_iter().flatten();
+            let id = all.filter(|status| status["name"] == container).find_map(|s| s["containerID"].as_str());
+            return Ok(Answer::text(
+                StatusCode::OK,
+                format!("unable to retrieve container logs for {}", id.unwrap_or(container)),
+            ));
+        }
+        Err(why) => {
+            return Err(Status::bad_request(format!(
+                "container {container:?} in pod {name:?} is waiting to start: {why}"
+            )));
+        }
+    };
+    use futures::StreamExt;
+    answer.content_type = HeaderValue::from_static("text/plain");
+    answer.body = stream(chunks.map(Ok));
+    Ok(answer)
+}
