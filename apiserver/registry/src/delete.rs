@@ -330,7 +330,8 @@ impl Deleted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::Catalogue;
+    use crate::catalogue::{Catalogue, Resource};
+    use std::sync::Arc;
 
     #[test]
     fn what_a_deletion_does_first() {
@@ -347,14 +348,7 @@ mod tests {
         ] {
             let resource = catalogue.get("", "v1", resource).unwrap();
             let old = json!({"metadata": metadata, "spec": {"nodeName": node}});
-            let call = Call {
-                resource,
-                namespace: Some("n"),
-                subresource: "",
-                manager: "",
-                dry_run: false,
-                requester: crate::Requester::default(),
-            };
+            let call = call(resource);
             let options = DeleteOptions { grace_period_seconds: grace, ..DeleteOptions::default() };
             let got = match next_step(&call, &old, &options) {
                 Step::Remove => json!("gone"),
@@ -373,18 +367,22 @@ mod tests {
         }
     }
 
-    #[test]
-    fn preconditions_name_the_kind() {
-        let catalogue = Catalogue::builtin();
-        let resource = catalogue.get("apps", "v1", "deployments").unwrap();
-        let call = Call {
+    fn call(resource: &Arc<Resource>) -> Call<'_> {
+        Call {
             resource,
             namespace: Some("n"),
             subresource: "",
             manager: "",
             dry_run: false,
             requester: crate::Requester::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn preconditions_name_the_kind() {
+        let catalogue = Catalogue::builtin();
+        let resource = catalogue.get("apps", "v1", "deployments").unwrap();
+        let call = call(resource);
         let old = json!({"metadata": {"uid": "u", "resourceVersion": "7"}});
         let options = |uid: &str, version: &str| DeleteOptions {
             uid: Some(uid.to_owned()),

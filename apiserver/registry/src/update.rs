@@ -325,9 +325,8 @@ fn generation_moves(call: &Call, new: &Value, old: &Value) -> bool {
     let counts = |key: &str| {
         key != "metadata" && key != "apiVersion" && key != "kind" && !(has_status && key == "status")
     };
-    // A Deployment counts changes of its annotations, too.
-    let annotations = |object: &Value| object::metadata(object).get("annotations").cloned();
-    if resource.kind == "Deployment" && resource.group == "apps" && annotations(new) != annotations(old) {
+    let annotations = |object| object::metadata(object).get("annotations");
+    if resource.strategy.annotations_count && annotations(new) != annotations(old) {
         return true;
     }
     let empty = serde_json::Map::new();

@@ -86,6 +86,8 @@ pub struct Strategy {
     pub status: bool,
     /// `metadata.generation` counts changes of everything but metadata and status.
     pub generation: bool,
+    /// It counts changes of annotations, too.
+    pub annotations_count: bool,
     /// PUT to a missing name creates it.
     pub create_on_update: bool,
     /// An update without a resourceVersion is taken.
@@ -135,6 +137,7 @@ pub const PLAIN: Strategy = Strategy {
     warnings: no_warnings,
     status: false,
     generation: false,
+    annotations_count: false,
     create_on_update: false,
     unconditional_update: true,
     delete_returns_object: false,

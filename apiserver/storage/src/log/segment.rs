@@ -40,8 +40,8 @@ pub(super) struct Segment {
     pub id: u64,
     /// Bytes of whole frames.
     pub len: u64,
-    /// Up to where the file was filled with zeros. A frame written over them changes nothing but data, and syncs in
-    /// half the time: what makes a file longer is in its metadata, too.
+    /// Up to where the file was filled with zeros. A frame written over them changes nothing but data; what makes
+    /// a file longer is in its metadata, too, which its sync would have to write.
     filled: u64,
     /// How much is filled at a time.
     fill_bytes: u64,
