@@ -21,7 +21,7 @@ pub use cache::{Cache, Caches, Change, Object};
 pub use error::{Class, Error};
 pub use events::{Kind as EventKind, Recorder};
 pub use key::Key;
-pub use queue::Queue;
+pub use queue::{Queue, SETTLING};
 pub use raw::{Events, Raw, list, list_raw, watch, watch_raw};
 pub use run::{Done, all, run, spawn};
 

@@ -9,6 +9,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+/// How long what only tells of others (a status that counts Pods, Events, the older form of endpoints) waits for what
+/// routes requests. What changes within it is written once.
+pub const SETTLING: Duration = Duration::from_millis(20);
+
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 /// Long enough not to be felt, short enough that a repaired world is noticed.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
@@ -72,6 +76,11 @@ impl<T: Hash + Eq + Clone + Send + 'static> Queue<T> {
             drop(state);
             self.inner.notify.notify_one();
         }
+    }
+
+    /// Work on `item` when what routes requests is done, see [`SETTLING`], or earlier if something else wakes it.
+    pub fn add_settled(&self, item: T, cause: impl Into<String>) {
+        self.add_after(item, SETTLING, cause);
     }
 
     /// Work on `item` after a while, or earlier if something else wakes it.

@@ -34,7 +34,7 @@ pub(crate) async fn run(caches: Caches) {
     let (services, pods, nodes) = (caches.of::<Service>(), caches.of::<Pod>(), caches.of::<Node>());
     let endpoints = caches.of::<Endpoints>();
     let queue: Queue<Key> = Queue::new();
-    wake::services(&queue, &services, &pods, &nodes);
+    wake::services(&queue, &services, &pods, &nodes, Queue::add_settled);
     endpoints.wake(&queue);
     services.synced().await;
     pods.synced().await;

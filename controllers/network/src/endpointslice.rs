@@ -31,7 +31,7 @@ pub(crate) async fn run(caches: Caches) {
     let (services, pods, nodes) = (caches.of::<Service>(), caches.of::<Pod>(), caches.of::<Node>());
     let slices = caches.of::<EndpointSlice>();
     let queue: Queue<Key> = Queue::new();
-    wake::services(&queue, &services, &pods, &nodes);
+    wake::services(&queue, &services, &pods, &nodes, Queue::add);
     let q = queue.clone();
     slices.on_change(move |change| {
         let Some(slice) = change.latest() else { return };

@@ -8,16 +8,20 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 
 pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
 
-/// Wake Services when they change, when one of their Pods does, and when a node moves to another zone.
+/// How a Service is woken by its Pods.
+pub(crate) type Wake = fn(&Queue<Key>, Key, String);
+
+/// Wake Services when they change, when one of their Pods does (`by_pod`), and when a node moves to another zone.
 pub(crate) fn services(
     queue: &Queue<Key>,
     services: &Cache<Service>,
     pods: &Cache<Pod>,
     nodes: &Cache<Node>,
+    by_pod: Wake,
 ) {
     services.wake(queue);
     let (q, all) = (queue.clone(), services.clone());
-    pods.on_change(move |change| pod_changed(&q, &all, change));
+    pods.on_change(move |change| pod_changed(&q, &all, change, by_pod));
     let (q, all) = (queue.clone(), services.clone());
     nodes.on_change(move |change| {
         let zone = |node: Option<&std::sync::Arc<Node>>| {
@@ -33,7 +37,7 @@ pub(crate) fn services(
     });
 }
 
-fn pod_changed(queue: &Queue<Key>, services: &Cache<Service>, change: &Change<Pod>) {
+fn pod_changed(queue: &Queue<Key>, services: &Cache<Service>, change: &Change<Pod>, wake: Wake) {
     let (old, new) = (change.old.as_deref(), change.new.as_deref());
     if old.and_then(shown) == new.and_then(shown) {
         return;
@@ -45,7 +49,7 @@ fn pod_changed(queue: &Queue<Key>, services: &Cache<Service>, change: &Change<Po
     };
     for service in services.in_namespace(&change.key.namespace) {
         if selected(&service) {
-            queue.add(Key::of(&service.metadata), pods::story(&change.key, old, new));
+            wake(queue, Key::of(&service.metadata), pods::story(&change.key, old, new));
         }
     }
 }

@@ -8,7 +8,7 @@ mod status;
 use crate::control::wake_controllers;
 use controllers_kit::meta::{annotation, controller_of, controller_reference, now, safe_hash};
 use controllers_kit::selector::matches;
-use controllers_kit::{Cache, Caches, Change, Done, Error, Key, Queue, Recorder, pods};
+use controllers_kit::{Cache, Caches, Change, Done, Error, Key, Queue, Recorder, SETTLING, pods};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -129,7 +129,11 @@ impl Loop {
         if status::is_complete(&rollout) || paused {
             self.clean_up(&rollout, &mut done).await?;
         }
-        self.write_status(&rollout, &mut done).await?;
+        if done.changed() {
+            done.again_after(SETTLING);
+        } else {
+            self.write_status(&rollout, &mut done).await?;
+        }
         Ok(done)
     }
 

@@ -2,15 +2,15 @@
 //!
 //! It does not look at nodes beyond preferring to delete from crowded ones.
 
-use crate::control::{claim, create_all, delete_all, pod_from, wake_adopters, wake_owner};
-use controllers_kit::meta::now;
+use crate::control::{claim, create_all, delete_all, pod_from, wake_adopters};
+use controllers_kit::meta::{controller_of, now};
 use controllers_kit::selector::contains;
-use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder, pods};
+use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder, SETTLING, pods};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(crate) async fn run(caches: Caches) {
     let (sets, pods) = (caches.of::<ReplicaSet>(), caches.of::<Pod>());
     let queue: Queue<Key> = Queue::new();
     sets.wake(&queue);
-    wake_owner(&pods, "ReplicaSet", queue.clone());
+    wake_set(&pods, queue.clone());
     wake_adopters(&pods, &sets, |set| set.spec.as_ref().map(|s| &s.selector), queue.clone());
     sets.synced().await;
     pods.synced().await;
@@ -38,6 +38,25 @@ pub(crate) async fn run(caches: Caches) {
         async move { this.reconcile(key).await }
     })
     .await;
+}
+
+/// Wake the controller of a Pod that changed: at once if it may need another Pod, later if its status alone may change.
+fn wake_set(pods: &Cache<Pod>, queue: Queue<Key>) {
+    pods.on_change(move |change| {
+        let (old, new) = (change.old.as_deref(), change.new.as_deref());
+        let counts = |pod: &Pod| (pods::is_active(pod), pod.metadata.labels.clone(), owner(pod));
+        let settled = old.is_some() && old.map(counts) == new.map(counts);
+        for name in [old, new].into_iter().flatten().filter_map(owner).collect::<BTreeSet<_>>() {
+            let key = Key::new(&change.key.namespace, &name);
+            let story = pods::story(&change.key, old, new);
+            if settled { queue.add_settled(key, story) } else { queue.add(key, story) }
+        }
+    });
+}
+
+/// The name of the ReplicaSet that controls a Pod.
+fn owner(pod: &Pod) -> Option<String> {
+    controller_of(&pod.metadata).filter(|owner| owner.kind == "ReplicaSet").map(|owner| owner.name.clone())
 }
 
 impl Loop {
@@ -53,7 +72,11 @@ impl Loop {
         {
             failed = Some(error);
         }
-        self.status(&key, failed.as_ref(), &mut done).await?;
+        if done.changed() && failed.is_none() {
+            done.again_after(SETTLING);
+        } else {
+            self.status(&key, failed.as_ref(), &mut done).await?;
+        }
         failed.map_or(Ok(done), Err)
     }
 

@@ -81,10 +81,17 @@ impl FieldSet {
         self.get(step).map(|node| &node.below).filter(|set| !set.is_empty())
     }
 
-    /// Adds a step behind all others.
-    fn push(&mut self, step: Box<str>, member: bool, below: FieldSet) {
+    /// Adds a step behind all others, unless there is nothing to it.
+    pub(super) fn push(&mut self, step: Box<str>, member: bool, below: FieldSet) {
         if member || !below.nodes.is_empty() {
             self.nodes.push((step, Node { member, below }));
+        }
+    }
+
+    /// As `push`, with a step that is copied only then.
+    pub(super) fn push_if(&mut self, step: &str, member: bool, below: FieldSet) {
+        if member || !below.nodes.is_empty() {
+            self.nodes.push((step.into(), Node { member, below }));
         }
     }
 

@@ -2,9 +2,7 @@
 //!
 //! Values are walked where they are; only paths that differ are written down.
 
-use std::cell::OnceCell;
 use std::cmp::Ordering;
-use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
@@ -129,173 +127,172 @@ impl Comparison {
 
 /// Compares two objects along their schema. `metadata.managedFields` is not looked at.
 pub(super) fn compare(schema: &Schema, old: &Value, new: &Value) -> Comparison {
-    let mut walk = Compare { out: Comparison::default(), path: Vec::new() };
-    walk.visit(schema, Some(old), Some(new));
-    walk.out
+    visit(schema, Some(old), Some(new), Place::Root).below
 }
 
-/// A step on the way; a field's is written out only when something is found there, and once.
-enum Step<'a> {
-    Field(&'a str, OnceCell<String>),
-    Item(String),
+/// Where on the way a map is: the owners themselves are not compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Root,
+    Metadata,
+    Deeper,
 }
 
-impl AsRef<str> for Step<'_> {
-    fn as_ref(&self) -> &str {
-        match self {
-            Self::Field(name, encoded) => encoded.get_or_init(|| format!("f:{name}")),
-            Self::Item(step) => step,
+/// What was found at a value (`here`) and in it. Sets are built from below, so that a step is written once.
+#[derive(Default)]
+struct Found {
+    here: Option<Sort>,
+    below: Comparison,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Added,
+    Modified,
+    Removed,
+}
+
+impl Comparison {
+    /// Takes in what was found at a step behind all others.
+    fn push(&mut self, step: impl FnOnce() -> Box<str>, found: Found) {
+        let Found { here, below } = found;
+        if here.is_none() && below.is_same() {
+            return;
         }
+        let step = step();
+        self.modified.push_if(&step, here == Some(Sort::Modified), below.modified);
+        self.removed.push_if(&step, here == Some(Sort::Removed), below.removed);
+        self.added.push(step, here == Some(Sort::Added), below.added);
     }
 }
 
-struct Compare<'a> {
-    out: Comparison,
-    path: Vec<Step<'a>>,
+fn visit(schema: &Schema, old: Option<&Value>, new: Option<&Value>, place: Place) -> Found {
+    if let (Some(old), Some(new)) = (old, new)
+        && !old.is_array()
+        && !old.is_object()
+        && old == new
+    {
+        return Found::default();
+    }
+    let mut below = Comparison::default();
+    match form(schema, new.or(old)) {
+        Form::Leaf | Form::AtomicMap | Form::AtomicList => return leaf(old, new),
+        Form::Map(node) => {
+            let (a, b) = (entries(old), entries(new));
+            if a.is_none_or(Map::is_empty) && b.is_none_or(Map::is_empty) || mixed(old) || mixed(new) {
+                return leaf(old, new);
+            }
+            maps(node, a, b, place, &mut below);
+        }
+        Form::List(list) => {
+            let (a, b) = (items(old), items(new));
+            if a.is_empty() && b.is_empty() {
+                return leaf(old, new);
+            }
+            lists(list, a, b, &mut below);
+        }
+    }
+    Found { here: sort_of_one(old, new), below }
 }
 
-impl<'a> Compare<'a> {
-    fn visit(&mut self, schema: &Schema, old: Option<&'a Value>, new: Option<&'a Value>) {
-        if let (Some(old), Some(new)) = (old, new)
-            && !old.is_array()
-            && !old.is_object()
-            && old == new
-        {
-            return;
-        }
-        let form = match (form(schema, old), form(schema, new)) {
-            (form, _) if new.is_none() => form,
-            (_, form) => form,
+/// A value that is on one side only is itself added or removed.
+fn sort_of_one(old: Option<&Value>, new: Option<&Value>) -> Option<Sort> {
+    match (old, new) {
+        (None, _) => Some(Sort::Added),
+        (_, None) => Some(Sort::Removed),
+        _ => None,
+    }
+}
+
+fn leaf(old: Option<&Value>, new: Option<&Value>) -> Found {
+    let modified =
+        || matches!((old, new), (Some(old), Some(new)) if !equal(old, new)).then_some(Sort::Modified);
+    Found { here: sort_of_one(old, new).or_else(modified), below: Comparison::default() }
+}
+
+fn maps(
+    schema: &Schema,
+    old: Option<&Map<String, Value>>,
+    new: Option<&Map<String, Value>>,
+    place: Place,
+    out: &mut Comparison,
+) {
+    let mut olds = old.into_iter().flatten().peekable();
+    let mut news = new.into_iter().flatten().peekable();
+    loop {
+        let order = match (olds.peek(), news.peek()) {
+            (Some((k, _)), Some((l, _))) => k.cmp(l),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return,
         };
-        match form {
-            Form::Leaf | Form::AtomicMap | Form::AtomicList => return self.leaf(old, new),
-            Form::Map(node) => {
-                let (a, b) = (entries(old), entries(new));
-                if a.is_none_or(Map::is_empty) && b.is_none_or(Map::is_empty) || mixed(old) || mixed(new) {
-                    return self.leaf(old, new);
-                }
-                self.maps(node, a, b);
-            }
-            Form::List(list) => {
-                let (a, b) = (items(old), items(new));
-                if a.is_empty() && b.is_empty() {
-                    return self.leaf(old, new);
-                }
-                self.lists(list, a, b);
-            }
+        let a = if order.is_le() { olds.next() } else { None };
+        let b = if order.is_ge() { news.next() } else { None };
+        let Some((key, _)) = a.or(b) else { return };
+        let (a, b) = (a.map(|(_, v)| v), b.map(|(_, v)| v));
+        if place == Place::Metadata && key == "managedFields" {
+            continue;
         }
-        if old.is_none() {
-            insert(&self.path, &mut self.out.added);
-        } else if new.is_none() {
-            insert(&self.path, &mut self.out.removed);
-        }
-    }
-
-    fn leaf(&mut self, old: Option<&Value>, new: Option<&Value>) {
-        match (old, new) {
-            (None, _) => insert(&self.path, &mut self.out.added),
-            (_, None) => insert(&self.path, &mut self.out.removed),
-            (Some(old), Some(new)) if !equal(old, new) => insert(&self.path, &mut self.out.modified),
-            _ => {}
-        }
-    }
-
-    fn maps(
-        &mut self,
-        schema: &Schema,
-        old: Option<&'a Map<String, Value>>,
-        new: Option<&'a Map<String, Value>>,
-    ) {
-        let mut olds = old.into_iter().flatten().peekable();
-        let mut news = new.into_iter().flatten().peekable();
-        loop {
-            let order = match (olds.peek(), news.peek()) {
-                (Some((k, _)), Some((l, _))) => k.cmp(l),
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (None, None) => return,
-            };
-            let a = if order.is_le() { olds.next() } else { None };
-            let b = if order.is_ge() { news.next() } else { None };
-            let Some((key, _)) = a.or(b) else { return };
-            let (a, b) = (a.map(|(_, v)| v), b.map(|(_, v)| v));
-            if key == "managedFields" && self.in_metadata() {
-                continue;
-            }
-            let Some(child) = child_of(schema, key) else { continue };
-            self.path.push(Step::Field(key, OnceCell::new()));
-            self.visit(child, a, b);
-            self.path.pop();
-        }
-    }
-
-    fn in_metadata(&self) -> bool {
-        matches!(self.path[..], [Step::Field("metadata", _)])
-    }
-
-    fn lists(&mut self, list: &List, old: &'a [Value], new: &'a [Value]) {
-        if old == new {
-            return;
-        }
-        let node = list.items.get();
-        let olds = Groups::of(list, old);
-        let news = Groups::of(list, new);
-        let added = news.order.iter().filter(|(step, _)| !olds.index.contains_key(step));
-        for (step, _) in olds.order.iter().chain(added) {
-            let (a, b) = (olds.get(step), news.get(step));
-            self.path.push(Step::Item(step.clone()));
-            match (a.len(), b.len()) {
-                (0 | 1, 0 | 1) => self.visit(node, a.first().copied(), b.first().copied()),
-                (0 | 1, _) => {
-                    if let Some(a) = a.first() {
-                        self.visit(node, Some(a), None);
-                    }
-                    insert(&self.path, &mut self.out.added);
-                }
-                (_, 0 | 1) => {
-                    if let Some(b) = b.first() {
-                        self.visit(node, None, Some(b));
-                    }
-                    insert(&self.path, &mut self.out.removed);
-                }
-                _ if a != b => insert(&self.path, &mut self.out.modified),
-                _ => {}
-            }
-            self.path.pop();
-        }
+        let Some(child) = child_of(schema, key) else { continue };
+        let below = if place == Place::Root && key == "metadata" { Place::Metadata } else { Place::Deeper };
+        out.push(|| field_step(key), visit(child, a, b, below));
     }
 }
 
-fn insert(path: &[Step<'_>], set: &mut FieldSet) {
-    set.insert(path);
+fn lists(list: &List, old: &[Value], new: &[Value], out: &mut Comparison) {
+    if old == new {
+        return;
+    }
+    let node = list.items.get();
+    let (olds, news) = (steps(list, old), steps(list, new));
+    let (mut olds, mut news) = (groups(&olds).peekable(), groups(&news).peekable());
+    loop {
+        let order = match (olds.peek(), news.peek()) {
+            (Some(a), Some(b)) => a[0].0.cmp(&b[0].0),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return,
+        };
+        let a = if order.is_le() { olds.next() } else { None }.unwrap_or_default();
+        let b = if order.is_ge() { news.next() } else { None }.unwrap_or_default();
+        let Some((step, _)) = a.first().or(b.first()) else { return };
+        let found = match (a.len(), b.len()) {
+            (0 | 1, 0 | 1) => visit(node, first(a), first(b), Place::Deeper),
+            (0 | 1, _) => Found { here: Some(Sort::Added), ..visit_if(node, first(a), None) },
+            (_, 0 | 1) => Found { here: Some(Sort::Removed), ..visit_if(node, None, first(b)) },
+            _ if a != b => Found { here: Some(Sort::Modified), ..Found::default() },
+            _ => Found::default(),
+        };
+        out.push(|| step.clone(), found);
+    }
 }
 
-/// Items by step, in the order of their first appearance; items without a step are left out.
-struct Groups<'v> {
-    order: Vec<(String, Vec<&'v Value>)>,
-    index: HashMap<String, usize>,
+fn visit_if(node: &Schema, old: Option<&Value>, new: Option<&Value>) -> Found {
+    if old.or(new).is_some() { visit(node, old, new, Place::Deeper) } else { Found::default() }
 }
 
-impl<'v> Groups<'v> {
-    fn of(list: &List, values: &'v [Value]) -> Self {
-        let mut out =
-            Self { order: Vec::with_capacity(values.len()), index: HashMap::with_capacity(values.len()) };
-        for value in values {
-            let Ok(step) = item_step(list, value) else { continue };
-            match out.index.get(&step) {
-                Some(i) => out.order[*i].1.push(value),
-                None => {
-                    out.index.insert(step.clone(), out.order.len());
-                    out.order.push((step, vec![value]));
-                }
-            }
-        }
-        out
-    }
+fn first<'v>(group: &[(Box<str>, &'v Value)]) -> Option<&'v Value> {
+    group.first().map(|(_, value)| *value)
+}
 
-    fn get(&self, step: &str) -> &[&'v Value] {
-        self.index.get(step).map_or(&[], |i| &self.order[*i].1)
-    }
+fn field_step(key: &str) -> Box<str> {
+    let mut step = String::with_capacity(key.len() + 2);
+    step.push_str("f:");
+    step.push_str(key);
+    step.into_boxed_str()
+}
+
+/// Items with their steps, sorted by these; items without a step are left out.
+fn steps<'v>(list: &List, values: &'v [Value]) -> Vec<(Box<str>, &'v Value)> {
+    let step = |value| item_step(list, value).ok().map(String::into_boxed_str);
+    let mut out: Vec<_> = values.iter().filter_map(|value| Some((step(value)?, value))).collect();
+    out.sort_by(|(a, _), (b, _)| a.cmp(b));
+    out
+}
+
+/// Runs of items with the same step.
+fn groups<'a, 'v>(steps: &'a [(Box<str>, &'v Value)]) -> impl Iterator<Item = &'a [(Box<str>, &'v Value)]> {
+    steps.chunk_by(|(a, _), (b, _)| a == b)
 }
 
 pub(super) fn entries(value: Option<&Value>) -> Option<&Map<String, Value>> {
@@ -313,38 +310,36 @@ fn mixed(value: Option<&Value>) -> bool {
 
 /// Every field that an object sets, as an applied configuration claims them.
 pub(super) fn field_set(schema: &Schema, value: &Value) -> FieldSet {
-    let mut out = FieldSet::new();
-    collect(schema, value, &mut Vec::new(), &mut out);
-    out
+    collect(schema, value, Place::Root).1
 }
 
-fn collect(schema: &Schema, value: &Value, path: &mut Vec<String>, out: &mut FieldSet) {
+/// Whether the path to a value is in the set, and the set below it.
+fn collect(schema: &Schema, value: &Value, place: Place) -> (bool, FieldSet) {
+    let mut out = FieldSet::new();
     match form(schema, Some(value)) {
-        Form::Leaf | Form::AtomicMap | Form::AtomicList => out.insert(path),
+        Form::Leaf | Form::AtomicMap | Form::AtomicList => return (place != Place::Root, out),
         Form::Map(node) => {
             for (key, item) in value.as_object().into_iter().flatten() {
-                if key == "managedFields" && path.len() == 1 && path[0] == "f:metadata" {
+                if place == Place::Metadata && key == "managedFields" {
                     continue;
                 }
                 let Some(child) = child_of(node, key) else { continue };
-                path.push(format!("f:{key}"));
-                collect(child, item, path, out);
+                let at =
+                    if place == Place::Root && key == "metadata" { Place::Metadata } else { Place::Deeper };
+                let (member, below) = collect(child, item, at);
                 let empty = item.is_null() || item.as_object().is_some_and(Map::is_empty);
-                if empty || !declares(node, key) {
-                    out.insert(path);
-                }
-                path.pop();
+                out.push(field_step(key), member || empty || !declares(node, key), below);
             }
         }
         Form::List(list) => {
-            for (step, group) in Groups::of(list, items(Some(value))).order {
-                path.push(step);
-                if let [item] = group[..] {
-                    collect(list.items.get(), item, path, out);
-                }
-                out.insert(path);
-                path.pop();
+            for group in groups(&steps(list, items(Some(value)))) {
+                let below = match group {
+                    [(_, item)] => collect(list.items.get(), item, Place::Deeper).1,
+                    _ => FieldSet::new(),
+                };
+                out.push(group[0].0.clone(), true, below);
             }
         }
     }
+    (false, out)
 }
