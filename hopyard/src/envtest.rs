@@ -221,11 +221,14 @@ async fn kube_apiserver(flags: &Flags) -> Result<(), Error> {
     let mut tasks = vec![tokio::spawn(apiserver_server::run_housekeeping(started.server.clone()))];
     if std::env::var(CONTROLLERS).is_ok_and(|value| value == "1") {
         let client = kube::Client::new(
-            started.server.in_process(User::master("system:kube-controller-manager")),
+            started
+                .server
+                .in_process(User::master("system:kube-controller-manager"), "kube-controller-manager"),
             "default",
         );
         let caches = Caches::new(client);
         tasks.push(tokio::spawn(controllers_workloads::run(caches.clone())));
+        tasks.push(tokio::spawn(controllers_workloads::run_scheduler(caches.clone())));
         tasks.push(tokio::spawn(controllers_cluster::run(caches, started.pki.ca_pem.clone())));
     }
     eprintln!("kube-apiserver: https://{}", started.address);

@@ -126,7 +126,7 @@ pub(crate) async fn start(options: &Options) -> Result<Running, Error> {
     let serving = serve(&started.server, started.listener, started.tls, stopped);
     step("API server", format!("https://{}", started.address));
 
-    let client = client(&server, "system:hopyard:controllers");
+    let client = client(&server, "hopyard");
     let mut tasks = vec![tokio::spawn(apiserver_server::run_housekeeping(server.clone()))];
     let cloud = start_cloud(options, &client, &plane, &started.pki, &mut tasks).await?;
     step("cloud", format!("VPC {} with {} zones", aws::layout::VPC_CIDR, options.zones));
@@ -149,9 +149,9 @@ pub(crate) async fn start(options: &Options) -> Result<Running, Error> {
     Ok(Running { instance, client, server, plane, proxy, dir, _lock: lock, serving, stop, tasks })
 }
 
-/// A client without a socket, as somebody.
-fn client(server: &ApiServer, name: &str) -> Client {
-    Client::new(server.in_process(User::master(name)), "default")
+/// A client without a socket, for what is a program of its own elsewhere.
+fn client(server: &ApiServer, program: &'static str) -> Client {
+    Client::new(server.in_process(User::master(&format!("system:{program}")), program), "default")
 }
 
 fn serve(
@@ -328,20 +328,23 @@ fn start_loops(
     ca_pem: String,
     tasks: &mut Vec<JoinHandle<()>>,
 ) {
-    let caches = Caches::new(client(server, "system:hopyard:controllers"));
+    let caches = Caches::new(client(server, "kube-controller-manager"));
+    let of = |program| caches.written_by(client(server, program));
     let aws: Arc<dyn aws::Aws> = cloud;
     let cni = controllers_network::Cni::new(caches.clone(), aws.clone());
     tasks.push(tokio::spawn(controllers_network::run(caches.clone(), cni.clone())));
     tasks.push(tokio::spawn(controllers_workloads::run_kubelets(
-        caches.clone(),
+        of("kubelet"),
         specs,
         Arc::new(plane.clone()),
         cni,
     )));
     tasks.push(tokio::spawn(controllers_workloads::run(caches.clone())));
+    tasks.push(tokio::spawn(controllers_workloads::run_scheduler(of("kube-scheduler"))));
     tasks.push(tokio::spawn(controllers_cluster::run(caches.clone(), ca_pem)));
-    tasks.push(tokio::spawn(ccm_mock_loops::run(caches.clone(), aws.clone())));
-    tasks.push(tokio::spawn(controllers_ingress::run(caches, aws, "hopyard".to_owned())));
+    tasks.push(tokio::spawn(ccm_mock_loops::run(of("aws-cloud-controller-manager"), aws.clone())));
+    // The AWS Load Balancer Controller's binary is called `controller`.
+    tasks.push(tokio::spawn(controllers_ingress::run(of("controller"), aws, "hopyard".to_owned())));
 }
 
 impl Running {

@@ -73,6 +73,7 @@ impl Cluster {
         let client = cluster.client_of(User::master("system:kube-controller-manager"));
         let caches = controllers_kit::Caches::new(client);
         cluster.tasks.push(tokio::spawn(controllers_workloads::run(caches.clone())));
+        cluster.tasks.push(tokio::spawn(controllers_workloads::run_scheduler(caches.clone())));
         // Nobody reaches this server over TLS: the bundle that Pods would trust is empty.
         cluster.tasks.push(tokio::spawn(controllers_cluster::run(caches, String::new())));
         Ok(cluster)
@@ -114,7 +115,7 @@ impl Cluster {
     }
 
     fn client_of(&self, user: User) -> Client {
-        Client::new(self.server.in_process(user), "default")
+        Client::new(self.server.in_process(user, "hopyard-testing"), "default")
     }
 }
 

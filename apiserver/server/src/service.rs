@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use apiserver_registry::Registry;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
 use tokio_util::sync::CancellationToken;
 
@@ -75,9 +75,10 @@ impl ApiServer {
         self.inner.stopping.cancel();
     }
 
-    /// A client's transport without a socket: requests come from `user`.
-    pub fn in_process(&self, user: User) -> InProcess {
-        InProcess { server: self.clone(), user: Arc::new(user) }
+    /// A client's transport without a socket: requests come from `user`, and from the program `agent` unless they
+    /// say otherwise. Its name is the field manager of what it writes.
+    pub fn in_process(&self, user: User, agent: &'static str) -> InProcess {
+        InProcess { server: self.clone(), user: Arc::new(user), agent: HeaderValue::from_static(agent) }
     }
 
     /// Cancelled when the server shuts down; long-lived sessions end with it.
@@ -100,6 +101,7 @@ impl ApiServer {
 pub struct InProcess {
     server: ApiServer,
     user: Arc<User>,
+    agent: HeaderValue,
 }
 
 impl<B> tower::Service<Request<B>> for InProcess
@@ -117,7 +119,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (server, user) = (self.server.clone(), self.user.clone());
-        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        request.headers_mut().entry(header::USER_AGENT).or_insert_with(|| self.agent.clone());
         Box::pin(async move { Ok(server.handle(request, Some(&user)).await) })
     }
 }

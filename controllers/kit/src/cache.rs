@@ -102,6 +102,12 @@ impl Caches {
         Caches { client, stores: Arc::default() }
     }
 
+    /// The same objects for loops that write as somebody else.
+    #[must_use]
+    pub fn written_by(&self, client: Client) -> Self {
+        Caches { client, stores: self.stores.clone() }
+    }
+
     /// The client the caches use.
     pub fn client(&self) -> &Client {
         &self.client

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 pub use kubelet::runtime::{NodeSpec, ProbeOutcome, ProbeTarget, Runtime, RuntimeFuture, StartError};
 
-/// Run the loops that make and place Pods until the future is dropped.
+/// Run the loops that make Pods until the future is dropped.
 pub fn run(caches: Caches) -> Running {
     async move {
         controllers_kit::all(vec![
@@ -29,11 +29,15 @@ pub fn run(caches: Caches) -> Running {
             spawn("statefulset", statefulset::run(caches.clone())),
             spawn("job", job::run(caches.clone())),
             spawn("cronjob", cronjob::run(caches.clone())),
-            spawn("scheduler", scheduler::run(caches.clone())),
         ])
         .await
     }
     .boxed()
+}
+
+/// Run the loop that places Pods until the future is dropped.
+pub fn run_scheduler(caches: Caches) -> Running {
+    scheduler::run(caches).boxed()
 }
 
 /// Run the simulated kubelets of these nodes until the future is dropped.
