@@ -4,6 +4,7 @@
 //! ownership of fields, which has its own reader. In a packed tree each `fieldsV1` is a string that holds its
 //! JSON. `write` puts the text back; what it writes is the same whether the tree was packed or not.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -19,11 +20,28 @@ const FIELDS_V1: &str = "fieldsV1";
 /// # Errors
 /// What is wrong with the JSON.
 pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    parse_document(bytes).map(|parsed| parsed.value)
+}
+
+/// A tree, and what a tree does not show.
+pub struct Parsed {
+    pub value: Value,
+    /// An object of the document may have a key twice; the last one counts.
+    pub duplicates: bool,
+}
+
+/// Parses JSON into a packed tree.
+///
+/// # Errors
+/// What is wrong with the JSON.
+pub fn parse_document(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    match Packed(Level::Object).deserialize(&mut reader).and_then(|value| reader.end().map(|()| value)) {
-        Ok(value) => Ok(value),
+    let duplicates = Cell::new(false);
+    let packed = Packed { level: Level::Object, duplicates: &duplicates };
+    match packed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value)) {
+        Ok(value) => Ok(Parsed { value, duplicates: duplicates.get() }),
         // Another shape than an object's, or broken: the plain parser knows what to say.
-        Err(_) => serde_json::from_slice(bytes),
+        Err(_) => Ok(Parsed { value: serde_json::from_slice(bytes)?, duplicates: true }),
     }
 }
 
@@ -69,11 +87,60 @@ fn write_entry(out: &mut Vec<u8>, entry: &Value) {
     let Value::Object(map) = entry else { return write(out, entry) };
     write_map(out, map, |out, key, value| match value {
         // A string that is no JSON came from a client: it is data, not text of ours.
-        Value::String(text) if key == FIELDS_V1 && serde_json::from_str::<IgnoredAny>(text).is_ok() => {
+        Value::String(text) if key == FIELDS_V1 && is_json(text) => {
             out.extend_from_slice(text.as_bytes());
         }
         other => write(out, other),
     });
+}
+
+/// Whether text is JSON; what the ownership of fields writes is seen quickly.
+fn is_json(text: &str) -> bool {
+    nested_keys(text.as_bytes()) || serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+/// Whether text is an object of objects of objects, without a space and without escapes other than of a quote or a
+/// backslash.
+fn nested_keys(text: &[u8]) -> bool {
+    let mut depth = 0_u32;
+    let mut at = 0;
+    // An object opens; then a key or its end follows.
+    loop {
+        if text.get(at) != Some(&b'{') {
+            return false;
+        }
+        depth += 1;
+        at += 1;
+        while text.get(at) == Some(&b'}') {
+            depth -= 1;
+            at += 1;
+            if depth == 0 {
+                return at == text.len();
+            }
+            match text.get(at) {
+                Some(b',') if text.get(at + 1) == Some(&b'"') => at += 1,
+                Some(b'}') => {}
+                _ => return false,
+            }
+        }
+        if text.get(at) != Some(&b'"') {
+            return false;
+        }
+        at += 1;
+        loop {
+            match text.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') if matches!(text.get(at + 1), Some(b'"' | b'\\')) => at += 2,
+                Some(b'\\') | None => return false,
+                Some(byte) if *byte < 0x20 => return false,
+                Some(_) => at += 1,
+            }
+        }
+        if text.get(at + 1) != Some(&b':') {
+            return false;
+        }
+        at += 2;
+    }
 }
 
 fn write_map(out: &mut Vec<u8>, map: &Map<String, Value>, each: impl Fn(&mut Vec<u8>, &str, &Value)) {
@@ -96,22 +163,35 @@ enum Level {
     Metadata,
     Entries,
     Entry,
+    /// Where nothing is packed.
+    Deeper,
 }
 
-struct Packed(Level);
+#[derive(Clone, Copy)]
+struct Packed<'a> {
+    level: Level,
+    duplicates: &'a Cell<bool>,
+}
 
-impl<'de> DeserializeSeed<'de> for Packed {
+impl Packed<'_> {
+    fn at(self, level: Level) -> Self {
+        Self { level, ..self }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Packed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        match self.0 {
+        match self.level {
             Level::Entries => deserializer.deserialize_seq(self),
             Level::Object | Level::Metadata | Level::Entry => deserializer.deserialize_map(self),
+            Level::Deeper => deserializer.deserialize_any(self),
         }
     }
 }
 
-impl<'de> Visitor<'de> for Packed {
+impl<'de> Visitor<'de> for Packed<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,9 +201,9 @@ impl<'de> Visitor<'de> for Packed {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = access.next_key::<String>()? {
-            let value = match (self.0, key.as_str()) {
-                (Level::Object, METADATA) => access.next_value_seed(Packed(Level::Metadata))?,
-                (Level::Metadata, MANAGED_FIELDS) => access.next_value_seed(Packed(Level::Entries))?,
+            let value = match (self.level, key.as_str()) {
+                (Level::Object, METADATA) => access.next_value_seed(self.at(Level::Metadata))?,
+                (Level::Metadata, MANAGED_FIELDS) => access.next_value_seed(self.at(Level::Entries))?,
                 (Level::Entry, FIELDS_V1) => {
                     let text = access.next_value::<&RawValue>()?.get();
                     if !text.starts_with('{') {
@@ -131,19 +211,46 @@ impl<'de> Visitor<'de> for Packed {
                     }
                     Value::String(text.to_owned())
                 }
-                _ => access.next_value::<Value>()?,
+                _ => access.next_value_seed(self.at(Level::Deeper))?,
             };
-            map.insert(key, value);
+            if map.insert(key, value).is_some() {
+                self.duplicates.set(true);
+            }
         }
         Ok(Value::Object(map))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let level = if let Level::Entries = self.level { Level::Entry } else { Level::Deeper };
         let mut list = Vec::new();
-        while let Some(entry) = access.next_element_seed(Packed(Level::Entry))? {
+        while let Some(entry) = access.next_element_seed(self.at(level))? {
             list.push(entry);
         }
         Ok(Value::Array(list))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
     }
 }
 
@@ -167,6 +274,44 @@ mod tests {
         let mut plain = packed;
         unpack(&mut plain);
         assert_eq!(plain, object);
+    }
+
+    #[test]
+    fn duplicate_keys_are_told_of() {
+        let parsed = |text: &str| parse_document(text.as_bytes()).unwrap();
+        for text in [r#"{"a":1,"a":2}"#, r#"{"b":[{"c":{"a":1,"a":2}}]}"#, r#"{"metadata":{"a":1,"a":2}}"#] {
+            assert!(parsed(text).duplicates, "{text}");
+        }
+        let text = r#"{"a":1,"b":{"a":1.5,"c":[true,null,-1,18446744073709551615,"x",{"a":{}}]}}"#;
+        assert!(!parsed(text).duplicates);
+        assert_eq!(parsed(text).value, serde_json::from_str::<Value>(text).unwrap());
+    }
+
+    #[test]
+    fn text_of_nested_keys_is_json() {
+        for text in ["{}", r#"{"f:a":{}}"#, r#"{"f:a":{".":{},"k:{\"n\":\"\\\\\"}":{"f:b":{}}},"f:c":{}}"#] {
+            assert!(nested_keys(text.as_bytes()), "{text}");
+        }
+        let not = [
+            "",
+            "{",
+            "}",
+            "{}}",
+            r#"{"a"}"#,
+            r#"{"a":1}"#,
+            r#"{"a":{},}"#,
+            r#"{,"a":{}}"#,
+            "{} ",
+            r#"{"a":{}"#,
+            r#"{"a":{}"b":{}}"#,
+            r#"{"a\x":{}}"#,
+            "{\"a\n\":{}}",
+            r#"{"a":{}}{}"#,
+            r#"{"a":{}},{}"#,
+        ];
+        for text in not {
+            assert!(!nested_keys(text.as_bytes()), "{text}");
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Body<'a> {
     pub value: Value,
     /// Duplicate fields and the order of unknown ones can only be told from the text.
     pub raw: Option<&'a [u8]>,
+    /// A key of it may stand twice in an object.
+    pub duplicates: bool,
     /// Strict errors found while the tree was made (YAML's duplicate keys).
     pub strict: Vec<String>,
 }
@@ -37,7 +39,7 @@ pub fn decode(
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
     let gvk = resource.gvk();
-    let Body { mut value, raw, mut strict } = body;
+    let Body { mut value, raw, duplicates, mut strict } = body;
     check_kind(resource, &gvk, &value, raw)?;
     if value.is_null() {
         value = Value::Object(serde_json::Map::new());
@@ -50,7 +52,8 @@ pub fn decode(
     let unknown = read(resource, schema.as_deref(), &mut value, Decode::Json)
         .map_err(|error| cannot_handle(&gvk, &error))?;
     if validation != FieldValidation::Ignore {
-        match raw {
+        // Few documents have anything to tell of, and the others are not read twice.
+        match raw.filter(|_| duplicates || !unknown.is_empty()) {
             // Pruning reports in the order of paths, decoding in that of the document.
             Some(raw) if resource.is_custom() => {
                 let found = apiserver_schema::strict_errors(None, raw);

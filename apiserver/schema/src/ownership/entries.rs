@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::set::FieldSet;
+use super::text;
 use crate::time::unix_seconds;
 
 /// What a manager did.
@@ -49,6 +50,11 @@ impl Fields {
         Self { raw: None, set }
     }
 
+    /// From FieldsV1 text.
+    pub(super) fn raw(text: String) -> Self {
+        Self { raw: Some(Value::String(text)), set: FieldSet::new() }
+    }
+
     /// The parsed set; fields that cannot be read count as none.
     pub(super) fn set(&mut self) -> &mut FieldSet {
         if let Some(raw) = self.raw.take() {
@@ -71,9 +77,10 @@ impl Fields {
             return;
         }
         match &self.raw {
+            // What is not touched stays the text it is.
+            Some(Value::String(text)) if text::relation(text, other).is_some_and(|r| !r.touches) => {}
             Some(raw) => {
                 let set = read_fields(raw).unwrap_or_default();
-                // What is not touched stays the text it is.
                 if set.touches(other) {
                     self.raw = None;
                     self.set = set.difference(other);
@@ -84,6 +91,13 @@ impl Fields {
             }
             None => {}
         }
+    }
+
+    /// Whether all paths of `own` are known to be there and none of the others is: nothing is to be done then.
+    pub(super) fn hold(&self, own: &FieldSet, others: [&FieldSet; 2]) -> bool {
+        let Some(Value::String(text)) = &self.raw else { return false };
+        text::relation(text, own).is_some_and(|r| r.covers)
+            && others.iter().all(|other| text::relation(text, other).is_some_and(|r| !r.touches))
     }
 
     fn into_fields_v1(self) -> Value {

@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 
 use super::conflict::{ApplyError, Conflict};
 use super::entries::{self, Entries, Fields, Identity, Operation, Owned};
-use super::merge;
 use super::set::{FieldSet, print_path};
 use super::walk::{self, Comparison, compare, field_set};
+use super::{fresh, merge};
 use crate::decode::zero;
 use crate::golang::equal;
 use crate::node::Schema;
@@ -55,6 +55,21 @@ pub fn update(
     manager: &Manager<'_>,
     reset: &FieldSet,
 ) {
+    if live.is_none() && entries::raw(new).is_none() {
+        let owners = owners_of_new(schema, new, manager, reset);
+        return entries::write(new, owners);
+    }
+    update_by_comparison(schema, live, new, manager, reset);
+}
+
+/// As `update`, for any object.
+pub(super) fn update_by_comparison(
+    schema: &Schema,
+    live: Option<&Value>,
+    new: &mut Value,
+    manager: &Manager<'_>,
+    reset: &FieldSet,
+) {
     let of_live = live.and_then(entries::raw);
     let theirs = entries::raw(new);
     let unchanged = theirs.is_none() || theirs == of_live || !manager.subresource.is_empty();
@@ -81,6 +96,16 @@ pub fn update(
         cap(&mut owners);
     }
     entries::write(new, owners);
+}
+
+/// The entries of a new object that came without any.
+fn owners_of_new(schema: &Schema, new: &Value, manager: &Manager<'_>, reset: &FieldSet) -> Entries {
+    let fields = Fields::raw(fresh::owned(schema, &empty_object(schema), new, reset, never_owned()));
+    if fields.is_empty() {
+        return Entries::new();
+    }
+    let (api_version, time) = (manager.api_version.to_owned(), Some(manager.time.to_owned()));
+    Entries::from([(manager.identity(Operation::Update), Owned { fields, api_version, time })])
 }
 
 /// The entries a write starts from: what the request says if it is readable, else what the live object has.
@@ -117,19 +142,29 @@ fn empty_object(schema: &Schema) -> Value {
 fn record(owners: &mut Entries, changes: Comparison, manager: &Manager<'_>, reset: &FieldSet) {
     let removed = without(changes.removed, reset);
     let taken = without(changes.added.union(&changes.modified), reset);
-    release(owners, &taken, &removed, None);
-    let own = taken.difference(never_owned());
-    if own.is_empty() {
-        return;
-    }
     let identity = manager.identity(Operation::Update);
-    let previous = owners.remove(&identity).map(|mut owned| std::mem::take(owned.fields.set()));
-    let owned = Owned {
-        fields: Fields::of(previous.unwrap_or_default().union(&own)),
-        api_version: manager.api_version.to_owned(),
-        time: Some(manager.time.to_owned()),
+    release(owners, &taken, &removed, Some(&identity));
+    let not_own = taken.intersection(never_owned());
+    let own = taken.difference(never_owned());
+    let mut fields = owners.remove(&identity).map(|owned| (owned.fields, owned.time));
+    if let Some((fields, _)) = &mut fields
+        && !fields.hold(&own, [&not_own, &removed])
+    {
+        fields.remove(&not_own);
+        fields.remove(&removed);
+        if !own.is_empty() {
+            *fields = Fields::of(std::mem::take(fields.set()).union(&own));
+        }
+    }
+    let (fields, time) = match fields {
+        // Who changes nothing of its own keeps its time.
+        Some((fields, time)) if own.is_empty() => (fields, time),
+        Some((fields, _)) => (fields, Some(manager.time.to_owned())),
+        None => (Fields::of(own), Some(manager.time.to_owned())),
     };
-    owners.insert(identity, owned);
+    if !fields.is_empty() {
+        owners.insert(identity, Owned { fields, api_version: manager.api_version.to_owned(), time });
+    }
 }
 
 fn without(set: FieldSet, reset: &FieldSet) -> FieldSet {

@@ -5,9 +5,11 @@
 
 mod conflict;
 mod entries;
+mod fresh;
 mod manager;
 mod merge;
 mod set;
+mod text;
 mod walk;
 
 #[cfg(test)]

@@ -47,6 +47,30 @@ fn config() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Anything, mostly of names that mean something somewhere.
+fn anything() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        Just(json!("")),
+        Just(json!("a\"\\\n")),
+        Just(json!("TCP")),
+        Just(json!(80)),
+        Just(json!([])),
+        Just(json!({}))
+    ];
+    let names = "metadata|spec|status|template|name|labels|annotations|finalizers|ownerReferences|uid|containers|ports\
+        |env|containerPort|protocol|image|volumeMounts|mountPath|conditions|type|replicas|selector|matchLabels|a\"b|x"
+        .split('|')
+        .map(|name| name.trim().to_owned())
+        .collect::<Vec<_>>();
+    leaf.prop_recursive(7, 200, 6, move |inner| {
+        let member = (proptest::sample::select(names.clone()), inner.clone());
+        let map = proptest::collection::vec(member, 0..8)
+            .prop_map(|members| Value::Object(members.into_iter().collect()));
+        prop_oneof![3 => map, 2 => proptest::collection::vec(inner, 0..4).prop_map(Value::Array)]
+    })
+}
+
 fn force(schema: &Schema, live: &Value, name: &str, config: &Value) -> Value {
     apply(schema, live, config, &manager(name), true, &FieldSet::new())
         .expect("a forced apply of a valid object")
@@ -88,6 +112,34 @@ proptest! {
         prop_assert_eq!(once, twice);
     }
 
+    /// Owners that are read as text are told the same as owners that are taken apart.
+    #[test]
+    fn text_is_as_good_as_sets(steps in proptest::collection::vec((config(), 0_usize..3), 1..6)) {
+        let schema = builtin("", "v1", "Service").expect("a built-in kind");
+        let write = |live: Option<&Value>, new: &Value, name: &str| {
+            let mut new = new.clone();
+            if let Some(list) = live.and_then(|live| live["metadata"].get("managedFields")) {
+                new["metadata"]["managedFields"] = list.clone();
+            }
+            let manager = Manager { operation: Operation::Update, ..manager(name) };
+            update(&schema, live, &mut new, &manager, &FieldSet::new());
+            new
+        };
+        let unpacked = |object: &Value| {
+            let mut object = object.clone();
+            apiserver_meta::packed::unpack(&mut object);
+            object
+        };
+        let mut text: Option<Value> = None;
+        let mut sets: Option<Value> = None;
+        for (config, who) in &steps {
+            let name = ["alpha", "beta", "gamma"][*who];
+            text = Some(write(text.as_ref(), config, name));
+            sets = Some(unpacked(&write(sets.as_ref(), config, name)));
+            prop_assert_eq!(text.as_ref().map(unpacked), sets.clone());
+        }
+    }
+
     #[test]
     fn ownership_never_leaks(a in config(), b in config(), c in config()) {
         let schema = builtin("", "v1", "Service").expect("a built-in kind");
@@ -127,5 +179,37 @@ proptest! {
         let live = force(&schema, &live, "beta", &a);
         let left = force(&schema, &live, "alpha", &start());
         prop_assert_eq!(&without_owners(&left)["spec"], &without_owners(&live)["spec"]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn a_new_object_is_owned_as_one_that_differs_from_the_empty_one(
+        object in anything(),
+        // Some of them with the same key.
+        items in proptest::collection::vec((0_u16..3, anything()), 0..4),
+        which in 0_usize..5,
+    ) {
+        let (group, kind) = [("", "Pod"), ("apps", "Deployment"), ("", "Service"), ("", "ConfigMap"), ("", "-")][which];
+        let schema = builtin(group, "v1", kind).unwrap_or_else(Schema::any);
+        let reset = FieldSet::of(&[&["status"], &["spec", "replicas"]]);
+        let mut new = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x"}});
+        for (name, value) in object.as_object().into_iter().flatten() {
+            new[name] = value.clone();
+        }
+        let items = items.into_iter().map(|(key, value)| {
+            json!({"name": key.to_string(), "port": key, "env": value})
+        });
+        if let Some(spec) = new["spec"].as_object_mut() {
+            let member = if kind == "Service" { "ports" } else { "containers" };
+            spec.insert(member.into(), items.collect());
+        }
+        let manager = Manager { operation: Operation::Update, ..manager("m") };
+        let mut slow = new.clone();
+        super::manager::update_by_comparison(&schema, None, &mut slow, &manager, &reset);
+        update(&schema, None, &mut new, &manager, &reset);
+        prop_assert_eq!(new, slow);
     }
 }

@@ -73,6 +73,16 @@ impl FieldSet {
         }
     }
 
+    /// How many steps there are on the first level.
+    pub(super) fn steps(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether the path of one step is in the set, and the set below it, if there is such a step.
+    pub(super) fn node(&self, step: &str) -> Option<(bool, &FieldSet)> {
+        self.get(step).map(|node| (node.member, &node.below))
+    }
+
     pub(crate) fn has_step(&self, step: &str) -> bool {
         self.get(step).is_some_and(|node| node.member)
     }

@@ -132,10 +132,16 @@ pub(super) fn compare(schema: &Schema, old: &Value, new: &Value) -> Comparison {
 
 /// Where on the way a map is: the owners themselves are not compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Root,
     Metadata,
     Deeper,
+}
+
+impl Place {
+    pub(super) fn below(self, key: &str) -> Self {
+        if self == Self::Root && key == "metadata" { Self::Metadata } else { Self::Deeper }
+    }
 }
 
 /// What was found at a value (`here`) and in it. Sets are built from below, so that a step is written once.
@@ -179,7 +185,7 @@ fn visit(schema: &Schema, old: Option<&Value>, new: Option<&Value>, place: Place
         Form::Leaf | Form::AtomicMap | Form::AtomicList => return leaf(old, new),
         Form::Map(node) => {
             let (a, b) = (entries(old), entries(new));
-            if a.is_none_or(Map::is_empty) && b.is_none_or(Map::is_empty) || mixed(old) || mixed(new) {
+            if a.is_none_or(Map::is_empty) && b.is_none_or(Map::is_empty) || is_mixed(old) || is_mixed(new) {
                 return leaf(old, new);
             }
             maps(node, a, b, place, &mut below);
@@ -234,8 +240,7 @@ fn maps(
             continue;
         }
         let Some(child) = child_of(schema, key) else { continue };
-        let below = if place == Place::Root && key == "metadata" { Place::Metadata } else { Place::Deeper };
-        out.push(|| field_step(key), visit(child, a, b, below));
+        out.push(|| field_step(key), visit(child, a, b, place.below(key)));
     }
 }
 
@@ -283,7 +288,7 @@ fn field_step(key: &str) -> Box<str> {
 }
 
 /// Items with their steps, sorted by these; items without a step are left out.
-fn steps<'v>(list: &List, values: &'v [Value]) -> Vec<(Box<str>, &'v Value)> {
+pub(super) fn steps<'v>(list: &List, values: &'v [Value]) -> Vec<(Box<str>, &'v Value)> {
     let step = |value| item_step(list, value).ok().map(String::into_boxed_str);
     let mut out: Vec<_> = values.iter().filter_map(|value| Some((step(value)?, value))).collect();
     out.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -291,7 +296,9 @@ fn steps<'v>(list: &List, values: &'v [Value]) -> Vec<(Box<str>, &'v Value)> {
 }
 
 /// Runs of items with the same step.
-fn groups<'a, 'v>(steps: &'a [(Box<str>, &'v Value)]) -> impl Iterator<Item = &'a [(Box<str>, &'v Value)]> {
+pub(super) fn groups<'a, 'v>(
+    steps: &'a [(Box<str>, &'v Value)],
+) -> impl Iterator<Item = &'a [(Box<str>, &'v Value)]> {
     steps.chunk_by(|(a, _), (b, _)| a == b)
 }
 
@@ -304,7 +311,7 @@ pub(super) fn items(value: Option<&Value>) -> &[Value] {
 }
 
 /// A value where a map should be that is neither a map nor null: compared as one.
-fn mixed(value: Option<&Value>) -> bool {
+pub(super) fn is_mixed(value: Option<&Value>) -> bool {
     value.is_some_and(|v| !v.is_object() && !v.is_null())
 }
 
@@ -324,9 +331,7 @@ fn collect(schema: &Schema, value: &Value, place: Place) -> (bool, FieldSet) {
                     continue;
                 }
                 let Some(child) = child_of(node, key) else { continue };
-                let at =
-                    if place == Place::Root && key == "metadata" { Place::Metadata } else { Place::Deeper };
-                let (member, below) = collect(child, item, at);
+                let (member, below) = collect(child, item, place.below(key));
                 let empty = item.is_null() || item.as_object().is_some_and(Map::is_empty);
                 out.push(field_step(key), member || empty || !declares(node, key), below);
             }

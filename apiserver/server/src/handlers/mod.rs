@@ -15,8 +15,9 @@ mod watch;
 
 use std::sync::Arc;
 
+use apiserver_meta::Status;
 use apiserver_meta::json::go_error as json_error;
-use apiserver_meta::{Status, packed};
+use apiserver_meta::packed::{self, Parsed};
 use apiserver_registry::{Body, Resource};
 use bytes::Bytes;
 use http::StatusCode;
@@ -196,25 +197,26 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
     };
     match media {
         BodyMedia::Json => {
-            let value = match packed::parse(raw) {
-                Ok(value) => value,
+            let Parsed { value, duplicates } = match packed::parse_document(raw) {
+                Ok(parsed) => parsed,
                 // Go replaces what is no UTF-8.
                 Err(_) if std::str::from_utf8(raw).is_err() => {
-                    serde_json::from_str(&String::from_utf8_lossy(raw))
-                        .map_err(|error| unrecognized(json_error(raw, &error)))?
+                    let value = serde_json::from_str(&String::from_utf8_lossy(raw))
+                        .map_err(|error| unrecognized(json_error(raw, &error)))?;
+                    Parsed { value, duplicates: true }
                 }
                 Err(error) => return Err(unrecognized(json_error(raw, &error))),
             };
-            Ok(Body { value, raw: Some(raw), strict: Vec::new() })
+            Ok(Body { value, raw: Some(raw), duplicates, strict: Vec::new() })
         }
         BodyMedia::Protobuf => {
             let value = apiserver_schema::from_protobuf(raw)
                 .map_err(|why| apiserver_registry::unrecognized(what, raw, &why))?;
-            Ok(Body { value, raw: None, strict: Vec::new() })
+            Ok(Body { value, raw: None, duplicates: false, strict: Vec::new() })
         }
         BodyMedia::Yaml => {
             let (value, strict) = crate::yaml::parse(raw).map_err(unrecognized)?;
-            Ok(Body { value, raw: None, strict })
+            Ok(Body { value, raw: None, duplicates: false, strict })
         }
     }
 }

@@ -136,3 +136,23 @@ fn objects(registry: &Registry, group: &str, name: &str, namespace: Option<&str>
     let scope = resource.scope(namespace);
     registry.cache().snapshot(&resource.prefix).scope(&scope).map(|object| object.parse()).collect()
 }
+
+/// The objects of a built-in resource whose stored JSON has this piece in it; no others are parsed.
+fn objects_with(registry: &Registry, group: &str, name: &str, piece: &str) -> Vec<Value> {
+    let catalogue = registry.catalogue();
+    let Some(resource) = catalogue.get(group, "v1", name) else { return Vec::new() };
+    let has = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok_and(|json| json.contains(piece));
+    let objects = registry.cache().snapshot(&resource.prefix);
+    objects
+        .scope(&resource.scope(None))
+        .filter(|object| has(object.bytes()))
+        .map(|object| object.parse())
+        .collect()
+}
+
+/// An object of a built-in resource of the whole cluster.
+fn object_named(registry: &Registry, group: &str, name: &str, of: &str) -> Option<Value> {
+    let catalogue = registry.catalogue();
+    let resource = catalogue.get(group, "v1", name)?;
+    registry.cache().get(&resource.key(None, of)).map(|found| found.parse())
+}

@@ -6,28 +6,27 @@ use crate::object;
 use crate::registry::{Call, Registry};
 use crate::strategy::shared::{at, default, number, text};
 
-fn classes(registry: &Registry) -> Vec<Value> {
-    super::objects(registry, "scheduling.k8s.io", "priorityclasses", None)
-}
+const GROUP: &str = "scheduling.k8s.io";
+const CLASSES: &str = "priorityclasses";
 
 /// The default class; the one of least value where a race made several.
-fn default_class(classes: &[Value]) -> Option<&Value> {
-    classes
-        .iter()
-        .filter(|class| class["globalDefault"] == true)
-        .min_by_key(|class| number(class, "value").unwrap_or(0))
+fn default_class(registry: &Registry) -> Option<Value> {
+    // Every Pod asks: classes that cannot be meant are not parsed.
+    let told = super::objects_with(registry, GROUP, CLASSES, "\"globalDefault\":true");
+    let defaults = told.into_iter().filter(|class| class["globalDefault"] == true);
+    defaults.min_by_key(|class| number(class, "value").unwrap_or(0))
 }
 
 pub(super) fn resolve(registry: &Registry, _: &Call<'_>, pod: &mut Value) -> Result<(), String> {
-    let classes = classes(registry);
     let spec = at(pod, &["spec"]);
     let class = match text(spec, "priorityClassName") {
-        "" => default_class(&classes),
+        "" => default_class(registry),
         name => {
-            let class = classes.iter().find(|class| object::name(class) == name);
+            let class = super::object_named(registry, GROUP, CLASSES, name);
             Some(class.ok_or_else(|| format!("no PriorityClass with name {name} was found"))?)
         }
     };
+    let class = class.as_ref();
     let value = class.and_then(|class| number(class, "value")).unwrap_or(0);
     if let Some(given) = number(spec, "priority").filter(|given| *given != value) {
         return Err(format!(
@@ -61,15 +60,15 @@ pub(super) fn check_default(
     class: &Value,
     old: Option<&Value>,
 ) -> Result<(), String> {
-    let classes = classes(registry);
-    let Some(other) = default_class(&classes).filter(|_| class["globalDefault"] == true) else {
+    if class["globalDefault"] != true {
         return Ok(());
-    };
-    if old.is_some() && object::name(other) == object::name(class) {
+    }
+    let Some(other) = default_class(registry) else { return Ok(()) };
+    if old.is_some() && object::name(&other) == object::name(class) {
         return Ok(());
     }
     Err(format!(
         "PriorityClass {} is already marked as default. Only one default can exist",
-        object::name(other)
+        object::name(&other)
     ))
 }

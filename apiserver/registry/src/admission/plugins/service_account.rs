@@ -1,7 +1,9 @@
 //! ServiceAccount: a Pod runs as an account that exists, with that account's token and pull secrets.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use apiserver_watchcache::Object;
 use serde_json::{Value, json};
 
 use crate::object;
@@ -31,15 +33,19 @@ pub(crate) async fn wait_for_default(registry: &Registry, call: &Call<'_>, pod: 
         return;
     }
     let since = Instant::now();
-    while account(registry, call, DEFAULT).is_none() && since.elapsed() < PATIENCE {
+    while stored(registry, call, DEFAULT).is_none() && since.elapsed() < PATIENCE {
         tokio::time::sleep(LOOK).await;
     }
 }
 
 fn account(registry: &Registry, call: &Call<'_>, name: &str) -> Option<Value> {
+    stored(registry, call, name).map(|found| found.parse())
+}
+
+fn stored(registry: &Registry, call: &Call<'_>, name: &str) -> Option<Arc<Object>> {
     let catalogue = registry.catalogue();
     let accounts = catalogue.get("", "v1", "serviceaccounts")?;
-    registry.cache().get(&accounts.key(call.namespace, name)).map(|found| found.parse())
+    registry.cache().get(&accounts.key(call.namespace, name))
 }
 
 fn is_mirror(pod: &Value) -> bool {

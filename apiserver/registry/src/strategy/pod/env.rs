@@ -185,7 +185,9 @@ pub(super) fn check_resource_ref(
 pub(super) fn check_file_volumes(pod: &Spec, errors: &mut Vec<FieldError>) {
     for (container, path) in pod.containers() {
         for (i, variable) in items(container, "env").iter().enumerate() {
-            let Some(reference) = variable.pointer("/valueFrom/fileKeyRef") else { continue };
+            let Some(reference) = variable.get("valueFrom").and_then(|from| from.get("fileKeyRef")) else {
+                continue;
+            };
             let name = text(reference, "volumeName");
             let path = format!("{path}.env[{i}].valueFrom.fileKeyRef.volumeName");
             match items(pod.spec, "volumes").iter().rev().find(|volume| text(volume, "name") == name) {
