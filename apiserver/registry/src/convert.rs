@@ -2,6 +2,8 @@
 //!
 //! Only kinds that several groups or versions serve need more than a change of `apiVersion`.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::catalogue::Resource;
@@ -19,6 +21,14 @@ pub fn to_stored(resource: &Resource, mut object: Value) -> Value {
     }
     set_api_version(&mut object, &resource.stored_api_version);
     object
+}
+
+/// As [`from_stored`], of a tree that others may hold.
+pub(crate) fn shared_from_stored(resource: &Resource, object: Arc<Value>) -> Arc<Value> {
+    if object.get("apiVersion").and_then(Value::as_str) == Some(resource.api_version().as_str()) {
+        return object;
+    }
+    Arc::new(from_stored(resource, Arc::unwrap_or_clone(object)))
 }
 
 /// The object as a client of `resource`'s version sees it.

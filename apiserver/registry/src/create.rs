@@ -114,6 +114,7 @@ impl Registry {
         if call.dry_run {
             return Ok(Written { bytes: document.bytes, warnings });
         }
+        let (bytes, stored_at) = (document.bytes.len(), key.clone());
         let write = Write { key, op: Op::Create(document) };
         let entry = self.commit_charged(call, &name, write, charge).await?;
         let Some(entry) = entry else {
@@ -121,6 +122,7 @@ impl Registry {
         };
         claim.keep();
         self.after_write(call);
+        self.trees().keep(&stored_at, entry.revision, stored, bytes);
         Ok(Written { bytes: entry.value.bytes, warnings })
     }
 

@@ -63,11 +63,11 @@ impl Registry {
         let mut marked = false;
         loop {
             let current = self.cache().get(&key).ok_or_else(|| Status::not_found(&gr, name))?;
-            let old = encode::tree(&current);
+            let old = self.trees().of(&current);
             if !marked {
                 check_preconditions(call, name, &old, options)?;
                 let as_asked = (old["apiVersion"] != call.resource.api_version())
-                    .then(|| convert::from_stored(call.resource, old.clone()));
+                    .then(|| convert::from_stored(call.resource, Value::clone(&old)));
                 let attempt = Attempt {
                     operation: admission::Operation::Delete,
                     name,

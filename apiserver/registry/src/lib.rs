@@ -20,6 +20,7 @@ pub mod object;
 mod registry;
 pub mod scale;
 pub mod strategy;
+mod trees;
 mod update;
 
 pub use admission::plugins::names as admission_plugins;

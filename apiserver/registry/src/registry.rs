@@ -15,6 +15,7 @@ use crate::admission::quota::Turns;
 use crate::admission::{Compiled, PolicyHook, Requester, WebhookCaller, WebhookHook};
 use crate::allocate::{Allocator, Exhausted, ServiceRanges};
 use crate::catalogue::{Catalogue, Resource};
+use crate::trees::Trees;
 
 /// Everything a verb works with.
 #[derive(Clone)]
@@ -35,6 +36,7 @@ struct Inner {
     /// Given once, by the server: the registry itself calls nobody.
     webhook_caller: OnceLock<Arc<dyn WebhookCaller>>,
     turns: Turns,
+    trees: Trees,
     /// Names of admission plugins that are off.
     disabled_plugins: BTreeSet<String>,
 }
@@ -113,6 +115,7 @@ impl Registry {
                 compiled: CompiledHooks::default(),
                 webhook_caller: OnceLock::new(),
                 turns: Turns::default(),
+                trees: Trees::default(),
                 disabled_plugins,
             }),
         };
@@ -148,6 +151,10 @@ impl Registry {
 
     pub(crate) fn webhook_caller(&self) -> Option<&dyn WebhookCaller> {
         self.inner.webhook_caller.get().map(AsRef::as_ref)
+    }
+
+    pub(crate) fn trees(&self) -> &Trees {
+        &self.inner.trees
     }
 
     pub(crate) fn turns(&self) -> &Turns {

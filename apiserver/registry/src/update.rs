@@ -67,7 +67,7 @@ impl Registry {
                 };
                 return Ok((self.create_owned(call, value, ownership).await?, true));
             };
-            let old = convert::from_stored(call.resource, encode::tree(&current));
+            let old = convert::shared_from_stored(call.resource, self.trees().of(&current));
             let changed = change(Some(&old))?;
             let repeatable = !matches!(changed, Changed::Object(_));
             let (mut new, ownership) = match changed {
@@ -96,6 +96,7 @@ impl Registry {
             }
             let finished = is_finished(&stored);
             let last = finished.then(|| document.at(current.revision()));
+            let bytes = document.bytes.len();
             let op = if finished {
                 Op::Delete { expect: current.revision() }
             } else {
@@ -109,6 +110,7 @@ impl Registry {
                     self.release_service(call, &key);
                     return Ok((Written { bytes, warnings }, false));
                 }
+                self.trees().keep(&key, entry.revision, stored, bytes);
                 return Ok((Written { bytes: entry.value.bytes, warnings }, false));
             }
             if insisted && !repeatable {

@@ -152,7 +152,7 @@ impl Registry {
         measure: &Measure,
         change: Change<'_>,
     ) -> Result<Vec<Write>, Refusal> {
-        let trees: Vec<Value> = quotas.iter().map(|quota| encode::tree(quota)).collect();
+        let trees: Vec<Value> = quotas.iter().map(|quota| Value::clone(&self.trees().of(quota))).collect();
         let changed = fit(&trees, measure, change, jiff::Timestamp::now())?;
         Ok(changed
             .into_iter()
