@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::set::FieldSet;
-use super::walk::{Form, Place, child_of, entries, form, groups, is_mixed, items, steps};
+use super::walk::{Form, Place, child_of, entries, escape, form, groups, is_mixed, items, steps};
 use crate::golang::equal;
 use crate::node::Schema;
 
@@ -141,17 +141,5 @@ impl Writer {
         } else {
             self.out.truncate(start);
         }
-    }
-}
-
-/// Writes text as it stands in a JSON string.
-fn escape(text: &str, out: &mut String) {
-    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
-    if text.bytes().all(plain) {
-        out.push_str(text);
-    } else {
-        // Writing a string to memory cannot fail.
-        let quoted = serde_json::to_string(text).unwrap_or_default();
-        out.push_str(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default());
     }
 }

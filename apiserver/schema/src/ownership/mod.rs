@@ -3,6 +3,7 @@
 //! The semantics are those of structured-merge-diff, the bookkeeping that of upstream's field manager. An object's
 //! entries are read from and written to `metadata.managedFields`; nothing else remembers anything.
 
+mod apply;
 mod conflict;
 mod entries;
 mod fresh;
@@ -17,7 +18,8 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
+pub use apply::apply;
 pub use conflict::{ApplyError, Conflict};
 pub use entries::Operation;
-pub use manager::{Manager, apply, update};
+pub use manager::{Manager, update};
 pub use set::{FieldSet, print_path};

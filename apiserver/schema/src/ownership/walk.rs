@@ -72,7 +72,11 @@ pub(super) fn item_step(list: &List, item: &Value) -> Result<String, String> {
                 Value::Null => {
                     Err("associative list without keys has an element that's an explicit null".to_owned())
                 }
-                scalar => Ok(format!("v:{scalar}")),
+                scalar => {
+                    let mut step = String::from("v:");
+                    write_scalar(scalar, &mut step);
+                    Ok(step)
+                }
             };
         }
     };
@@ -97,7 +101,8 @@ pub(super) fn item_step(list: &List, item: &Value) -> Result<String, String> {
         ));
     }
     sorted.sort_by_key(|(name, _)| *name);
-    let mut step = String::from("k:{");
+    let mut step = String::with_capacity(48);
+    step.push_str("k:{");
     for (i, (name, value)) in sorted.into_iter().enumerate() {
         if i > 0 {
             step.push(',');
@@ -105,10 +110,33 @@ pub(super) fn item_step(list: &List, item: &Value) -> Result<String, String> {
         step.push('"');
         step.push_str(name);
         step.push_str("\":");
-        step.push_str(&value.to_string());
+        write_scalar(value, &mut step);
     }
     step.push('}');
     Ok(step)
+}
+
+fn write_scalar(value: &Value, out: &mut String) {
+    match value {
+        Value::String(text) => {
+            out.push('"');
+            escape(text, out);
+            out.push('"');
+        }
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+/// Writes text as it stands in a JSON string.
+pub(super) fn escape(text: &str, out: &mut String) {
+    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        out.push_str(text);
+    } else {
+        // Writing a string to memory cannot fail.
+        let quoted = serde_json::to_string(text).unwrap_or_default();
+        out.push_str(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default());
+    }
 }
 
 /// What changed between two objects.
