@@ -8,7 +8,7 @@ use std::sync::Arc;
 use apiserver_meta::Status;
 use apiserver_meta::field::{FieldError, Problem};
 use rand::RngExt;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::object;
 use crate::registry::{Call, Registry};
@@ -217,7 +217,7 @@ impl Registry {
         claim.dry_run = call.dry_run;
         let outcome = {
             let mut allocator = self.allocator();
-            claim_ips(&mut allocator, &mut claim, key, service, old)
+            claim_ips(&mut allocator, &mut claim, key, service)
                 .and_then(|()| claim_ports(&mut allocator, &mut claim, key, service, old))
         };
         outcome.map_err(|error| {
@@ -271,7 +271,6 @@ fn claim_ips(
     claim: &mut Claim,
     key: &Owner,
     service: &mut Value,
-    old: Option<&Value>,
 ) -> Result<(), FieldError> {
     let spec = object::member_mut(service, "spec");
     if spec.get("type").and_then(Value::as_str) == Some("ExternalName") {
@@ -279,21 +278,10 @@ fn claim_ips(
     }
     let wanted = spec.get("clusterIP").and_then(Value::as_str).filter(|ip| !ip.is_empty());
     let wanted = wanted.or_else(|| spec.get("clusterIPs")?.get(0)?.as_str()).map(str::to_owned);
-    let families = |spec: &mut Map<String, Value>| {
-        spec.entry("ipFamilyPolicy").or_insert_with(|| "SingleStack".into());
-        spec.entry("ipFamilies").or_insert_with(|| json!(["IPv4"]));
-    };
     match wanted.as_deref() {
         Some("None") => {
-            let selects =
-                spec.get("selector").and_then(Value::as_object).is_some_and(|selector| !selector.is_empty());
             spec.insert("clusterIP".into(), "None".into());
             spec.insert("clusterIPs".into(), json!(["None"]));
-            if !selects && old.is_none() && !spec.contains_key("ipFamilyPolicy") {
-                spec.insert("ipFamilyPolicy".into(), "RequireDualStack".into());
-                spec.insert("ipFamilies".into(), json!(["IPv4", "IPv6"]));
-            }
-            families(spec);
         }
         Some(text) => {
             let given: Vec<Value> = spec
@@ -326,7 +314,6 @@ fn claim_ips(
             }
             spec.insert("clusterIP".into(), text.into());
             spec.insert("clusterIPs".into(), json!(given));
-            families(spec);
         }
         None => {
             let ip = allocator.free_ip().ok_or_else(|| FieldError {
@@ -339,7 +326,6 @@ fn claim_ips(
             claim.ips.push(ip);
             spec.insert("clusterIP".into(), ip.to_string().into());
             spec.insert("clusterIPs".into(), json!([ip.to_string()]));
-            families(spec);
         }
     }
     Ok(())

@@ -4,10 +4,9 @@ use apiserver_meta::Status;
 use apiserver_storage::{Op, Write};
 use serde_json::Value;
 
-use crate::admission::{self, Attempt, plugins};
+use crate::admission::{self, Attempt};
 use crate::object;
 use crate::registry::{Call, Registry, Written, now, random_suffix};
-use crate::update::record_owner;
 use crate::{convert, custom, encode};
 
 /// Tries to find a free generated name; upstream tries as often.
@@ -41,13 +40,13 @@ impl Registry {
             return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         self.check_namespace(call, &value)?;
-        let (value, ownership) = self.mutate_new(call, value, ownership).await?;
+        let value = self.mutate_new(call, value, ownership).await?;
         if !object::name(&value).is_empty() {
-            return self.create_once(call, value, ownership).await;
+            return self.create_once(call, value).await;
         }
         let mut last = None;
         for _ in 0..GENERATE_TRIES {
-            match self.create_once(call, value.clone(), ownership).await {
+            match self.create_once(call, value.clone()).await {
                 Err(status) if status.reason == "AlreadyExists" => last = Some(status),
                 outcome => return outcome,
             }
@@ -58,18 +57,10 @@ impl Registry {
         Err(Status::generate_name_conflict(&call.resource.group_resource(), &name.unwrap_or_default()))
     }
 
-    async fn create_once(
-        &self,
-        call: &Call<'_>,
-        mut value: Value,
-        ownership: Ownership,
-    ) -> Result<Written, Status> {
+    async fn create_once(&self, call: &Call<'_>, mut value: Value) -> Result<Written, Status> {
         let resource = call.resource;
         let strategy = resource.strategy;
         let time = now();
-        if resource.namespaced && object::namespace(&value).is_empty() {
-            object::metadata_mut(&mut value).insert("namespace".into(), call.namespace.unwrap_or("").into());
-        }
         let uid = uuid::Uuid::new_v4().to_string();
         object::fill_for_create(resource, &mut value, &uid, &time, &random_suffix());
         if (strategy.status || resource.custom.as_ref().is_some_and(|custom| custom.has_status))
@@ -77,9 +68,6 @@ impl Registry {
         {
             map.remove("status");
         }
-        (strategy.default)(&mut value);
-        plugins::service_account::wait_for_default(self, call, &value).await;
-        self.change_on_create(call, &mut value)?;
         (strategy.prepare_create)(&mut value);
         (strategy.requested)(&mut value, &call.requester);
         custom::prepare_create(resource, &mut value, &time);
@@ -100,9 +88,6 @@ impl Registry {
             return Err(Status::already_exists(&resource.group_resource(), &name));
         }
         let claim = self.claim_for_service(call, &key, &mut value, None)?;
-        if ownership == Ownership::Update {
-            record_owner(call, &time, None, &mut value);
-        }
         let attempt =
             Attempt { operation: admission::Operation::Create, name: &name, object: Some(&value), old: None };
         self.admit(call, attempt).await?;

@@ -74,9 +74,9 @@ impl Registry {
                 Changed::Object(value) | Changed::Patched(value) => (value, Ownership::Update),
                 Changed::Applied(value) => (value, Ownership::Applied),
             };
-            let ownership = self.mutate_changed(call, name, &old, &mut new, ownership).await?;
+            self.mutate_changed(call, name, &old, &mut new, ownership).await?;
             let insisted = self.check_version(call, name, &old, &new, current.revision())?;
-            let (warnings, claim) = self.prepare(call, name, &old, &mut new, ownership)?;
+            let (warnings, claim) = self.prepare(call, name, &old, &mut new)?;
             self.check_by_plugins(call, &new, Some(&old))?;
             let attempt = Attempt {
                 operation: admission::Operation::Update,
@@ -177,7 +177,6 @@ impl Registry {
         name: &str,
         old: &Value,
         new: &mut Value,
-        ownership: Ownership,
     ) -> Result<(Vec<String>, crate::allocate::Claim), Status> {
         let resource = call.resource;
         let strategy = resource.strategy;
@@ -241,9 +240,6 @@ impl Registry {
         } else {
             crate::allocate::Claim::nothing()
         };
-        if ownership == Ownership::Update {
-            record_owner(call, &time, Some(old), new);
-        }
         let mut warnings = if call.subresource.is_empty() { (strategy.warnings)(new) } else { Vec::new() };
         if !warnings.is_empty() {
             let before = (strategy.warnings)(old);

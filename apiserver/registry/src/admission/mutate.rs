@@ -34,8 +34,8 @@ impl<'a> Change<'a> {
 }
 
 impl Registry {
-    /// A new object as webhooks leave it. Where one may be asked, who owns its fields is settled before, so that
-    /// nobody comes to own what a webhook sets.
+    /// A new object as plugins and webhooks leave it. Who owns its fields is settled before: nobody comes to own what
+    /// these set, or what the server sets later.
     ///
     /// # Errors
     /// The first refusal.
@@ -44,10 +44,7 @@ impl Registry {
         call: &Call<'_>,
         mut value: Value,
         ownership: Ownership,
-    ) -> Result<(Value, Ownership), Status> {
-        let name = object::name(&value).to_owned();
-        let change = Change { operation: Operation::Create, name: &name, old: None };
-        let Some(hooks) = self.hooks_for(call, change, &value) else { return Ok((value, ownership)) };
+    ) -> Result<Value, Status> {
         object::wipe_for_create(&mut value);
         if call.resource.namespaced && object::namespace(&value).is_empty() {
             object::metadata_mut(&mut value).insert("namespace".into(), call.namespace.unwrap_or("").into());
@@ -58,8 +55,12 @@ impl Registry {
         }
         plugins::service_account::wait_for_default(self, call, &value).await;
         self.change_on_create(call, &mut value)?;
-        self.run_mutators(&hooks, call, change, &mut value).await?;
-        Ok((value, Ownership::Applied))
+        let name = object::name(&value).to_owned();
+        let change = Change { operation: Operation::Create, name: &name, old: None };
+        if let Some(hooks) = self.hooks_for(call, change, &value) {
+            self.run_mutators(&hooks, call, change, &mut value).await?;
+        }
+        Ok(value)
     }
 
     /// As [`Registry::mutate_new`], of an object that is being updated.
@@ -73,26 +74,26 @@ impl Registry {
         old: &Value,
         new: &mut Value,
         ownership: Ownership,
-    ) -> Result<Ownership, Status> {
+    ) -> Result<(), Status> {
+        // Such a change has no owner either.
         if is_asked_by_handler(call) {
-            return Ok(ownership);
+            return Ok(());
         }
-        let change = Change { operation: Operation::Update, name, old: Some(old) };
-        let Some(hooks) = self.hooks_for(call, change, new) else { return Ok(ownership) };
         (call.resource.strategy.default)(new);
         if ownership == Ownership::Update {
             record_owner(call, &now(), Some(old), new);
         }
+        let change = Change { operation: Operation::Update, name, old: Some(old) };
+        let Some(hooks) = self.hooks_for(call, change, new) else { return Ok(()) };
         if call.subresource != "scale" {
-            self.run_mutators(&hooks, call, change, new).await?;
-            return Ok(Ownership::Applied);
+            return self.run_mutators(&hooks, call, change, new).await;
         }
-        let Some(mut wanted) = scale::view(call.resource, new) else { return Ok(Ownership::Applied) };
+        let Some(mut wanted) = scale::view(call.resource, new) else { return Ok(()) };
         let before = scale::view(call.resource, old);
         let change = Change { old: before.as_ref(), ..change };
         self.run_mutators(&hooks, call, change, &mut wanted).await?;
         scale::write_back(call.resource, new, &wanted);
-        Ok(Ownership::Applied)
+        Ok(())
     }
 
     /// As [`Registry::mutate_new`], of an object that a subresource is sent.

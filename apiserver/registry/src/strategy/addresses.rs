@@ -89,7 +89,8 @@ const NOT_A_RANGE: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001
 
 /// An address range: its base and the length of its prefix.
 pub(super) fn parse_range(value: &str) -> Option<(IpAddr, u8)> {
-    let (base, length) = value.split_once('/')?;
+    let (base, length) =
+        value.split_once('/').filter(|(_, length)| *length == "0" || !length.starts_with('0'))?;
     let (base, length): (IpAddr, u8) = (base.parse().ok()?, length.parse().ok()?);
     (length <= if base.is_ipv4() { 32 } else { 128 }).then_some((base, length))
 }

@@ -1,7 +1,10 @@
 //! Deployments, ReplicaSets, StatefulSets, DaemonSets and ReplicationControllers.
 
+use std::sync::LazyLock;
+
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
+use apiserver_schema::FieldSet;
 use serde_json::{Map, Value, json};
 
 use super::shared::{at, at_mut, default, default_text, is_empty, keep_status, number};
@@ -31,7 +34,12 @@ const NAMESAKE: Strategy = Strategy {
     ..WORKLOAD
 };
 
+/// What a status update of a Deployment sets back.
+static SPEC_AND_LABELS: LazyLock<FieldSet> =
+    LazyLock::new(|| FieldSet::of(&[&["spec"], &["metadata", "labels"]]));
+
 pub(super) static DEPLOYMENT: Strategy = Strategy {
+    resets: |subresource| (subresource == "status").then(|| &*SPEC_AND_LABELS),
     default: |deployment| {
         default_template(deployment);
         let Some(spec) = at_mut(deployment, &["spec"]) else { return };

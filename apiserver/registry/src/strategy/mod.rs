@@ -44,6 +44,8 @@ mod resources;
 mod scheduling;
 mod secret;
 pub(crate) mod service;
+mod service_ips;
+mod service_warnings;
 pub(crate) mod shared;
 mod small;
 mod storage;

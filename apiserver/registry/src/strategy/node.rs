@@ -1,14 +1,21 @@
 //! Nodes.
 
+use std::sync::LazyLock;
+
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
+use apiserver_schema::FieldSet;
 use serde_json::Value;
 
 use super::pod::scheduling::check_taint_effect;
 use super::shared::{at, check_rule, go_struct, items, keep_status, text};
 use super::{PLAIN, Strategy};
 
+/// A new Node keeps the status it is sent with, which is nobody's all the same.
+static STATUS: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of(&[&["status"]]));
+
 pub(super) static NODE: Strategy = Strategy {
+    resets: |subresource| subresource.is_empty().then(|| &*STATUS),
     metadata_again: 2,
     default: |node| {
         if let Some(spec) = node.get_mut("spec").and_then(Value::as_object_mut) {

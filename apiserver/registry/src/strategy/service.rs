@@ -8,25 +8,23 @@ use super::shared::{
     at, at_mut, check_one_of, check_port, check_port_or_name, default, default_text, items, items_mut,
     keep_status, text,
 };
-use super::{PLAIN, Strategy};
+use super::{PLAIN, Strategy, service_ips, service_warnings};
 
 pub(super) static SERVICE: Strategy = Strategy {
     default: default_service,
     prepare_create: |service| {
         service["status"] = json!({"loadBalancer": {}});
-        pair_cluster_ips(service);
+        if let Some(spec) = at_mut(service, &["spec"]) {
+            service_ips::pair(spec);
+        }
+        service_ips::fill_families(service);
     },
     prepare_update,
     validate_create: |service| validate(service, None),
     validate_update: |service, old| validate(service, Some(old)),
     validate_status,
     name_rule: names::dns1123_label_of_service,
-    warnings: |service| match text(at(service, &["spec"]), "trafficDistribution") {
-        "PreferClose" => {
-            vec!["spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned()]
-        }
-        _ => Vec::new(),
-    },
+    warnings: service_warnings::warnings,
     status: true,
     create_on_update: true,
     delete_returns_object: true,
@@ -90,17 +88,6 @@ fn default_service(service: &mut Value) {
     }
 }
 
-/// An older client knows `clusterIP` only: `clusterIPs` follows it.
-fn pair_cluster_ips(service: &mut Value) {
-    let Some(spec) = at_mut(service, &["spec"]) else { return };
-    let single = spec.get("clusterIP").and_then(Value::as_str).filter(|ip| !ip.is_empty()).map(str::to_owned);
-    if let Some(ip) = single
-        && !spec.contains_key("clusterIPs")
-    {
-        spec.insert("clusterIPs".into(), json!([ip]));
-    }
-}
-
 /// Carries over what a client may leave out, and drops what its new type has no use for
 /// (`patchAllocatedValues`, `dropTypeDependentFields`).
 fn prepare_update(new: &mut Value, old: &Value) {
@@ -108,6 +95,7 @@ fn prepare_update(new: &mut Value, old: &Value) {
     let old_spec = at(old, &["spec"]).clone();
     let (old_kind, kind) = (text(&old_spec, "type").to_owned(), text(at(new, &["spec"]), "type").to_owned());
     let Some(spec) = at_mut(new, &["spec"]) else { return };
+    service_ips::normalise(spec, &old_spec);
     let has_ip = |kind: &str| matches!(kind, "ClusterIP" | "NodePort" | "LoadBalancer");
     if has_ip(&old_kind) && has_ip(&kind) {
         if spec.get("clusterIP").and_then(Value::as_str).is_none_or(str::is_empty)
@@ -141,6 +129,10 @@ fn prepare_update(new: &mut Value, old: &Value) {
     if kind != old_kind {
         drop_type_dependent(spec, &old_spec, &old_kind, &kind);
     }
+    if kind == "ExternalName" {
+        spec.remove("internalTrafficPolicy");
+    }
+    service_ips::fill_families(new);
 }
 
 pub(crate) fn needs_node_ports(kind: &str) -> bool {
@@ -177,9 +169,15 @@ fn drop_type_dependent(
     kind: &str,
 ) {
     let same = |spec: &serde_json::Map<String, Value>, member: &str| spec.get(member) == old_spec.get(member);
-    if kind == "ExternalName" && same(spec, "clusterIP") {
-        for member in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
-            spec.remove(member);
+    if kind == "ExternalName" {
+        if same(spec, "clusterIP") && same(spec, "clusterIPs") {
+            spec.remove("clusterIP");
+            spec.remove("clusterIPs");
+        }
+        for member in ["ipFamilies", "ipFamilyPolicy"] {
+            if same(spec, member) {
+                spec.remove(member);
+            }
         }
     }
     if needs_node_ports(old_kind) && !needs_node_ports(kind) {
@@ -200,14 +198,18 @@ fn drop_type_dependent(
             }
         }
     }
-    if kind == "ClusterIP" && same(spec, "externalTrafficPolicy") && spec.get("externalIPs").is_none() {
+    let is_external = needs_node_ports(kind) || kind == "ClusterIP" && spec.contains_key("externalIPs");
+    if !is_external && same(spec, "externalTrafficPolicy") {
         spec.remove("externalTrafficPolicy");
     }
 }
 
 fn validate(service: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let mut errors = Vec::new();
     let spec = at(service, &["spec"]);
+    let mut errors = service_ips::errors(spec);
+    if !errors.is_empty() {
+        return errors;
+    }
     let kind = text(spec, "type");
     let headless = text(spec, "clusterIP") == "None";
     if items(spec, "ports").is_empty() && !headless && kind != "ExternalName" {
@@ -247,7 +249,6 @@ fn validate(service: &Value, old: Option<&Value>) -> Vec<FieldError> {
         );
     }
     validate_affinity(spec, &mut errors);
-    validate_cluster_ips(spec, kind, &mut errors);
     for (i, ip) in items(spec, "externalIPs").iter().enumerate() {
         super::shared::check_ip(ip.as_str().unwrap_or(""), format!("spec.externalIPs[{i}]"), &mut errors);
     }
@@ -267,9 +268,7 @@ fn validate(service: &Value, old: Option<&Value>) -> Vec<FieldError> {
 }
 
 fn validate_external_name(spec: &Value, errors: &mut Vec<FieldError>) {
-    if !items(spec, "clusterIPs").is_empty() || !text(spec, "clusterIP").is_empty() {
-        errors.push(FieldError::forbidden("spec.clusterIPs", "may not be set for ExternalName services"));
-    }
+    service_ips::check_external_name(spec, errors);
     let name = text(spec, "externalName").trim_end_matches('.');
     if name.is_empty() {
         errors.push(FieldError::required("spec.externalName", ""));
@@ -356,29 +355,6 @@ fn validate_affinity(spec: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn validate_cluster_ips(spec: &Value, kind: &str, errors: &mut Vec<FieldError>) {
-    let ips = items(spec, "clusterIPs");
-    let ip = text(spec, "clusterIP");
-    if kind == "ExternalName" {
-        return;
-    }
-    if let Some(first) = ips.first().and_then(Value::as_str)
-        && first != ip
-    {
-        errors.push(FieldError::invalid(
-            "spec.clusterIPs",
-            &json!(ips),
-            "first value must match `clusterIP`",
-        ));
-    }
-    for (i, ip) in ips.iter().enumerate() {
-        let ip = ip.as_str().unwrap_or("");
-        if ip != "None" {
-            super::shared::check_ip(ip, format!("spec.clusterIPs[{i}]"), errors);
-        }
-    }
-}
-
 fn validate_load_balancer(spec: &Value, kind: &str, errors: &mut Vec<FieldError>) {
     let ranges = items(spec, "loadBalancerSourceRanges");
     if !ranges.is_empty() && kind != "LoadBalancer" {
@@ -389,18 +365,7 @@ fn validate_load_balancer(spec: &Value, kind: &str, errors: &mut Vec<FieldError>
     }
     for (i, range) in ranges.iter().enumerate() {
         let range = range.as_str().unwrap_or("").trim();
-        let valid = range.split_once('/').is_some_and(|(ip, bits)| {
-            ip.parse::<std::net::IpAddr>().is_ok_and(|ip| {
-                bits.parse::<u8>().is_ok_and(|bits| bits <= if ip.is_ipv4() { 32 } else { 128 })
-            })
-        });
-        if !valid {
-            errors.push(FieldError::invalid(
-                format!("spec.LoadBalancerSourceRanges[{i}]"),
-                &range.into(),
-                "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
-            ));
-        }
+        super::addresses::check_range(range, &format!("spec.LoadBalancerSourceRanges[{i}]"), errors);
     }
     if spec.get("allocateLoadBalancerNodePorts").is_some() && kind != "LoadBalancer" {
         errors.push(FieldError::forbidden(

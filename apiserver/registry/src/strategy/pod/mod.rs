@@ -1,7 +1,10 @@
 //! Pods and Pod templates: `pkg/apis/core/validation` and `pkg/registry/core/pod/strategy.go` upstream.
 
+use std::sync::LazyLock;
+
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
+use apiserver_schema::FieldSet;
 use serde_json::Value;
 
 use super::shared::{at, check_optional, check_range, check_rule, check_set_enum, items, number, text};
@@ -31,7 +34,13 @@ pub(crate) mod volumes;
 pub(crate) use defaults::default_spec;
 pub(crate) use prepare::drop_disabled;
 
+/// What a status update of a Pod sets back.
+static SPEC_AND_OWNERS: LazyLock<FieldSet> = LazyLock::new(|| {
+    FieldSet::of(&[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]])
+});
+
 pub(super) static POD: Strategy = Strategy {
+    resets: |subresource| (subresource == "status").then(|| &*SPEC_AND_OWNERS),
     metadata_again: 2,
     default: defaults::default_pod,
     prepare_create: prepare::create,
