@@ -22,6 +22,16 @@ fn the_commands_of_a_running_instance() {
     let kubeconfig = instance.dir().join("kubeconfig");
     let mode = Command::new("stat").args(["-c", "%a"]).arg(&kubeconfig).output().expect("stat runs");
     assert_eq!(stdout(&mode).trim(), "600");
+    let store = instance.dir().join("store");
+    let mode = Command::new("stat").args(["-c", "%a"]).arg(store).output().expect("stat runs");
+    assert_eq!(stdout(&mode).trim(), "700", "Secrets are in it");
+    let nobody = instance.hopyard(&["curl", "--from", "pod/x/y", "http://web/"]);
+    let said = String::from_utf8_lossy(&nobody.stderr).into_owned();
+    assert_eq!(
+        (nobody.status.code(), said.contains("no Pod x/y; kubectl get pods -n x")),
+        (Some(1), true),
+        "{said}"
+    );
 
     let text = stdout(&instance.hopyard(&["trace", url]));
     for part in ["Route 53", "igw-", "rule 1", "TLS ends here", "and back", "✓ answered by Pod default/web-"]

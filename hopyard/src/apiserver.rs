@@ -188,24 +188,17 @@ pub(crate) async fn start(options: &Options, nodes: Option<Arc<dyn Nodes>>) -> R
         service_accounts: Some(Arc::new(keys)),
         anonymous: options.anonymous_auth,
     };
-    let client_ca = match &options.client_ca_file {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| Error::path(path, error))?,
-        None => pki.ca_pem.clone(),
+    let read = |path: &PathBuf| -> Result<(String, String), Error> {
+        let text = std::fs::read_to_string(path).map_err(|error| Error::path(path, error))?;
+        Ok((path.display().to_string(), text))
     };
-    let tls = match (&options.tls_cert_file, &options.tls_private_key_file) {
-        (Some(chain), Some(key)) => {
-            let read =
-                |path: &PathBuf| std::fs::read_to_string(path).map_err(|error| Error::path(path, error));
-            crate::pki::tls_from(&read(chain)?, &read(key)?, &client_ca)?
-        }
-        _ => crate::pki::Pki::tls(&pki).and_then(|tls| {
-            Ok(apiserver_server::Tls {
-                client_ca: crate::pki::tls_from(&pki.server_chain_pem, &pki.server_key_pem, &client_ca)?
-                    .client_ca,
-                ..tls
-            })
-        })?,
+    let ours = |text: &str| ("pki".to_owned(), text.to_owned());
+    let client_ca = options.client_ca_file.as_ref().map_or_else(|| Ok(ours(&pki.ca_pem)), read)?;
+    let (chain, key) = match (&options.tls_cert_file, &options.tls_private_key_file) {
+        (Some(chain), Some(key)) => (read(chain)?, read(key)?),
+        _ => (ours(&pki.server_chain_pem), ours(&pki.server_key_pem)),
     };
+    let tls = crate::pki::tls_from((&chain.0, &chain.1), (&key.0, &key.1), (&client_ca.0, &client_ca.1))?;
     let config = Config {
         authentication: Arc::new(authentication),
         nodes,

@@ -19,7 +19,7 @@ pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<(String, Value)>, Error> {
             let text = std::fs::read_to_string(&file).map_err(|error| Error::path(&file, error))?;
             for document in serde_yaml_ng::Deserializer::from_str(&text) {
                 let value = Value::deserialize(document)
-                    .map_err(|error| Error::Usage(format!("{}: {error}", file.display())))?;
+                    .map_err(|error| Error::Failed(format!("{}: {error}", file.display())))?;
                 if !value.is_null() {
                     documents.push((file.display().to_string(), value));
                 }
@@ -55,7 +55,7 @@ pub(crate) async fn apply(
         let gvk = GroupVersionKind::new(gv.group.clone(), gv.version.clone(), text("/kind"));
         let catalogue = registry.catalogue();
         let resource = catalogue.by_kind(&gvk).ok_or_else(|| {
-            Error::Usage(format!("{file}: no kind {} in {}", gvk.kind, text("/apiVersion")))
+            Error::Failed(format!("{file}: no kind {} in {}", gvk.kind, text("/apiVersion")))
         })?;
         let root = if gv.group.is_empty() {
             format!("/api/{}", gv.version)

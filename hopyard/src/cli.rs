@@ -145,7 +145,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
         Command::Rules { node, format, place } => {
             runtime()?.block_on(commands::rules(&place.dir(), &node, format))
         }
-        Command::Curl { from, place, arguments } => commands::curl(&place.dir(), &from, &arguments),
+        Command::Curl { from, place, arguments } => {
+            runtime()?.block_on(commands::curl(&place.dir(), &from, &arguments))
+        }
         Command::Apiserver(options) => {
             logging::start(cli.log);
             runtime()?.block_on(apiserver::run(&options))

@@ -5,9 +5,11 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use dataplane_network::proxy::Origin;
 use hopyard_trace as trace;
-use kube::Client;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client};
 
 use crate::error::Error;
 use crate::instance::{Instance, Lock};
@@ -166,23 +168,43 @@ pub(crate) async fn rules(dir: &Path, node: &str, format: RulesFormat) -> Result
 }
 
 /// `hopyard curl`: curl through the uplink, from wherever.
-pub(crate) fn curl(dir: &Path, from: &str, arguments: &[String]) -> Result<(), Error> {
+pub(crate) async fn curl(dir: &Path, from: &str, arguments: &[String]) -> Result<(), Error> {
     let instance = Instance::read(dir)?;
     let mut command = std::process::Command::new("curl");
     // Piped, curl would draw its meter over what the terminal shows.
     command.arg("--no-progress-meter").arg("--proxy").arg(format!("socks5h://{}", instance.uplink));
     if from != "internet" {
-        if dataplane_network::proxy::Origin::parse(from).is_none() {
-            return Err(Error::Usage(format!(
-                "--from {from}: expected internet, pod/NAMESPACE/NAME or node/NAME"
-            )));
-        }
+        let origin = Origin::parse(from).ok_or_else(|| {
+            Error::Usage(format!("--from {from}: expected internet, pod/NAMESPACE/NAME or node/NAME"))
+        })?;
+        check_origin(&client(dir).await?, &origin).await?;
         command.arg("--proxy-user").arg(format!("{from}:"));
     }
     command.arg("--cacert").arg(dir.join("pki/ca.crt")).args(arguments);
     let status =
         command.status().map_err(|error| Error::Failed(format!("curl could not be started: {error}")))?;
     if status.success() { Ok(()) } else { Err(Error::Exit(status.code().unwrap_or(1) as u8)) }
+}
+
+/// From where there is nothing no request can come, and curl could not say why.
+async fn check_origin(client: &Client, origin: &Origin) -> Result<(), Error> {
+    let (found, missing) = match origin {
+        Origin::Internet => return Ok(()),
+        Origin::Pod { namespace, name } => {
+            let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+            let found = pods.get_metadata_opt(name).await.map_err(failed)?.is_some();
+            (
+                found,
+                format!("no Pod {namespace}/{name}; kubectl get pods -n {namespace} shows those there are"),
+            )
+        }
+        Origin::Node(name) => {
+            let nodes: Api<Node> = Api::all(client.clone());
+            let found = nodes.get_metadata_opt(name).await.map_err(failed)?.is_some();
+            (found, format!("no node {name:?}; kubectl get nodes shows those there are"))
+        }
+    };
+    if found { Ok(()) } else { Err(Error::Failed(missing)) }
 }
 
 /// `hopyard down`: asks the instance to stop and waits until it has.

@@ -18,7 +18,7 @@ pub(crate) fn detach(dir: &Path) -> Result<(), Error> {
     }
     Instance::remove(dir);
     let log_path = dir.join("hopyard.log");
-    let log = std::fs::File::create(&log_path).map_err(|error| Error::path(&log_path, error))?;
+    let (log, start) = open_log(&log_path).map_err(|error| Error::path(&log_path, error))?;
     let program = std::env::current_exe()
         .map_err(|error| Error::Failed(format!("this program's path is unknown: {error}")))?;
     let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--detach");
@@ -36,7 +36,7 @@ pub(crate) fn detach(dir: &Path) -> Result<(), Error> {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
         if let Ok(instance) = Instance::read(dir) {
-            let text = std::fs::read_to_string(&log_path).unwrap_or_default();
+            let text = since(&log_path, start);
             // What was started and when; what the loops made of it is for the log.
             let started = text.lines().take_while(|line| !line.is_empty());
             started.filter(|line| !line.contains("reconciled")).for_each(|line| eprintln!("{line}"));
@@ -44,7 +44,7 @@ pub(crate) fn detach(dir: &Path) -> Result<(), Error> {
             return Ok(());
         }
         if let Ok(Some(_)) = child.try_wait() {
-            let text = std::fs::read_to_string(&log_path).unwrap_or_default();
+            let text = since(&log_path, start);
             let last = text.lines().last().unwrap_or("it ended without a word");
             return Err(Error::Failed(last.trim_start_matches("hopyard: ").to_owned()));
         }
@@ -55,4 +55,23 @@ pub(crate) fn detach(dir: &Path) -> Result<(), Error> {
         PATIENCE.as_secs(),
         log_path.display()
     )))
+}
+
+/// A log longer than this begins anew; what was there is kept beside it.
+const LOG_MAX: u64 = 16 << 20;
+
+/// The log, to be written on: what came before an end without a word is what somebody will want to read. With it the
+/// place where this start's lines begin.
+fn open_log(path: &Path) -> std::io::Result<(std::fs::File, usize)> {
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+    if length(path) > LOG_MAX {
+        std::fs::rename(path, path.with_extension("log.1"))?;
+    }
+    let log = std::fs::File::options().create(true).append(true).open(path)?;
+    Ok((log, usize::try_from(length(path)).unwrap_or(0)))
+}
+
+fn since(path: &Path, start: usize) -> String {
+    let text = std::fs::read(path).unwrap_or_default();
+    String::from_utf8_lossy(text.get(start..).unwrap_or_default()).into_owned()
 }

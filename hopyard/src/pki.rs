@@ -126,11 +126,6 @@ impl Pki {
         })
     }
 
-    /// The server's side of TLS.
-    pub(crate) fn tls(&self) -> Result<apiserver_server::Tls, Error> {
-        tls_from(&self.server_chain_pem, &self.server_key_pem, &self.ca_pem)
-    }
-
     /// A kubeconfig for the administrator, pointing at `server`.
     pub(crate) fn kubeconfig(&self, server: &str) -> String {
         let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
@@ -143,14 +138,25 @@ impl Pki {
     }
 }
 
-/// TLS from PEM texts.
-pub(crate) fn tls_from(chain: &str, key: &str, client_ca: &str) -> Result<apiserver_server::Tls, Error> {
-    let chain =
-        CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(fail)?;
+/// TLS from PEM texts, each with what it is called in an error.
+pub(crate) fn tls_from(
+    (chain_name, chain): (&str, &str),
+    (key_name, key): (&str, &str),
+    (ca_name, client_ca): (&str, &str),
+) -> Result<apiserver_server::Tls, Error> {
+    let of = |name: &str| {
+        let name = name.to_owned();
+        move |error: rustls::pki_types::pem::Error| fail(format!("{name}: {error}"))
+    };
+    let chain: Vec<_> =
+        CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>().map_err(of(chain_name))?;
+    if chain.is_empty() {
+        return Err(of(chain_name)(rustls::pki_types::pem::Error::NoItemsFound));
+    }
     Ok(apiserver_server::Tls {
         chain,
-        key: PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(fail)?,
-        client_ca: CertificateDer::from_pem_slice(client_ca.as_bytes()).map_err(fail)?,
+        key: PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(of(key_name))?,
+        client_ca: CertificateDer::from_pem_slice(client_ca.as_bytes()).map_err(of(ca_name))?,
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Which rule and which target is `alb_routing`'s.
 
-use crate::hop::{Hop, Layer, Outcome, Packet};
+use crate::hop::{BALANCER, Hop, Layer, Outcome, Packet};
 use crate::walk::{Start, Walk, dead};
 use crate::world::full_name;
 use crate::{diagnose, origin};
@@ -168,7 +168,7 @@ impl Walk<'_> {
         self.hops.push(hop.packet(self.packet, self.packet));
         match decision.outcome {
             Routed::Redirect { status, location } => {
-                Outcome::Answered { status, text: format!("go to {location}") }
+                Outcome::Answered { by: BALANCER.to_owned(), status, text: format!("go to {location}") }
             }
             Routed::FixedResponse { status, body, .. } => diagnose::fixed_response(
                 self.world,

@@ -22,7 +22,7 @@ impl Walk<'_> {
                 self.over_the_vpc();
                 self.at_node(&other)
             }
-            Some(_) => diagnose::nobody_on_node(self.world, node, self.packet.destination),
+            Some(_) => self.on_node(node),
             None => {
                 self.between_nodes(node);
                 self.deliver()
@@ -62,10 +62,32 @@ impl Walk<'_> {
             return outcome;
         }
         if self.world.node_at(*self.packet.destination.ip()).is_some() {
-            return diagnose::nobody_on_node(self.world, node, self.packet.destination);
+            return self.on_node(node);
         }
         self.between_nodes(node);
         self.deliver()
+    }
+
+    /// No rule takes the packet any further: kube-proxy answers health checks of load balancers, and nobody anything else.
+    fn on_node(&mut self, node: &str) -> Outcome {
+        let to = self.packet.destination;
+        let program = self.world.programs.get(node);
+        let Some((service, endpoints)) = program.and_then(|program| program.health_check(to.port())) else {
+            return diagnose::nobody_on_node(self.world, node, to);
+        };
+        let name = format!("{}/{}", service.namespace, service.name);
+        let hop = Hop::new(
+            Layer::Rules,
+            node,
+            format!("listens on {} for health checks of Service {name}", to.port()),
+        )
+        .object(format!("Service {name} spec.healthCheckNodePort"));
+        self.hops.push(hop.packet(self.packet, self.packet));
+        Outcome::Answered {
+            by: format!("kube-proxy on {node}"),
+            status: if endpoints > 0 { 200 } else { 503 },
+            text: format!("{endpoints} ready endpoints of Service {name} are here"),
+        }
     }
 
     /// Walk a node's program; an outcome if the packet ends there.
@@ -131,7 +153,7 @@ impl Walk<'_> {
     pub(crate) fn deliver(&mut self) -> Outcome {
         let to = self.packet.destination;
         let Some(pod) = self.world.pod_at(*to.ip()) else {
-            return diagnose::no_pod(self.world, to);
+            return diagnose::no_pod(self.world, &self.request.from.place(), to);
         };
         let name = full_name(&pod.metadata);
         let node = pod.spec.as_ref().and_then(|s| s.node_name.clone()).unwrap_or_default();
@@ -174,7 +196,12 @@ impl Walk<'_> {
         let found = declared.iter().find(|(_, _, port)| *port == to.port());
         let first = pod.spec.iter().flat_map(|s| &s.containers).next();
         if found.is_none() && !declared.is_empty() {
-            return diagnose::wrong_port(self.world, pod, name, to, &declared);
+            let chose = |hop: &Hop| {
+                matches!(hop.layer, Layer::Rules | Layer::TargetGroup) && hop.before != hop.after
+                    || hop.layer == Layer::Target
+            };
+            let translated = self.hops.iter().any(chose);
+            return diagnose::wrong_port(self.world, pod, name, (to, translated), &declared);
         }
         let (container, image) = match (found, first) {
             (Some((container, image, _)), _) => (container.clone(), image.clone()),

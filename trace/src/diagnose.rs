@@ -7,7 +7,7 @@ mod names;
 pub(crate) use names::{address_from_internet, internal_balancer, name};
 
 use crate::balancer::health_line;
-use crate::hop::{Outcome, Packet};
+use crate::hop::{BALANCER, Outcome, Packet};
 use crate::request::Request;
 use crate::walk::dead;
 use crate::world::{World, full_name};
@@ -16,7 +16,11 @@ use ccm_mock_aws_api::tag;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::networking::v1::IngressServiceBackend;
 use proxy_agent_ruleset::{ElementKey, Program, Protocol, Verdict};
+use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
+
+/// How many sets of labels a diagnosis shows.
+const LABELS_SHOWN: usize = 3;
 
 /// Nothing listens on the port.
 pub(crate) fn no_listener(
@@ -104,6 +108,7 @@ pub(crate) fn fixed_response(
         return dead(place, cause, fix);
     }
     Outcome::Answered {
+        by: BALANCER.to_owned(),
         status,
         text: if body.is_empty() { "fixed response".into() } else { body.to_string() },
     }
@@ -178,7 +183,7 @@ fn no_endpoints(world: &World, service: &Service) -> (String, String) {
     });
     let pods = selected(world, service);
     if pods.is_empty() {
-        let near: Vec<String> = world
+        let near: BTreeSet<String> = world
             .pods
             .iter()
             .filter(|p| p.metadata.namespace == service.metadata.namespace)
@@ -192,14 +197,15 @@ fn no_endpoints(world: &World, service: &Service) -> (String, String) {
             })
             .collect();
         let cause = format!("the selector of Service {name} ({text}) matches no Pod");
-        let fix = match near.first() {
-            Some(labels) => format!(
-                "change spec.selector of Service {name} or the Pods' labels; Pods in the namespace have {labels}"
-            ),
-            None => {
-                "there are no Pods in the namespace: kubectl get deployments shows whether one has 0 replicas"
-                    .to_string()
-            }
+        let shown: Vec<&str> = near.iter().take(LABELS_SHOWN).map(String::as_str).collect();
+        let fix = if shown.is_empty() {
+            "there are no Pods in the namespace: kubectl get deployments shows whether one has 0 replicas"
+                .to_string()
+        } else {
+            format!(
+                "change spec.selector of Service {name} or the Pods' labels; Pods in the namespace have {}",
+                shown.join(" or ")
+            )
         };
         return (cause, fix);
     }
@@ -366,17 +372,26 @@ pub(crate) fn nobody_on_node(world: &World, node: &str, to: SocketAddrV4) -> Out
     dead(node, format!("connection refused: nothing on {node} listens on port {}", to.port()), fix)
 }
 
-/// No Pod has the address.
-pub(crate) fn no_pod(world: &World, to: SocketAddrV4) -> Outcome {
+/// No Pod has the address that something at a place asked for.
+pub(crate) fn no_pod(world: &World, place: &str, to: SocketAddrV4) -> Outcome {
     let slice = world
         .endpoint_slices
         .iter()
         .find(|s| s.endpoints.iter().flatten().any(|e| e.addresses.contains(&to.ip().to_string())));
+    let ip = to.ip();
     let cause = match slice {
         Some(slice) => {
-            format!("EndpointSlice {} still names {}, but no Pod has it", full_name(&slice.metadata), to.ip())
+            format!("EndpointSlice {} still names {ip}, but no Pod has it", full_name(&slice.metadata))
         }
-        None => format!("no Pod has the address {}", to.ip()),
+        None if ip.is_loopback() => {
+            let fix = "ask for the address or name of a Pod, a Service or a load balancer";
+            return dead(place, format!("{ip} is {place} itself: the request never leaves it"), fix);
+        }
+        None if !ip.is_private() => {
+            let fix = "kubectl get loadbalancers shows what the internet here has";
+            return dead("internet gateway", format!("nobody on the internet has the address {ip}"), fix);
+        }
+        None => format!("no Pod has the address {ip}"),
     };
     dead("VPC 10.0.0.0/16", cause, "kubectl get pods -A -o wide shows who has which address")
 }
@@ -394,12 +409,12 @@ pub(crate) fn pod_cannot_answer(pod: &Pod, name: &str) -> Option<Outcome> {
     ))
 }
 
-/// The Pod listens on other ports.
+/// The Pod listens on other ports; `translated` says that a Service or a target group chose this one.
 pub(crate) fn wrong_port(
     world: &World,
     pod: &Pod,
     name: &str,
-    to: SocketAddrV4,
+    (to, translated): (SocketAddrV4, bool),
     declared: &[(String, String, u16)],
 ) -> Outcome {
     let ports: Vec<String> = declared.iter().map(|(c, _, p)| format!("{p} ({c})")).collect();
@@ -416,7 +431,7 @@ pub(crate) fn wrong_port(
                 target == i32::from(to.port())
             })
     });
-    let fix = match points {
+    let fix = match points.filter(|_| translated) {
         Some(service) => format!(
             "set targetPort of Service {} to {}",
             full_name(&service.metadata),

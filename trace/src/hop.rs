@@ -148,6 +148,9 @@ pub struct Diagnosis {
     pub fix: String,
 }
 
+/// Who answers most requests that reach no Pod.
+pub(crate) const BALANCER: &str = "the load balancer";
+
 /// How the request ends.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
@@ -159,8 +162,10 @@ pub enum Outcome {
         /// Address and port.
         address: SocketAddrV4,
     },
-    /// A load balancer answers itself, as it was told.
+    /// What is on the way answers itself, as it was told.
     Answered {
+        /// Who: `the load balancer`, or a node's kube-proxy.
+        by: String,
         /// Status.
         status: u16,
         /// What it says.

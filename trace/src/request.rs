@@ -28,6 +28,17 @@ impl From {
     }
 }
 
+impl From {
+    /// In words: `Pod default/web-1`.
+    pub(crate) fn place(&self) -> String {
+        match self {
+            From::Internet => "the internet".to_owned(),
+            From::Pod(namespace, name) => format!("Pod {namespace}/{name}"),
+            From::Node(name) => format!("node {name}"),
+        }
+    }
+}
+
 /// The turns a real request took.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Observed {
@@ -68,11 +79,11 @@ pub struct Request {
 
 /// Why a URL cannot be traced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UrlError(pub String);
+pub struct UrlError(String);
 
 impl std::fmt::Display for UrlError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "not an http or https URL: {}", self.0)
+        f.write_str(&self.0)
     }
 }
 
@@ -81,7 +92,7 @@ impl std::error::Error for UrlError {}
 impl Request {
     /// A GET of a URL from somewhere.
     pub fn get(url: &str, from: From) -> Result<Request, UrlError> {
-        let bad = || UrlError(url.to_string());
+        let bad = || UrlError(format!("not an http or https URL: {url}"));
         let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;
         let default = match scheme {
             "http" => 80,
@@ -95,6 +106,9 @@ impl Request {
             Some((path, query)) => (path, Some(query.to_string())),
             None => (tail, None),
         };
+        if authority.starts_with('[') {
+            return Err(UrlError(format!("{url}: the network has IPv4 alone")));
+        }
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) => (host, port.parse().map_err(|_| bad())?),
             None => (authority, default),

@@ -290,6 +290,42 @@ fn through_a_node_port_and_from_inside() {
 }
 
 #[test]
+fn kube_proxy_answers_health_checks() {
+    let mut setup = setup();
+    setup.service["spec"]["type"] = json!("LoadBalancer");
+    setup.service["spec"]["externalTrafficPolicy"] = json!("Local");
+    setup.service["spec"]["healthCheckNodePort"] = json!(30999);
+    setup.endpoints.truncate(1);
+    let world = setup.world();
+    for (node, status) in [("node-1", 200), ("node-2", 503)] {
+        let ip = world.programs.get(node).expect("a program").node().ip;
+        let from = From::Pod("default".into(), "web-1".into());
+        let told = trace(&world, &Request::get(&format!("http://{ip}:30999/healthz"), from).expect("url"));
+        let text = text(&told, Style::default());
+        assert!(text.contains(&format!("✓ answered {status} by kube-proxy on {node}: ")), "{text}");
+        assert!(told.reply.iter().any(|hop| hop.layer == Layer::Rules && hop.place == node), "{text}");
+    }
+}
+
+#[test]
+fn addresses_that_lead_nowhere() {
+    let world = setup().world();
+    for (url, cause, fix) in [
+        ("http://127.0.0.1/", "127.0.0.1 is Pod default/web-1 itself", "ask for the address or name"),
+        ("http://1.2.3.4/", "nobody on the internet has the address 1.2.3.4", "kubectl get loadbalancers"),
+        ("http://10.0.48.99/", "no Pod has the address 10.0.48.99", "kubectl get pods -A -o wide"),
+        // No Service sent it there: none is to be changed.
+        ("http://10.0.32.5:8081/", "nothing listens on 8081", "use port 80"),
+    ] {
+        let from = From::Pod("default".into(), "web-1".into());
+        let text = text(&trace(&world, &Request::get(url, from).expect("url")), Style::default());
+        assert!(text.contains(cause) && text.contains(&format!("fix   {fix}")), "{text}");
+    }
+    let refused = Request::get("http://[::1]/", From::Internet).expect_err("no IPv6");
+    assert!(refused.to_string().ends_with("the network has IPv4 alone"), "{refused}");
+}
+
+#[test]
 fn dead_ends_say_why_and_what_to_change() {
     type Break = fn(&mut Setup);
     let no_selector: Break = |s| {

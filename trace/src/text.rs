@@ -53,9 +53,8 @@ pub fn render(trace: &Trace, style: Style) -> String {
         Outcome::Delivered { pod, address } => {
             let _ = writeln!(out, "{} answered by Pod {pod} at {address}", style.paint("32;1", "✓"));
         }
-        Outcome::Answered { status, text } => {
-            let _ =
-                writeln!(out, "{} answered {status} by the load balancer: {text}", style.paint("32;1", "✓"));
+        Outcome::Answered { by, status, text } => {
+            let _ = writeln!(out, "{} answered {status} by {by}: {text}", style.paint("32;1", "✓"));
         }
         Outcome::DeadEnd(diagnosis) => {
             let _ = writeln!(out, "{} ends at {}", style.paint("31;1", "✗"), style.bold(&diagnosis.place));

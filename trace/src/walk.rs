@@ -3,7 +3,7 @@
 //! Load balancers are `balancer`, nodes and Pods are `cluster`.
 
 use crate::diagnose;
-use crate::hop::{Diagnosis, Hop, Layer, Outcome, Packet, Trace};
+use crate::hop::{BALANCER, Diagnosis, Hop, Layer, Outcome, Packet, Trace};
 use crate::request::{From, Request};
 use crate::world::World;
 use ccm_mock_aws_api::elbv2::LoadBalancer;
@@ -277,11 +277,12 @@ impl Walk<'_> {
                 let hop = Hop { object, ..Hop::new(Layer::Container, place, "answers") };
                 hops.push(hop.packet(packet, packet));
             }
-            Outcome::Answered { status, .. } => {
-                let balancer = self.hops.iter().rev().find(|h| h.layer == Layer::LoadBalancer);
-                let place = balancer.map_or("the load balancer", |h| &h.place);
-                let object = balancer.and_then(|h| h.object.clone());
-                let hop = Hop::new(Layer::LoadBalancer, place, format!("answers {status} itself"));
+            Outcome::Answered { by, status, .. } => {
+                let layer = if by == BALANCER { Layer::LoadBalancer } else { Layer::Rules };
+                let answerer = self.hops.iter().rev().find(|h| h.layer == layer);
+                let place = answerer.map_or(by.as_str(), |h| &h.place);
+                let object = answerer.and_then(|h| h.object.clone());
+                let hop = Hop::new(layer, place, format!("answers {status} itself"));
                 hops.push(Hop { object, ..hop }.packet(packet, packet));
             }
         }

@@ -22,7 +22,7 @@ pub(crate) struct Directory {
 impl Directory {
     /// Creates and locks `path` for the engine of this name.
     pub(crate) fn open(path: &Path, engine: &'static str) -> Result<Self, EngineError> {
-        std::fs::create_dir_all(path)?;
+        make_private(path)?;
         let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -55,6 +55,17 @@ impl Directory {
     pub(crate) fn check_found(&self, empty: bool) -> Result<(), EngineError> {
         if empty && self.written { Err(EngineError::Lost) } else { Ok(()) }
     }
+}
+
+/// Secrets are in it: nobody but its owner looks into it, wherever it is.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
 }
 
 /// The engines whose files these are.

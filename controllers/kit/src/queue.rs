@@ -39,7 +39,8 @@ struct State<T> {
     dirty: HashMap<T, String>,
     processing: HashSet<T>,
     failures: HashMap<T, u32>,
-    timers: HashMap<T, Instant>,
+    /// When waiting items come, and what for: the last thing that was said.
+    timers: HashMap<T, (Instant, String)>,
 }
 
 impl<T: Hash + Eq + Clone + Send + 'static> Default for Queue<T> {
@@ -88,22 +89,25 @@ impl<T: Hash + Eq + Clone + Send + 'static> Queue<T> {
         let due = Instant::now() + after;
         {
             let mut state = self.lock();
-            if state.timers.get(&item).is_some_and(|earlier| *earlier <= due) {
+            if let Some((earlier, why)) = state.timers.get_mut(&item)
+                && *earlier <= due
+            {
+                *why = cause.into();
                 return;
             }
-            state.timers.insert(item.clone(), due);
+            state.timers.insert(item.clone(), (due, cause.into()));
         }
-        let (queue, cause) = (self.clone(), cause.into());
+        let queue = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep_until(due).await;
-            {
+            let cause = {
                 let mut state = queue.lock();
-                if state.timers.get(&item) != Some(&due) {
+                if state.timers.get(&item).is_none_or(|(at, _)| *at != due) {
                     return;
                 }
-                state.timers.remove(&item);
-            }
-            queue.add(item, cause);
+                state.timers.remove(&item).map(|(_, cause)| cause)
+            };
+            queue.add(item, cause.unwrap_or_default());
         });
     }
 
@@ -173,6 +177,19 @@ mod tests {
         assert_eq!(queue.next().await, ("b", "third".to_string()));
         queue.done(&"a");
         assert_eq!(queue.next().await, ("a", "while at it".to_string()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiting_item_comes_once_for_the_last_reason() {
+        let queue = Queue::new();
+        let start = Instant::now();
+        queue.add_settled("a", "first");
+        queue.add_settled("a", "second");
+        assert_eq!(queue.next().await, ("a", "second".to_string()));
+        assert_eq!(start.elapsed(), SETTLING);
+        queue.done(&"a");
+        let more = tokio::time::timeout(SETTLING * 2, queue.next()).await;
+        assert!(more.is_err(), "{more:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 //!
 //! What a reconcile does is the loop's own business.
 
-use crate::{Class, Error, Queue};
+use crate::{Class, Error, Queue, SETTLING};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::fmt::Display;
@@ -122,7 +122,9 @@ fn conclude<T>(
                 tracing::info!(controller, object = %item, cause, change, elapsed_ms, "reconciled");
             }
             if let Some(after) = done.again {
-                queue.add_after(item.clone(), after, "time passed");
+                // What settles is the end of what began here.
+                let cause = if after <= SETTLING { cause } else { "time passed".to_owned() };
+                queue.add_after(item.clone(), after, cause);
             }
         }
         Err(error) => match error.class() {

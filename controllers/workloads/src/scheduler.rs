@@ -1,13 +1,14 @@
 //! Scheduler: chooses the node of each Pod that has none, and binds it.
 //!
-//! It does not preempt, and knows no volumes and no inter-Pod affinity.
+//! It does not preempt, and knows no volumes; of wishes between Pods it weighs none.
 
 pub(crate) mod fit;
+mod together;
 
 use controllers_kit::meta::now;
 use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder, pods};
 use fit::{Verdict, World};
-use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodCondition};
 use k8s_openapi::jiff::Timestamp;
 use kube::core::Request;
 use serde_json::json;
@@ -20,6 +21,7 @@ struct Loop {
     client: kube::Client,
     pods: Cache<Pod>,
     nodes: Cache<Node>,
+    namespaces: Cache<Namespace>,
     events: Recorder,
     state: Arc<Mutex<State>>,
 }
@@ -38,6 +40,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 pub(crate) async fn run(caches: Caches) {
     let (pods, nodes) = (caches.of::<Pod>(), caches.of::<Node>());
+    let namespaces = caches.of::<Namespace>();
     let queue: Queue<Key> = Queue::new();
     let state = Arc::new(Mutex::new(State::default()));
     let (q, s) = (queue.clone(), state.clone());
@@ -51,9 +54,10 @@ pub(crate) async fn run(caches: Caches) {
     });
     pods.synced().await;
     nodes.synced().await;
+    namespaces.synced().await;
     let client = caches.client().clone();
     let events = Recorder::new(client.clone(), SCHEDULER);
-    let this = Arc::new(Loop { client, pods, nodes, events, state });
+    let this = Arc::new(Loop { client, pods, nodes, namespaces, events, state });
     controllers_kit::run("scheduler", queue, 1, move |key| {
         let this = this.clone();
         async move { this.reconcile(key).await }
@@ -84,10 +88,13 @@ fn pod_changed(change: &controllers_kit::Change<Pod>, queue: &Queue<Key>, state:
             if let Some(uid) = pod.metadata.uid.as_ref().filter(|_| pods::node_name(pod).is_some()) {
                 lock(state).assumed.remove(uid);
             }
-            let finished =
-                pods::is_finished(pod) && !change.old.as_ref().is_some_and(|old| pods::is_finished(old));
-            if finished {
-                wake_waiting(queue, state, &format!("Pod {} finished", change.key));
+            // What waits may fit beside what came, or where something is about to go.
+            let place = |pod: &Pod| {
+                (pods::node_name(pod).map(str::to_owned), pods::is_active(pod), pod.metadata.labels.clone())
+            };
+            if change.old.as_ref().is_none_or(|old| place(old) != place(pod)) {
+                let story = pods::story(&change.key, change.old.as_deref(), Some(pod));
+                wake_waiting(queue, state, &story);
             }
         }
         None => {
@@ -115,7 +122,8 @@ impl Loop {
         }
         let verdict = {
             let state = lock(&self.state);
-            let world = World::new(&self.nodes.all(), &self.pods.all(), &state.assumed);
+            let world =
+                World::new(&self.nodes.all(), &self.pods.all(), &state.assumed, self.namespaces.all());
             fit::choose(&pod, &world)
         };
         match verdict {

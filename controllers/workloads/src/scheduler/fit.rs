@@ -2,6 +2,7 @@
 //!
 //! Nothing is bound here.
 
+use super::together::{Demands, Namespaces};
 use controllers_kit::pods;
 use controllers_kit::selector::one_of;
 use k8s_openapi::api::core::v1::{Node, NodeSelectorTerm, Pod, Taint, Toleration};
@@ -19,18 +20,27 @@ pub(super) enum Verdict {
     Nowhere(String),
 }
 
+/// Upstream's words for it, and whether removing Pods could help.
+pub(super) type Misfit = (Vec<String>, bool);
+
 /// Nodes with what runs on them.
 pub(super) struct World {
     nodes: Vec<Place>,
+    namespaces: Namespaces,
 }
 
-struct Place {
-    node: Arc<Node>,
-    pods: Vec<Arc<Pod>>,
+pub(super) struct Place {
+    pub(super) node: Arc<Node>,
+    pub(super) pods: Vec<Arc<Pod>>,
 }
 
 impl World {
-    pub(super) fn new(nodes: &[Arc<Node>], all: &[Arc<Pod>], assumed: &HashMap<String, String>) -> Self {
+    pub(super) fn new(
+        nodes: &[Arc<Node>],
+        all: &[Arc<Pod>],
+        assumed: &HashMap<String, String>,
+        namespaces: Namespaces,
+    ) -> Self {
         let mut on: HashMap<&str, Vec<Arc<Pod>>> = HashMap::new();
         for pod in all.iter().filter(|pod| !pods::is_finished(pod)) {
             let assumed = || assumed.get(pod.metadata.uid.as_deref()?).map(String::as_str);
@@ -40,7 +50,7 @@ impl World {
         }
         let place =
             |node: &Arc<Node>| Place { node: node.clone(), pods: on.remove(name(node)).unwrap_or_default() };
-        World { nodes: nodes.iter().map(place).collect() }
+        World { nodes: nodes.iter().map(place).collect(), namespaces }
     }
 }
 
@@ -67,8 +77,9 @@ pub(super) fn choose(pod: &Pod, world: &World) -> Verdict {
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let mut hopeless = 0;
     let mut fitting = Vec::new();
+    let demands = Demands::of(pod, &world.nodes, &world.namespaces);
     for place in &world.nodes {
-        match misfit(pod, place) {
+        match misfit(pod, place).or_else(|| demands.misfit(&place.node)) {
             None => fitting.push(place),
             Some((texts, resolvable)) => {
                 hopeless += usize::from(!resolvable);
@@ -118,7 +129,7 @@ fn sentence(total: usize, reasons: &BTreeMap<String, usize>, hopeless: usize) ->
 }
 
 /// Why the Pod does not fit, and whether removing Pods could help.
-fn misfit(pod: &Pod, place: &Place) -> Option<(Vec<String>, bool)> {
+fn misfit(pod: &Pod, place: &Place) -> Option<Misfit> {
     let spec = pod.spec.as_ref()?;
     let node = &place.node;
     let node_spec = node.spec.clone().unwrap_or_default();
@@ -132,10 +143,7 @@ fn misfit(pod: &Pod, place: &Place) -> Option<(Vec<String>, bool)> {
     if node_spec.unschedulable == Some(true) && !tolerated(&cordon, tolerations) {
         return no("node(s) were unschedulable");
     }
-    let blocked = node_spec.taints.iter().flatten().any(|taint| {
-        matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute") && !tolerated(taint, tolerations)
-    });
-    if blocked {
+    if !taints_tolerated(pod, node) {
         return no("node(s) had untolerated taint(s)");
     }
     if !selected(pod, node) {
@@ -146,6 +154,14 @@ fn misfit(pod: &Pod, place: &Place) -> Option<(Vec<String>, bool)> {
     }
     let short = shortages(pod, place);
     (!short.is_empty()).then_some((short, true))
+}
+
+/// True if no taint of the node keeps the Pod away.
+pub(super) fn taints_tolerated(pod: &Pod, node: &Node) -> bool {
+    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+    node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).all(|taint| {
+        !matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute") || tolerated(taint, tolerations)
+    })
 }
 
 fn shortages(pod: &Pod, place: &Place) -> Vec<String> {
@@ -330,7 +346,7 @@ mod tests {
         let mut all = Vec::new();
         let mut chosen = Vec::new();
         for i in 0..4 {
-            let world = World::new(&nodes, &all, &HashMap::new());
+            let world = World::new(&nodes, &all, &HashMap::new(), Namespaces::new());
             let Verdict::Node(on) = choose(&pod("new", None, "100m"), &world) else { panic!("must fit") };
             all.push(pod(&format!("p{i}"), Some(&on), "100m"));
             chosen.push(on);
@@ -345,7 +361,7 @@ mod tests {
             node("node-2", "b", "2", Some("x")),
             node("node-3", "c", "1", None),
         ];
-        let world = World::new(&nodes, &[], &HashMap::new());
+        let world = World::new(&nodes, &[], &HashMap::new(), Namespaces::new());
         let text = "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. preemption: 0/3 nodes are available: 2 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.";
         assert_eq!(choose(&pod("p", None, "1500m"), &world), Verdict::Nowhere(text.into()));
     }
