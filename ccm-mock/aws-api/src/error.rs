@@ -83,15 +83,12 @@ text_enum! {
         HealthCheckProtocol = "HealthCheckProtocol",
         HealthCheckTimeoutSeconds = "HealthCheckTimeoutSeconds",
         HealthyThresholdCount = "HealthyThresholdCount",
-        IpAddressType = "IpAddressType",
         Matcher = "Matcher",
         Name = "Name",
         Port = "Port",
         Protocol = "Protocol",
         SecurityGroups = "SecurityGroups",
-        SslPolicy = "SslPolicy",
         Subnets = "Subnets",
-        Tags = "Tags",
         UnhealthyThresholdCount = "UnhealthyThresholdCount",
     }
 }

@@ -7,14 +7,13 @@ use crate::objects::Certificate;
 use crate::targets::Bindings;
 use crate::{class, wake};
 use ccm_mock_aws_api::Aws;
-use controllers_ingress_model::{GroupId, PREFIX, Plan, Refused, build, check, membership};
+use controllers_ingress_model::{GroupId, Plan, Refused, build, check, membership};
 use controllers_kit::error::gone_is_fine;
 use controllers_kit::meta::has_finalizer;
 use controllers_kit::{Cache, Done, Error, Key, Queue, Recorder, run as work};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Groups worked on at the same time.
@@ -98,8 +97,7 @@ impl Model {
         let hostname = match applied {
             Ok(hostname) => hostname,
             Err(error) => {
-                let blamed = blamed(&members, &error.to_string());
-                let why = format!("Failed deploy model due to {error}{blamed}");
+                let why = format!("Failed deploy model due to {error}");
                 let told = members.iter().chain(leaving.iter().filter(|_| members.is_empty()));
                 told.for_each(|i| self.events.warning(i.as_ref(), "FailedDeployModel", why.clone()));
                 return Err(Error::Transient(why));
@@ -193,21 +191,6 @@ impl Model {
         let status = json!({"status": {"loadBalancer": {"ingress": [{"hostname": hostname}]}}});
         gone_is_fine(self.ingresses.patch_status(&Key::of(&ingress.metadata), &status).await)?;
         Ok(true)
-    }
-}
-
-/// The annotations whose values the cloud quotes when it refuses, in brackets.
-fn blamed(members: &[Arc<Ingress>], error: &str) -> String {
-    let quoted: Vec<&str> = error.split('\'').skip(1).step_by(2).filter(|text| !text.is_empty()).collect();
-    let annotations = members.iter().flat_map(|i| i.metadata.annotations.iter().flatten());
-    let names: BTreeSet<&str> = annotations
-        .filter(|(name, value)| name.starts_with(PREFIX) && quoted.iter().any(|text| value.contains(text)))
-        .map(|(name, _)| name.as_str())
-        .collect();
-    if names.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", names.into_iter().collect::<Vec<_>>().join(", "))
     }
 }
 
