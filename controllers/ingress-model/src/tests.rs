@@ -245,6 +245,32 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
+fn a_protected_load_balancer_keeps_its_ingress() {
+    let table = [
+        (json!({"load-balancer-attributes": "deletion_protection.enabled=true"}), false),
+        (
+            json!({"load-balancer-attributes": "idle_timeout.timeout_seconds=5,deletion_protection.enabled=true"}),
+            false,
+        ),
+        (json!({"load-balancer-attributes": "deletion_protection.enabled=false"}), true),
+        (json!({"load-balancer-attributes": "nonsense"}), true),
+        (json!({}), true),
+    ];
+    for (annotations, fine) in table {
+        let said = deletable(&ingress("web", annotations.clone(), json!([])));
+        assert_eq!(said.is_ok(), fine, "{annotations}: {said:?}");
+        assert_eq!(
+            said.err().unwrap_or_default(),
+            if fine {
+                ""
+            } else {
+                "deletion_protection is enabled, cannot delete the ingress: web (alb.ingress.kubernetes.io/load-balancer-attributes)"
+            }
+        );
+    }
+}
+
+#[test]
 fn members_must_agree() {
     let of_group = |scheme: &str| json!({"group.name": "shop", "scheme": scheme, "target-type": "ip"});
     let rules = || json!([host("a.example", vec![path("/", "Prefix", "web")])]);

@@ -7,7 +7,7 @@ use crate::objects::Certificate;
 use crate::targets::Bindings;
 use crate::{class, wake};
 use ccm_mock_aws_api::Aws;
-use controllers_ingress_model::{GroupId, Plan, Refused, build, check, membership};
+use controllers_ingress_model::{GroupId, Plan, Refused, build, check, deletable, membership};
 use controllers_kit::error::gone_is_fine;
 use controllers_kit::meta::has_finalizer;
 use controllers_kit::{Cache, Done, Error, Key, Queue, Recorder, run as work};
@@ -82,6 +82,7 @@ impl Model {
         for member in &mut members {
             *member = self.add_finalizer(member, &group).await?;
         }
+        self.tell_protected(&members, &leaving)?;
         let plan = match self.plan(&group, &members).await {
             Ok(plan) => plan,
             Err(refused) => {
@@ -135,6 +136,18 @@ impl Model {
             }
             _ => Ok(()),
         }
+    }
+
+    /// One that is being deleted and says that its load balancer must not be holds up its group, as upstream has it.
+    fn tell_protected(&self, members: &[Arc<Ingress>], leaving: &[Arc<Ingress>]) -> Result<(), Error> {
+        let deleted = || leaving.iter().filter(|i| i.metadata.deletion_timestamp.is_some());
+        let Some((ingress, why)) = deleted().find_map(|i| deletable(i).err().map(|why| (i, why))) else {
+            return Ok(());
+        };
+        let why = format!("Failed build model due to {why}");
+        let told = members.iter().chain([ingress]);
+        told.for_each(|i| self.events.warning(i.as_ref(), "FailedBuildModel", why.clone()));
+        Err(Error::Terminal(why))
     }
 
     async fn plan(&self, group: &GroupId, members: &[Arc<Ingress>]) -> Result<Plan, Refused> {

@@ -3,10 +3,10 @@
 //! Its listeners are the business of `listeners`.
 
 use super::{Refusal, Session, differing, send, tag_list};
-use ccm_mock_aws_api::Error;
 use ccm_mock_aws_api::elbv2::{LoadBalancer, LoadBalancerType};
 use ccm_mock_aws_api::operation::*;
-use controllers_ingress_model::LoadBalancerPlan;
+use ccm_mock_aws_api::{Code, Error};
+use controllers_ingress_model::{DELETION_PROTECTION, LoadBalancerPlan};
 use std::collections::BTreeSet;
 
 impl Session<'_> {
@@ -24,9 +24,25 @@ impl Session<'_> {
                 continue;
             }
             self.note(format!("deleted load balancer {}", balancer.load_balancer_name));
-            self.aws.send(DeleteLoadBalancer { load_balancer_arn: balancer.load_balancer_arn }).await?;
+            self.delete_balancer(&balancer).await?;
         }
         Ok(kept)
+    }
+
+    /// Deletion protection that nobody asks for any more does not keep it.
+    async fn delete_balancer(&self, balancer: &LoadBalancer) -> Result<(), Error> {
+        let load_balancer_arn = balancer.load_balancer_arn.clone();
+        let delete = DeleteLoadBalancer { load_balancer_arn: load_balancer_arn.clone() };
+        let refused = match self.aws.send(delete.clone()).await {
+            Err(error) if error.code == Code::OperationNotPermitted => error,
+            answer => return answer,
+        };
+        if balancer.attributes.get(DELETION_PROTECTION).is_none_or(|value| value != "true") {
+            return Err(refused);
+        }
+        let attributes = [(DELETION_PROTECTION.to_string(), "false".to_string())].into();
+        self.aws.send(ModifyLoadBalancerAttributes { load_balancer_arn, attributes }).await?;
+        self.aws.send(delete).await
     }
 
     pub(super) async fn ensure_balancer(

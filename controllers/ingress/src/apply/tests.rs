@@ -135,6 +135,18 @@ async fn a_plan_is_made_once_changed_in_place_and_removed_whole() {
 }
 
 #[tokio::test]
+async fn deletion_protection_does_not_outlive_its_annotation() {
+    let fake = Fake::new();
+    let annotations = json!({
+        "target-type": "instance", "load-balancer-attributes": "deletion_protection.enabled=true",
+    });
+    apply(&fake, &plan(&fake, annotations, paths(&[("/", "web")])).await).await;
+    let (_, writes) = apply(&fake, &Plan::empty("kind", "default/web")).await;
+    assert_eq!(writes[..2], ["ModifyLoadBalancerAttributes", "DeleteLoadBalancer"]);
+    assert!(fake.state().load_balancers.is_empty());
+}
+
+#[tokio::test]
 async fn another_scheme_replaces_the_load_balancer() {
     let fake = Fake::new();
     let of = |scheme: &str| json!({"scheme": scheme, "target-type": "instance"});
