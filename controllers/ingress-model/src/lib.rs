@@ -25,6 +25,7 @@ pub use backend::find_port;
 pub use build::build;
 pub use check::{Checked, check};
 pub use group::{DELETION_PROTECTION, Group, GroupId, Refused, deletable, membership};
+pub use listeners::listen_ports;
 pub use origin::{Origin, blamed};
 pub use plan::{
     CLUSTER_TAG, ListenerPlan, LoadBalancerPlan, Plan, RESOURCE_TAG, RulePlan, STACK_TAG, SecurityGroupPlan,

@@ -57,6 +57,12 @@ fn ports(annotations: Annotations<'_>) -> Result<BTreeMap<u16, Protocol>, String
     Ok(out)
 }
 
+/// The ports an Ingress listens on, in order; none if they cannot be read.
+pub fn listen_ports(ingress: &Ingress) -> Vec<u16> {
+    let ports = ports(Annotations::of(ingress.metadata.annotations.as_ref()));
+    ports.unwrap_or_default().into_keys().collect()
+}
+
 /// Hosts that need a certificate: those of rules and of tls.
 fn hosts(ingress: &Ingress) -> BTreeSet<String> {
     let spec = ingress.spec.iter();

@@ -7,12 +7,14 @@ use crate::objects::Certificate;
 use crate::targets::Bindings;
 use crate::{class, wake};
 use ccm_mock_aws_api::Aws;
-use controllers_ingress_model::{GroupId, Plan, Refused, build, check, deletable, membership};
+use controllers_ingress_model::{GroupId, Plan, Refused, build, check, deletable, listen_ports, membership};
 use controllers_kit::error::gone_is_fine;
 use controllers_kit::meta::has_finalizer;
 use controllers_kit::{Cache, Done, Error, Key, Queue, Recorder, run as work};
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::networking::v1::{
+    Ingress, IngressClass, IngressLoadBalancerIngress, IngressPortStatus,
+};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -198,15 +200,53 @@ impl Model {
     async fn write_status(&self, ingress: &Ingress, hostname: &str) -> Result<bool, Error> {
         let current = ingress.status.as_ref().and_then(|s| s.load_balancer.as_ref());
         let current = current.and_then(|b| b.ingress.as_deref()).unwrap_or_default();
-        if matches!(current, [one] if one.hostname.as_deref() == Some(hostname)) {
+        let wanted = [reached_at(ingress, hostname)];
+        if current == wanted {
             return Ok(false);
         }
-        let status = json!({"status": {"loadBalancer": {"ingress": [{"hostname": hostname}]}}});
+        let status = json!({"status": {"loadBalancer": {"ingress": wanted}}});
         gone_is_fine(self.ingresses.patch_status(&Key::of(&ingress.metadata), &status).await)?;
         Ok(true)
     }
 }
 
+/// The host name of the load balancer and the ports of this Ingress on it.
+fn reached_at(ingress: &Ingress, hostname: &str) -> IngressLoadBalancerIngress {
+    let port = |port: u16| IngressPortStatus { port: port.into(), protocol: "TCP".into(), error: None };
+    IngressLoadBalancerIngress {
+        hostname: Some(hostname.to_string()),
+        ip: None,
+        ports: Some(listen_ports(ingress).into_iter().map(port).collect()),
+    }
+}
+
 fn finalizers(ingress: &Ingress, all: Vec<String>) -> Value {
     json!({"metadata": {"resourceVersion": ingress.metadata.resource_version, "finalizers": all}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_has_the_ports_of_the_ingress() {
+        let both = r#"[{"HTTPS": 443}, {"HTTP": 80}]"#;
+        let table = [
+            (json!({}), json!([{"port": 80, "protocol": "TCP"}])),
+            (
+                json!({"alb.ingress.kubernetes.io/listen-ports": both}),
+                json!([{"port": 80, "protocol": "TCP"}, {"port": 443, "protocol": "TCP"}]),
+            ),
+            (
+                json!({"alb.ingress.kubernetes.io/certificate-arn": "arn:x"}),
+                json!([{"port": 443, "protocol": "TCP"}]),
+            ),
+        ];
+        for (annotations, ports) in table {
+            let ingress: Ingress = serde_json::from_value(json!({"metadata": {"annotations": annotations}}))
+                .expect("an Ingress");
+            let status = serde_json::to_value(reached_at(&ingress, "a.example")).expect("JSON");
+            assert_eq!(status, json!({"hostname": "a.example", "ports": ports}));
+        }
+    }
 }
