@@ -75,6 +75,12 @@ fn header_name(name: &str) -> Option<&'static str> {
     }
 }
 
+fn regex(value: &str) -> Option<&'static str> {
+    // Without a limit one of few characters could take all the memory there is.
+    let read = regex::RegexBuilder::new(value).size_limit(1 << 20).build();
+    length(value).or_else(|| read.is_err().then_some("is not a valid regular expression"))
+}
+
 /// All texts that a request is compared with, without regular expressions.
 fn values_of(condition: &RuleCondition) -> Vec<&str> {
     let plain = [
@@ -88,6 +94,13 @@ fn values_of(condition: &RuleCondition) -> Vec<&str> {
     let query = condition.query_string_config.iter().flat_map(|c| &c.values);
     let query = query.flat_map(|pair| pair.key.iter().chain([&pair.value]));
     plain.chain(header).chain(query).map(String::as_str).collect()
+}
+
+fn regexes_of(condition: &RuleCondition) -> impl Iterator<Item = &str> {
+    let plain = [&condition.host_header_config, &condition.path_pattern_config];
+    let plain = plain.into_iter().flatten().flat_map(|v| &v.regex_values);
+    let header = condition.http_header_config.iter().flat_map(|c| &c.regex_values);
+    plain.chain(header).map(String::as_str)
 }
 
 fn check_one(condition: &RuleCondition, earlier: &[RuleCondition]) -> Result<(), Error> {
@@ -109,8 +122,9 @@ fn check_one(condition: &RuleCondition, earlier: &[RuleCondition]) -> Result<(),
         let name = &config.http_header_name;
         return Err(invalid(format!("The HTTP header name '{name}' {why}")).element(name));
     }
-    for value in values_of(condition) {
-        if let Some(why) = wrong(value) {
+    let plain = values_of(condition).into_iter().map(|value| (value, wrong(value)));
+    for (value, why) in plain.chain(regexes_of(condition).map(|value| (value, regex(value)))) {
+        if let Some(why) = why {
             return Err(invalid(format!("The '{field}' condition value '{value}' {why}")).element(value));
         }
     }
@@ -169,6 +183,11 @@ mod tests {
         }
     }
 
+    fn pattern(regex: &str) -> RuleCondition {
+        let values = Values { values: Vec::new(), regex_values: texts(&[regex]) };
+        RuleCondition { path_pattern_config: Some(values), ..RuleCondition::path_pattern(Vec::new()) }
+    }
+
     #[test]
     fn values_are_refused_by_their_field() {
         let hosts = |all: &[&str]| RuleCondition::host_header(texts(all));
@@ -188,6 +207,8 @@ mod tests {
             (paths(&[]), Some("A condition value must be specified"), None),
             (paths(&["/1", "/2", "/3", "/4", "/5", "/6"]), Some("only have '5' condition values"), None),
             (paths(&["/****", "/???"]), Some("only have '6' condition wildcards"), None),
+            (pattern("^/v[0-9]+/"), None, None),
+            (pattern("^/v["), Some("not a valid regular expression"), Some("^/v[")),
             (methods(&["GET", "M-SEARCH"]), None, None),
             (methods(&["get it"]), Some("only the characters A-Z"), Some("get it")),
             (sources(&["10.0.0.0/8", "2001:db8::/32"]), None, None),

@@ -2,7 +2,7 @@
 //!
 //! Nothing is sorted across hosts, rules or Ingresses; priorities are given in `build`.
 
-use crate::annotations::{Annotations, scalar};
+use crate::annotations::{Annotations, about, scalar};
 use crate::backend::{Target, service_target};
 use crate::group::{Group, key};
 use crate::origin::{self, Origin};
@@ -66,7 +66,8 @@ pub(crate) fn rules_of(
             let (name, elements) = (format!("conditions.{service}"), condition::elements(&annotated));
             let meta = &ingress.metadata;
             origins.extend(origin::annotation("Ingress", meta, &name, Parameter::Conditions, elements));
-            let conditions = condition::combine(host, patterns, annotated)?;
+            let conditions =
+                condition::combine(host, patterns, annotated).map_err(|why| about(why, &name))?;
             let step = backend_step(group, ingress, &path.backend)?;
             let tags = annotations.map("tags")?;
             out.push(CheckedRule { ports: ports.clone(), conditions, step, tags, origins });

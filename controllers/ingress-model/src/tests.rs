@@ -234,6 +234,11 @@ fn what_is_wrong_is_named() {
             rules(),
             "ingress: default/web: invalid pathPatternConfig: values cannot be empty (alb.ingress.kubernetes.io/conditions.web)",
         ),
+        (
+            json!({"target-type": "ip", "conditions.web": r#"[{"field":"path-pattern","pathPatternConfig":{"regexValues":["^/x"]}}]"#}),
+            rules(),
+            "ingress: default/web: path-pattern condition cannot have both values and regexValues (alb.ingress.kubernetes.io/conditions.web)",
+        ),
     ];
     for (annotations, rules, reason) in table {
         let refused = check(&group(vec![ingress("web", annotations, rules)])).expect_err(reason);
