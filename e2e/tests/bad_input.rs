@@ -105,6 +105,22 @@ fn a_broken_annotation_is_named_on_its_ingress_and_others_go_on() {
         ("group.name", "Not_A_Group", "invalid ingress group"),
         ("certificate-arn", "arn:aws:acm:us-east-1:123456789012:certificate/none", "is not valid"),
         ("actions.web", "{\"type\":", "failed to parse json annotation"),
+        (
+            "actions.web",
+            r#"{"type":"redirect","redirectConfig":{"host":"x.y","statusCode":"HTTP_307"}}"#,
+            "enum value set: [HTTP_301, HTTP_302]",
+        ),
+        (
+            "conditions.web",
+            r#"[{"field":"source-ip","sourceIpConfig":{"values":["notacidr"]}}]"#,
+            "'notacidr' is not a valid CIDR block",
+        ),
+        (
+            "conditions.web",
+            r#"[{"field":"path-pattern","pathPatternConfig":{"values":["/1","/2","/3","/4","/5"]}}]"#,
+            "A rule can only have '5' condition values",
+        ),
+        ("healthcheck-protocol", "TCP", "healthCheckProtocol must be within [HTTP, HTTPS]: TCP"),
         ("ip-address-type", "ipv9", "unknown IPAddressType: ipv9"),
         ("inbound-cidrs", "300.0.0.0/8", "invalid CIDR address: 300.0.0.0/8"),
         ("auth-type", "magic", "unknown authType: magic"),

@@ -267,6 +267,68 @@ fn healthy(instance: &Instance, service: &str) -> String {
 }
 
 #[test]
+fn attributes_in_annotations_are_honoured() {
+    let instance = Arc::new(Instance::up(&["--nodes", "1"]));
+    let (a, b) = (Backend::start("a"), Backend::start("b"));
+    two_slow_pods(&instance, &a, &b);
+    let annotate = |name: &str, value: &str| {
+        let value = format!("alb.ingress.kubernetes.io/{name}={value}");
+        instance.kubectl_ok(&["annotate", "--overwrite", "ingress/slow", &value]);
+    };
+    // A cookie keeps a client with its target, and the trace says so.
+    annotate("target-group-attributes", "stickiness.enabled=true,deregistration_delay.timeout_seconds=1");
+    let jar = instance.dir().join("jar").display().to_string();
+    let with_jar = || stdout(&instance.curl(&["-b", &jar, "-c", &jar, URL]));
+    let cookie = || {
+        let jar = std::fs::read_to_string(&jar).unwrap_or_default();
+        let line = jar.lines().find(|line| line.contains("\tAWSALB\t")).map(str::to_owned);
+        line.and_then(|line| line.rsplit('\t').next().map(str::to_owned))
+    };
+    let mut who = String::new();
+    wait_for("a cookie", || {
+        who = with_jar();
+        cookie().is_some()
+    });
+    for _ in 0..6 {
+        assert_eq!(with_jar(), who);
+    }
+    let header = format!("Cookie: AWSALB={}", cookie().expect("it is there"));
+    let trace = stdout(&instance.hopyard(&["trace", URL, "-H", &header]));
+    assert!(trace.contains("kept by cookie AWSALB"), "{trace}");
+    // A request that is still running when the delay of its target is over ends with 502.
+    let (request, at) = hold(&instance, [&a, &b]);
+    instance.kubectl_ok(&["label", "pod", ["a", "b"][at], "app-"]);
+    let answer = request.join().expect("an answer");
+    assert!(answer.contains("502 Bad Gateway"), "{answer}");
+    [&a, &b].into_iter().for_each(Backend::release);
+    // A protected load balancer stays until the annotation says otherwise.
+    annotate("load-balancer-attributes", "deletion_protection.enabled=true");
+    let attribute = "jsonpath={.items[*].spec.attributes.deletion_protection\\.enabled}";
+    let protected = || instance.kubectl_ok(&["get", "loadbalancers", "-o", attribute]);
+    wait_for("the protection", || protected() == "true");
+    instance.kubectl_ok(&["delete", "ingress", "slow", "--wait=false"]);
+    wait_for("a Warning", || {
+        let events = instance.events("Ingress", "slow");
+        events.iter().any(|e| e.contains("FailedBuildModel") && e.contains("deletion_protection is enabled"))
+    });
+    // An edit at the load balancer's own object counts at once, or is taken back.
+    let patch = |spec: &str| {
+        let name = instance.kubectl_ok(&["get", "loadbalancers", "-o", "name"]);
+        instance.kubectl_ok(&["patch", name.trim(), "--type", "merge", "-p", spec]);
+    };
+    patch(r#"{"spec":{"scheme":"internal"}}"#);
+    let scheme = "jsonpath={.items[*].spec.scheme}";
+    wait_for("the scheme to be put right", || {
+        instance.kubectl_ok(&["get", "loadbalancers", "-o", scheme]) == "internet-facing"
+    });
+    patch(r#"{"spec":{"attributes":{"deletion_protection.enabled":"false"}}}"#);
+    annotate("load-balancer-attributes", "deletion_protection.enabled=false");
+    wait_for("the load balancer to go", || {
+        instance.kubectl_ok(&["get", "loadbalancers,ingresses", "-o", "name"]).is_empty()
+    });
+}
+
+#[test]
 fn services_keep_clients_and_policies() {
     let instance = Instance::up(&[]);
     instance.apply(ECHO);

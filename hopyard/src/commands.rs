@@ -132,6 +132,8 @@ pub(crate) fn request(
     })?;
     let mut request = trace::Request::get(url, from).map_err(|error| Error::Usage(error.to_string()))?;
     request.method = method.to_ascii_uppercase();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    request.now_s = now.map_or(0, |now| now.as_secs());
     for header in headers {
         let (name, value) = header
             .split_once(':')

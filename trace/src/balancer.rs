@@ -8,11 +8,12 @@ use crate::world::full_name;
 use crate::{diagnose, origin};
 use ccm_mock_alb_routing::{
     Algorithm, Outcome as Routed, RequestHead, candidates, choose_target_group, passed_over, route, select,
+    sticky_target, sticky_target_group,
 };
 use ccm_mock_aws_api::acm::name_covers;
 use ccm_mock_aws_api::elbv2::{
-    Listener, LoadBalancer, LoadBalancerType, Protocol, Rule, TargetGroup, TargetHealthDescription,
-    TargetType,
+    Listener, LoadBalancer, LoadBalancerType, Protocol, Rule, TargetGroup, TargetGroupStickinessConfig,
+    TargetHealthDescription, TargetType,
 };
 use ccm_mock_aws_api::names::object_name;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -78,7 +79,7 @@ impl Walk<'_> {
                 .flat_map(|a| a.target_groups())
                 .map(|(arn, w)| (arn.to_string(), w))
                 .collect();
-            return self.forward(balancer, interface, groups);
+            return self.forward(balancer, interface, groups, None);
         }
         self.at_rules(balancer, listener, interface)
     }
@@ -179,7 +180,9 @@ impl Walk<'_> {
                 status,
                 &body,
             ),
-            Routed::Forward { target_groups } => self.forward(balancer, interface, target_groups),
+            Routed::Forward { target_groups, stickiness } => {
+                self.forward(balancer, interface, target_groups, stickiness.as_ref())
+            }
         }
     }
 
@@ -188,11 +191,16 @@ impl Walk<'_> {
         balancer: &LoadBalancer,
         interface: Ipv4Addr,
         groups: Vec<(String, u32)>,
+        stickiness: Option<&TargetGroupStickinessConfig>,
     ) -> Outcome {
         let name = &balancer.load_balancer_name;
         let seen =
             self.request.observed.target_group_arn.clone().filter(|arn| groups.iter().any(|(a, _)| a == arn));
-        let chosen = seen.or_else(|| choose_target_group(&groups, self.request.random).map(str::to_string));
+        let kept = sticky_target_group(stickiness, &groups, &self.head(), self.request.now_s);
+        let by_cookie = kept.is_some_and(|arn| seen.as_ref().is_none_or(|seen| seen == arn));
+        let chosen = seen.or_else(|| {
+            kept.or_else(|| choose_target_group(&groups, self.request.random)).map(str::to_string)
+        });
         let found = chosen.and_then(|arn| {
             self.world.cloud.target_groups.iter().find(|t| t.target_group_arn == arn).cloned()
         });
@@ -222,29 +230,37 @@ impl Walk<'_> {
                 .map(|s| format!("Service {} spec.selector", full_name(&s.metadata))),
         );
         hop.because = lines;
+        if by_cookie {
+            hop = hop.because("the request's cookie AWSALBTG keeps the client with this target group");
+        }
         self.hops.push(hop.packet(self.packet, self.packet));
-        let Some(target) = self.pick(&group, &possible) else {
+        let Some((target, cookie)) = self.pick(&group, &possible) else {
             return diagnose::no_targets(self.world, &group);
         };
         if possible.fail_open {
             let first = diagnose::unhealthy(&group, &target);
             self.warnings.push(first);
         }
-        self.send_to_target(balancer, interface, &group, &target)
+        self.send_to_target(balancer, interface, &group, &target, cookie)
     }
 
     fn pick(
         &self,
         group: &TargetGroup,
         possible: &ccm_mock_alb_routing::Candidates,
-    ) -> Option<TargetHealthDescription> {
+    ) -> Option<(TargetHealthDescription, Option<&'static str>)> {
+        let kept = sticky_target(group, possible, &self.head(), self.request.now_s);
+        let kept = kept.and_then(|(index, cookie)| Some((group.targets.get(index)?.clone(), Some(cookie))));
         if let Some((id, port)) = &self.request.observed.target
             && let Some(seen) = group.targets.iter().find(|t| t.is(id, *port))
         {
-            return Some(seen.clone());
+            return kept.filter(|(target, _)| target == seen).or_else(|| Some((seen.clone(), None)));
+        }
+        if kept.is_some() {
+            return kept;
         }
         let index = select(Algorithm::of(&group.attributes), possible, self.request.random, |_| 0)?;
-        group.targets.get(index).cloned()
+        Some((group.targets.get(index)?.clone(), None))
     }
 
     fn send_to_target(
@@ -253,6 +269,7 @@ impl Walk<'_> {
         interface: Ipv4Addr,
         group: &TargetGroup,
         target: &TargetHealthDescription,
+        cookie: Option<&'static str>,
     ) -> Outcome {
         let name = &balancer.load_balancer_name;
         let address = match group.target_type {
@@ -280,6 +297,8 @@ impl Walk<'_> {
         let after = Packet { source, destination: SocketAddrV4::new(ip, target.port) };
         let algorithm =
             group.attributes.get("load_balancing.algorithm.type").map_or("flow hash", String::as_str);
+        // A client that is kept with a target is not counted out.
+        let algorithm = cookie.map_or(algorithm.to_string(), |cookie| format!("kept by cookie {cookie}"));
         let action = match group.target_type {
             TargetType::Ip => {
                 format!("chooses {}:{} ({algorithm}, {})", target.id, target.port, target.state)

@@ -7,6 +7,7 @@ use ccm_mock_aws_api::elbv2::{Listener, Rule};
 use ccm_mock_aws_api::names::target_group_name;
 use ccm_mock_aws_api::{Tag, tag};
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress};
+use std::collections::BTreeMap;
 
 const INGRESS_STACK: &str = "ingress.k8s.aws/stack";
 const SERVICE_STACK: &str = "service.k8s.aws/stack";
@@ -38,20 +39,40 @@ pub(crate) fn of_balancer(world: &World, tags: &[Tag]) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-/// The manifest behind a listener.
+/// The ports an Ingress listens on: those of listen-ports, else 80, or 443 where it names a certificate.
+fn ports_of(ingress: &Ingress) -> Vec<u16> {
+    let Some(said) = annotation(ingress, "listen-ports") else {
+        let secure = annotation(ingress, "certificate-arn").is_some_and(|arns| !arns.trim().is_empty());
+        return vec![if secure { 443 } else { 80 }];
+    };
+    // What cannot be read has made no listener.
+    let entries: Vec<BTreeMap<String, u16>> = serde_json::from_str(said).unwrap_or_default();
+    entries.into_iter().flat_map(BTreeMap::into_values).collect()
+}
+
+/// The members that want a listener on a port, in the order of their names.
+fn on_port<'a>(world: &'a World, listener: &Listener) -> Vec<&'a Ingress> {
+    let mut members = members(world, &listener.tags);
+    members.retain(|ingress| ports_of(ingress).contains(&listener.port));
+    members.sort_by_key(|ingress| full_name(&ingress.metadata));
+    members
+}
+
+/// The manifests behind a listener: every member of the group that wants its port.
 pub(crate) fn of_listener(world: &World, listener: &Listener) -> Option<String> {
     if let Some(service) = tag(&listener.tags, SERVICE_STACK) {
         return Some(format!("Service {service} spec.ports"));
     }
-    let members = members(world, &listener.tags);
-    let said = members.iter().find(|ingress| annotation(ingress, "listen-ports").is_some());
-    match (said, members.first()) {
-        (Some(ingress), _) => {
-            Some(format!("Ingress {} annotation {ALB}listen-ports", full_name(&ingress.metadata)))
+    let said = |ingress: &&Ingress| {
+        let name = full_name(&ingress.metadata);
+        let why = ["listen-ports", "certificate-arn"];
+        match why.into_iter().find(|which| annotation(ingress, which).is_some()) {
+            Some(which) => format!("Ingress {name} annotation {ALB}{which}"),
+            None => format!("Ingress {name}"),
         }
-        (None, Some(ingress)) => Some(format!("Ingress {}", full_name(&ingress.metadata))),
-        (None, None) => None,
-    }
+    };
+    let all: Vec<String> = on_port(world, listener).iter().map(said).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// The manifest behind a rule: the path of an Ingress, its default backend, or the redirect to HTTPS.
@@ -69,7 +90,7 @@ pub(crate) fn of_rule(world: &World, listener: &Listener, rule: Option<&Rule>) -
             });
     };
     let mut found: Vec<(bool, String)> = Vec::new();
-    for ingress in members {
+    for ingress in on_port(world, listener) {
         let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten()).enumerate();
         for (i, of) in rules {
             for (j, path) in of.http.iter().flat_map(|http| &http.paths).enumerate() {
@@ -117,4 +138,60 @@ fn forwards_to(world: &World, rule: &Rule, path: &HTTPIngressPath) -> bool {
     of_service.filter_map(|group| tag(&group.tags, "ingress.k8s.aws/resource")).any(|resource| {
         resource.split(':').next().is_some_and(|text| text.ends_with(&format!("-{}", service.name)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ccm_mock_aws_api::elbv2::{Action, Protocol};
+    use serde_json::json;
+
+    fn ingress(name: &str, annotations: &[(&str, &str)]) -> Ingress {
+        let mut all = json!({"alb.ingress.kubernetes.io/group.name": "shop"});
+        annotations.iter().for_each(|(key, value)| all[format!("{ALB}{key}")] = json!(value));
+        let object = json!({"metadata": {"namespace": "shop", "name": name, "annotations": all}});
+        serde_json::from_value(object).expect("an Ingress")
+    }
+
+    #[test]
+    fn a_listener_is_made_from_the_members_that_want_its_port() {
+        let world = World {
+            ingresses: vec![
+                ingress("api", &[("group.order", "5"), ("listen-ports", r#"[{"HTTPS": 443}]"#)]),
+                ingress("shop", &[("listen-ports", r#"[{"HTTP": 80}, {"HTTPS": 443}, {"HTTPS": 8443}]"#)]),
+                ingress("plain", &[]),
+                ingress("cert", &[("certificate-arn", "arn:x")]),
+                ingress("broken", &[("listen-ports", "[")]),
+            ],
+            ..Default::default()
+        };
+        let listen = |name: &str| format!("Ingress shop/{name} annotation {ALB}listen-ports");
+        let table = [
+            (8443, Some(listen("shop"))),
+            (80, Some(format!("Ingress shop/plain, {}", listen("shop")))),
+            (
+                443,
+                Some(format!(
+                    "{}, Ingress shop/cert annotation {ALB}certificate-arn, {}",
+                    listen("api"),
+                    listen("shop")
+                )),
+            ),
+            (81, None),
+        ];
+        for (port, expected) in table {
+            let listener = Listener {
+                listener_arn: "l".into(),
+                load_balancer_arn: "lb".into(),
+                port,
+                protocol: Protocol::Http,
+                ssl_policy: None,
+                certificates: Vec::new(),
+                default_actions: vec![Action::fixed_response("404", None, None)],
+                attributes: Default::default(),
+                tags: vec![Tag::new(INGRESS_STACK, "shop")],
+            };
+            assert_eq!(of_listener(&world, &listener), expected, "port {port}");
+        }
+    }
 }

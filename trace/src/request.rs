@@ -73,6 +73,8 @@ pub struct Request {
     pub from: From,
     /// How choices fall where nothing was observed.
     pub random: u64,
+    /// Seconds since the epoch, for cookies that expire; 0 if nobody looked.
+    pub now_s: u64,
     /// What was seen.
     pub observed: Observed,
 }
@@ -126,6 +128,7 @@ impl Request {
             headers: Vec::new(),
             from,
             random: 0,
+            now_s: 0,
             observed: Observed::default(),
         })
     }

@@ -258,6 +258,28 @@ fn from_the_internet_to_a_pod_and_back() {
 }
 
 #[test]
+fn a_cookie_keeps_the_client_with_its_target() {
+    let mut world = setup().world();
+    let group =
+        world.cloud.target_groups.iter_mut().find(|t| t.target_type == TargetType::Ip).expect("a group");
+    group.attributes.insert("stickiness.enabled".into(), "true".into());
+    let cookies = ccm_mock_alb_routing::target_cookies(group, &group.targets[0], 1000, |_| false);
+    // what of the cookie is sent, when, and how the target is chosen
+    for (value, now_s, how) in [
+        (cookies[0].value.as_str(), 1001, "chooses 10.0.16.5:80 (kept by cookie AWSALB, healthy)"),
+        (cookies[0].value.as_str(), 200_000, "chooses 10.0.32.5:80 (round_robin, healthy)"),
+        ("nonsense", 1001, "chooses 10.0.32.5:80 (round_robin, healthy)"),
+    ] {
+        let mut request = Request::get("http://shop.test.com/", From::Internet).expect("url");
+        (request.random, request.now_s) = (1, now_s);
+        request.headers.push(("Cookie".into(), format!("AWSALB={value}")));
+        let trace = trace(&world, &request);
+        let target = trace.hops.iter().find(|h| h.layer == Layer::Target).expect("a target");
+        assert_eq!(target.action, how);
+    }
+}
+
+#[test]
 fn through_a_node_port_and_from_inside() {
     let world = setup().world();
     let nlb = world

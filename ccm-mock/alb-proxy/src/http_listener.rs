@@ -2,50 +2,29 @@
 //!
 //! Bodies stream through in both directions.
 
+use crate::body::{Counted, DELAY_OVER, Left};
+use crate::cookies;
 use crate::decision::Decision;
 use crate::headers;
 use crate::proxy::Control;
 use crate::targets::{self, InFlight, Unreachable};
 use bytes::Bytes;
-use ccm_mock_alb_routing::{Outcome, RequestHead, choose_target_group, route};
-use ccm_mock_aws_api::elbv2::{Listener, LoadBalancer, TargetGroup, TargetType};
+use ccm_mock_alb_routing::{
+    Cookie, Outcome, RequestHead, candidates, choose_target_group, route, sticky_target, sticky_target_group,
+    target_cookies, target_group_cookies,
+};
+use ccm_mock_aws_api::elbv2::{Listener, LoadBalancer, TargetGroup, TargetHealthDescription, TargetType};
 use ccm_mock_fake_aws::State;
-use dataplane_l7::{Body, BodyError, ConnectionInfo, SendError, empty, full, incoming};
+use dataplane_l7::{Body, ConnectionInfo, SendError, empty, full, incoming};
 use http::header::{CONTENT_TYPE, HOST, LOCATION, SERVER, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use std::net::SocketAddrV4;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// Targets tried for one request while none has accepted a connection.
 const MAX_TRIES: usize = 3;
-
-/// A body that keeps its request counted until it has been sent.
-struct Counted {
-    body: Incoming,
-    _in_flight: InFlight,
-}
-
-impl http_body::Body for Counted {
-    type Data = Bytes;
-    type Error = BodyError;
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(cx).map_err(Into::into)
-    }
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
 
 fn page(status: StatusCode) -> Response<Body> {
     let text = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or_default());
@@ -82,6 +61,20 @@ fn head_of<B>(request: &Request<B>, info: &ConnectionInfo) -> Option<RequestHead
 
 fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
+}
+
+fn now_s() -> u64 {
+    u64::try_from(now().as_second()).unwrap_or(0)
+}
+
+/// The target that a cookie keeps the client with, unless it was tried.
+fn sticky<'a>(
+    group: &'a TargetGroup,
+    tried: &[String],
+    head: &RequestHead,
+) -> Option<&'a TargetHealthDescription> {
+    let (index, _) = sticky_target(group, &candidates(&group.targets), head, now_s())?;
+    group.targets.get(index).filter(|target| !tried.contains(&targets::key(group, target)))
 }
 
 struct Exchange<'a> {
@@ -162,7 +155,7 @@ impl Exchange<'_> {
         head: &RequestHead,
         info: &ConnectionInfo,
     ) -> Response<Body> {
-        let seconds = u64::try_from(now().as_second()).unwrap_or(0);
+        let seconds = now_s();
         self.decision.trace_id = headers::trace_id(request.headers_mut(), seconds, rand::random());
         let rules = self.control.rules_of(&self.listener.listener_arn);
         let routed = route(&self.listener, &rules, head);
@@ -185,11 +178,16 @@ impl Exchange<'_> {
                     body,
                 )
             }
-            Outcome::Forward { target_groups } => {
+            Outcome::Forward { target_groups, stickiness } => {
                 self.decision.action = "forward";
-                let chosen = choose_target_group(&target_groups, rand::random());
+                let kept = sticky_target_group(stickiness.as_ref(), &target_groups, head, seconds);
+                let chosen = kept.or_else(|| choose_target_group(&target_groups, rand::random()));
                 match chosen.and_then(|arn| self.state.target_groups.get(arn).cloned()) {
-                    Some(group) => self.forward(request, &group, head, info).await,
+                    Some(group) => {
+                        let cookies =
+                            target_group_cookies(stickiness.as_ref(), &group.target_group_arn, seconds);
+                        self.forward(request, &group, (head, info), cookies).await
+                    }
                     None => {
                         self.refuse(StatusCode::SERVICE_UNAVAILABLE, "no target group with a weight above 0")
                     }
@@ -223,8 +221,8 @@ impl Exchange<'_> {
         &mut self,
         mut request: Request<Incoming>,
         group: &TargetGroup,
-        head: &RequestHead,
-        info: &ConnectionInfo,
+        (head, info): (&RequestHead, &ConnectionInfo),
+        mut set: Vec<Cookie>,
     ) -> Response<Body> {
         self.decision.target_group_arn = Some(group.target_group_arn.clone());
         let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
@@ -242,7 +240,8 @@ impl Exchange<'_> {
         let mut tried: Vec<String> = Vec::new();
         let mut failure: Option<Unreachable> = None;
         while tried.len() < MAX_TRIES {
-            let Some(target) = self.control.counters.next(group, &tried) else { break };
+            let kept = sticky(group, &tried, head);
+            let Some(target) = kept.or_else(|| self.control.counters.next(group, &tried)) else { break };
             let key = targets::key(group, target);
             let Some(to) = targets::address(&self.state, group, &target.id, target.port) else {
                 tried.push(key);
@@ -262,24 +261,42 @@ impl Exchange<'_> {
             let began = Instant::now();
             let kept = (group.target_type == TargetType::Ip).then_some(key.as_str());
             // A node port leads somewhere else for every connection, so only direct targets keep theirs.
-            let sent = tokio::time::timeout(idle, self.control.pool.send(kept, request, connect)).await;
+            let mut left: Left = Box::pin(targets::left(
+                self.control.states(),
+                group.target_group_arn.clone(),
+                target.id.clone(),
+                target.port,
+            ));
+            let sending = tokio::time::timeout(idle, self.control.pool.send(kept, request, connect));
+            let sent = tokio::select! {
+                biased;
+                sent = sending => Some(sent),
+                () = &mut left => None,
+            };
             self.decision.target_processing_ms = began.elapsed().as_secs_f64() * 1000.0;
             let reached = reached.into_inner().unwrap_or_else(PoisonError::into_inner);
             self.decision.node = reached.as_ref().and_then(|(_, node)| node.clone());
             self.decision.destination =
                 reached.map(|(to, _)| to).or_else(|| self.control.remembered(&key)).or(Some(to));
             match sent {
-                Ok(Ok(response)) => return self.relay(response, in_flight, upgrade, idle),
-                Ok(Err(SendError::Connect { error, request: unsent })) => {
+                Some(Ok(Ok(mut response))) => {
+                    let (now_s, secure) = (now_s(), info.scheme == "https");
+                    let app_sets = |name: &str| cookies::sets(response.headers(), name);
+                    set.extend(target_cookies(group, target, now_s, app_sets));
+                    cookies::set(response.headers_mut(), &set, now_s, secure);
+                    return self.relay(response, (in_flight, left), upgrade, idle);
+                }
+                Some(Ok(Err(SendError::Connect { error, request: unsent }))) => {
                     request = *unsent;
                     failure = Some(error);
                     tried.push(key);
                 }
-                Ok(Err(SendError::Broken(error))) => {
+                Some(Ok(Err(SendError::Broken(error)))) => {
                     return self
                         .refuse(StatusCode::BAD_GATEWAY, format!("target closed the connection: {error}"));
                 }
-                Err(_) => {
+                None => return self.refuse(StatusCode::BAD_GATEWAY, DELAY_OVER),
+                Some(Err(_)) => {
                     return self.refuse(
                         StatusCode::GATEWAY_TIMEOUT,
                         "target did not answer within the idle timeout",
@@ -299,7 +316,7 @@ impl Exchange<'_> {
     fn relay(
         &mut self,
         mut response: Response<Incoming>,
-        in_flight: InFlight,
+        (in_flight, left): (InFlight, Left),
         upgrade: Option<hyper::upgrade::OnUpgrade>,
         idle: Duration,
     ) -> Response<Body> {
@@ -308,7 +325,10 @@ impl Exchange<'_> {
             if let Some(client) = upgrade {
                 let upstream = hyper::upgrade::on(&mut response);
                 tokio::spawn(async move {
-                    dataplane_l7::upgrade(client, upstream, idle).await;
+                    tokio::select! {
+                        () = dataplane_l7::upgrade(client, upstream, idle) => {}
+                        () = left => {}
+                    }
                     drop(in_flight);
                 });
             }
@@ -317,6 +337,6 @@ impl Exchange<'_> {
         headers::strip_hop_by_hop(response.headers_mut());
         response.headers_mut().remove(UPGRADE);
         *response.version_mut() = Version::HTTP_11;
-        response.map(|body| http_body_util::BodyExt::boxed(Counted { body, _in_flight: in_flight }))
+        response.map(|body| http_body_util::BodyExt::boxed(Counted::new(body, in_flight, left)))
     }
 }

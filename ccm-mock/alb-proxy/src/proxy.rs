@@ -38,6 +38,11 @@ impl Control {
         self.states.borrow().clone()
     }
 
+    /// The state of every moment from now on.
+    pub(crate) fn states(&self) -> watch::Receiver<Arc<State>> {
+        self.states.clone()
+    }
+
     pub(crate) fn rules_of(&self, listener_arn: &str) -> Arc<Vec<Rule>> {
         self.rules
             .read()

@@ -12,6 +12,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// AWS gives a target ten seconds to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -82,6 +83,23 @@ impl Counters {
         let load = |i: usize| self.count(&key(group, &group.targets[i])).load(Ordering::Relaxed);
         let index = select(Algorithm::of(&group.attributes), &possible, cursor, load)?;
         group.targets.get(index)
+    }
+}
+
+/// Ends when a target has left its target group: its deregistration delay is over. Never, if the group itself went.
+pub(crate) async fn left(
+    mut states: watch::Receiver<Arc<State>>,
+    target_group_arn: String,
+    id: String,
+    port: u16,
+) {
+    let gone = |state: &Arc<State>| {
+        let group = state.target_groups.get(&target_group_arn);
+        group.is_some_and(|group| !group.targets.iter().any(|target| target.is(&id, port)))
+    };
+    if states.wait_for(gone).await.is_err() {
+        // Nobody tells of targets any more.
+        std::future::pending::<()>().await;
     }
 }
 

@@ -4,7 +4,7 @@ use ccm_mock_alb_proxy::{Decisions, run};
 use ccm_mock_aws_api::elbv2::*;
 use ccm_mock_aws_api::operation::*;
 use ccm_mock_aws_api::{Aws, layout};
-use ccm_mock_fake_aws::{Cloud, Issuer};
+use ccm_mock_fake_aws::{Cloud, Issuer, Report};
 use dataplane_l7::{ConnectionInfo, Handler, full, serve_connection};
 use dataplane_network::Fabric;
 use http::{Request, Response};
@@ -85,13 +85,16 @@ async fn world() -> World {
     World { aws: cloud.clone(), cloud, fabric, decisions: proxy.decisions(), ca_pem: ca.pem() }
 }
 
-/// A Pod that answers its name and what it saw; it stops accepting when the sender says so.
+/// A Pod that answers its name and what it saw, at once or slowly; it stops accepting when the sender says so.
 async fn pod(fabric: &Fabric, ip: [u8; 4], name: &'static str) -> watch::Sender<bool> {
     fabric.add_pod(ip.into(), "node-1");
     let listener = fabric.listen(SocketAddrV4::new(ip.into(), 80)).await.expect("listen");
     let (stop, stopped) = watch::channel(false);
     let handler: Handler = Arc::new(move |request, info| {
         Box::pin(async move {
+            if request.headers().contains_key("x-slow") {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+            }
             let seen: HashMap<String, String> = request
                 .headers()
                 .iter()
@@ -307,6 +310,129 @@ async fn replacing_pods_under_load_loses_nothing() {
         assert!(!answers.is_empty() && answers.iter().all(|code| *code == 200), "{answers:?}");
     }
     old.send_replace(true);
+}
+
+#[tokio::test]
+async fn a_request_that_outlives_the_deregistration_delay_gets_502() {
+    let w = world().await;
+    let _pod = pod(&w.fabric, [10, 0, 16, 50], "slow").await;
+    let (lb, tg) = w.path("drain", LoadBalancerType::Application, Protocol::Http, 18084).await;
+    let target_group_arn = tg.target_group_arn.clone();
+    let attributes = [("deregistration_delay.timeout_seconds".to_string(), "1".to_string())].into();
+    let modify = ModifyTargetGroupAttributes { target_group_arn: target_group_arn.clone(), attributes };
+    w.aws.send(modify).await.expect("attributes");
+    w.register(&tg, "10.0.16.50").await;
+    w.healthy(&tg, 1).await;
+    let began = std::time::Instant::now();
+    let root = "Root=1-00000002-0123456789abcdef01234567";
+    let extra = format!("X-Slow: 1\r\nX-Amzn-Trace-Id: {root}\r\n");
+    let drained = async {
+        let targets = vec![TargetDescription::new("10.0.16.50", 80)];
+        w.aws.send(DeregisterTargets { target_group_arn, targets }).await.expect("deregister");
+        while !w.cloud.state().target_groups[&tg.target_group_arn].targets.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            w.cloud.report(Report::Tick).await.expect("tick");
+        }
+        std::future::pending::<()>().await;
+    };
+    let (code, text) = tokio::select! {
+        answer = w.get(&lb, 18084, &extra) => answer,
+        () = async { tokio::time::sleep(Duration::from_millis(200)).await; drained.await } => (0, String::new()),
+    };
+    assert_eq!(code, 502, "{text}");
+    let took = began.elapsed();
+    assert!((Duration::from_secs(1)..Duration::from_secs(10)).contains(&took), "{took:?}");
+    let decision = w.decisions.get(root).expect("decision");
+    assert_eq!(decision.error.as_deref(), Some("the deregistration delay ran out"));
+}
+
+/// The value of a cookie that an answer sets.
+fn cookie<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    let start = format!("set-cookie: {name}=");
+    answer.lines().find_map(|line| line.strip_prefix(&start)).and_then(|rest| rest.split(';').next())
+}
+
+/// The Pod that answered.
+fn answered(answer: &str) -> Option<&str> {
+    answer.split("\"pod\":\"").nth(1).and_then(|rest| rest.split('"').next())
+}
+
+#[tokio::test]
+async fn cookies_keep_a_client_with_its_target_group_and_target() {
+    let w = world().await;
+    let mut groups = Vec::new();
+    let (lb, first) = w.path("sticky", LoadBalancerType::Application, Protocol::Http, 18085).await;
+    groups.push(first);
+    groups.push(w.aws.send(group("sticky-b", Protocol::Http)).await.expect("group"));
+    let names = [["a1", "a2", "a3"], ["b1", "b2", "b3"]];
+    let mut stop = HashMap::new();
+    for (g, tg) in groups.iter().enumerate() {
+        for (i, name) in names[g].into_iter().enumerate() {
+            let last = u8::try_from(60 + 10 * g + i).expect("small");
+            stop.insert(name, pod(&w.fabric, [10, 0, 16, last], name).await);
+            w.register(tg, &format!("10.0.16.{last}")).await;
+        }
+        let attributes = [("stickiness.enabled".to_string(), "true".to_string())].into();
+        let target_group_arn = tg.target_group_arn.clone();
+        w.aws.send(ModifyTargetGroupAttributes { target_group_arn, attributes }).await.expect("attributes");
+    }
+    let tuple = |tg: &TargetGroup| TargetGroupTuple {
+        target_group_arn: tg.target_group_arn.clone(),
+        weight: Some(1),
+    };
+    let mut action = Action::forward_weighted(groups.iter().map(tuple).collect());
+    if let Some(config) = &mut action.forward_config {
+        config.target_group_stickiness_config =
+            Some(TargetGroupStickinessConfig { enabled: true, duration_seconds: Some(200) });
+    }
+    let listener_arn = w.cloud.state().listeners.keys().next().expect("a listener").clone();
+    w.aws
+        .send(ModifyListener {
+            listener_arn,
+            port: None,
+            protocol: None,
+            ssl_policy: None,
+            certificates: None,
+            default_actions: Some(vec![action]),
+        })
+        .await
+        .expect("listener");
+    for tg in &groups {
+        w.healthy(tg, 3).await;
+    }
+    let (code, text) = w.get(&lb, 18085, "").await;
+    assert_eq!(code, 200, "{text}");
+    let who = answered(&text).expect("a Pod").to_string();
+    for name in ["AWSALB", "AWSALBCORS", "AWSALBTG", "AWSALBTGCORS"] {
+        assert!(cookie(&text, name).is_some(), "{name} in {text}");
+    }
+    let both = |text: &str| {
+        let value = |name| cookie(text, name).expect("a cookie").to_string();
+        format!("Cookie: x=y; AWSALBTG={}; AWSALB={}\r\n", value("AWSALBTG"), value("AWSALB"))
+    };
+    let mut cookies = both(&text);
+    for _ in 0..12 {
+        let (_, text) = w.get(&lb, 18085, &cookies).await;
+        assert_eq!(answered(&text), Some(who.as_str()), "{text}");
+        cookies = both(&text);
+    }
+    // Without them they come around.
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..60 {
+        seen.extend(answered(&w.get(&lb, 18085, "").await.1).map(str::to_string));
+    }
+    assert_eq!(seen.len(), 6, "{seen:?}");
+    // Its target gone, the client gets another one of the same target group, and a cookie for that.
+    let index = usize::from(who.starts_with('b'));
+    let last = names[index].iter().position(|name| *name == who).expect("known") + 60 + 10 * index;
+    let targets = vec![TargetDescription::new(format!("10.0.16.{last}"), 80)];
+    let target_group_arn = groups[index].target_group_arn.clone();
+    w.aws.send(DeregisterTargets { target_group_arn, targets }).await.expect("deregister");
+    let (_, text) = w.get(&lb, 18085, &cookies).await;
+    let other = answered(&text).expect("a Pod").to_string();
+    assert!(other != who && other[..1] == who[..1], "{other} after {who}");
+    let (_, text) = w.get(&lb, 18085, &both(&text)).await;
+    assert_eq!(answered(&text), Some(other.as_str()));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! Choosing among weighted target groups takes a number from outside.
 
 use crate::RequestHead;
-use ccm_mock_aws_api::elbv2::{Action, ActionType, Listener, RedirectConfig};
+use ccm_mock_aws_api::elbv2::{Action, ActionType, Listener, RedirectConfig, TargetGroupStickinessConfig};
 
 /// The result of an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum Outcome {
     Forward {
         /// ARN and weight.
         target_groups: Vec<(String, u32)>,
+        /// Whether a client stays with the one it was sent to.
+        stickiness: Option<TargetGroupStickinessConfig>,
     },
     /// Tell the client to go elsewhere.
     Redirect {
@@ -46,6 +48,7 @@ pub(crate) fn outcome(action: &Action, listener: &Listener, head: &RequestHead) 
     match action.r#type {
         ActionType::Forward => Outcome::Forward {
             target_groups: action.target_groups().into_iter().map(|(arn, w)| (arn.to_string(), w)).collect(),
+            stickiness: action.forward_config.as_ref().and_then(|c| c.target_group_stickiness_config.clone()),
         },
         ActionType::Redirect => {
             let config = action.redirect_config.clone().unwrap_or_default();

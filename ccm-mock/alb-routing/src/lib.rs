@@ -7,11 +7,15 @@ mod action;
 mod condition;
 mod glob;
 mod select;
+mod sticky;
 
 pub use action::{Outcome, choose_target_group, location};
 pub use condition::{Mismatch, mismatch};
 pub use glob::matches as glob_matches;
 pub use select::{Algorithm, Candidates, candidates, select};
+pub use sticky::{
+    Cookie, Stickiness, sticky_target, sticky_target_group, target_cookies, target_group_cookies,
+};
 
 use ccm_mock_aws_api::elbv2::{Action, Listener, Rule};
 use std::net::IpAddr;

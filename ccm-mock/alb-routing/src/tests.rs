@@ -4,7 +4,7 @@ use super::*;
 use ccm_mock_aws_api::elbv2::*;
 use proptest::prelude::*;
 
-fn head(method: &str, url: &str) -> RequestHead {
+pub(crate) fn head(method: &str, url: &str) -> RequestHead {
     let (scheme, rest) = url.split_once("://").expect("scheme");
     let (host, path) = rest.split_once('/').expect("path");
     let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q.to_string())));
@@ -121,7 +121,7 @@ fn redirects_fill_their_placeholders() {
     }
 }
 
-fn targets(states: &[HealthState]) -> Vec<TargetHealthDescription> {
+pub(crate) fn targets(states: &[HealthState]) -> Vec<TargetHealthDescription> {
     let target = |(i, state): (usize, &HealthState)| TargetHealthDescription {
         id: format!("t{i}"),
         port: 80,

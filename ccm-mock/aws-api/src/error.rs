@@ -69,6 +69,30 @@ text_enum! {
     }
 }
 
+text_enum! {
+    /// A member of a request, by its name in the API.
+    Parameter {
+        Actions = "Actions",
+        Attributes = "Attributes",
+        Certificates = "Certificates",
+        Conditions = "Conditions",
+        DefaultActions = "DefaultActions",
+        HealthCheckIntervalSeconds = "HealthCheckIntervalSeconds",
+        HealthCheckPath = "HealthCheckPath",
+        HealthCheckPort = "HealthCheckPort",
+        HealthCheckProtocol = "HealthCheckProtocol",
+        HealthCheckTimeoutSeconds = "HealthCheckTimeoutSeconds",
+        HealthyThresholdCount = "HealthyThresholdCount",
+        Matcher = "Matcher",
+        Name = "Name",
+        Port = "Port",
+        Protocol = "Protocol",
+        SecurityGroups = "SecurityGroups",
+        Subnets = "Subnets",
+        UnhealthyThresholdCount = "UnhealthyThresholdCount",
+    }
+}
+
 /// A refusal: code and AWS's sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -77,12 +101,26 @@ pub struct Error {
     pub code: Code,
     /// The sentence people read.
     pub message: String,
+    /// The member of the request that is refused, where one is to blame. It is not on the wire.
+    pub parameter: Option<Parameter>,
+    /// Which element of it: an attribute's key, a condition's value, an ARN.
+    pub element: Option<String>,
 }
 
 impl Error {
     /// An error of this code and sentence.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Error { code, message: message.into() }
+        Error { code, message: message.into(), parameter: None, element: None }
+    }
+
+    /// The same about a member of the request.
+    pub fn of(self, parameter: Parameter) -> Self {
+        Error { parameter: Some(parameter), ..self }
+    }
+
+    /// The same about one element of that member.
+    pub fn element(self, element: impl Into<String>) -> Self {
+        Error { element: Some(element.into()), ..self }
     }
 
     /// True when the code says that the thing named does not exist.

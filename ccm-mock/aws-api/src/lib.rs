@@ -19,7 +19,7 @@ pub mod operation;
 pub mod route53;
 mod text_enum;
 
-pub use error::{Code, Error};
+pub use error::{Code, Error, Parameter};
 pub use object::{GROUP, Resource, VERSION};
 pub use operation::{Answer, Aws, AwsFuture, Operation, Request};
 

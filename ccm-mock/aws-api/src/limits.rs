@@ -22,6 +22,18 @@ pub const TARGET_GROUPS_PER_ACTION: usize = 5;
 pub const TARGETS_PER_TARGET_GROUP: usize = 1000;
 /// Condition values of a rule.
 pub const CONDITION_VALUES: usize = 5;
+/// Characters of a condition's value.
+pub const CONDITION_VALUE_LENGTH: usize = 128;
+/// Characters of a header's name or a method in a condition.
+pub const CONDITION_NAME_LENGTH: usize = 40;
+/// Characters of host, path or query of a redirect.
+pub const REDIRECT_LENGTH: usize = 128;
+/// Bytes of a fixed response's body.
+pub const MESSAGE_BODY_LENGTH: usize = 1024;
+/// Highest weight of a target group in a forward.
+pub const MAX_WEIGHT: u32 = 999;
+/// Longest stickiness in seconds: seven days.
+pub const MAX_STICKINESS_S: u32 = 604_800;
 /// Wildcards in the condition values of a rule.
 pub const CONDITION_WILDCARDS: usize = 6;
 /// Security groups of a load balancer.
@@ -112,6 +124,8 @@ pub enum AttributeRange {
     OneOf(&'static [&'static str]),
     /// A number from and up to, both included.
     Numbers(u32, u32),
+    /// The same, or 0, which switches it off.
+    ZeroOr(u32, u32),
 }
 
 impl AttributeRange {
@@ -120,6 +134,7 @@ impl AttributeRange {
         match self {
             Self::OneOf(all) => all.contains(&value),
             Self::Numbers(low, high) => value.parse::<u32>().is_ok_and(|n| (*low..=*high).contains(&n)),
+            Self::ZeroOr(low, high) => value == "0" || Self::Numbers(*low, *high).contains(value),
         }
     }
 }
@@ -129,13 +144,14 @@ impl std::fmt::Display for AttributeRange {
         match self {
             Self::OneOf(all) => write!(f, "one of {}", all.join(", ")),
             Self::Numbers(low, high) => write!(f, "a number from {low} to {high}"),
+            Self::ZeroOr(low, high) => write!(f, "0 or a number from {low} to {high}"),
         }
     }
 }
 
 /// What the value of an attribute has to be; none where any text will do.
 pub fn attribute_range(key: &str) -> Option<AttributeRange> {
-    use AttributeRange::{Numbers, OneOf};
+    use AttributeRange::{Numbers, OneOf, ZeroOr};
     Some(match key {
         "load_balancing.algorithm.type" => {
             OneOf(&["round_robin", "least_outstanding_requests", "weighted_random"])
@@ -146,9 +162,9 @@ pub fn attribute_range(key: &str) -> Option<AttributeRange> {
             OneOf(&["lb_cookie", "app_cookie", "source_ip", "source_ip_dest_ip", "source_ip_dest_ip_proto"])
         }
         "deregistration_delay.timeout_seconds" => Numbers(0, 3600),
-        "slow_start.duration_seconds" => Numbers(0, 900),
+        "slow_start.duration_seconds" => ZeroOr(30, 900),
         "stickiness.lb_cookie.duration_seconds" | "stickiness.app_cookie.duration_seconds" => {
-            Numbers(1, 604_800)
+            Numbers(1, MAX_STICKINESS_S)
         }
         "idle_timeout.timeout_seconds" => Numbers(1, 4000),
         "client_keep_alive.seconds" => Numbers(60, 604_800),

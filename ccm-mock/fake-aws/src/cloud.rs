@@ -3,6 +3,7 @@
 //! It holds a `kube::Client` and works against any API server. What it does not do is retry for the caller: a write
 //! that fails leaves the state as it was and answers InternalFailure.
 
+mod edits;
 mod objects;
 mod turn;
 
@@ -105,17 +106,13 @@ impl Cloud {
         Ok(cloud)
     }
 
-    /// Follow users' HostedZones and Certificates, and let drained targets go. Runs until dropped.
+    /// Follow users' HostedZones and Certificates and edits of load balancers, and let drained targets go. Runs until
+    /// dropped.
     pub fn run(self: Arc<Self>) -> BoxFuture<'static, ()> {
-        async move {
-            future::join3(
-                self.clone().follow("HostedZone", "hostedzones"),
-                self.clone().follow("Certificate", "certificates"),
-                self.tick(),
-            )
-            .await;
-        }
-        .boxed()
+        let adopted = [("HostedZone", "hostedzones"), ("Certificate", "certificates")];
+        let kinds = adopted.iter().chain(edits::EDITED);
+        let follow: Vec<_> = kinds.map(|(kind, plural)| self.clone().follow(kind, plural)).collect();
+        future::join(future::join_all(follow), self.tick()).map(drop).boxed()
     }
 
     /// The state now.
@@ -222,7 +219,7 @@ impl Cloud {
         }
     }
 
-    /// Adopt objects of a kind that users write.
+    /// Adopt objects of a kind that users write or edit.
     async fn follow(self: Arc<Self>, kind: &'static str, plural: &'static str) {
         let mut events = self.objects.follow(kind, plural);
         loop {
@@ -234,7 +231,12 @@ impl Cloud {
                     continue;
                 }
             };
+            let edited = edits::EDITED.iter().any(|(known, _)| *known == kind);
             let result = match event {
+                watcher::Event::Apply(object) | watcher::Event::InitApply(object) if edited => {
+                    self.take_edit(kind, object).await
+                }
+                watcher::Event::Delete(_) if edited => Ok(()),
                 watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
                     self.adopt(kind, object).await
                 }

@@ -4,10 +4,14 @@
 //! It carries no traffic and checks no health: `alb-proxy` does and reports here.
 
 mod acm;
+mod actions;
 mod addresses;
+mod attributes;
 mod bootstrap;
 mod certificates;
 mod cloud;
+mod conditions;
+mod health_checks;
 mod instances;
 mod interfaces;
 mod listeners;

@@ -1,12 +1,13 @@
-//! Listeners with their certificates and default actions, and what AWS refuses in actions.
+//! Listeners with their certificates and default actions.
 //!
 //! The default rule of a listener is a rule like any other, kept in step with the default actions.
 
-use crate::load_balancers::{no_load_balancer, set_attributes};
+use crate::attributes::set_attributes;
+use crate::load_balancers::no_load_balancer;
 use crate::state::{State, fresh_id, get_mut, not_found, values};
 use ccm_mock_aws_api::elbv2::*;
 use ccm_mock_aws_api::operation::*;
-use ccm_mock_aws_api::{Code, Error, limits, names};
+use ccm_mock_aws_api::{Code, Error, Parameter, limits, names};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -35,83 +36,23 @@ pub(crate) fn ordered(mut actions: Vec<Action>) -> Vec<Action> {
 }
 
 impl State {
-    /// What AWS refuses in the actions of a rule or listener.
-    pub(crate) fn check_actions(
-        &self,
-        actions: &[Action],
-        protocol: Protocol,
-        port: u16,
-    ) -> Result<(), Error> {
-        let invalid = |code, message: &str| Err(Error::new(code, message));
-        if actions.len() != 1 {
-            return invalid(Code::InvalidLoadBalancerAction, "You must specify exactly one terminal action");
-        }
-        for action in actions {
-            let groups = action.target_groups();
-            match action.r#type {
-                ActionType::Forward if groups.is_empty() => {
-                    return invalid(Code::ValidationError, "A target group ARN must be specified");
-                }
-                ActionType::Forward if groups.len() > limits::TARGET_GROUPS_PER_ACTION => {
-                    return invalid(
-                        Code::TooManyTargetGroups,
-                        "A maximum of 5 target groups can be specified",
-                    );
-                }
-                ActionType::Redirect => {
-                    let config = action.redirect_config.clone().unwrap_or_default();
-                    let itself = config.host == "#{host}"
-                        && config.path == "/#{path}"
-                        && config.query == "#{query}"
-                        && matches!(config.protocol.as_str(), p if p == "#{protocol}" || p.eq_ignore_ascii_case(protocol.as_str()))
-                        && (config.port == "#{port}" || config.port == port.to_string());
-                    if itself {
-                        let message = "The redirect configuration is not valid because it creates a loop";
-                        return invalid(Code::InvalidLoadBalancerAction, message);
-                    }
-                }
-                ActionType::FixedResponse => {
-                    let config = action.fixed_response_config.clone().unwrap_or_default();
-                    let valid = config.status_code.len() == 3
-                        && matches!(config.status_code.as_bytes()[0], b'2' | b'4' | b'5');
-                    if !valid {
-                        return invalid(Code::ValidationError, "The status code must be 2XX, 4XX or 5XX");
-                    }
-                    if config.message_body.as_ref().is_some_and(|b| b.len() > 1024) {
-                        return invalid(Code::ValidationError, "The message body must be at most 1024 bytes");
-                    }
-                }
-                ActionType::Forward => {}
-            }
-            if let Some((arn, _)) = groups.iter().find(|(arn, _)| !self.target_groups.contains_key(*arn)) {
-                return Err(Error::new(
-                    Code::TargetGroupNotFound,
-                    format!("Target groups '{arn}' not found"),
-                ));
-            }
-            let fits =
-                |arn: &str| self.target_groups.get(arn).is_some_and(|t| web(t.protocol) == web(protocol));
-            if groups.iter().any(|(arn, _)| !fits(arn)) {
-                return invalid(
-                    Code::InvalidConfigurationRequest,
-                    "The protocol of the target group is not compatible with the listener protocol",
-                );
-            }
-        }
-        Ok(())
-    }
-
     fn check_certificates(&self, protocol: Protocol, arns: &[String]) -> Result<(), Error> {
         if secure(protocol) && arns.is_empty() {
             let message = format!("A certificate must be specified for {protocol} listeners");
-            return Err(Error::new(Code::CertificateNotFound, message));
+            return Err(Error::new(Code::CertificateNotFound, message).of(Parameter::Certificates));
         }
         match arns.iter().find(|a| !self.certificates.contains_key(*a)) {
             Some(arn) => {
-                Err(Error::new(Code::CertificateNotFound, format!("Certificate ARN '{arn}' is not valid")))
+                let error =
+                    Error::new(Code::CertificateNotFound, format!("Certificate ARN '{arn}' is not valid"));
+                Err(error.of(Parameter::Certificates).element(arn))
             }
             None => Ok(()),
         }
+    }
+
+    fn check_default_actions(&self, actions: &[Action], protocol: Protocol, port: u16) -> Result<(), Error> {
+        self.check_actions(actions, protocol, port).map_err(|e| e.of(Parameter::DefaultActions))
     }
 
     fn check_port(&self, load_balancer: &str, port: u16, except: Option<&str>) -> Result<(), Error> {
@@ -120,7 +61,7 @@ impl State {
         });
         if taken {
             let message = "A listener already exists on this port for this load balancer";
-            return Err(Error::new(Code::DuplicateListener, message));
+            return Err(Error::new(Code::DuplicateListener, message).of(Parameter::Port));
         }
         Ok(())
     }
@@ -134,7 +75,7 @@ impl State {
                 "Listener protocol '{}' is not supported by a load balancer of type '{}'",
                 input.protocol, balancer.r#type
             );
-            return Err(Error::new(Code::UnsupportedProtocol, message));
+            return Err(Error::new(Code::UnsupportedProtocol, message).of(Parameter::Protocol));
         }
         let same = self.listeners.values().find(|l| {
             l.load_balancer_arn == *arn
@@ -148,13 +89,11 @@ impl State {
         }
         self.check_port(arn, input.port, None)?;
         if self.listeners.values().filter(|l| l.load_balancer_arn == *arn).count() >= limits::LISTENERS {
-            return Err(Error::new(
-                Code::TooManyListeners,
-                "The maximum number of listeners has been reached",
-            ));
+            let message = "The maximum number of listeners has been reached";
+            return Err(Error::new(Code::TooManyListeners, message).of(Parameter::Port));
         }
         self.check_certificates(input.protocol, &input.certificates)?;
-        self.check_actions(&input.default_actions, input.protocol, input.port)?;
+        self.check_default_actions(&input.default_actions, input.protocol, input.port)?;
         let id = fresh_id(&format!("listener/{arn}/{}", input.port), 16, |id| {
             self.listeners.keys().any(|k| k.ends_with(id))
         });
@@ -283,7 +222,7 @@ impl State {
             listener.certificates.clear();
         }
         if let Some(actions) = input.default_actions {
-            self.check_actions(&actions, listener.protocol, listener.port)?;
+            self.check_default_actions(&actions, listener.protocol, listener.port)?;
             listener.default_actions = ordered(actions);
         }
         let balancer = listener.load_balancer_arn.clone();
@@ -340,10 +279,8 @@ impl State {
             }
         }
         if listener.certificates.iter().filter(|c| !c.is_default).count() > limits::CERTIFICATES {
-            return Err(Error::new(
-                Code::TooManyCertificates,
-                "The maximum number of certificates has been reached",
-            ));
+            let message = "The maximum number of certificates has been reached";
+            return Err(Error::new(Code::TooManyCertificates, message).of(Parameter::Certificates));
         }
         Ok(listener.certificates.clone())
     }

@@ -3,11 +3,12 @@
 //! Listening is the proxy's business.
 
 use crate::addresses::public_address;
+use crate::attributes::set_attributes;
 use crate::instances::timestamp;
 use crate::state::{State, fresh_id, get_mut, not_found, values};
 use ccm_mock_aws_api::elbv2::*;
 use ccm_mock_aws_api::operation::*;
-use ccm_mock_aws_api::{Code, Error, limits, names};
+use ccm_mock_aws_api::{Code, Error, Parameter, limits, names};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ pub(crate) fn no_load_balancer(id: &str) -> Error {
 
 /// The rules for names of load balancers and target groups.
 pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Error> {
-    let error = |message: String| Err(Error::new(Code::ValidationError, message));
+    let error = |message: String| Err(Error::new(Code::ValidationError, message).of(Parameter::Name));
     if name.is_empty() || name.len() > limits::NAME_LENGTH {
         return error(format!("{what} name '{name}' cannot be longer than '32' characters"));
     }
@@ -38,31 +39,33 @@ impl State {
     }
 
     fn check_subnets(&self, subnets: &[String], kind: LoadBalancerType) -> Result<String, Error> {
+        let refused = |code, message: &str| Error::new(code, message).of(Parameter::Subnets);
         let mut zones = BTreeSet::new();
         let mut vpc = String::new();
         for id in subnets {
             let subnet = self.subnets.get(id).ok_or_else(|| {
-                Error::new(Code::SubnetNotFound, format!("The subnet ID '{id}' does not exist"))
+                let message = format!("The subnet ID '{id}' does not exist");
+                Error::new(Code::SubnetNotFound, message).of(Parameter::Subnets).element(id)
             })?;
             if !zones.insert(subnet.availability_zone.clone()) {
                 let message =
                     "A load balancer cannot be attached to multiple subnets in the same Availability Zone";
-                return Err(Error::new(Code::InvalidConfigurationRequest, message));
+                return Err(refused(Code::InvalidConfigurationRequest, message));
             }
             if self.available_addresses(id) < 8 {
                 let message = format!(
                     "Not enough IP space available in {id}. ELB requires at least 8 free IP addresses in each subnet."
                 );
-                return Err(Error::new(Code::InvalidSubnet, message));
+                return Err(refused(Code::InvalidSubnet, &message));
             }
             vpc = subnet.vpc_id.clone();
         }
         if kind == LoadBalancerType::Application && zones.len() < 2 {
             let message = "At least two subnets in two different Availability Zones must be specified";
-            return Err(Error::new(Code::ValidationError, message));
+            return Err(refused(Code::ValidationError, message));
         }
         if zones.is_empty() {
-            return Err(Error::new(Code::ValidationError, "At least one subnet must be specified"));
+            return Err(refused(Code::ValidationError, "At least one subnet must be specified"));
         }
         Ok(vpc)
     }
@@ -119,7 +122,7 @@ impl State {
             return if same {
                 Ok(known.as_ref().clone())
             } else {
-                Err(Error::new(Code::DuplicateLoadBalancerName, message))
+                Err(Error::new(Code::DuplicateLoadBalancerName, message).of(Parameter::Name))
             };
         }
         if self.load_balancers.values().filter(|l| l.r#type == input.r#type).count() >= limits::LOAD_BALANCERS
@@ -165,12 +168,12 @@ impl State {
 
     fn check_lb_groups(&self, groups: &[String]) -> Result<(), Error> {
         if groups.len() > limits::SECURITY_GROUPS {
-            return Err(Error::new(
-                Code::InvalidConfigurationRequest,
-                "A maximum of 5 security groups can be specified",
-            ));
+            let message = "A maximum of 5 security groups can be specified";
+            let error = Error::new(Code::InvalidConfigurationRequest, message);
+            return Err(error.of(Parameter::SecurityGroups));
         }
-        self.check_groups(groups).map_err(|e| Error::new(Code::InvalidSecurityGroup, e.message))
+        self.check_groups(groups)
+            .map_err(|e| Error::new(Code::InvalidSecurityGroup, e.message).of(Parameter::SecurityGroups))
     }
 
     pub(crate) fn describe_load_balancers(
@@ -277,22 +280,4 @@ impl State {
 fn interfaces_of(balancer: &LoadBalancer) -> Vec<String> {
     let addresses = balancer.availability_zones.iter().flat_map(|z| &z.load_balancer_addresses);
     addresses.map(|a| a.network_interface_id.clone()).collect()
-}
-
-/// Change known attributes; an unknown key is refused.
-pub(crate) fn set_attributes(all: &mut Attributes, changes: Attributes, what: &str) -> Result<(), Error> {
-    if let Some(key) = changes.keys().find(|k| !all.contains_key(*k) && !k.starts_with("routing.http.")) {
-        return Err(Error::new(
-            Code::ValidationError,
-            format!("{what} attribute key '{key}' is not recognized"),
-        ));
-    }
-    for (key, value) in &changes {
-        if let Some(allowed) = limits::attribute_range(key).filter(|allowed| !allowed.contains(value)) {
-            let message = format!("{what} attribute '{key}' must be {allowed}, not '{value}'");
-            return Err(Error::new(Code::ValidationError, message));
-        }
-    }
-    all.extend(changes);
-    Ok(())
 }

@@ -1,71 +1,18 @@
-//! Listener rules: priorities, quotas, and what AWS refuses in conditions.
+//! Listener rules: priorities and quotas.
 //!
 //! Matching is `alb-routing`.
 
+use crate::conditions::check_conditions;
 use crate::listeners::{no_listener, ordered};
 use crate::state::{State, fresh_id, get_mut, not_found, values};
 use ccm_mock_aws_api::elbv2::*;
 use ccm_mock_aws_api::operation::*;
-use ccm_mock_aws_api::{Code, Error, limits, names};
+use ccm_mock_aws_api::{Code, Error, Parameter, limits, names};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(crate) fn no_rule(arn: &str) -> Error {
     not_found(Code::RuleNotFound, format!("One or more rules not found: {arn}"))
-}
-
-fn check_conditions(conditions: &[RuleCondition]) -> Result<(), Error> {
-    let invalid = |message: String| Err(Error::new(Code::ValidationError, message));
-    if conditions.is_empty() {
-        return invalid("A rule must have at least one condition".into());
-    }
-    let count: usize = conditions.iter().map(RuleCondition::value_count).sum();
-    if count > limits::CONDITION_VALUES {
-        return invalid(format!("A rule can only have '{}' condition values", limits::CONDITION_VALUES));
-    }
-    for (i, condition) in conditions.iter().enumerate() {
-        if condition.value_count() == 0 {
-            return invalid("A condition value must be specified".into());
-        }
-        let single = matches!(
-            condition.field.as_str(),
-            "host-header" | "path-pattern" | "http-request-method" | "source-ip"
-        );
-        if single && conditions[..i].iter().any(|c| c.field == condition.field) {
-            return invalid(format!("A rule can only have one '{}' condition", condition.field));
-        }
-        let known = single || matches!(condition.field.as_str(), "http-header" | "query-string");
-        if !known {
-            return invalid(format!(
-                "Condition field '{}' must be one of '[http-request-method, source-ip, path-pattern, http-header, query-string, host-header]'",
-                condition.field
-            ));
-        }
-        for pattern in patterns(condition) {
-            if pattern.chars().count() > 128 {
-                return invalid(format!("The condition value '{pattern}' must be at most 128 characters"));
-            }
-        }
-    }
-    let wildcards: usize = conditions.iter().flat_map(patterns).map(|p| p.matches(['*', '?']).count()).sum();
-    if wildcards > limits::CONDITION_WILDCARDS {
-        return invalid(format!(
-            "A rule can only have '{}' condition wildcards",
-            limits::CONDITION_WILDCARDS
-        ));
-    }
-    Ok(())
-}
-
-fn patterns(condition: &RuleCondition) -> Vec<&String> {
-    let mut out: Vec<&String> = Vec::new();
-    for values in [&condition.host_header_config, &condition.path_pattern_config].into_iter().flatten() {
-        out.extend(&values.values);
-    }
-    if let Some(config) = &condition.http_header_config {
-        out.extend(&config.values);
-    }
-    out
 }
 
 impl State {
@@ -91,6 +38,11 @@ impl State {
         Ok(())
     }
 
+    fn check_rule_actions(&self, actions: &[Action], listener: &Listener) -> Result<(), Error> {
+        let checked = self.check_actions(actions, listener.protocol, listener.port);
+        checked.map_err(|e| e.of(Parameter::Actions))
+    }
+
     pub(crate) fn create_rule(&mut self, input: CreateRule) -> Result<Rule, Error> {
         let listener = self
             .listeners
@@ -109,7 +61,7 @@ impl State {
         }
         self.check_priority(&input.listener_arn, input.priority, &BTreeSet::new())?;
         check_conditions(&input.conditions)?;
-        self.check_actions(&input.actions, listener.protocol, listener.port)?;
+        self.check_rule_actions(&input.actions, &listener)?;
         let balancer = &listener.load_balancer_arn;
         let count = self
             .rules
@@ -169,7 +121,7 @@ impl State {
             rule.conditions = conditions;
         }
         if let Some(actions) = input.actions {
-            self.check_actions(&actions, listener.protocol, listener.port)?;
+            self.check_rule_actions(&actions, &listener)?;
             rule.actions = ordered(actions);
         }
         self.rules.insert(arn.clone(), Arc::new(rule.clone()));

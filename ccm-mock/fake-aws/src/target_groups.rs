@@ -2,8 +2,10 @@
 //!
 //! Probing is the proxy's business: it reports, see `report`.
 
+use crate::attributes::{check_target_group_attributes, set_attributes};
+use crate::health_checks::check_health_check;
 use crate::listeners::web;
-use crate::load_balancers::{check_name, set_attributes};
+use crate::load_balancers::check_name;
 use crate::state::{State, fresh_id, get_mut, not_found, values};
 use ccm_mock_aws_api::elbv2::*;
 use ccm_mock_aws_api::health::Reason;
@@ -23,58 +25,9 @@ pub(crate) fn set_reason(target: &mut TargetHealthDescription, reason: Reason) {
     target.description = Some(description.into());
 }
 
-fn check_health_check(check: &HealthCheck) -> Result<(), Error> {
-    let range = |name: &str, value: u32, low: u32, high: u32| {
-        let message = format!("Health check {name} '{value}' must be between '{low}' and '{high}'");
-        if (low..=high).contains(&value) { Ok(()) } else { Err(Error::new(Code::ValidationError, message)) }
-    };
-    range("interval", check.interval_seconds, 5, 300)?;
-    range("timeout", check.timeout_seconds, 2, 120)?;
-    range("healthy threshold count", check.healthy_threshold_count, 2, 10)?;
-    range("unhealthy threshold count", check.unhealthy_threshold_count, 2, 10)?;
-    if check.timeout_seconds > check.interval_seconds {
-        let message = format!(
-            "Health check timeout '{}' must be smaller than or equal to the interval '{}'",
-            check.timeout_seconds, check.interval_seconds
-        );
-        return Err(Error::new(Code::ValidationError, message));
-    }
-    if !check.path.is_empty() && !check.path.starts_with('/') {
-        return Err(Error::new(
-            Code::ValidationError,
-            format!("Health check path '{}' must begin with a '/' character", check.path),
-        ));
-    }
-    if check.port != "traffic-port" && check.port.parse::<u16>().map_or(true, |p| p == 0) {
-        let message =
-            format!("Health check port '{}' must be 'traffic-port' or in the range 1-65535", check.port);
-        return Err(Error::new(Code::ValidationError, message));
-    }
-    Ok(())
-}
-
-/// `200`, `200-299`, `200,301`, of web target groups.
-fn check_matcher(protocol: Protocol, version: Option<ProtocolVersion>, matcher: &str) -> Result<(), Error> {
-    let (low, high, what) = match version {
-        _ if !web(protocol) || matcher.is_empty() => return Ok(()),
-        Some(ProtocolVersion::Grpc) => (0, 99, "GRPC"),
-        _ => (200, 499, "HTTP"),
-    };
-    let codes = matcher.split([',', '-']).map(|code| code.trim().parse::<u16>());
-    for (code, text) in codes.zip(matcher.split([',', '-'])) {
-        if !code.is_ok_and(|code| (low..=high).contains(&code)) {
-            let message =
-                format!("Health check matcher {what} code '{text}' must be within '{low}-{high}' inclusive");
-            return Err(Error::new(Code::ValidationError, message));
-        }
-    }
-    Ok(())
-}
-
 impl State {
     pub(crate) fn create_target_group(&mut self, input: CreateTargetGroup) -> Result<TargetGroup, Error> {
         check_name("Target group", &input.name)?;
-        check_health_check(&input.health_check)?;
         if input.port == 0 {
             return Err(Error::new(Code::ValidationError, "A port must be specified"));
         }
@@ -89,7 +42,7 @@ impl State {
         } else {
             None
         };
-        check_matcher(input.protocol, version, &input.health_check.matcher)?;
+        check_health_check(input.protocol, version, &input.health_check)?;
         if let Some(known) = self.target_groups.values().find(|t| t.target_group_name == input.name) {
             let same = (known.protocol, known.port, known.target_type, known.protocol_version)
                 == (input.protocol, input.port, input.target_type, version)
@@ -169,8 +122,7 @@ impl State {
                 .unwrap_or(old.unhealthy_threshold_count),
             matcher: input.matcher.unwrap_or(old.matcher),
         };
-        check_health_check(&group.health_check)?;
-        check_matcher(group.protocol, group.protocol_version, &group.health_check.matcher)?;
+        check_health_check(group.protocol, group.protocol_version, &group.health_check)?;
         Ok(group.clone())
     }
 
@@ -181,6 +133,7 @@ impl State {
         let arn = &input.target_group_arn;
         let group = get_mut(&mut self.target_groups, arn, || no_target_group(arn))?;
         set_attributes(&mut group.attributes, input.attributes, "Target group")?;
+        check_target_group_attributes(group.protocol, &group.attributes)?;
         Ok(group.attributes.clone())
     }
 

@@ -126,12 +126,6 @@ pub(crate) fn scalar(value: &Value, name: &str) -> Option<String> {
     }
 }
 
-/// A member that is a list of texts.
-pub(crate) fn texts(value: &Value, name: &str) -> Vec<String> {
-    let items = value.get(name).and_then(Value::as_array).into_iter().flatten();
-    items.filter_map(|item| item.as_str().map(str::to_string)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,10 +5,13 @@
 use crate::annotations::{Annotations, about};
 use crate::group::{Group, key};
 use crate::names::{self, TargetGroupName};
+use crate::origin::{self, Origin};
 use crate::plan::TargetGroupPlan;
+use ccm_mock_aws_api::Parameter;
 use ccm_mock_aws_api::elbv2::{HealthCheck, Protocol, ProtocolVersion, TargetType};
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 /// Where a forward goes.
@@ -84,10 +87,15 @@ fn health_check(
             }
         }
     };
+    let protocol = word(annotations, "healthcheck-protocol", "healthCheckProtocol", protocol)?;
+    if !matches!(protocol, Protocol::Http | Protocol::Https) {
+        let why = format!("healthCheckProtocol must be within [HTTP, HTTPS]: {protocol}");
+        return Err(about(why, "healthcheck-protocol"));
+    }
     let text = |name: &str, usual: &str| annotations.text(name).unwrap_or(usual).to_string();
     Ok(HealthCheck {
         enabled: true,
-        protocol: word(annotations, "healthcheck-protocol", "healthCheckProtocol", protocol)?,
+        protocol,
         port,
         path: text("healthcheck-path", if grpc { "/AWS.ALB/healthcheck" } else { "/" }),
         interval_seconds: annotations.number("healthcheck-interval-seconds")?.unwrap_or(15),
@@ -103,6 +111,38 @@ fn service_key(service: &Service) -> (&str, &str) {
     (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
 }
 
+/// Why a Service that exists has no such port.
+pub(crate) fn unknown_port(group: &Group, ingress: &Ingress, name: &str, port: &str) -> Option<String> {
+    let (namespace, _) = key(ingress);
+    let service = group.services.get(&(namespace.clone(), name.to_string()))?;
+    let missing = find_port(service, port).is_none();
+    missing.then(|| format!("unable to find port {port} on service {namespace}/{name}"))
+}
+
+/// Annotations of a target group by the parameter that their value goes into.
+const PARAMETERS: &[(Parameter, &str)] = &[
+    (Parameter::HealthCheckPort, "healthcheck-port"),
+    (Parameter::HealthCheckProtocol, "healthcheck-protocol"),
+    (Parameter::HealthCheckPath, "healthcheck-path"),
+    (Parameter::HealthCheckIntervalSeconds, "healthcheck-interval-seconds"),
+    (Parameter::HealthCheckTimeoutSeconds, "healthcheck-timeout-seconds"),
+    (Parameter::HealthyThresholdCount, "healthy-threshold-count"),
+    (Parameter::UnhealthyThresholdCount, "unhealthy-threshold-count"),
+    (Parameter::Matcher, "success-codes"),
+    (Parameter::Attributes, "target-group-attributes"),
+];
+
+/// Where the values of a target group were written: at the Service, else at the Ingress.
+fn origins(service: &Service, ingress: &Ingress) -> Vec<Origin> {
+    let of = |kind: &str, meta: &ObjectMeta, (parameter, name): (Parameter, &str)| {
+        origin::annotation(kind, meta, name, parameter, Vec::new())
+    };
+    let written = PARAMETERS.iter().filter_map(|row| {
+        of("Service", &service.metadata, *row).or_else(|| of("Ingress", &ingress.metadata, *row))
+    });
+    written.collect()
+}
+
 /// The target group of a Service port; none if the Service does not exist.
 pub(crate) fn service_target(
     group: &Group,
@@ -113,7 +153,7 @@ pub(crate) fn service_target(
     let (namespace, ingress_name) = key(ingress);
     let Some(service) = group.services.get(&(namespace.clone(), name.to_string())) else { return Ok(None) };
     let service_port = find_port(service, port)
-        .ok_or_else(|| format!("unable to find port {port} on service {namespace}/{name}"))?;
+        .ok_or_else(|| unknown_port(group, ingress, name, port).unwrap_or_default())?;
     let annotations =
         Annotations::over(service.metadata.annotations.as_ref(), ingress.metadata.annotations.as_ref());
     let target_type = word(annotations, "target-type", "targetType", TargetType::Instance)?;
@@ -152,5 +192,6 @@ pub(crate) fn service_target(
         health_check: health_check(annotations, service, target_type, (protocol, version))?,
         attributes: annotations.map("target-group-attributes")?,
         tags,
+        origins: origins(service, ingress),
     }))))
 }

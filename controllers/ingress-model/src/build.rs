@@ -17,9 +17,12 @@ pub fn build(checked: &Checked) -> Plan {
     let default = groups.action(&checked.default);
     let listeners = checked.listeners.iter().map(|(port, listener)| {
         let redirect = checked.ssl_redirect.filter(|_| listener.protocol == Protocol::Http);
-        let (default_actions, rules) = match redirect {
-            Some(to) => (vec![to_https(to)], Vec::new()),
-            None => (vec![default.clone()], rules(checked, &mut groups, *port, listener)),
+        let (default_actions, written, rules) = match redirect {
+            Some(to) => (vec![to_https(to)], &checked.redirect_origins, Vec::new()),
+            None => {
+                let rules = rules(checked, &mut groups, *port, listener);
+                (vec![default.clone()], &checked.default_origins, rules)
+            }
         };
         ListenerPlan {
             port: *port,
@@ -30,6 +33,7 @@ pub fn build(checked: &Checked) -> Plan {
             rules,
             attributes: listener.attributes.clone(),
             tags: tags(checked, &port.to_string(), &checked.tags),
+            origins: listener.origins.iter().chain(written).cloned().collect(),
         }
     });
     let listeners = listeners.collect();
@@ -43,6 +47,7 @@ pub fn build(checked: &Checked) -> Plan {
         security_groups: checked.security_groups.clone(),
         attributes: checked.attributes.clone(),
         tags: tags(checked, "LoadBalancer", &checked.tags),
+        origins: checked.origins.clone(),
     };
     let security_group = checked.security_groups.is_empty().then(|| SecurityGroupPlan {
         name: names::security_group(&checked.cluster, &checked.id),
@@ -101,7 +106,7 @@ fn rules(
     listener: &CheckedListener,
 ) -> Vec<RulePlan> {
     let mut out: Vec<RulePlan> = Vec::new();
-    for CheckedRule { ports, conditions, step, tags: own } in &checked.rules {
+    for CheckedRule { ports, conditions, step, tags: own, origins } in &checked.rules {
         let action = groups.action(step);
         if !ports.contains(&port) || leads_back(&action, port, listener.protocol) {
             continue;
@@ -119,6 +124,7 @@ fn rules(
             conditions: conditions.clone(),
             actions: vec![action],
             tags: tags(checked, &format!("{port}:{priority}"), own),
+            origins: origins.clone(),
         });
     }
     out

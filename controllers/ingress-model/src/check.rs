@@ -5,11 +5,12 @@
 use crate::annotations::{Annotations, about};
 use crate::group::{Group, GroupId, Refused, key, membership};
 use crate::listeners::{CheckedListener, merge};
-use crate::rules::{CheckedRule, Step, backend_step, fixed, rules_of};
+use crate::origin::{self, Origin};
+use crate::rules::{CheckedRule, Step, action_origins, backend_step, fixed, rules_of};
 use crate::values;
 use ccm_mock_aws_api::ec2::{self, Subnet};
 use ccm_mock_aws_api::elbv2::{Attributes, Protocol, Scheme};
-use ccm_mock_aws_api::{limits, tag};
+use ccm_mock_aws_api::{Parameter, limits, tag};
 use k8s_openapi::api::networking::v1::Ingress;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +31,33 @@ pub struct Checked {
     pub(crate) ssl_redirect: Option<u16>,
     pub(crate) rules: Vec<CheckedRule>,
     pub(crate) default: Step,
+    /// Where the values of the load balancer were written.
+    pub(crate) origins: Vec<Origin>,
+    /// Where the default action was written, and the redirect to HTTPS.
+    pub(crate) default_origins: Vec<Origin>,
+    pub(crate) redirect_origins: Vec<Origin>,
+}
+
+/// Annotations of a load balancer by the parameter that their value goes into.
+const PARAMETERS: &[(Parameter, &str)] = &[
+    (Parameter::Name, "load-balancer-name"),
+    (Parameter::Subnets, "subnets"),
+    (Parameter::SecurityGroups, "security-groups"),
+];
+
+fn origins(members: &[&Ingress]) -> Result<Vec<Origin>, String> {
+    let mut out = Vec::new();
+    for ingress in members {
+        let meta = &ingress.metadata;
+        let own = |(parameter, name): &(Parameter, &str)| {
+            origin::annotation("Ingress", meta, name, *parameter, Vec::new())
+        };
+        out.extend(PARAMETERS.iter().filter_map(own));
+        let name = "load-balancer-attributes";
+        let keys = Annotations::of(meta.annotations.as_ref()).map(name)?.into_keys().collect();
+        out.extend(origin::annotation("Ingress", meta, name, Parameter::Attributes, keys));
+    }
+    Ok(out)
 }
 
 /// The one value that members agree on.
@@ -109,7 +137,7 @@ fn ssl_redirect(
     }
 }
 
-fn default_step(group: &Group, members: &[&Ingress]) -> Result<Step, String> {
+fn default_step(group: &Group, members: &[&Ingress]) -> Result<(Step, Vec<Origin>), String> {
     let with: Vec<&&Ingress> = members
         .iter()
         .filter(|i| i.spec.as_ref().is_some_and(|spec| spec.default_backend.is_some()))
@@ -121,8 +149,11 @@ fn default_step(group: &Group, members: &[&Ingress]) -> Result<Step, String> {
     }
     let backend = with.first().and_then(|i| Some((i, i.spec.as_ref()?.default_backend.as_ref()?)));
     match backend {
-        Some((ingress, backend)) => backend_step(group, ingress, backend),
-        None => Ok(fixed("404", None)),
+        Some((ingress, backend)) => {
+            let origins = action_origins(ingress, backend, Parameter::DefaultActions);
+            Ok((backend_step(group, ingress, backend)?, origins))
+        }
+        None => Ok((fixed("404", None), Vec::new())),
     }
 }
 
@@ -160,6 +191,16 @@ pub fn check(group: &Group) -> Result<Checked, Refused> {
     if cidrs.is_empty() {
         cidrs.push("0.0.0.0/0".into());
     }
+    let (default, default_origins) = default_step(group, &members)?;
+    let redirect = |ingress: &&Ingress| {
+        origin::annotation(
+            "Ingress",
+            &ingress.metadata,
+            "ssl-redirect",
+            Parameter::DefaultActions,
+            Vec::new(),
+        )
+    };
     Ok(Checked {
         cluster: group.cluster.clone(),
         id: group.id.clone(),
@@ -172,7 +213,10 @@ pub fn check(group: &Group) -> Result<Checked, Refused> {
         attributes: merged(&members, "load-balancer-attributes", "loadBalancerAttribute")?,
         tags: merged(&members, "tags", "tag")?,
         ssl_redirect: ssl_redirect(&members, &listeners)?,
-        default: default_step(group, &members)?,
+        origins: origins(&members)?,
+        default,
+        default_origins,
+        redirect_origins: members.iter().filter_map(redirect).collect(),
         listeners,
         rules,
     })

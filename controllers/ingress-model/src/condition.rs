@@ -2,57 +2,57 @@
 //!
 //! Quotas on values are the cloud's to refuse.
 
-use crate::annotations::{Annotations, scalar, texts};
+use crate::annotations::Annotations;
+use crate::json::{Wrong, invalid, list, object, text, texts};
 use ccm_mock_aws_api::elbv2::{
     HttpHeaderConfig, QueryStringConfig, QueryStringKeyValuePair, RuleCondition, Values,
 };
 use serde_json::Value;
 
-fn values(value: &Value, config: &str) -> Option<Values> {
-    let config = value.get(config)?;
-    Some(Values { values: texts(config, "values"), regex_values: texts(config, "regexvalues") })
+/// A config that is a list of values, and what it is called.
+fn values(value: &Value, config: &str) -> Result<Option<Values>, Wrong> {
+    let members = object(value, config)?.ok_or_else(|| invalid(format!("missing {config}")))?;
+    let values = Values { values: texts(members, "values")?, regex_values: texts(members, "regexValues")? };
+    not_empty(config, values.values.len() + values.regex_values.len())?;
+    Ok(Some(values))
 }
 
-fn one(value: &Value) -> Result<RuleCondition, String> {
-    let field = scalar(value, "field").unwrap_or_default();
-    let missing = |config: &str| format!("missing {config}");
+fn not_empty(config: &str, count: usize) -> Result<(), Wrong> {
+    if count == 0 { Err(invalid("values cannot be empty").within(config)) } else { Ok(()) }
+}
+
+fn query_string(value: &Value) -> Result<Option<QueryStringConfig>, Wrong> {
+    let config = "queryStringConfig";
+    let members = object(value, config)?.ok_or_else(|| invalid(format!("missing {config}")))?;
+    let mut values = Vec::new();
+    for pair in list(members, "values")? {
+        let value = text(pair, "value")?.unwrap_or_default();
+        if value.is_empty() {
+            return Err(invalid("value cannot be empty").within(config));
+        }
+        values.push(QueryStringKeyValuePair { key: text(pair, "key")?, value });
+    }
+    not_empty(config, values.len())?;
+    Ok(Some(QueryStringConfig { values }))
+}
+
+fn one(value: &Value) -> Result<RuleCondition, Wrong> {
+    let field = text(value, "field")?.unwrap_or_default();
     let mut out = RuleCondition { field: field.clone(), ..Default::default() };
     match field.as_str() {
-        "host-header" => {
-            let config = values(value, "hostheaderconfig").ok_or_else(|| missing("hostHeaderConfig"))?;
-            out.host_header_config = Some(config);
-        }
-        "path-pattern" => {
-            let config = values(value, "pathpatternconfig").ok_or_else(|| missing("pathPatternConfig"))?;
-            out.path_pattern_config = Some(config);
-        }
-        "http-request-method" => {
-            let config =
-                values(value, "httprequestmethodconfig").ok_or_else(|| missing("httpRequestMethodConfig"))?;
-            out.http_request_method_config = Some(config);
-        }
-        "source-ip" => {
-            let config = values(value, "sourceipconfig").ok_or_else(|| missing("sourceIPConfig"))?;
-            out.source_ip_config = Some(config);
-        }
+        "host-header" => out.host_header_config = values(value, "hostHeaderConfig")?,
+        "path-pattern" => out.path_pattern_config = values(value, "pathPatternConfig")?,
+        "http-request-method" => out.http_request_method_config = values(value, "httpRequestMethodConfig")?,
+        "source-ip" => out.source_ip_config = values(value, "sourceIPConfig")?,
         "http-header" => {
-            let config = value.get("httpheaderconfig").ok_or_else(|| missing("httpHeaderConfig"))?;
-            out.http_header_config = Some(HttpHeaderConfig {
-                http_header_name: scalar(config, "httpheadername").unwrap_or_default(),
-                values: texts(config, "values"),
-                regex_values: texts(config, "regexvalues"),
-            });
+            let config = "httpHeaderConfig";
+            let Values { values, regex_values } = values(value, config)?.unwrap_or_default();
+            let name = object(value, config)?.map_or(Ok(None), |members| text(members, "httpHeaderName"))?;
+            let http_header_name = name.unwrap_or_default();
+            out.http_header_config = Some(HttpHeaderConfig { http_header_name, values, regex_values });
         }
-        "query-string" => {
-            let config = value.get("querystringconfig").ok_or_else(|| missing("queryStringConfig"))?;
-            let pairs = config.get("values").and_then(Value::as_array).into_iter().flatten();
-            let pair = |p: &Value| QueryStringKeyValuePair {
-                key: scalar(p, "key"),
-                value: scalar(p, "value").unwrap_or_default(),
-            };
-            out.query_string_config = Some(QueryStringConfig { values: pairs.map(pair).collect() });
-        }
-        other => return Err(format!("unknown condition field: {other}")),
+        "query-string" => out.query_string_config = query_string(value)?,
+        other => return Err(invalid(format!("unknown condition field: {other}"))),
     }
     Ok(out)
 }
@@ -62,7 +62,30 @@ pub(crate) fn annotated(annotations: Annotations<'_>, name: &str) -> Result<Vec<
     let name = format!("conditions.{name}");
     let Some(value) = annotations.json(&name)? else { return Ok(Vec::new()) };
     let list = value.as_array().ok_or_else(|| annotations.not_json(&name, "expected a list"))?;
-    list.iter().map(one).collect::<Result<_, _>>().map_err(|why| annotations.not_json(&name, &why))
+    list.iter().map(one).collect::<Result<_, _>>().map_err(|wrong: Wrong| wrong.tell(annotations, &name))
+}
+
+/// Every text that conditions compare with, as a refusal may name it.
+pub(crate) fn elements(conditions: &[RuleCondition]) -> Vec<String> {
+    let mut out = Vec::new();
+    for condition in conditions {
+        let plain = [
+            &condition.host_header_config,
+            &condition.path_pattern_config,
+            &condition.http_request_method_config,
+            &condition.source_ip_config,
+        ];
+        out.extend(plain.into_iter().flatten().flat_map(|v| v.values.iter().chain(&v.regex_values).cloned()));
+        if let Some(config) = &condition.http_header_config {
+            out.push(config.http_header_name.clone());
+            out.extend(config.values.iter().chain(&config.regex_values).cloned());
+        }
+        for pair in condition.query_string_config.iter().flat_map(|config| &config.values) {
+            out.extend(pair.key.clone());
+            out.push(pair.value.clone());
+        }
+    }
+    out
 }
 
 /// Upstream's order: annotated conditions, host-header, path-pattern; `/*` if there is none at all.
@@ -121,5 +144,46 @@ pub(crate) fn path_patterns(path: &str, path_type: &str) -> Result<Vec<String>, 
         }
         "Exact" | "ImplementationSpecific" | "" => Ok(vec![path.to_string()]),
         other => Err(format!("unsupported pathType: {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::annotations::PREFIX;
+
+    #[test]
+    fn conditions_that_upstream_refuses_are_named() {
+        // the annotation, a part of the sentence
+        let table = [
+            (r#"{"field":"path-pattern"}"#, "expected a list"),
+            (r#"[{"field":"moon-phase"}]"#, "unknown condition field: moon-phase"),
+            (r#"[{"field":"path-pattern"}]"#, "missing pathPatternConfig"),
+            (
+                r#"[{"field":"path-pattern","pathPatternConfig":{"values":[]}}]"#,
+                "invalid pathPatternConfig: values cannot be empty",
+            ),
+            (
+                r#"[{"field":"source-ip","sourceIpConfig":{"values":"10.0.0.0/8"}}]"#,
+                "json: cannot unmarshal string into Go struct field values of type []string",
+            ),
+            (
+                r#"[{"field":"host-header","hostHeaderConfig":{"values":["a.b",7]}}]"#,
+                "json: cannot unmarshal number into Go struct field values of type string",
+            ),
+            (
+                r#"[{"field":"http-header","httpHeaderConfig":{"httpHeaderName":"X"}}]"#,
+                "invalid httpHeaderConfig: values cannot be empty",
+            ),
+            (
+                r#"[{"field":"query-string","queryStringConfig":{"values":[{"key":"v"}]}}]"#,
+                "invalid queryStringConfig: value cannot be empty",
+            ),
+        ];
+        for (value, why) in table {
+            let map = [(format!("{PREFIX}conditions.x"), value.to_string())].into();
+            let said = annotated(Annotations::of(Some(&map)), "x").expect_err(value);
+            assert!(said.contains(why) && said.contains("alb.ingress.kubernetes.io/conditions.x"), "{said}");
+        }
     }
 }

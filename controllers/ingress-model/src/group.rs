@@ -86,6 +86,25 @@ pub(crate) fn key(ingress: &Ingress) -> (String, String) {
     (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
 }
 
+/// The attribute of a load balancer that keeps it from being deleted.
+pub const DELETION_PROTECTION: &str = "deletion_protection.enabled";
+
+/// Upstream's refusal to let go an Ingress that is being deleted while its annotation protects the load balancer.
+///
+/// # Errors
+/// When it does.
+pub fn deletable(ingress: &Ingress) -> Result<(), String> {
+    let annotations = Annotations::of(ingress.metadata.annotations.as_ref());
+    let name = "load-balancer-attributes";
+    // What cannot be read protects nothing: it made no load balancer either.
+    let attributes = annotations.map(name).unwrap_or_default();
+    if attributes.get(DELETION_PROTECTION).is_none_or(|value| value != "true") {
+        return Ok(());
+    }
+    let (_, of) = key(ingress);
+    Err(about(format!("deletion_protection is enabled, cannot delete the ingress: {of}"), name))
+}
+
 fn valid_name(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
     let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());

@@ -2,8 +2,10 @@
 //!
 //! Rules are not here.
 
-use crate::annotations::{Annotations, PREFIX};
+use crate::annotations::{Annotations, PREFIX, about};
 use crate::group::{Group, Refused, key};
+use crate::origin::{self, Origin};
+use ccm_mock_aws_api::Parameter;
 use ccm_mock_aws_api::acm::{Certificate, CertificateStatus, name_covers};
 use ccm_mock_aws_api::elbv2::{Attributes, Protocol};
 use k8s_openapi::api::networking::v1::Ingress;
@@ -18,6 +20,8 @@ pub(crate) struct CheckedListener {
     pub certificates: Vec<String>,
     pub ssl_policy: Option<String>,
     pub attributes: Attributes,
+    /// Where its values were written.
+    pub origins: Vec<Origin>,
 }
 
 fn ports(annotations: Annotations<'_>) -> Result<BTreeMap<u16, Protocol>, String> {
@@ -51,6 +55,12 @@ fn ports(annotations: Annotations<'_>) -> Result<BTreeMap<u16, Protocol>, String
         return Err(format!("empty {PREFIX}{name} configuration"));
     }
     Ok(out)
+}
+
+/// The ports an Ingress listens on, in order; none if they cannot be read.
+pub fn listen_ports(ingress: &Ingress) -> Vec<u16> {
+    let ports = ports(Annotations::of(ingress.metadata.annotations.as_ref()));
+    ports.unwrap_or_default().into_keys().collect()
 }
 
 /// Hosts that need a certificate: those of rules and of tls.
@@ -89,6 +99,29 @@ fn discover(all: &[Certificate], hosts: &BTreeSet<String>) -> Result<Vec<String>
     Ok(out)
 }
 
+fn attributes_of(protocol: Protocol, port: u16) -> String {
+    format!("listener-attributes.{protocol}-{port}")
+}
+
+/// Where a member wrote what it wants of a listener.
+fn origins(
+    ingress: &Ingress,
+    (protocol, port): (Protocol, u16),
+    certificates: &[String],
+    attributes: &Attributes,
+) -> Vec<Origin> {
+    let table = [
+        (Parameter::Port, "listen-ports".to_string(), Vec::new()),
+        (Parameter::Protocol, "listen-ports".to_string(), Vec::new()),
+        (Parameter::Certificates, "certificate-arn".to_string(), certificates.to_vec()),
+        (Parameter::Attributes, attributes_of(protocol, port), attributes.keys().cloned().collect()),
+    ];
+    let written = table.into_iter().filter_map(|(parameter, name, elements)| {
+        origin::annotation("Ingress", &ingress.metadata, &name, parameter, elements)
+    });
+    written.collect()
+}
+
 fn of_member(group: &Group, ingress: &Ingress) -> Result<BTreeMap<u16, CheckedListener>, Refused> {
     let annotations = Annotations::of(ingress.metadata.annotations.as_ref());
     let ports = ports(annotations)?;
@@ -101,11 +134,14 @@ fn of_member(group: &Group, ingress: &Ingress) -> Result<BTreeMap<u16, CheckedLi
     let mut out = BTreeMap::new();
     for (port, protocol) in ports {
         let secure = protocol == Protocol::Https;
+        let certificates = if secure { certificates.clone() } else { Vec::new() };
+        let attributes = annotations.map(&attributes_of(protocol, port))?;
         let listener = CheckedListener {
             protocol,
-            certificates: if secure { certificates.clone() } else { Vec::new() },
+            origins: origins(ingress, (protocol, port), &certificates, &attributes),
+            certificates,
             ssl_policy: annotations.text("ssl-policy").filter(|_| secure).map(str::to_string),
-            attributes: annotations.map(&format!("listener-attributes.{protocol}-{port}"))?,
+            attributes,
         };
         out.insert(port, listener);
     }
@@ -131,19 +167,18 @@ pub(crate) fn merge(group: &Group, members: &[&Ingress]) -> Result<Merged, Refus
                 listeners.insert(port, listener);
                 continue;
             };
-            let conflict = |what: &str| {
-                Err(Refused::from(format!(
-                    "failed to merge listenPort config for port: {port}: conflicting {what}"
-                )))
+            let conflict = |what: &str, annotation: &str| {
+                let why = format!("failed to merge listenPort config for port: {port}: conflicting {what}");
+                Err(Refused::from(about(why, annotation)))
             };
             if known.protocol != listener.protocol {
-                return conflict("protocol");
+                return conflict("protocol", "listen-ports");
             }
             if known.ssl_policy.is_some()
                 && listener.ssl_policy.is_some()
                 && known.ssl_policy != listener.ssl_policy
             {
-                return conflict("sslPolicy");
+                return conflict("sslPolicy", "ssl-policy");
             }
             known.ssl_policy = known.ssl_policy.take().or(listener.ssl_policy);
             for arn in listener.certificates {
@@ -153,10 +188,11 @@ pub(crate) fn merge(group: &Group, members: &[&Ingress]) -> Result<Merged, Refus
             }
             for (name, value) in listener.attributes {
                 if known.attributes.get(&name).is_some_and(|other| *other != value) {
-                    return conflict(&format!("attribute {name}"));
+                    return conflict(&format!("attribute {name}"), &attributes_of(known.protocol, port));
                 }
                 known.attributes.insert(name, value);
             }
+            known.origins.extend(listener.origins);
         }
     }
     for listener in listeners.values_mut().filter(|l| l.protocol == Protocol::Https) {

@@ -2,6 +2,7 @@
 //!
 //! ARNs are not in it: an action names a target group of the plan by its resource id (`ns/ing-svc:port`).
 
+use crate::origin::Origin;
 use ccm_mock_aws_api::elbv2::{
     Action, Attributes, HealthCheck, Protocol, ProtocolVersion, RuleCondition, Scheme, TargetType,
 };
@@ -75,6 +76,9 @@ pub struct LoadBalancerPlan {
     pub attributes: Attributes,
     /// Tags.
     pub tags: Tags,
+    /// Where its values were written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<Origin>,
 }
 
 /// A target group and the Service port its targets come from.
@@ -105,6 +109,9 @@ pub struct TargetGroupPlan {
     pub attributes: Attributes,
     /// Tags.
     pub tags: Tags,
+    /// Where its values were written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<Origin>,
 }
 
 /// A listener with its rules.
@@ -127,6 +134,9 @@ pub struct ListenerPlan {
     pub attributes: Attributes,
     /// Tags.
     pub tags: Tags,
+    /// Where its values were written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<Origin>,
 }
 
 /// A rule.
@@ -141,4 +151,7 @@ pub struct RulePlan {
     pub actions: Vec<Action>,
     /// Tags.
     pub tags: Tags,
+    /// Where its values were written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<Origin>,
 }

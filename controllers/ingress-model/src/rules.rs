@@ -1,15 +1,20 @@
-//! Rules of the members in upstream's order, and what each does: a backend, or the action an annotation spells out.
+//! Rules of the members in upstream's order, and what each does.
 //!
 //! Nothing is sorted across hosts, rules or Ingresses; priorities are given in `build`.
 
-use crate::annotations::{Annotations, scalar};
+use crate::annotations::{Annotations, about, scalar};
 use crate::backend::{Target, service_target};
-use crate::condition;
 use crate::group::{Group, key};
-use ccm_mock_aws_api::elbv2::{Action, RedirectConfig, RuleCondition, TargetGroupStickinessConfig};
+use crate::origin::{self, Origin};
+use crate::{action, condition};
+use ccm_mock_aws_api::Parameter;
+use ccm_mock_aws_api::elbv2::{Action, RuleCondition, TargetGroupStickinessConfig};
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The port of a backend whose action an annotation spells out.
+const USE_ANNOTATION: &str = "use-annotation";
 
 /// What is done with a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +33,8 @@ pub(crate) struct CheckedRule {
     pub step: Step,
     /// Of the Ingress it is of, whatever other members of the group have.
     pub tags: BTreeMap<String, String>,
+    /// Where its conditions and its action were written.
+    pub origins: Vec<Origin>,
 }
 
 pub(crate) fn fixed(code: &str, body: Option<&str>) -> Step {
@@ -43,28 +50,54 @@ pub(crate) fn rules_of(
 ) -> Result<Vec<CheckedRule>, String> {
     let mut out = Vec::new();
     let annotations = Annotations::of(ingress.metadata.annotations.as_ref());
-    for rule in ingress.spec.iter().flat_map(|s| s.rules.iter().flatten()) {
+    for (i, rule) in ingress.spec.iter().flat_map(|s| s.rules.iter().flatten()).enumerate() {
         let host = rule.host.as_deref().filter(|h| !h.is_empty());
         let Some(http) = &rule.http else { continue };
-        for path in sorted(&http.paths) {
+        for (j, path) in sorted(&http.paths) {
             let patterns = condition::path_patterns(path.path.as_deref().unwrap_or(""), &path.path_type)?;
             let service = path.backend.service.as_ref().map(|s| s.name.as_str()).unwrap_or_default();
-            let conditions = condition::combine(host, patterns, condition::annotated(annotations, service)?)?;
+            let annotated = condition::annotated(annotations, service)?;
+            let written = |field: String, elements: Vec<String>| {
+                origin::field(&ingress.metadata, field, Parameter::Conditions, elements)
+            };
+            let mut origins = action_origins(ingress, &path.backend, Parameter::Actions);
+            origins.extend(host.map(|host| written(format!("spec.rules[{i}].host"), vec![host.to_string()])));
+            origins.push(written(format!("spec.rules[{i}].http.paths[{j}].path"), patterns.clone()));
+            let (name, elements) = (format!("conditions.{service}"), condition::elements(&annotated));
+            let meta = &ingress.metadata;
+            origins.extend(origin::annotation("Ingress", meta, &name, Parameter::Conditions, elements));
+            let conditions =
+                condition::combine(host, patterns, annotated).map_err(|why| about(why, &name))?;
             let step = backend_step(group, ingress, &path.backend)?;
             let tags = annotations.map("tags")?;
-            out.push(CheckedRule { ports: ports.clone(), conditions, step, tags });
+            out.push(CheckedRule { ports: ports.clone(), conditions, step, tags, origins });
         }
     }
     Ok(out)
 }
 
-/// Exact as listed, Prefix longest first, then the rest as listed.
-fn sorted(paths: &[HTTPIngressPath]) -> Vec<&HTTPIngressPath> {
-    let length = |p: &&HTTPIngressPath| p.path.as_ref().map_or(0, String::len);
-    let of = |kind: &'static str| paths.iter().filter(move |p| p.path_type == kind);
-    let mut prefixes: Vec<&HTTPIngressPath> = of("Prefix").collect();
+/// The annotation that spells out what a backend does, if it does.
+pub(crate) fn action_origins(
+    ingress: &Ingress,
+    backend: &IngressBackend,
+    parameter: Parameter,
+) -> Vec<Origin> {
+    let service = backend.service.as_ref().filter(|service| {
+        service.port.as_ref().is_some_and(|port| port.name.as_deref() == Some(USE_ANNOTATION))
+    });
+    let name = service.map(|service| format!("actions.{}", service.name));
+    name.and_then(|name| origin::annotation("Ingress", &ingress.metadata, &name, parameter, Vec::new()))
+        .into_iter()
+        .collect()
+}
+
+/// Exact as listed, Prefix longest first, then the rest as listed; each with its index.
+fn sorted(paths: &[HTTPIngressPath]) -> Vec<(usize, &HTTPIngressPath)> {
+    let length = |p: &(usize, &HTTPIngressPath)| p.1.path.as_ref().map_or(0, String::len);
+    let of = |kind: &'static str| paths.iter().enumerate().filter(move |(_, p)| p.path_type == kind);
+    let mut prefixes: Vec<(usize, &HTTPIngressPath)> = of("Prefix").collect();
     prefixes.sort_by_key(|p| std::cmp::Reverse(length(p)));
-    let rest = paths.iter().filter(|p| p.path_type != "Exact" && p.path_type != "Prefix");
+    let rest = paths.iter().enumerate().filter(|(_, p)| p.path_type != "Exact" && p.path_type != "Prefix");
     of("Exact").chain(prefixes).chain(rest).collect()
 }
 
@@ -78,8 +111,8 @@ pub(crate) fn backend_step(
         return Err("missing required \"service\" field".into());
     };
     let port = service.port.clone().unwrap_or_default();
-    if port.name.as_deref() == Some("use-annotation") {
-        return action_step(group, ingress, &service.name);
+    if port.name.as_deref() == Some(USE_ANNOTATION) {
+        return action::annotated(group, ingress, &service.name);
     }
     let port = match (port.name, port.number) {
         (Some(name), _) if !name.is_empty() => name,
@@ -89,83 +122,6 @@ pub(crate) fn backend_step(
         Some(target) => Step::Forward { targets: vec![(target, Some(1))], stickiness: None },
         None => fixed("503", Some("Backend service does not exist")),
     })
-}
-
-fn action_step(group: &Group, ingress: &Ingress, name: &str) -> Result<Step, String> {
-    let annotations = Annotations::of(ingress.metadata.annotations.as_ref());
-    let name = format!("actions.{name}");
-    let Some(value) = annotations.json(&name)? else {
-        return Ok(fixed("503", Some("Backend action does not exist")));
-    };
-    let wrong = |why: &str| annotations.not_json(&name, why);
-    let kind = scalar(&value, "type").unwrap_or_default();
-    match kind.as_str() {
-        "fixed-response" => {
-            let config =
-                value.get("fixedresponseconfig").ok_or_else(|| wrong("missing FixedResponseConfig"))?;
-            let code = scalar(config, "statuscode").ok_or_else(|| wrong("missing StatusCode"))?;
-            let text = |name| scalar(config, name).filter(|t| !t.is_empty());
-            let action = Action::fixed_response(code, text("contenttype"), text("messagebody"));
-            Ok(Step::Direct(Box::new(action)))
-        }
-        "redirect" => {
-            let config = value.get("redirectconfig").ok_or_else(|| wrong("missing RedirectConfig"))?;
-            let code = scalar(config, "statuscode").ok_or_else(|| wrong("missing StatusCode"))?;
-            let usual = RedirectConfig::default();
-            let or = |name: &str, usual: String| scalar(config, name).unwrap_or(usual);
-            Ok(Step::Direct(Box::new(Action::redirect(RedirectConfig {
-                protocol: or("protocol", usual.protocol),
-                host: or("host", usual.host),
-                port: or("port", usual.port),
-                path: or("path", usual.path),
-                query: or("query", usual.query),
-                status_code: code,
-            }))))
-        }
-        "forward" => forward(group, ingress, &value).map_err(|why| wrong(&why)),
-        other => Err(wrong(&format!("unknown action type: {other}"))),
-    }
-}
-
-fn forward(group: &Group, ingress: &Ingress, value: &Value) -> Result<Step, String> {
-    let entries: Vec<&Value> = match value.get("forwardconfig") {
-        Some(config) => config.get("targetgroups").and_then(Value::as_array).into_iter().flatten().collect(),
-        None => vec![value],
-    };
-    if entries.is_empty() {
-        return Err("missing ForwardConfig.TargetGroups".into());
-    }
-    let many = entries.len() > 1;
-    let mut targets = Vec::new();
-    for entry in entries {
-        let weight = match entry.get("weight") {
-            Some(weight) => weight.as_u64().and_then(|w| u32::try_from(w).ok()),
-            None if many => return Err("missing TargetGroups[].Weight".into()),
-            None => Some(1),
-        };
-        let weight = weight.filter(|w| *w <= 999).ok_or("weight must be within [0, 999]")?;
-        let target = if let Some(arn) = scalar(entry, "targetgrouparn") {
-            Target::Arn(arn)
-        } else if let Some(name) = scalar(entry, "targetgroupname") {
-            let arn = group.target_groups.get(&name);
-            Target::Arn(arn.cloned().ok_or_else(|| format!("no target group found with name: {name}"))?)
-        } else {
-            let service = scalar(entry, "servicename").ok_or("missing serviceName or targetGroupARN")?;
-            let port = scalar(entry, "serviceport").ok_or("missing servicePort")?;
-            match service_target(group, ingress, &service, &port)? {
-                Some(target) => target,
-                None => return Ok(fixed("503", Some("Backend service does not exist"))),
-            }
-        };
-        targets.push((target, Some(weight)));
-    }
-    let stickiness = value.pointer("/forwardconfig/targetgroupstickinessconfig").map(|config| {
-        TargetGroupStickinessConfig {
-            enabled: config.get("enabled").and_then(Value::as_bool).unwrap_or(false),
-            duration_seconds: scalar(config, "durationseconds").and_then(|d| d.parse().ok()),
-        }
-    });
-    Ok(Step::Forward { targets, stickiness })
 }
 
 /// Names of the Services that a member names, in backends or actions.

@@ -178,6 +178,15 @@ fn annotated_actions_and_conditions_are_read_without_case() {
 #[test]
 fn what_is_wrong_is_named() {
     let rules = || json!([host("a.example", vec![path("/", "Prefix", "web")])]);
+    let forward = |port: &str| {
+        format!(
+            r#"{{"type":"forward","forwardConfig":{{"targetGroups":[{{"serviceName":"web","servicePort":{port}}}]}}}}"#
+        )
+    };
+    let annotated = || {
+        let backend = json!({"service": {"name": "act", "port": {"name": "use-annotation"}}});
+        json!([host("a.example", vec![json!({"path": "/", "pathType": "Prefix", "backend": backend})])])
+    };
     let table = [
         (json!({"scheme": "public"}), rules(), "unknown scheme: public (alb.ingress.kubernetes.io/scheme)"),
         (
@@ -205,6 +214,31 @@ fn what_is_wrong_is_named() {
             json!([host("a", vec![path("/x*", "Prefix", "web")])]),
             "ingress: default/web: prefix path shouldn't contain wildcards: /x*",
         ),
+        (
+            json!({"target-type": "ip", "healthcheck-protocol": "TCP"}),
+            rules(),
+            "ingress: default/web: healthCheckProtocol must be within [HTTP, HTTPS]: TCP (alb.ingress.kubernetes.io/healthcheck-protocol)",
+        ),
+        (
+            json!({"target-type": "ip", "healthcheck-port": "99999", "actions.act": forward("80")}),
+            annotated(),
+            "ingress: default/web: failed to resolve healthCheckPort: unable to find port 99999 on service default/web (alb.ingress.kubernetes.io/healthcheck-port)",
+        ),
+        (
+            json!({"target-type": "ip", "actions.act": forward("81")}),
+            annotated(),
+            "ingress: default/web: unable to find port 81 on service default/web (alb.ingress.kubernetes.io/actions.act)",
+        ),
+        (
+            json!({"target-type": "ip", "conditions.web": r#"[{"field":"path-pattern","pathPatternConfig":{"values":[]}}]"#}),
+            rules(),
+            "ingress: default/web: invalid pathPatternConfig: values cannot be empty (alb.ingress.kubernetes.io/conditions.web)",
+        ),
+        (
+            json!({"target-type": "ip", "conditions.web": r#"[{"field":"path-pattern","pathPatternConfig":{"regexValues":["^/x"]}}]"#}),
+            rules(),
+            "ingress: default/web: path-pattern condition cannot have both values and regexValues (alb.ingress.kubernetes.io/conditions.web)",
+        ),
     ];
     for (annotations, rules, reason) in table {
         let refused = check(&group(vec![ingress("web", annotations, rules)])).expect_err(reason);
@@ -213,6 +247,32 @@ fn what_is_wrong_is_named() {
     let bad = ingress("web", json!({"listen-ports": "[{\"TCP\":80}]"}), rules());
     let refused = check(&group(vec![bad])).expect_err("a refusal");
     assert!(refused.reason.contains("alb.ingress.kubernetes.io/listen-ports"), "{}", refused.reason);
+}
+
+#[test]
+fn a_protected_load_balancer_keeps_its_ingress() {
+    let table = [
+        (json!({"load-balancer-attributes": "deletion_protection.enabled=true"}), false),
+        (
+            json!({"load-balancer-attributes": "idle_timeout.timeout_seconds=5,deletion_protection.enabled=true"}),
+            false,
+        ),
+        (json!({"load-balancer-attributes": "deletion_protection.enabled=false"}), true),
+        (json!({"load-balancer-attributes": "nonsense"}), true),
+        (json!({}), true),
+    ];
+    for (annotations, fine) in table {
+        let said = deletable(&ingress("web", annotations.clone(), json!([])));
+        assert_eq!(said.is_ok(), fine, "{annotations}: {said:?}");
+        assert_eq!(
+            said.err().unwrap_or_default(),
+            if fine {
+                ""
+            } else {
+                "deletion_protection is enabled, cannot delete the ingress: web (alb.ingress.kubernetes.io/load-balancer-attributes)"
+            }
+        );
+    }
 }
 
 #[test]
@@ -225,6 +285,16 @@ fn members_must_agree() {
     assert_eq!(
         refused.reason,
         "conflicting scheme: map[internal:{} internet-facing:{}] (alb.ingress.kubernetes.io/scheme)"
+    );
+    let of_port = |listen: &str| json!({"group.name": "shop", "listen-ports": listen, "target-type": "ip", "certificate-arn": "arn:exact"});
+    let members = vec![
+        ingress("a", of_port(r#"[{"HTTP": 8080}]"#), rules()),
+        ingress("b", of_port(r#"[{"HTTPS": 8080}]"#), rules()),
+    ];
+    let refused = check(&group(members)).expect_err("a refusal");
+    assert_eq!(
+        refused.reason,
+        "failed to merge listenPort config for port: 8080: conflicting protocol (alb.ingress.kubernetes.io/listen-ports)"
     );
 }
 

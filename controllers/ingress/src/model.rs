@@ -7,14 +7,15 @@ use crate::objects::Certificate;
 use crate::targets::Bindings;
 use crate::{class, wake};
 use ccm_mock_aws_api::Aws;
-use controllers_ingress_model::{GroupId, PREFIX, Plan, Refused, build, check, membership};
+use controllers_ingress_model::{GroupId, Plan, Refused, build, check, deletable, listen_ports, membership};
 use controllers_kit::error::gone_is_fine;
 use controllers_kit::meta::has_finalizer;
 use controllers_kit::{Cache, Done, Error, Key, Queue, Recorder, run as work};
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::networking::v1::{
+    Ingress, IngressClass, IngressLoadBalancerIngress, IngressPortStatus,
+};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Groups worked on at the same time.
@@ -83,6 +84,7 @@ impl Model {
         for member in &mut members {
             *member = self.add_finalizer(member, &group).await?;
         }
+        self.tell_protected(&members, &leaving)?;
         let plan = match self.plan(&group, &members).await {
             Ok(plan) => plan,
             Err(refused) => {
@@ -98,8 +100,7 @@ impl Model {
         let hostname = match applied {
             Ok(hostname) => hostname,
             Err(error) => {
-                let blamed = blamed(&members, &error.to_string());
-                let why = format!("Failed deploy model due to {error}{blamed}");
+                let why = format!("Failed deploy model due to {error}");
                 let told = members.iter().chain(leaving.iter().filter(|_| members.is_empty()));
                 told.for_each(|i| self.events.warning(i.as_ref(), "FailedDeployModel", why.clone()));
                 return Err(Error::Transient(why));
@@ -137,6 +138,18 @@ impl Model {
             }
             _ => Ok(()),
         }
+    }
+
+    /// One that is being deleted and says that its load balancer must not be holds up its group, as upstream has it.
+    fn tell_protected(&self, members: &[Arc<Ingress>], leaving: &[Arc<Ingress>]) -> Result<(), Error> {
+        let deleted = || leaving.iter().filter(|i| i.metadata.deletion_timestamp.is_some());
+        let Some((ingress, why)) = deleted().find_map(|i| deletable(i).err().map(|why| (i, why))) else {
+            return Ok(());
+        };
+        let why = format!("Failed build model due to {why}");
+        let told = members.iter().chain([ingress]);
+        told.for_each(|i| self.events.warning(i.as_ref(), "FailedBuildModel", why.clone()));
+        Err(Error::Terminal(why))
     }
 
     async fn plan(&self, group: &GroupId, members: &[Arc<Ingress>]) -> Result<Plan, Refused> {
@@ -187,30 +200,53 @@ impl Model {
     async fn write_status(&self, ingress: &Ingress, hostname: &str) -> Result<bool, Error> {
         let current = ingress.status.as_ref().and_then(|s| s.load_balancer.as_ref());
         let current = current.and_then(|b| b.ingress.as_deref()).unwrap_or_default();
-        if matches!(current, [one] if one.hostname.as_deref() == Some(hostname)) {
+        let wanted = [reached_at(ingress, hostname)];
+        if current == wanted {
             return Ok(false);
         }
-        let status = json!({"status": {"loadBalancer": {"ingress": [{"hostname": hostname}]}}});
+        let status = json!({"status": {"loadBalancer": {"ingress": wanted}}});
         gone_is_fine(self.ingresses.patch_status(&Key::of(&ingress.metadata), &status).await)?;
         Ok(true)
     }
 }
 
-/// The annotations whose values the cloud quotes when it refuses, in brackets.
-fn blamed(members: &[Arc<Ingress>], error: &str) -> String {
-    let quoted: Vec<&str> = error.split('\'').skip(1).step_by(2).filter(|text| !text.is_empty()).collect();
-    let annotations = members.iter().flat_map(|i| i.metadata.annotations.iter().flatten());
-    let names: BTreeSet<&str> = annotations
-        .filter(|(name, value)| name.starts_with(PREFIX) && quoted.iter().any(|text| value.contains(text)))
-        .map(|(name, _)| name.as_str())
-        .collect();
-    if names.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", names.into_iter().collect::<Vec<_>>().join(", "))
+/// The host name of the load balancer and the ports of this Ingress on it.
+fn reached_at(ingress: &Ingress, hostname: &str) -> IngressLoadBalancerIngress {
+    let port = |port: u16| IngressPortStatus { port: port.into(), protocol: "TCP".into(), error: None };
+    IngressLoadBalancerIngress {
+        hostname: Some(hostname.to_string()),
+        ip: None,
+        ports: Some(listen_ports(ingress).into_iter().map(port).collect()),
     }
 }
 
 fn finalizers(ingress: &Ingress, all: Vec<String>) -> Value {
     json!({"metadata": {"resourceVersion": ingress.metadata.resource_version, "finalizers": all}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_has_the_ports_of_the_ingress() {
+        let both = r#"[{"HTTPS": 443}, {"HTTP": 80}]"#;
+        let table = [
+            (json!({}), json!([{"port": 80, "protocol": "TCP"}])),
+            (
+                json!({"alb.ingress.kubernetes.io/listen-ports": both}),
+                json!([{"port": 80, "protocol": "TCP"}, {"port": 443, "protocol": "TCP"}]),
+            ),
+            (
+                json!({"alb.ingress.kubernetes.io/certificate-arn": "arn:x"}),
+                json!([{"port": 443, "protocol": "TCP"}]),
+            ),
+        ];
+        for (annotations, ports) in table {
+            let ingress: Ingress = serde_json::from_value(json!({"metadata": {"annotations": annotations}}))
+                .expect("an Ingress");
+            let status = serde_json::to_value(reached_at(&ingress, "a.example")).expect("JSON");
+            assert_eq!(status, json!({"hostname": "a.example", "ports": ports}));
+        }
+    }
 }

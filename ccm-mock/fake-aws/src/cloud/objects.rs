@@ -152,7 +152,7 @@ impl Objects {
             match self.send(patch(merge_patch(old, new))).await {
                 Err(error) if error.is_not_found() => {}
                 version => {
-                    self.remember(change, version?);
+                    self.remember(change.kind, &change.name, version?);
                     return Ok(());
                 }
             }
@@ -162,7 +162,7 @@ impl Objects {
             Err(error) if error.is_code(409) => self.send(patch(new.clone())).await?,
             version => version?,
         };
-        self.remember(change, version);
+        self.remember(change.kind, &change.name, version);
         Ok(())
     }
 
@@ -184,19 +184,55 @@ impl Objects {
         raw::written(self.client.clone(), request).await
     }
 
-    fn remember(&self, change: &Change, version: u64) {
+    fn remember(&self, kind: &str, name: &str, version: u64) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.insert(format!("{}/{}", change.kind, change.name), version);
+        written.insert(format!("{kind}/{name}"), version);
     }
 
     /// True for an event that is older than, or the same as, what was written here.
     pub(super) fn is_echo(&self, kind: &str, object: &Raw) -> bool {
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        let version: u64 = text(&object.metadata.resource_version).parse().unwrap_or(0);
-        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = written.get(&format!("{kind}/{}", text(&object.metadata.name)));
-        known.is_some_and(|known| version <= *known)
+        self.last_written(kind, object).is_some_and(|known| version_of(object) <= known)
     }
+
+    /// True for an event that is older than what was written here. What was written may have somebody's edit under it.
+    pub(super) fn is_outdated(&self, kind: &str, object: &Raw) -> bool {
+        self.last_written(kind, object).is_some_and(|known| version_of(object) < known)
+    }
+
+    fn last_written(&self, kind: &str, object: &Raw) -> Option<u64> {
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.get(&format!("{kind}/{name}")).copied()
+    }
+
+    /// Write an object as it is to be over what somebody made of it.
+    pub(super) async fn put_right(
+        &self,
+        kind: &'static str,
+        name: &str,
+        seen: &Value,
+        wanted: &Value,
+    ) -> Result<(), Error> {
+        let content = |object: &Value| json!({"spec": object["spec"], "status": object["status"]});
+        let patch = merge_patch(&content(seen), &content(wanted));
+        if patch == json!({}) {
+            return Ok(());
+        }
+        let Some((_, plural)) = crd::kinds().find(|(known, _)| *known == kind) else { return Ok(()) };
+        let params = PatchParams { field_manager: Some(MANAGER.into()), ..Default::default() };
+        let request = requests(kind, plural).patch(name, &params, &Patch::Merge(patch));
+        match self.send(request).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            version => {
+                self.remember(kind, name, version?);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn version_of(object: &Raw) -> u64 {
+    object.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
 /// The merge patch from one object to another.

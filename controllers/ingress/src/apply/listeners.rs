@@ -2,14 +2,13 @@
 //!
 //! Rules are the business of `rules`.
 
-use super::{Session, differing, tag_list};
-use ccm_mock_aws_api::Error;
+use super::{Refusal, Session, differing, send, tag_list};
 use ccm_mock_aws_api::elbv2::Listener;
 use ccm_mock_aws_api::operation::*;
 use controllers_ingress_model::ListenerPlan;
 
 impl Session<'_> {
-    pub(super) async fn ensure_listeners(&mut self, load_balancer_arn: &str) -> Result<(), Error> {
+    pub(super) async fn ensure_listeners(&mut self, load_balancer_arn: &str) -> Result<(), Refusal> {
         let describe = DescribeListeners {
             load_balancer_arn: Some(load_balancer_arn.to_string()),
             listener_arns: Vec::new(),
@@ -34,7 +33,8 @@ impl Session<'_> {
             if !attributes.is_empty() {
                 self.note(format!("set attributes of listener {}", wanted.port));
                 let listener_arn = listener.listener_arn.clone();
-                self.aws.send(ModifyListenerAttributes { listener_arn, attributes }).await?;
+                let modify = ModifyListenerAttributes { listener_arn, attributes };
+                send(&self.aws, modify, &wanted.origins).await?;
             }
             self.ensure_rules(wanted, &listener.listener_arn).await?;
         }
@@ -45,7 +45,7 @@ impl Session<'_> {
         &mut self,
         wanted: &ListenerPlan,
         load_balancer_arn: &str,
-    ) -> Result<Listener, Error> {
+    ) -> Result<Listener, Refusal> {
         let create = CreateListener {
             load_balancer_arn: load_balancer_arn.to_string(),
             port: wanted.port,
@@ -55,13 +55,13 @@ impl Session<'_> {
             default_actions: self.actions(&wanted.default_actions),
             tags: tag_list(&wanted.tags),
         };
-        let listener = self.aws.send(create).await?;
+        let listener = send(&self.aws, create, &wanted.origins).await?;
         self.note(format!("created listener {} {}", wanted.protocol, wanted.port));
         self.ensure_extra_certificates(wanted, &listener, wanted.certificates.first()).await?;
         Ok(listener)
     }
 
-    async fn change_listener(&mut self, wanted: &ListenerPlan, listener: &Listener) -> Result<(), Error> {
+    async fn change_listener(&mut self, wanted: &ListenerPlan, listener: &Listener) -> Result<(), Refusal> {
         let actions = self.actions(&wanted.default_actions);
         let default = listener.certificates.iter().find(|c| c.is_default).map(|c| &c.certificate_arn);
         let other_certificate = default != wanted.certificates.first();
@@ -82,10 +82,10 @@ impl Session<'_> {
                 certificates,
                 default_actions: Some(actions),
             };
-            self.aws.send(modify).await?;
+            send(&self.aws, modify, &wanted.origins).await?;
         }
         self.ensure_extra_certificates(wanted, listener, wanted.certificates.first()).await?;
-        self.ensure_tags(&listener.listener_arn, &listener.tags, &wanted.tags).await
+        Ok(self.ensure_tags(&listener.listener_arn, &listener.tags, &wanted.tags).await?)
     }
 
     /// Certificates beside the default one, chosen by server name.
@@ -94,7 +94,7 @@ impl Session<'_> {
         wanted: &ListenerPlan,
         listener: &Listener,
         default: Option<&String>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Refusal> {
         let known: Vec<&String> = listener
             .certificates
             .iter()
@@ -109,7 +109,7 @@ impl Session<'_> {
         if !new.is_empty() {
             self.note(format!("added certificates to listener {}", wanted.port));
             let add = AddListenerCertificates { listener_arn: listener_arn.clone(), certificates: new };
-            self.aws.send(add).await?;
+            send(&self.aws, add, &wanted.origins).await?;
         }
         if !gone.is_empty() {
             self.note(format!("removed certificates from listener {}", wanted.port));

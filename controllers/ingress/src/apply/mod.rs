@@ -4,6 +4,7 @@
 
 mod balancer;
 mod listeners;
+mod refusal;
 mod rules;
 mod security;
 mod target_groups;
@@ -17,6 +18,9 @@ use ccm_mock_aws_api::{Aws, Error, Tag, tag};
 use controllers_ingress_model::{CLUSTER_TAG, Plan, RESOURCE_TAG, STACK_TAG, Tags};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub(crate) use refusal::Refusal;
+use refusal::send;
 
 /// One run of a plan.
 pub(crate) struct Session<'a> {
@@ -35,7 +39,7 @@ impl<'a> Session<'a> {
     }
 
     /// Apply the plan; answers the host name of the load balancer if there is to be one.
-    pub(crate) async fn apply(&mut self) -> Result<Option<String>, Error> {
+    pub(crate) async fn apply(&mut self) -> Result<Option<String>, Refusal> {
         let security_groups = self.ensure_security_group().await?;
         let present = self.remove_other_balancers().await?;
         self.ensure_target_groups().await?;

@@ -2,11 +2,11 @@
 //!
 //! A rule keeps its identity while it moves, so a rule added in front does not rewrite those behind it.
 
-use super::{Session, tag_list};
+use super::{Refusal, Session, send, tag_list};
+use ccm_mock_aws_api::Tag;
 use ccm_mock_aws_api::elbv2::{Action, Rule};
 use ccm_mock_aws_api::limits::MAX_PRIORITY;
 use ccm_mock_aws_api::operation::*;
-use ccm_mock_aws_api::{Error, Tag};
 use controllers_ingress_model::{ListenerPlan, RulePlan};
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ fn moves(wanted: &[(RulePlan, Vec<Action>)], present: &[Rule], pairing: &Pairing
 }
 
 impl Session<'_> {
-    pub(super) async fn ensure_rules(&mut self, listener: &ListenerPlan, arn: &str) -> Result<(), Error> {
+    pub(super) async fn ensure_rules(&mut self, listener: &ListenerPlan, arn: &str) -> Result<(), Refusal> {
         let describe = DescribeRules { listener_arn: Some(arn.to_string()), rule_arns: Vec::new() };
         let present = self.aws.send(describe).await?;
         let present: Vec<Rule> = present.into_iter().filter(|rule| !rule.is_default).collect();
@@ -72,7 +72,7 @@ impl Session<'_> {
             let ((rule, actions), rule_arn) = (&wanted[*w], present[*p].rule_arn.clone());
             self.note(format!("changed rule {}:{}", listener.port, rule.priority));
             let (conditions, actions) = (Some(rule.conditions.clone()), Some(actions.clone()));
-            self.aws.send(ModifyRule { rule_arn, conditions, actions }).await?;
+            send(&self.aws, ModifyRule { rule_arn, conditions, actions }, &rule.origins).await?;
         }
         for w in &pairing.new {
             let (rule, actions) = &wanted[*w];
@@ -83,7 +83,7 @@ impl Session<'_> {
                 actions: actions.clone(),
                 tags: tag_list(&rule.tags),
             };
-            self.aws.send(create).await?;
+            send(&self.aws, create, &rule.origins).await?;
             self.note(format!("created rule {}:{}", listener.port, rule.priority));
         }
         for p in &pairing.gone {
@@ -110,6 +110,7 @@ mod tests {
             conditions: vec![RuleCondition::path_pattern(vec![path.to_string()])],
             actions: Vec::new(),
             tags: Default::default(),
+            origins: Vec::new(),
         };
         paths.iter().enumerate().map(rule).map(|rule| (rule, vec![Action::forward("tg")])).collect()
     }

@@ -2,7 +2,7 @@
 //!
 //! Their targets are the business of the targets loop.
 
-use super::{Session, differing, tag_list};
+use super::{Refusal, Session, differing, send, tag_list};
 use crate::targets::Binding;
 use ccm_mock_aws_api::elbv2::TargetGroup;
 use ccm_mock_aws_api::layout::VPC_ID;
@@ -17,7 +17,7 @@ impl Session<'_> {
         Ok(all.into_iter().filter(|group| self.owns(&group.tags)).collect())
     }
 
-    pub(super) async fn ensure_target_groups(&mut self) -> Result<(), Error> {
+    pub(super) async fn ensure_target_groups(&mut self) -> Result<(), Refusal> {
         let owned = self.owned_target_groups().await?;
         let plan = self.plan;
         for wanted in &plan.target_groups {
@@ -37,7 +37,7 @@ impl Session<'_> {
                 self.note(format!("set attributes of target group {}", wanted.name));
                 let modify =
                     ModifyTargetGroupAttributes { target_group_arn: target_group_arn.clone(), attributes };
-                self.aws.send(modify).await?;
+                send(&self.aws, modify, &wanted.origins).await?;
             }
             let binding = Binding {
                 service: Key::new(&wanted.namespace, &wanted.service),
@@ -50,7 +50,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn create_target_group(&mut self, wanted: &TargetGroupPlan) -> Result<TargetGroup, Error> {
+    async fn create_target_group(&mut self, wanted: &TargetGroupPlan) -> Result<TargetGroup, Refusal> {
         let create = CreateTargetGroup {
             name: wanted.name.clone(),
             protocol: wanted.protocol,
@@ -61,7 +61,7 @@ impl Session<'_> {
             health_check: wanted.health_check.clone(),
             tags: tag_list(&wanted.tags),
         };
-        let group = self.aws.send(create).await?;
+        let group = send(&self.aws, create, &wanted.origins).await?;
         self.note(format!("created target group {}", wanted.name));
         Ok(group)
     }
@@ -70,13 +70,13 @@ impl Session<'_> {
         &mut self,
         wanted: &TargetGroupPlan,
         group: &TargetGroup,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Refusal> {
         if group.health_check != wanted.health_check {
             self.note(format!("changed health check of target group {}", wanted.name));
             let modify = ModifyTargetGroup::health_check(&group.target_group_arn, &wanted.health_check);
-            self.aws.send(modify).await?;
+            send(&self.aws, modify, &wanted.origins).await?;
         }
-        self.ensure_tags(&group.target_group_arn, &group.tags, &wanted.tags).await
+        Ok(self.ensure_tags(&group.target_group_arn, &group.tags, &wanted.tags).await?)
     }
 
     pub(super) async fn remove_other_target_groups(&mut self) -> Result<(), Error> {

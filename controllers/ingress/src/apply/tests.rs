@@ -135,6 +135,18 @@ async fn a_plan_is_made_once_changed_in_place_and_removed_whole() {
 }
 
 #[tokio::test]
+async fn deletion_protection_does_not_outlive_its_annotation() {
+    let fake = Fake::new();
+    let annotations = json!({
+        "target-type": "instance", "load-balancer-attributes": "deletion_protection.enabled=true",
+    });
+    apply(&fake, &plan(&fake, annotations, paths(&[("/", "web")])).await).await;
+    let (_, writes) = apply(&fake, &Plan::empty("kind", "default/web")).await;
+    assert_eq!(writes[..2], ["ModifyLoadBalancerAttributes", "DeleteLoadBalancer"]);
+    assert!(fake.state().load_balancers.is_empty());
+}
+
+#[tokio::test]
 async fn another_scheme_replaces_the_load_balancer() {
     let fake = Fake::new();
     let of = |scheme: &str| json!({"scheme": scheme, "target-type": "instance"});
@@ -143,4 +155,78 @@ async fn another_scheme_replaces_the_load_balancer() {
     let (_, writes) = apply(&fake, &public).await;
     assert_eq!(writes, ["DeleteLoadBalancer", "CreateLoadBalancer", "CreateListener", "CreateRule"]);
     assert_eq!(apply(&fake, &public).await.1, Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn what_the_cloud_refuses_is_told_with_the_annotation_it_came_from() {
+    let redirect = |config: &str| format!(r#"{{"type":"redirect","redirectConfig":{{{config}}}}}"#);
+    let fixed = |config: &str| format!(r#"{{"type":"fixed-response","fixedResponseConfig":{{{config}}}}}"#);
+    let sticky = |seconds: u32| {
+        format!(
+            r#"{{"type":"forward","forwardConfig":{{"targetGroups":[{{"serviceName":"web","servicePort":80}}],
+            "targetGroupStickinessConfig":{{"enabled":true,"durationSeconds":{seconds}}}}}}}"#
+        )
+    };
+    let condition = |field: &str, config: &str| format!(r#"[{{"field":"{field}",{config}}}]"#);
+    let values = |field: &str, name: &str, value: &str| {
+        condition(field, &format!(r#""{name}":{{"httpHeaderName":"Host","values":["{value}"]}}"#))
+    };
+    let six = condition("path-pattern", r#""pathPatternConfig":{"values":["/1","/2","/3","/4","/5","/6"]}"#);
+    let long = fixed(&format!(r#""statusCode":"200","messageBody":"{}""#, "x".repeat(1100)));
+    // annotation, its value, a part of the sentence
+    let table: Vec<(&str, String, &str)> = vec![
+        ("actions.act", redirect(r#""host":"x.y","statusCode":"HTTP_307""#), "[HTTP_301, HTTP_302]"),
+        ("actions.act", redirect(r#""host":"x.y","protocol":"FTP","statusCode":"HTTP_301""#), "'FTP'"),
+        (
+            "actions.act",
+            redirect(r#""host":"x.y","path":"nolead","statusCode":"HTTP_301""#),
+            "begin with a '/'",
+        ),
+        ("actions.act", fixed(r#""statusCode":"200","contentType":"image/png""#), "'image/png'"),
+        ("actions.act", fixed(r#""statusCode":"999""#), "must be 2XX, 4XX or 5XX"),
+        ("actions.act", fixed(r#""statusCode":"abc""#), "must be 2XX, 4XX or 5XX"),
+        ("actions.act", long, "at most 1024 bytes"),
+        ("actions.act", sticky(9_999_999), "stickiness duration"),
+        (
+            "conditions.act",
+            values("source-ip", "sourceIpConfig", "notacidr"),
+            "'notacidr' is not a valid CIDR",
+        ),
+        (
+            "conditions.act",
+            values("http-header", "httpHeaderConfig", "1"),
+            "header name 'Host' is not allowed",
+        ),
+        ("conditions.act", values("http-request-method", "httpRequestMethodConfig", "get it"), "'get it'"),
+        ("conditions.act", values("host-header", "hostHeaderConfig", "nodots"), "'nodots' must contain"),
+        ("conditions.act", six, "A rule can only have '5' condition values"),
+        ("target-group-attributes", "slow_start.duration_seconds=5".into(), "0 or a number from 30 to 900"),
+        ("healthcheck-path", "nolead".into(), "must begin with a '/'"),
+        ("success-codes", "abc".into(), "must be within"),
+        ("certificate-arn", "arn:aws:acm:none".into(), "is not valid"),
+        ("load-balancer-attributes", "idle_timeout.timeout_seconds=5000".into(), "from 1 to 4000"),
+        ("listener-attributes.HTTP-80", "nonsense=5".into(), "'nonsense' is not recognized"),
+        ("security-groups", "sg-none".into(), "sg-none"),
+    ];
+    for (name, value, sentence) in table {
+        let fake = Fake::new();
+        let backend = |name: &str| json!({"service": {"name": name, "port": {"name": "use-annotation"}}});
+        let rules = json!([{"host": "a.example", "http": {"paths": [
+            {"path": "/web", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}},
+            {"path": "/", "pathType": "Prefix", "backend": backend("act")},
+        ]}}]);
+        // Innocent annotations that a search for quoted words would find.
+        let mut annotations = json!({
+            "target-type": "ip", "group.order": "5",
+            "actions.act": r#"{"type":"fixed-response","fixedResponseConfig":{"statusCode":"200"}}"#,
+            "tags": "five=5,html=/", "target-group-attributes": "deregistration_delay.timeout_seconds=5",
+        });
+        annotations[name] = json!(value);
+        let plan = plan(&fake, annotations, rules).await;
+        let mut session = Session::new(fake.clone(), Bindings::default(), &plan);
+        let refusal = session.apply().await.expect_err(name);
+        assert!(refusal.error.message.contains(sentence), "{name}={value}: {refusal}");
+        let blamed: Vec<&str> = refusal.blamed.iter().map(String::as_str).collect();
+        assert_eq!(blamed, [format!("{PREFIX}{name} of Ingress default/web")], "{name}={value}: {refusal}");
+    }
 }
