@@ -4,7 +4,7 @@ use ccm_mock_alb_proxy::{Decisions, run};
 use ccm_mock_aws_api::elbv2::*;
 use ccm_mock_aws_api::operation::*;
 use ccm_mock_aws_api::{Aws, layout};
-use ccm_mock_fake_aws::{Cloud, Issuer, Report};
+use ccm_mock_fake_aws::{Cloud, HealthReport, Issuer, Report};
 use dataplane_l7::{ConnectionInfo, Handler, full, serve_connection};
 use dataplane_network::Fabric;
 use http::{Request, Response};
@@ -12,22 +12,39 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
-fn client() -> kube::Client {
-    let store: Arc<Mutex<HashMap<String, Value>>> = Arc::default();
+/// What stands for the API server.
+#[derive(Default)]
+struct Api {
+    store: Mutex<HashMap<String, Value>>,
+    patches: Mutex<Vec<Value>>,
+    full: AtomicBool,
+}
+
+fn client(api: Arc<Api>) -> kube::Client {
     let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-        let store = store.clone();
+        let api = api.clone();
         async move {
             let (parts, body) = request.into_parts();
             let bytes = body.collect().await?.to_bytes();
             let sent: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
             let path = parts.uri.path().to_string();
-            let (code, answer) =
-                answer(&mut store.lock().expect("store"), parts.method.as_str(), &path, sent);
+            if parts.method == "PATCH" {
+                api.patches.lock().expect("patches").push(sent.clone());
+            }
+            let (code, answer) = if parts.method == "PATCH" && api.full.load(Ordering::Relaxed) {
+                (
+                    507,
+                    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "disk full", "code": 507}),
+                )
+            } else {
+                answer(&mut api.store.lock().expect("store"), parts.method.as_str(), &path, sent)
+            };
             Ok::<_, tower::BoxError>(
                 Response::builder()
                     .status(code)
@@ -70,19 +87,25 @@ struct World {
     ca_pem: String,
 }
 
-async fn world() -> World {
+async fn cloud() -> (Arc<Api>, Arc<Cloud>, String) {
     let key = rcgen::KeyPair::generate().expect("key");
     let mut params = rcgen::CertificateParams::new(Vec::new()).expect("params");
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca = params.self_signed(&key).expect("ca");
     let issuer = Issuer::new(&ca.pem(), &key.serialize_pem()).expect("issuer");
-    let cloud = Cloud::start(client(), issuer, 3, ccm_mock_aws_api::layout::PRIVATE_SUBNET_PREFIX)
+    let api = Arc::new(Api::default());
+    let cloud = Cloud::start(client(api.clone()), issuer, 3, ccm_mock_aws_api::layout::PRIVATE_SUBNET_PREFIX)
         .await
         .expect("cloud");
+    (api, cloud, ca.pem())
+}
+
+async fn world() -> World {
+    let (_, cloud, ca_pem) = cloud().await;
     let fabric = Fabric::new();
     let (proxy, running) = run(cloud.clone(), fabric.clone());
     tokio::spawn(running);
-    World { aws: cloud.clone(), cloud, fabric, decisions: proxy.decisions(), ca_pem: ca.pem() }
+    World { aws: cloud.clone(), cloud, fabric, decisions: proxy.decisions(), ca_pem }
 }
 
 /// A Pod that answers its name and what it saw, at once or slowly; it stops accepting when the sender says so.
@@ -146,6 +169,35 @@ fn group(name: &str, protocol: Protocol) -> CreateTargetGroup {
     }
 }
 
+async fn path(
+    aws: &Arc<dyn Aws>,
+    name: &str,
+    kind: LoadBalancerType,
+    protocol: Protocol,
+    port: u16,
+) -> (LoadBalancer, TargetGroup) {
+    let lb = aws.send(balancer(name, kind)).await.expect("balancer");
+    let to = if protocol == Protocol::Tcp { Protocol::Tcp } else { Protocol::Http };
+    let tg = aws.send(group(name, to)).await.expect("group");
+    let certificates = if protocol == Protocol::Https {
+        let request = RequestCertificate { domain_name: "shop.test.com".into(), ..Default::default() };
+        vec![aws.send(request).await.expect("certificate").certificate_arn]
+    } else {
+        vec![]
+    };
+    let listener = CreateListener {
+        load_balancer_arn: lb.load_balancer_arn.clone(),
+        port,
+        protocol,
+        ssl_policy: None,
+        certificates,
+        default_actions: vec![Action::forward(&tg.target_group_arn)],
+        tags: vec![],
+    };
+    aws.send(listener).await.expect("listener");
+    (lb, tg)
+}
+
 impl World {
     async fn path(
         &self,
@@ -154,26 +206,7 @@ impl World {
         protocol: Protocol,
         port: u16,
     ) -> (LoadBalancer, TargetGroup) {
-        let lb = self.aws.send(balancer(name, kind)).await.expect("balancer");
-        let to = if protocol == Protocol::Tcp { Protocol::Tcp } else { Protocol::Http };
-        let tg = self.aws.send(group(name, to)).await.expect("group");
-        let certificates = if protocol == Protocol::Https {
-            let request = RequestCertificate { domain_name: "shop.test.com".into(), ..Default::default() };
-            vec![self.aws.send(request).await.expect("certificate").certificate_arn]
-        } else {
-            vec![]
-        };
-        let listener = CreateListener {
-            load_balancer_arn: lb.load_balancer_arn.clone(),
-            port,
-            protocol,
-            ssl_policy: None,
-            certificates,
-            default_actions: vec![Action::forward(&tg.target_group_arn)],
-            tags: vec![],
-        };
-        self.aws.send(listener).await.expect("listener");
-        (lb, tg)
+        path(&self.aws, name, kind, protocol, port).await
     }
 
     async fn register(&self, tg: &TargetGroup, ip: &str) {
@@ -247,6 +280,51 @@ async fn a_request_reaches_a_pod_and_is_remembered() {
         (decision.target_id.as_deref(), decision.status, decision.priority.as_deref()),
         (Some("10.0.16.20"), 200, Some("default"))
     );
+}
+
+/// Nothing here touches a socket: time passes when nobody has anything to do.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_answers_at_once_is_written_once() {
+    let (api, cloud, _) = cloud().await;
+    let aws: Arc<dyn Aws> = cloud.clone();
+    let (_, tg) = path(&aws, "once", LoadBalancerType::Application, Protocol::Http, 18085).await;
+    let register = |id: &str| RegisterTargets {
+        target_group_arn: tg.target_group_arn.clone(),
+        targets: vec![TargetDescription::new(id, 80)],
+    };
+    let told = |id: &str| -> Vec<Value> {
+        let patches = api.patches.lock().expect("patches");
+        let targets = patches.iter().map(|patch| patch["status"]["targets"].clone());
+        let of = |target: &Value| target.as_array().into_iter().flatten().find(|t| t["id"] == id).cloned();
+        targets.filter_map(|targets| of(&targets)).collect()
+    };
+    aws.send(register("10.0.16.1")).await.expect("it is registered");
+    assert_eq!(told("10.0.16.1")[0]["state"], "initial", "nobody has looked at it");
+
+    let (checked, mut states) = (cloud.clone(), cloud.watch());
+    let arn = tg.target_group_arn.clone();
+    let checks = tokio::spawn(async move {
+        let is_new = |state: &Arc<ccm_mock_fake_aws::State>| state.target_groups[&arn].targets.len() == 2;
+        drop(states.wait_for(is_new).await);
+        let found = HealthReport {
+            target_group_arn: arn,
+            id: "10.0.16.2".into(),
+            port: 80,
+            state: HealthState::Healthy,
+            reason: None,
+            description: None,
+        };
+        checked.report(Report::Health(vec![found])).await.expect("it is written");
+    });
+    aws.send(register("10.0.16.2")).await.expect("it is registered");
+    checks.await.expect("no panic");
+    let states: Vec<Value> = told("10.0.16.2").iter().map(|target| target["state"].clone()).collect();
+    assert_eq!(states, ["healthy"], "what was found at once is written along");
+
+    api.full.store(true, Ordering::Relaxed);
+    aws.send(register("10.0.16.3")).await.expect_err("nothing can be written");
+    let there = cloud.state().target_groups[&tg.target_group_arn].targets.len();
+    assert_eq!(there, 2, "what was not written is not there");
 }
 
 #[tokio::test]
