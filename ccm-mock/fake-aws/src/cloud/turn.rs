@@ -9,9 +9,8 @@
 use super::{Cloud, Error, now_ms};
 use crate::report::Report;
 use crate::state::State;
-use ccm_mock_aws_api::elbv2::HealthState;
+use ccm_mock_aws_api::elbv2::{HealthState, TargetHealthDescription};
 use ccm_mock_aws_api::{Answer, Code, Operation};
-use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
@@ -27,34 +26,65 @@ type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 pub(super) struct Waiting {
     operations: Vec<(Operation, Reply<Answer, ccm_mock_aws_api::Error>)>,
     reports: Vec<(Report, Reply<(), Arc<Error>>)>,
-    /// Told of every report.
+    /// Told of every one of them.
     arrived: Arc<Notify>,
 }
 
-/// A target: group, id and port.
-type Place = (String, String, u16);
-
-/// Targets that are new and whose health nobody knows.
-fn registered(before: &State, next: &State) -> BTreeSet<Place> {
-    let mut new = BTreeSet::new();
-    for (arn, group) in next.target_groups.iter() {
+/// Whether a target is new and nobody has looked at it.
+fn has_new_targets(before: &State, next: &State) -> bool {
+    next.target_groups.iter().any(|(arn, group)| {
         let known = before.target_groups.get(arn);
-        if known.is_some_and(|known| Arc::ptr_eq(known, group)) {
-            continue;
-        }
-        for target in group.targets.iter().filter(|target| target.state == HealthState::Initial) {
-            if !known.is_some_and(|known| known.targets.iter().any(|old| old.is(&target.id, target.port))) {
-                new.insert((arn.clone(), target.id.clone(), target.port));
-            }
-        }
-    }
-    new
+        let is_known = |target: &TargetHealthDescription| {
+            known.is_some_and(|known| known.targets.iter().any(|old| old.is(&target.id, target.port)))
+        };
+        !known.is_some_and(|known| Arc::ptr_eq(known, group))
+            && group.targets.iter().any(|target| target.state == HealthState::Initial && !is_known(target))
+    })
 }
 
-/// The targets a report tells of.
-fn told_of(report: &Report) -> Vec<Place> {
-    let Report::Health(found) = report else { return Vec::new() };
-    found.iter().map(|found| (found.target_group_arn.clone(), found.id.clone(), found.port)).collect()
+/// What a turn comes to.
+struct Batch {
+    before: Arc<State>,
+    /// After the operations and the reports.
+    next: State,
+    /// After the reports alone: what stays if nothing can be written.
+    reported: State,
+    answers: Vec<(Answer, Reply<Answer, ccm_mock_aws_api::Error>)>,
+    reporters: Vec<Reply<(), Arc<Error>>>,
+}
+
+impl Batch {
+    fn new(before: Arc<State>) -> Self {
+        let (next, reported) = ((*before).clone(), (*before).clone());
+        Batch { before, next, reported, answers: Vec::new(), reporters: Vec::new() }
+    }
+
+    fn take_in(&mut self, waiting: Waiting) {
+        for (operation, reply) in waiting.operations {
+            match self.next.apply(operation, now_ms()) {
+                Ok((after, answer)) => {
+                    self.next = after;
+                    self.answers.push((answer, reply));
+                }
+                Err(refused) => drop(reply.send(Err(refused))),
+            }
+        }
+        for (report, reply) in waiting.reports {
+            self.reported = self.reported.report(report.clone(), now_ms());
+            self.next = self.next.report(report, now_ms());
+            self.reporters.push(reply);
+        }
+    }
+
+    fn answer(self, written: Result<(), Error>) {
+        let failure = |error: &Error| ccm_mock_aws_api::Error::new(Code::InternalFailure, error.to_string());
+        // Who is not there any more needs no answer.
+        for (answer, reply) in self.answers {
+            drop(reply.send(written.as_ref().map(|()| answer).map_err(failure)));
+        }
+        let written = written.map_err(Arc::new);
+        self.reporters.into_iter().for_each(|reply| drop(reply.send(written.clone())));
+    }
 }
 
 impl Cloud {
@@ -79,91 +109,43 @@ impl Cloud {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn take_waiting(&self) -> Waiting {
+        let mut waiting = self.waiting();
+        let arrived = waiting.arrived.clone();
+        std::mem::replace(&mut *waiting, Waiting { arrived, ..Waiting::default() })
+    }
+
     /// Works on all that waits, in the order it came, and writes it at once: callers at the same time share one
     /// write of the API server. Needs the turn.
     async fn work_off(&self) {
         // Whoever was woken by the same change is about to come.
         tokio::task::yield_now().await;
-        let operations = std::mem::take(&mut self.waiting().operations);
-        self.operate_in_turn(operations).await;
-        let reports = std::mem::take(&mut self.waiting().reports);
-        if reports.is_empty() {
-            return;
-        }
-        let before = self.state();
-        let (reports, replies): (Vec<_>, Vec<_>) = reports.into_iter().unzip();
-        let next =
-            reports.into_iter().fold((*before).clone(), |state, report| state.report(report, now_ms()));
-        let changes = before.changes_to(&next);
-        let mut outcome = Ok(());
-        if !changes.is_empty() {
-            self.state.send_replace(Arc::new(next));
-            outcome = self.objects.write(&changes).await.map_err(Arc::new);
-        }
-        // Who is not there any more needs no answer.
-        replies.into_iter().for_each(|reply| drop(reply.send(outcome.clone())));
-    }
-
-    async fn operate_in_turn(&self, operations: Vec<(Operation, Reply<Answer, ccm_mock_aws_api::Error>)>) {
-        if operations.is_empty() {
-            return;
-        }
-        let before = self.state();
-        let mut next = (*before).clone();
-        let mut done = Vec::new();
-        for (operation, reply) in operations {
-            match next.apply(operation, now_ms()) {
-                Ok((after, answer)) => {
-                    next = after;
-                    done.push((answer, reply));
-                }
-                Err(refused) => drop(reply.send(Err(refused))),
-            }
-        }
-        let new = registered(&before, &next);
-        let (mut told, shown) = (Vec::new(), !new.is_empty());
-        if shown {
-            self.state.send_replace(Arc::new(next.clone()));
-            for (report, reply) in self.first_answers(new).await {
-                next = next.report(report, now_ms());
-                told.push(reply);
-            }
-        }
-        let changes = before.changes_to(&next);
-        let written = self.objects.write(&changes).await;
-        match &written {
-            Ok(()) => {
-                self.state.send_replace(Arc::new(next));
-                tracing::debug!(operations = done.len(), changed = changes.len(), "answered");
-                done.into_iter().for_each(|(answer, reply)| drop(reply.send(Ok(answer))));
-            }
-            Err(error) => {
-                if shown {
-                    self.state.send_replace(before);
-                }
-                let failure = ccm_mock_aws_api::Error::new(Code::InternalFailure, error.to_string());
-                done.into_iter().for_each(|(_, reply)| drop(reply.send(Err(failure.clone()))));
-            }
-        }
-        let outcome = written.map_err(Arc::new);
-        told.into_iter().for_each(|reply| drop(reply.send(outcome.clone())));
-    }
-
-    /// The reports that come while the first answers of new targets are waited for.
-    async fn first_answers(&self, mut new: BTreeSet<Place>) -> Vec<(Report, Reply<(), Arc<Error>>)> {
-        let deadline = Instant::now() + FIRST_ANSWER;
         let arrived = self.waiting().arrived.clone();
-        let mut reports = Vec::new();
+        let mut batch = Batch::new(self.state());
+        let mut deadline = None;
         loop {
-            let came = std::mem::take(&mut self.waiting().reports);
-            for place in came.iter().flat_map(|(report, _)| told_of(report)) {
-                new.remove(&place);
+            batch.take_in(self.take_waiting());
+            if !has_new_targets(&batch.before, &batch.next) {
+                break;
             }
-            reports.extend(came);
-            if new.is_empty() || timeout_at(deadline, arrived.notified()).await.is_err() {
-                return reports;
+            self.state.send_replace(Arc::new(batch.next.clone()));
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + FIRST_ANSWER);
+            if timeout_at(deadline, arrived.notified()).await.is_err() {
+                break;
             }
         }
+        let changes = batch.before.changes_to(&batch.next);
+        if changes.is_empty() {
+            return batch.answer(Ok(()));
+        }
+        if deadline.is_none() && !batch.reporters.is_empty() {
+            self.state.send_replace(Arc::new(batch.reported.clone()));
+        }
+        let written = self.objects.write(&changes).await;
+        let after = if written.is_ok() { &batch.next } else { &batch.reported };
+        self.state.send_replace(Arc::new(after.clone()));
+        tracing::debug!(operations = batch.answers.len(), changed = changes.len(), "answered");
+        batch.answer(written);
     }
 
     /// Perform an operation together with all that wait for the same turn.
@@ -172,7 +154,12 @@ impl Cloud {
         operation: Operation,
     ) -> Result<Answer, ccm_mock_aws_api::Error> {
         let (reply, answer) = oneshot::channel();
-        self.waiting().operations.push((operation, reply));
+        let arrived = {
+            let mut waiting = self.waiting();
+            waiting.operations.push((operation, reply));
+            waiting.arrived.clone()
+        };
+        arrived.notify_one();
         {
             let _turn = self.turn.lock().await;
             self.work_off().await;
