@@ -30,15 +30,18 @@ pub(super) struct Waiting {
     arrived: Arc<Notify>,
 }
 
-/// Whether a target is new and nobody has looked at it.
+/// Whether a target is new, or was draining, and nobody has looked at it.
 fn has_new_targets(before: &State, next: &State) -> bool {
+    let is_initial = |target: &&TargetHealthDescription| target.state == HealthState::Initial;
     next.target_groups.iter().any(|(arn, group)| {
         let known = before.target_groups.get(arn);
-        let is_known = |target: &TargetHealthDescription| {
-            known.is_some_and(|known| known.targets.iter().any(|old| old.is(&target.id, target.port)))
+        let waits = |target: &TargetHealthDescription| {
+            let old =
+                known.and_then(|known| known.targets.iter().find(|old| old.is(&target.id, target.port)));
+            old.as_ref().is_some_and(is_initial)
         };
         !known.is_some_and(|known| Arc::ptr_eq(known, group))
-            && group.targets.iter().any(|target| target.state == HealthState::Initial && !is_known(target))
+            && group.targets.iter().filter(is_initial).any(|target| !waits(target))
     })
 }
 
