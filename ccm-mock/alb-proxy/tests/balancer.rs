@@ -108,16 +108,10 @@ async fn world() -> World {
     World { aws: cloud.clone(), cloud, fabric, decisions: proxy.decisions(), ca_pem }
 }
 
-/// A Pod that answers its name and what it saw, at once or slowly; it stops accepting when the sender says so.
+/// A Pod that answers its name and what it saw; it stops accepting when the sender says so.
 async fn pod(fabric: &Fabric, ip: [u8; 4], name: &'static str) -> watch::Sender<bool> {
-    fabric.add_pod(ip.into(), "node-1");
-    let listener = fabric.listen(SocketAddrV4::new(ip.into(), 80)).await.expect("listen");
-    let (stop, stopped) = watch::channel(false);
     let handler: Handler = Arc::new(move |request, info| {
         Box::pin(async move {
-            if request.headers().contains_key("x-slow") {
-                tokio::time::sleep(Duration::from_secs(20)).await;
-            }
             let seen: HashMap<String, String> = request
                 .headers()
                 .iter()
@@ -128,6 +122,13 @@ async fn pod(fabric: &Fabric, ip: [u8; 4], name: &'static str) -> watch::Sender<
             ))
         })
     });
+    serve(fabric, ip, handler).await
+}
+
+async fn serve(fabric: &Fabric, ip: [u8; 4], handler: Handler) -> watch::Sender<bool> {
+    fabric.add_pod(ip.into(), "node-1");
+    let listener = fabric.listen(SocketAddrV4::new(ip.into(), 80)).await.expect("listen");
+    let (stop, stopped) = watch::channel(false);
     let mut ending = stopped.clone();
     tokio::spawn(async move {
         loop {
@@ -393,7 +394,20 @@ async fn replacing_pods_under_load_loses_nothing() {
 #[tokio::test]
 async fn a_request_that_outlives_the_deregistration_delay_gets_502() {
     let w = world().await;
-    let _pod = pod(&w.fabric, [10, 0, 16, 50], "slow").await;
+    // Health checks are answered, requests never.
+    let asked = Arc::new(tokio::sync::Notify::new());
+    let told = asked.clone();
+    let handler: Handler = Arc::new(move |request, _| {
+        let told = told.clone();
+        Box::pin(async move {
+            if request.headers().contains_key("x-slow") {
+                told.notify_one();
+                std::future::pending::<()>().await;
+            }
+            Response::new(full(String::new()))
+        })
+    });
+    let _pod = serve(&w.fabric, [10, 0, 16, 50], handler).await;
     let (lb, tg) = w.path("drain", LoadBalancerType::Application, Protocol::Http, 18084).await;
     let target_group_arn = tg.target_group_arn.clone();
     let attributes = [("deregistration_delay.timeout_seconds".to_string(), "1".to_string())].into();
@@ -405,6 +419,7 @@ async fn a_request_that_outlives_the_deregistration_delay_gets_502() {
     let root = "Root=1-00000002-0123456789abcdef01234567";
     let extra = format!("X-Slow: 1\r\nX-Amzn-Trace-Id: {root}\r\n");
     let drained = async {
+        asked.notified().await;
         let targets = vec![TargetDescription::new("10.0.16.50", 80)];
         w.aws.send(DeregisterTargets { target_group_arn, targets }).await.expect("deregister");
         while !w.cloud.state().target_groups[&tg.target_group_arn].targets.is_empty() {
@@ -415,7 +430,7 @@ async fn a_request_that_outlives_the_deregistration_delay_gets_502() {
     };
     let (code, text) = tokio::select! {
         answer = w.get(&lb, 18084, &extra) => answer,
-        () = async { tokio::time::sleep(Duration::from_millis(200)).await; drained.await } => (0, String::new()),
+        () = drained => (0, String::new()),
     };
     assert_eq!(code, 502, "{text}");
     let took = began.elapsed();

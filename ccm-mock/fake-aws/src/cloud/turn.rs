@@ -4,7 +4,7 @@
 //! A refused operation refuses itself alone; a write that fails fails all that were in it.
 //!
 //! Targets that are registered are shown to the health checks before they are written, and what these find within a moment
-//! is written along: most targets answer at once, and a target group is told of them once.
+//! is written along: most targets answer at once, and a target group is told of them once. Nothing but registrations waits.
 
 use super::{Cloud, Error, now_ms};
 use crate::report::Report;
@@ -52,6 +52,8 @@ struct Batch {
     next: State,
     /// After the reports alone: what stays if nothing can be written.
     reported: State,
+    /// Something is in it that must not wait for health checks.
+    urgent: bool,
     answers: Vec<(Answer, Reply<Answer, ccm_mock_aws_api::Error>)>,
     reporters: Vec<Reply<(), Arc<Error>>>,
 }
@@ -59,11 +61,12 @@ struct Batch {
 impl Batch {
     fn new(before: Arc<State>) -> Self {
         let (next, reported) = ((*before).clone(), (*before).clone());
-        Batch { before, next, reported, answers: Vec::new(), reporters: Vec::new() }
+        Batch { before, next, reported, urgent: false, answers: Vec::new(), reporters: Vec::new() }
     }
 
     fn take_in(&mut self, waiting: Waiting) {
         for (operation, reply) in waiting.operations {
+            self.urgent |= !matches!(operation, Operation::RegisterTargets(_));
             match self.next.apply(operation, now_ms()) {
                 Ok((after, answer)) => {
                     self.next = after;
@@ -128,7 +131,7 @@ impl Cloud {
         let mut deadline = None;
         loop {
             batch.take_in(self.take_waiting());
-            if !has_new_targets(&batch.before, &batch.next) {
+            if batch.urgent || !has_new_targets(&batch.before, &batch.next) {
                 break;
             }
             self.state.send_replace(Arc::new(batch.next.clone()));
