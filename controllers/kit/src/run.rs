@@ -2,7 +2,7 @@
 //!
 //! What a reconcile does is the loop's own business.
 
-use crate::{Class, Error, Queue, SETTLING};
+use crate::{Class, Error, Queue};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::fmt::Display;
@@ -19,6 +19,7 @@ use tracing::Instrument;
 pub struct Done {
     changes: Vec<String>,
     again: Option<Duration>,
+    settles: bool,
 }
 
 impl Done {
@@ -29,7 +30,7 @@ impl Done {
 
     /// One change.
     pub fn change(what: impl Into<String>) -> Self {
-        Done { changes: vec![what.into()], again: None }
+        Done { changes: vec![what.into()], ..Done::default() }
     }
 
     /// Note a further change.
@@ -40,6 +41,11 @@ impl Done {
     /// Come again after this time, or earlier if already asked for.
     pub fn again_after(&mut self, after: Duration) {
         self.again = Some(self.again.map_or(after, |before| before.min(after)));
+    }
+
+    /// Come again for what only tells of others, see [`crate::SETTLING`]: the end of what began here.
+    pub fn settle(&mut self) {
+        self.settles = true;
     }
 
     /// True if something was written.
@@ -121,10 +127,11 @@ fn conclude<T>(
                 let change = done.changes.join("; ");
                 tracing::info!(controller, object = %item, cause, change, elapsed_ms, "reconciled");
             }
-            if let Some(after) = done.again {
-                // What settles is the end of what began here.
-                let cause = if after <= SETTLING { cause } else { "time passed".to_owned() };
-                queue.add_after(item.clone(), after, cause);
+            // What comes again that soon finds out by itself when to come next.
+            if done.settles {
+                queue.add_settled(item.clone(), cause);
+            } else if let Some(after) = done.again {
+                queue.add_after(item.clone(), after, "time passed");
             }
         }
         Err(error) => match error.class() {

@@ -8,7 +8,7 @@ mod status;
 use crate::control::wake_controllers;
 use controllers_kit::meta::{annotation, controller_of, controller_reference, now, safe_hash};
 use controllers_kit::selector::matches;
-use controllers_kit::{Cache, Caches, Change, Done, Error, Key, Queue, Recorder, SETTLING, pods};
+use controllers_kit::{Cache, Caches, Change, Done, Error, Key, Queue, Recorder, pods};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -130,7 +130,7 @@ impl Loop {
             self.clean_up(&rollout, &mut done).await?;
         }
         if done.changed() {
-            done.again_after(SETTLING);
+            done.settle();
         } else {
             self.write_status(&rollout, &mut done).await?;
         }

@@ -5,7 +5,7 @@
 use crate::control::{claim, create_all, delete_all, pod_from, wake_adopters};
 use controllers_kit::meta::{controller_of, now};
 use controllers_kit::selector::contains;
-use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder, SETTLING, pods};
+use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder, pods};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
@@ -73,7 +73,7 @@ impl Loop {
             failed = Some(error);
         }
         if done.changed() && failed.is_none() {
-            done.again_after(SETTLING);
+            done.settle();
         } else {
             self.status(&key, failed.as_ref(), &mut done).await?;
         }
