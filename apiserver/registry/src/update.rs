@@ -184,7 +184,6 @@ impl Registry {
         object::keep_for_update(new, old);
         match call.subresource {
             "" => {
-                (strategy.default)(new);
                 if resource.custom.as_ref().is_some_and(|custom| custom.has_status) {
                     keep_member(new, old, "status");
                 }
