@@ -91,9 +91,10 @@ impl Instance {
             _ => Error::path(&path, error),
         })?;
         let instance: Self = serde_json::from_str(&text).map_err(|_| none())?;
-        // A crash leaves the file behind; the lock tells.
-        match Lock::take(dir) {
-            Ok(_) => Err(none()),
+        // A crash leaves the file behind; the lock tells. It is shared, so that two who ask don't see each other.
+        let lock = File::open(dir.join("lock")).map_err(|_| none())?;
+        match lock.try_lock_shared() {
+            Ok(()) => Err(none()),
             Err(_) => Ok(instance),
         }
     }

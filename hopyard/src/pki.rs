@@ -31,9 +31,12 @@ fn fail(error: impl std::fmt::Display) -> Error {
     Error::Certificates(error.to_string())
 }
 
-/// Writes a file that only its owner reads.
+/// Writes a file that only its owner reads, whole or not at all: who reads it meanwhile, or after a crash or on a full
+/// disk, finds what was there before.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     use std::io::Write;
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
@@ -41,7 +44,11 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    options.open(path).and_then(|mut file| file.write_all(bytes)).map_err(|error| Error::path(path, error))
+    options
+        .open(&new)
+        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| std::fs::rename(&new, path))
+        .map_err(|error| Error::path(path, error))
 }
 
 fn read_or_make(path: PathBuf, make: impl FnOnce() -> Result<String, Error>) -> Result<String, Error> {
@@ -182,4 +189,31 @@ fn server_certificate(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::from_pem(key_pem).map_err(fail)?;
     Ok(params.signed_by(&key, issuer).map_err(fail)?.pem())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn a_private_file_is_replaced_whole() {
+        let dir = std::env::temp_dir().join(format!("hopyard-private-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("file");
+        write_private(&path, b"what was there").unwrap();
+        let mut reader = std::fs::File::open(&path).unwrap();
+        write_private(&path, b"new").unwrap();
+        let mut seen = String::new();
+        reader.read_to_string(&mut seen).unwrap();
+        assert_eq!(seen, "what was there", "who reads sees one file, never a part");
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        #[cfg(unix)]
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions()) & 0o777,
+            0o600
+        );
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }
