@@ -165,8 +165,13 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
-/// Opens everything and fills the store with what a fresh server holds.
-pub(crate) async fn start(options: &Options, nodes: Option<Arc<dyn Nodes>>) -> Result<Started, Error> {
+/// Opens everything and fills the store with what a fresh server holds. The `kubernetes` Service leads to `endpoint`, or
+/// else to where the server listens.
+pub(crate) async fn start(
+    options: &Options,
+    nodes: Option<Arc<dyn Nodes>>,
+    endpoint: Option<SocketAddr>,
+) -> Result<Started, Error> {
     let listener = listen(SocketAddr::new(options.bind_address, options.secure_port)).await?;
     let address = listener
         .local_addr()
@@ -176,7 +181,8 @@ pub(crate) async fn start(options: &Options, nodes: Option<Arc<dyn Nodes>>) -> R
     let own =
         if address.ip().is_unspecified() { IpAddr::V4(std::net::Ipv4Addr::LOCALHOST) } else { address.ip() };
     let dir = options.data_dir();
-    let pki = Pki::open(&dir.join("pki"), &[own, advertise.ip()])?;
+    let endpoint = endpoint.unwrap_or(advertise);
+    let pki = Pki::open(&dir.join("pki"), &[own, advertise.ip(), endpoint.ip()])?;
     let registry = open_registry(options, &dir)?;
     let keys = match &options.service_account_signing_key_file {
         Some(path) => ServiceAccountKeys::from_pkcs8(&crate::pki::read_key(path)?)
@@ -205,6 +211,7 @@ pub(crate) async fn start(options: &Options, nodes: Option<Arc<dyn Nodes>>) -> R
         ca_pem: pki.ca_pem.clone(),
         version: apiserver_server::VERSION.to_owned(),
         advertise,
+        endpoint,
     };
     let server = ApiServer::new(registry, config);
     apiserver_server::bootstrap(&server).await.map_err(|status| Error::Failed(status.to_string()))?;
@@ -281,7 +288,7 @@ fn read_tokens(path: &Path) -> Result<HashMap<String, User>, Error> {
 /// `hopyard apiserver`: serves until it is told to stop.
 pub(crate) async fn run(options: &Options) -> Result<(), Error> {
     let began = std::time::Instant::now();
-    let started = start(options, None).await?;
+    let started = start(options, None, None).await?;
     let kubeconfig = options.data_dir().join("kubeconfig");
     let url = format!("https://{}", started.address);
     crate::pki::write_private(&kubeconfig, started.pki.kubeconfig(&url).as_bytes())?;

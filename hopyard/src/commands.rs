@@ -150,7 +150,9 @@ pub(crate) async fn trace(dir: &Path, request: &trace::Request, output: Output) 
     print(&render(&traced, output)?);
     match traced.outcome {
         trace::Outcome::DeadEnd(_) => Err(Error::DeadEnd),
-        trace::Outcome::Delivered { .. } | trace::Outcome::Answered { .. } => Ok(()),
+        trace::Outcome::Delivered { .. }
+        | trace::Outcome::ApiServer { .. }
+        | trace::Outcome::Answered { .. } => Ok(()),
     }
 }
 

@@ -217,7 +217,7 @@ async fn kube_apiserver(flags: &Flags) -> Result<(), Error> {
         durability: DurabilityArg::None,
         data_dir: Some(dir),
     };
-    let started = apiserver::start(&options, None).await?;
+    let started = apiserver::start(&options, None, None).await?;
     let mut tasks = vec![tokio::spawn(apiserver_server::run_housekeeping(started.server.clone()))];
     if std::env::var(CONTROLLERS).is_ok_and(|value| value == "1") {
         let client = kube::Client::new(

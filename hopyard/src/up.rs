@@ -115,7 +115,9 @@ pub(crate) async fn start(options: &Options) -> Result<Running, Error> {
         store: options.store,
         durability: options.durability,
     };
-    let started = apiserver::start(&api, Some(Arc::new(plane.clone()))).await?;
+    let endpoint = aws::layout::CONTROL_PLANE;
+    let started = apiserver::start(&api, Some(Arc::new(plane.clone())), Some(endpoint.into())).await?;
+    plane.fabric.lend(endpoint, started.address);
     let server = started.server.clone();
     let kubeconfig = dir.join("kubeconfig");
     crate::pki::write_private(

@@ -95,6 +95,7 @@ impl Cluster {
             ca_pem: String::new(),
             version: apiserver_server::VERSION.to_owned(),
             advertise: SocketAddr::from((Ipv4Addr::LOCALHOST, 6443)),
+            endpoint: SocketAddr::from((Ipv4Addr::LOCALHOST, 6443)),
         };
         let server = ApiServer::new(registry, config);
         apiserver_server::bootstrap(&server).await.map_err(|status| Error::Bootstrap(status.to_string()))?;

@@ -6,6 +6,7 @@ use crate::diagnose;
 use crate::hop::{Hop, Layer, Outcome, Packet};
 use crate::walk::{Walk, dead};
 use crate::world::full_name;
+use ccm_mock_aws_api::layout::{CONTROL_PLANE, VPC_ID};
 use k8s_openapi::api::core::v1::Pod;
 use proxy_agent_ruleset::{Choice, Entry, NoAffinity, Protocol, Statement, Verdict, evaluate};
 use std::net::SocketAddrV4;
@@ -50,7 +51,8 @@ impl Walk<'_> {
             .world
             .interface_of(*self.packet.destination.ip())
             .map(|n| format!("NetworkInterface {} spec.privateIpAddresses", n.network_interface_id));
-        self.hops.push(Hop { object: held, ..route }.packet(self.packet, self.packet));
+        let object = held.or_else(|| Some(format!("Vpc {VPC_ID} spec.cidrBlock")));
+        self.hops.push(Hop { object, ..route }.packet(self.packet, self.packet));
     }
 
     /// A connection that arrives at a node's own address.
@@ -152,6 +154,9 @@ impl Walk<'_> {
     /// Deliver to whatever has the destination address.
     pub(crate) fn deliver(&mut self) -> Outcome {
         let to = self.packet.destination;
+        if to == CONTROL_PLANE {
+            return self.at_api_server();
+        }
         let Some(pod) = self.world.pod_at(*to.ip()) else {
             return diagnose::no_pod(self.world, &self.request.from.place(), to);
         };
@@ -177,6 +182,18 @@ impl Walk<'_> {
         let hop = Hop { object: held, ..hop };
         self.hops.push(hop.packet(self.packet, self.packet));
         self.at_container(pod, &name)
+    }
+
+    fn at_api_server(&mut self) -> Outcome {
+        self.over_the_vpc();
+        let hop = Hop::new(
+            Layer::ApiServer,
+            "kube-apiserver",
+            "asks who it is, and RBAC what they may; without a token it is system:anonymous",
+        );
+        let hop = hop.object("EndpointSlice default/kubernetes endpoints");
+        self.hops.push(hop.packet(self.packet, self.packet));
+        Outcome::ApiServer { address: self.packet.destination }
     }
 
     fn at_container(&mut self, pod: &Pod, name: &str) -> Outcome {

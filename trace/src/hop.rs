@@ -26,6 +26,7 @@ pub enum Layer {
     Rules,
     Cni,
     Container,
+    ApiServer,
 }
 
 impl fmt::Display for Layer {
@@ -46,6 +47,7 @@ impl fmt::Display for Layer {
             Layer::Rules => "kube-proxy",
             Layer::Cni => "cni",
             Layer::Container => "container",
+            Layer::ApiServer => "api server",
         })
     }
 }
@@ -159,6 +161,11 @@ pub enum Outcome {
     Delivered {
         /// `namespace/name` of the Pod, or the address if it is none.
         pod: String,
+        /// Address and port.
+        address: SocketAddrV4,
+    },
+    /// The control plane answers.
+    ApiServer {
         /// Address and port.
         address: SocketAddrV4,
     },

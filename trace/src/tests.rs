@@ -307,6 +307,11 @@ fn through_a_node_port_and_from_inside() {
     let inside =
         trace(&world, &Request::get("http://web.default.svc.cluster.local/", from.clone()).expect("url"));
     assert!(layers(&inside).ends_with("dns client kube-proxy cni container"), "{}", layers(&inside));
+    let api = trace(&world, &Request::get("https://10.0.0.10/version", from.clone()).expect("url"));
+    assert_eq!(layers(&api), "client kube-proxy vpc api server", "{}", text(&api, Style::default()));
+    assert_eq!(api.outcome, Outcome::ApiServer { address: layout::CONTROL_PLANE });
+    let nameless = api.hops.iter().chain(&api.reply).filter(|h| h.object.is_none());
+    assert_eq!(nameless.count(), 0, "{}", text(&api, Style::default()));
     let out = trace(&world, &Request::get("http://shop.test.com/", from).expect("url"));
     assert!(layers(&out).contains("nat gateway igw balancer"), "{}", text(&out, Style::default()));
 }

@@ -53,6 +53,9 @@ pub fn render(trace: &Trace, style: Style) -> String {
         Outcome::Delivered { pod, address } => {
             let _ = writeln!(out, "{} answered by Pod {pod} at {address}", style.paint("32;1", "✓"));
         }
+        Outcome::ApiServer { address } => {
+            let _ = writeln!(out, "{} answered by the API server at {address}", style.paint("32;1", "✓"));
+        }
         Outcome::Answered { by, status, text } => {
             let _ = writeln!(out, "{} answered {status} by {by}: {text}", style.paint("32;1", "✓"));
         }

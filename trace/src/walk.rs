@@ -277,6 +277,13 @@ impl Walk<'_> {
                 let hop = Hop { object, ..Hop::new(Layer::Container, place, "answers") };
                 hops.push(hop.packet(packet, packet));
             }
+            Outcome::ApiServer { .. } => {
+                let server = self.hops.iter().rev().find(|h| h.layer == Layer::ApiServer);
+                let object = server.and_then(|h| h.object.clone());
+                let place = server.map_or("kube-apiserver", |h| &h.place);
+                let hop = Hop { object, ..Hop::new(Layer::ApiServer, place, "answers") };
+                hops.push(hop.packet(packet, packet));
+            }
             Outcome::Answered { by, status, .. } => {
                 let layer = if by == BALANCER { Layer::LoadBalancer } else { Layer::Rules };
                 let answerer = self.hops.iter().rev().find(|h| h.layer == layer);

@@ -44,6 +44,7 @@ impl Api {
             ca_pem: String::new(),
             version: "v1.36.0".into(),
             advertise: ([127, 0, 0, 1], 6443).into(),
+            endpoint: ([127, 0, 0, 1], 6443).into(),
         };
         let server = ApiServer::new(
             Registry::new(Arc::new(store), cache, ServiceRanges::default(), Default::default()),

@@ -50,43 +50,30 @@ async fn lay_out(server: &ApiServer) -> Result<(), Status> {
         },
     }));
     objects.extend(own_service(server));
-    create_missing(registry, objects).await
+    create_missing(registry, objects).await?;
+    crate::endpoints::publish(server).await
 }
 
-/// The `kubernetes` Service of this server, its EndpointSlice and Endpoints.
+/// The `kubernetes` Service of this server, and the range it is from. Its endpoints are [`crate::endpoints`]'.
 fn own_service(server: &ApiServer) -> Vec<Value> {
-    let address = server.inner.config.advertise;
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
-    let metadata = |labels: &Value| json!({"name": "kubernetes", "namespace": "default", "labels": labels});
     let ranges = server.registry().service_ranges();
     let cluster_ip = ranges.first().to_string();
-    // Validation refuses loopback endpoints, as upstream's does: a local server shows no endpoint then.
-    let mut objects = vec![json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": metadata(&labels),
-        "spec": {
-            "type": "ClusterIP", "clusterIP": cluster_ip, "clusterIPs": [cluster_ip], "sessionAffinity": "None",
-            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": address.port()}],
-        },
-    })];
-    if !address.ip().is_loopback() {
-        objects.push(json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": [address.ip().to_string()], "conditions": {"ready": true}}],
-            "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}],
-        }));
-        objects.push(json!({
-            "apiVersion": "v1", "kind": "Endpoints",
-            "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-            "subsets": [{"addresses": [{"ip": address.ip().to_string()}], "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}]}],
-        }));
-    }
-    objects.push(json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
-        "spec": {"cidrs": [ranges.cidr()]},
-    }));
-    objects
+    let port = server.inner.config.endpoint.port();
+    vec![
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
+            "spec": {
+                "type": "ClusterIP", "clusterIP": cluster_ip, "clusterIPs": [cluster_ip], "sessionAffinity": "None",
+                "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
+            },
+        }),
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
+            "spec": {"cidrs": [ranges.cidr()]},
+        }),
+    ]
 }
 
 /// Creates what does not exist, many at once so that they share the store's syncs.

@@ -145,10 +145,9 @@ pub(crate) async fn answer(
     let (mut parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query().unwrap_or(""));
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
-    let pretty = query.flag("pretty");
     let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let parts = parts;
-    let accepted = negotiate::for_errors(&parts.headers, pretty);
+    let accepted = negotiate::for_errors(&parts.headers, negotiate::is_pretty(&query, &parts.headers));
     // The body is read before anything is refused: a client that still writes would see a broken connection.
     let body = match collect(body).await {
         Ok(bytes) => full(bytes),
@@ -240,7 +239,8 @@ async fn route(
     let user = authenticate(server, &parts.headers, certificate)?;
     let user = impersonate(server, &parts.headers, user)?;
     authorize(server, info, &user)?;
-    let plain = Accepted { media: Media::Json, form: Form::Object, pretty: query.flag("pretty") };
+    let pretty = negotiate::is_pretty(query, &parts.headers);
+    let plain = Accepted { media: Media::Json, form: Form::Object, pretty };
     let mut context = Context {
         server,
         info,

@@ -1,5 +1,5 @@
-//! What the server does on its own: definitions become established and clean up after themselves, events expire,
-//! roles aggregate, the server's identity Lease is renewed.
+//! What the server does on its own: definitions become established and clean up after themselves, events expire, the
+//! server's identity Lease is renewed and its endpoints are kept.
 
 use std::time::Duration;
 
@@ -174,6 +174,9 @@ async fn keep(server: ApiServer) {
         }
         let registry = server.registry();
         renew_identity(registry).await;
+        if let Err(status) = crate::endpoints::publish(&server).await {
+            tracing::warn!(error = %status, "the endpoints of the kubernetes Service could not be written");
+        }
         expire_events(registry).await;
         let catalogue = registry.catalogue();
         if let Some(definitions) = catalogue.get("apiextensions.k8s.io", "v1", "customresourcedefinitions") {

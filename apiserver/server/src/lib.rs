@@ -10,6 +10,7 @@ mod bootstrap;
 mod column_texts;
 mod discovery;
 mod dispatch;
+mod endpoints;
 mod escalation;
 mod handlers;
 mod health;

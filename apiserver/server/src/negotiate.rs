@@ -2,7 +2,9 @@
 
 use apiserver_meta::Status;
 use http::HeaderMap;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+
+use crate::query::Query;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +135,18 @@ fn clause(text: &str) -> Option<Clause<'_>> {
         }
     }
     Some(clause)
+}
+
+/// Is an answer laid out for people? The parameter `pretty` says, else who asks: curl, wget and browsers, as upstream's
+/// `isPrettyPrint` has it.
+pub(crate) fn is_pretty(query: &Query, headers: &HeaderMap) -> bool {
+    match query.get("pretty").filter(|said| !said.is_empty()) {
+        Some(said) => matches!(said, "1" | "t" | "T" | "true" | "TRUE" | "True"),
+        None => {
+            let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("");
+            ["curl", "Wget", "Mozilla/5.0"].iter().any(|reader| agent.starts_with(reader))
+        }
+    }
 }
 
 /// The form of an answer.
@@ -351,6 +365,24 @@ mod tests {
             ("application/json", Place::Aggregated, &negotiated),
         ] {
             assert_eq!(accepted(header, place).as_ref(), Err(want), "{header} at {place:?}");
+        }
+    }
+
+    #[test]
+    fn people_get_lines() {
+        for (query, agent, want) in [
+            ("", "curl/8.5.0", true),
+            ("", "Wget/1.21", true),
+            ("", "Mozilla/5.0 (X11)", true),
+            ("", "kubectl/v1.36.0", false),
+            ("pretty=false", "curl/8.5.0", false),
+            ("pretty=0&limit=1", "curl/8.5.0", false),
+            ("pretty=", "curl/8.5.0", true),
+            ("pretty=true", "kubectl/v1.36.0", true),
+            ("pretty=yes", "kubectl/v1.36.0", false),
+        ] {
+            let headers = HeaderMap::from_iter([(USER_AGENT, agent.parse().unwrap())]);
+            assert_eq!(is_pretty(&Query::parse(query), &headers), want, "{query} of {agent}");
         }
     }
 

@@ -28,8 +28,11 @@ pub struct Config {
     pub ca_pem: String,
     /// `gitVersion` of `/version`.
     pub version: String,
-    /// Address that the `kubernetes` Service's endpoints show.
+    /// Address that the server names itself by.
     pub advertise: std::net::SocketAddr,
+    /// Address that the `kubernetes` Service leads to. Validation refuses loopback endpoints, as upstream's does: a
+    /// server on loopback has none.
+    pub endpoint: std::net::SocketAddr,
 }
 
 /// The API server. Cloning is cheap.

@@ -37,6 +37,7 @@ async fn server() -> ApiServer {
             ca_pem: String::new(),
             version: "v1.36.0".to_owned(),
             advertise: "127.0.0.1:6443".parse().expect("an address"),
+            endpoint: "127.0.0.1:6443".parse().expect("an address"),
         },
     );
     apiserver_server::bootstrap(&server).await.expect("a fresh server");

@@ -16,6 +16,9 @@ pub const MAX_ZONES: u8 = 6;
 pub const CLIENT_IP: &str = "198.51.100.10";
 /// Block of Service cluster addresses.
 pub const SERVICE_CIDR: &str = "10.96.0.0/16";
+/// Where the control plane stands in the VPC: what the `kubernetes` Service leads to.
+pub const CONTROL_PLANE: std::net::SocketAddrV4 =
+    std::net::SocketAddrV4::new(std::net::Ipv4Addr::new(10, 0, 0, 10), 443);
 /// Block that load balancers' client-side addresses come from: loopback, so they work as they are.
 pub const PUBLIC_PREFIX: [u8; 2] = [127, 66];
 

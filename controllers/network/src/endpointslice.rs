@@ -5,19 +5,16 @@
 mod plan;
 
 use crate::ports::is_selecting;
+use crate::slices::{MANAGED_BY, SERVICE_NAME, managed_by};
 use crate::wake;
 use controllers_kit::meta::label;
 use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::DeleteParams;
-use plan::Step;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-pub(crate) const MANAGER: &str = "endpointslice-controller.k8s.io";
+const MANAGER: &str = "endpointslice-controller.k8s.io";
 
 struct Loop {
     services: Cache<Service>,
@@ -32,15 +29,7 @@ pub(crate) async fn run(caches: Caches) {
     let slices = caches.of::<EndpointSlice>();
     let queue: Queue<Key> = Queue::new();
     wake::services(&queue, &services, &pods, &nodes, Queue::add);
-    let q = queue.clone();
-    slices.on_change(move |change| {
-        let Some(slice) = change.latest() else { return };
-        if let (Some(MANAGER), Some(service)) =
-            (label(&slice.metadata, MANAGED_BY), label(&slice.metadata, SERVICE_NAME))
-        {
-            q.add(Key::new(&change.key.namespace, service), change.story());
-        }
-    });
+    wake::by_slices(&queue, &slices, MANAGER);
     services.synced().await;
     pods.synced().await;
     nodes.synced().await;
@@ -61,12 +50,7 @@ impl Loop {
         if service.metadata.deletion_timestamp.is_some() || !is_selecting(&service) {
             return Ok(done);
         }
-        let mut existing = self.slices.in_namespace(&key.namespace);
-        existing.retain(|slice| {
-            label(&slice.metadata, SERVICE_NAME) == Some(&key.name)
-                && label(&slice.metadata, MANAGED_BY) == Some(MANAGER)
-                && slice.metadata.deletion_timestamp.is_none()
-        });
+        let existing = managed_by(MANAGER, &self.slices, &key);
         let zones: BTreeMap<String, String> = self
             .nodes
             .all()
@@ -75,7 +59,7 @@ impl Loop {
             .collect();
         let pods = self.pods.in_namespace(&key.namespace);
         for step in plan::build(&service, &pods, &zones, &existing) {
-            if let Err(error) = self.apply(step, &mut done).await {
+            if let Err(error) = step.write(&self.slices, &mut done).await {
                 if !error.is_code(409) {
                     let text =
                         format!("Error updating Endpoint Slices for Service {key}: {}", error.sentence());
@@ -85,26 +69,5 @@ impl Loop {
             }
         }
         Ok(done)
-    }
-
-    async fn apply(&self, step: Step, done: &mut Done) -> Result<(), Error> {
-        match step {
-            Step::Create(slice) => {
-                let made = self.slices.create(&slice).await?;
-                let name = made.metadata.name.clone().unwrap_or_default();
-                done.note(format!("created {name} with {} endpoints", plan::endpoints(&slice).len()));
-            }
-            Step::Update(slice) => {
-                let ready = plan::endpoints(&slice).iter().filter(|e| plan::is_ready(e)).count();
-                let name = slice.metadata.name.clone().unwrap_or_default();
-                self.slices.replace_object(&slice).await?;
-                done.note(format!("{name}: {} endpoints, {ready} ready", plan::endpoints(&slice).len()));
-            }
-            Step::Delete(slice) => {
-                self.slices.delete(&Key::of(&slice.metadata), &DeleteParams::default()).await?;
-                done.note(format!("deleted {}", slice.metadata.name.as_deref().unwrap_or_default()));
-            }
-        }
-        Ok(())
     }
 }

@@ -5,8 +5,10 @@
 mod cni;
 mod endpoints;
 mod endpointslice;
+mod mirroring;
 mod pool;
 mod ports;
+mod slices;
 mod wake;
 
 use controllers_kit::{Caches, Running, spawn};
@@ -20,6 +22,7 @@ pub fn run(caches: Caches, cni: Arc<Cni>) -> Running {
     async move {
         controllers_kit::all(vec![
             spawn("endpointslice", endpointslice::run(caches.clone())),
+            spawn("endpointslicemirroring", mirroring::run(caches.clone())),
             spawn("endpoints", endpoints::run(caches.clone())),
             spawn("vpc-cni", cni::run(caches, cni)),
         ])

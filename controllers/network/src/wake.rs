@@ -2,9 +2,12 @@
 //!
 //! Changes of a Pod that no endpoint shows wake nobody.
 
+use crate::slices::{MANAGED_BY, SERVICE_NAME};
+use controllers_kit::meta::label;
 use controllers_kit::selector::contains;
 use controllers_kit::{Cache, Change, Key, Queue, pods};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
 
@@ -25,7 +28,7 @@ pub(crate) fn services(
     let (q, all) = (queue.clone(), services.clone());
     nodes.on_change(move |change| {
         let zone = |node: Option<&std::sync::Arc<Node>>| {
-            node.and_then(|n| controllers_kit::meta::label(&n.metadata, ZONE).map(str::to_string))
+            node.and_then(|n| label(&n.metadata, ZONE).map(str::to_string))
         };
         let after = zone(change.new.as_ref());
         if after.is_some() && after != zone(change.old.as_ref()) {
@@ -33,6 +36,20 @@ pub(crate) fn services(
             services
                 .iter()
                 .for_each(|s| q.add(Key::of(&s.metadata), format!("Node {} has a zone", change.key)));
+        }
+    });
+}
+
+/// Wake the Services whose slices, as `manager` writes them, are changed by somebody.
+pub(crate) fn by_slices(queue: &Queue<Key>, slices: &Cache<EndpointSlice>, manager: &'static str) {
+    let queue = queue.clone();
+    slices.on_change(move |change| {
+        let Some(slice) = change.latest() else { return };
+        if let (Some(by), Some(service)) =
+            (label(&slice.metadata, MANAGED_BY), label(&slice.metadata, SERVICE_NAME))
+            && by == manager
+        {
+            queue.add(Key::new(&change.key.namespace, service), change.story());
         }
     });
 }

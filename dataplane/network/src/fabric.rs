@@ -95,9 +95,17 @@ enum Place {
     Pod(String),
 }
 
+/// A real socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bound {
+    address: SocketAddr,
+    /// Its owner asks [`Fabric::peer_of`] who connects.
+    asks: bool,
+}
+
 #[derive(Default)]
 struct Inner {
-    listeners: RwLock<HashMap<SocketAddrV4, SocketAddr>>,
+    listeners: RwLock<HashMap<SocketAddrV4, Bound>>,
     places: RwLock<HashMap<Ipv4Addr, Place>>,
     peers: Mutex<HashMap<u16, SocketAddrV4>>,
     nat: RwLock<HashMap<String, Ipv4Addr>>,
@@ -173,9 +181,7 @@ impl Fabric {
             None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
         };
         let bound = listener.local_addr()?;
-        let known =
-            self.inner.listeners.write().unwrap_or_else(PoisonError::into_inner).insert(address, bound);
-        if known.is_some() {
+        if self.bind(address, Bound { address: bound, asks: true }).is_some() {
             tracing::debug!(%address, "listener replaced");
         }
         Ok(Listener { fabric: self.clone(), listener, address, bound })
@@ -183,7 +189,16 @@ impl Fabric {
 
     /// One more virtual address for a listener that is already bound.
     pub fn alias(&self, address: SocketAddrV4, bound: SocketAddr) {
-        self.inner.listeners.write().unwrap_or_else(PoisonError::into_inner).insert(address, bound);
+        self.bind(address, Bound { address: bound, asks: true });
+    }
+
+    /// A virtual address for a server that knows nothing of this network.
+    pub fn lend(&self, address: SocketAddrV4, server: SocketAddr) {
+        self.bind(address, Bound { address: server, asks: false });
+    }
+
+    fn bind(&self, address: SocketAddrV4, bound: Bound) -> Option<Bound> {
+        self.inner.listeners.write().unwrap_or_else(PoisonError::into_inner).insert(address, bound)
     }
 
     /// Take back an address given with [`Fabric::alias`].
@@ -191,7 +206,7 @@ impl Fabric {
         self.inner.listeners.write().unwrap_or_else(PoisonError::into_inner).remove(&address);
     }
 
-    fn listener(&self, address: SocketAddrV4) -> Option<SocketAddr> {
+    fn listener(&self, address: SocketAddrV4) -> Option<Bound> {
         self.inner.listeners.read().unwrap_or_else(PoisonError::into_inner).get(&address).copied()
     }
 
@@ -249,8 +264,11 @@ impl Fabric {
             let known = self.place_of(*reached.ip()).is_some() || public(*reached.ip());
             return Err(if known { Error::Refused(reached) } else { Error::NoRoute(reached, *source.ip()) });
         };
-        self.peers().insert(local, seen);
-        match socket.connect(real).await {
+        // What nobody asks for would be told to the next who connects from this port.
+        if real.asks {
+            self.peers().insert(local, seen);
+        }
+        match socket.connect(real.address).await {
             Ok(stream) => Ok(Connection { stream, source: seen, destination: reached, node }),
             Err(error) => {
                 self.peers().remove(&local);
@@ -304,7 +322,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         let mut listeners = self.fabric.inner.listeners.write().unwrap_or_else(PoisonError::into_inner);
-        if listeners.get(&self.address) == Some(&self.bound) {
+        if listeners.get(&self.address).is_some_and(|bound| bound.address == self.bound) {
             listeners.remove(&self.address);
         }
     }

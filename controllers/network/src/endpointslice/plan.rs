@@ -4,6 +4,7 @@
 
 use super::{MANAGED_BY, MANAGER, SERVICE_NAME};
 use crate::ports::{Port, is_headless, publishes_not_ready, resolve};
+use crate::slices::{Step, TRIGGER, endpoint_ports, endpoints, ports_of};
 use controllers_kit::meta::{controller_reference, now_micro};
 use controllers_kit::pods;
 use controllers_kit::selector::contains;
@@ -18,27 +19,8 @@ use std::sync::Arc;
 /// Most endpoints of a slice.
 const SLICE_MAX: usize = 100;
 const HEADLESS: &str = "service.kubernetes.io/headless";
-const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
-
-/// One write.
-#[derive(Debug, PartialEq)]
-pub(super) enum Step {
-    Create(EndpointSlice),
-    Update(EndpointSlice),
-    Delete(Arc<EndpointSlice>),
-}
 
 type Wanted = BTreeMap<Vec<Port>, BTreeMap<String, Endpoint>>;
-
-/// True if the endpoint may get traffic.
-pub(super) fn is_ready(endpoint: &Endpoint) -> bool {
-    endpoint.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true)
-}
-
-/// The endpoints of a slice.
-pub(super) fn endpoints(slice: &EndpointSlice) -> &[Endpoint] {
-    slice.endpoints.as_deref().unwrap_or_default()
-}
 
 /// The writes that make the Service's slices what they should be.
 pub(super) fn build(
@@ -197,28 +179,6 @@ fn hints(service: &Service, zone: Option<&str>, node: Option<&str>) -> Option<En
     }
 }
 
-fn ports_of(slice: &EndpointSlice) -> Vec<Port> {
-    let ports = slice.ports.iter().flatten();
-    ports
-        .map(|p| Port {
-            name: p.name.clone().unwrap_or_default(),
-            port: p.port.unwrap_or(0),
-            protocol: p.protocol.clone().unwrap_or_else(|| "TCP".into()),
-            app_protocol: p.app_protocol.clone(),
-        })
-        .collect()
-}
-
-fn endpoint_ports(ports: &[Port]) -> Option<Vec<EndpointPort>> {
-    let one = |p: &Port| EndpointPort {
-        name: Some(p.name.clone()),
-        port: Some(p.port),
-        protocol: Some(p.protocol.clone()),
-        app_protocol: p.app_protocol.clone(),
-    };
-    (!ports.is_empty()).then(|| ports.iter().map(one).collect())
-}
-
 fn labels(service: &Service) -> BTreeMap<String, String> {
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
     labels.insert(SERVICE_NAME.into(), service.metadata.name.clone().unwrap_or_default());
@@ -270,6 +230,7 @@ fn updated(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slices::is_ready;
     use serde_json::{Value, json};
 
     fn service(target: Value) -> Service {

@@ -1,0 +1,63 @@
+//! The endpoints of the `kubernetes` Service: where this server is. They are put right again whatever becomes of them, and
+//! when a restart moves the server, as upstream's endpoint reconciler does.
+
+use apiserver_meta::Status;
+use apiserver_registry::{Call, Changed};
+use serde_json::{Value, json};
+
+use crate::service::ApiServer;
+
+/// Writes what differs.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) async fn publish(server: &ApiServer) -> Result<(), Status> {
+    let address = server.inner.config.endpoint;
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    let (ip, family) = (address.ip().to_string(), if address.is_ipv4() { "IPv4" } else { "IPv6" });
+    let ports = json!([{"name": "https", "port": address.port(), "protocol": "TCP"}]);
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": family,
+        "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
+        "ports": ports,
+    });
+    let endpoints = json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [{"addresses": [{"ip": ip}], "ports": ports}],
+    });
+    put(server, ("discovery.k8s.io", "endpointslices"), slice).await?;
+    put(server, ("", "endpoints"), endpoints).await
+}
+
+async fn put(server: &ApiServer, (group, plural): (&str, &str), wanted: Value) -> Result<(), Status> {
+    let catalogue = server.registry().catalogue();
+    let Some(resource) = catalogue.get(group, "v1", plural) else { return Ok(()) };
+    let call = Call {
+        resource,
+        namespace: Some("default"),
+        subresource: "",
+        manager: "kube-apiserver",
+        dry_run: false,
+        requester: apiserver_registry::Requester::default(),
+    };
+    let change = |live: Option<&Value>| {
+        let Some(live) = live else { return Ok(Changed::Patched(wanted.clone())) };
+        let mut next = live.clone();
+        for member in ["endpoints", "ports", "subsets"] {
+            if let Some(value) = wanted.get(member) {
+                next[member] = value.clone();
+            }
+        }
+        next["metadata"]["labels"] = wanted["metadata"]["labels"].clone();
+        Ok(Changed::Patched(next))
+    };
+    server.registry().update(&call, "kubernetes", true, change).await.map(|_| ())
+}
