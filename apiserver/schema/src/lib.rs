@@ -20,7 +20,7 @@ pub use crd::{apply_defaults, decode_metadata, from_crd_schema, prune, structura
 pub use decode::{Decode, DecodeError, Unknown, decode, zero};
 pub use golang::display as go_display;
 pub use node::{Field, List, ListKind, Object, Patch, Rules, Schema, Shape, Slot};
-pub use openapi::{OpenApi, field_descriptions, openapi_definitions, openapi_group_definitions};
+pub use openapi::{OpenApi, field_descriptions, openapi_definitions, openapi_definitions_of};
 pub use ownership::{ApplyError, Conflict, FieldSet, Manager, Operation, apply, print_path, update};
 pub use patch::{MAX_OPERATIONS, PatchError, json_patch, merge_patch, strategic_merge, unknown_patch_fields};
 pub use protobuf::{MAGIC as PROTOBUF_MAGIC, from_protobuf, to_protobuf};

@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::node::{Field, Schema, Shape};
-use crate::types::{definition_of, kinds, list_facts, named};
+use crate::types::{definition_name, kinds, list_facts, named};
 
 /// Which document definitions are for; they differ in references, defaults and a few types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,16 +32,12 @@ pub fn openapi_definitions(version: OpenApi) -> BTreeMap<&'static str, Value> {
     definitions_of(version, kinds().map(|(_, _, _, name)| name))
 }
 
-/// The definitions that one group version needs: its kinds, what they refer to, and the common kinds.
-pub fn openapi_group_definitions(
+/// These definitions and all that they refer to; names that are not known are left out.
+pub fn openapi_definitions_of<'a>(
     version: OpenApi,
-    group: &str,
-    group_version: &str,
+    roots: impl IntoIterator<Item = &'a str>,
 ) -> BTreeMap<&'static str, Value> {
-    let own = kinds().filter(|(g, v, _, _)| *g == group && *v == group_version).map(|(_, _, _, name)| name);
-    let common = ["DeleteOptions", "Status", "APIResourceList"];
-    let common = common.into_iter().filter_map(|kind| definition_of("", "v1", kind));
-    definitions_of(version, own.chain(common))
+    definitions_of(version, roots.into_iter().filter_map(definition_name))
 }
 
 /// What the documentation says of fields, given as type name and member. Reading it costs some milliseconds however
@@ -182,6 +178,18 @@ fn definition(version: OpenApi, name: &'static str, schema: &Schema, docs: Optio
     out
 }
 
+/// Core types whose name may be left out, for old clients, though k8s-openapi asks for it.
+const HAVE_NO_NAME: &[&str] = &[
+    "ConfigMapEnvSource",
+    "ConfigMapKeySelector",
+    "ConfigMapProjection",
+    "ConfigMapVolumeSource",
+    "LocalObjectReference",
+    "SecretEnvSource",
+    "SecretKeySelector",
+    "SecretProjection",
+];
+
 fn object(version: OpenApi, name: &'static str, schema: &Schema, docs: Option<&Value>) -> Value {
     let mut out = Map::new();
     out.insert("type".to_owned(), json!("object"));
@@ -206,7 +214,15 @@ fn object(version: OpenApi, name: &'static str, schema: &Schema, docs: Option<&V
     }
     let gvks = group_version_kinds(name);
     let required: Vec<Value> = match docs.and_then(|docs| docs.get("required")?.as_array()) {
-        Some(names) => names.iter().filter(|n| gvks.is_empty() || **n != "metadata").cloned().collect(),
+        Some(names) => names
+            .iter()
+            .filter(|n| gvks.is_empty() || **n != "metadata" || name == "io.k8s.api.core.v1.Event")
+            .filter(|n| {
+                **n != "name" || !HAVE_NO_NAME.iter().any(|end| name == format!("io.k8s.api.core.v1.{end}"))
+            })
+            .cloned()
+            .collect(),
+        None if name == "io.k8s.api.events.v1.Event" => vec![json!("eventTime")],
         None if name.ends_with("List") => vec![json!("items")],
         None => Vec::new(),
     };
@@ -340,7 +356,15 @@ mod tests {
 
     #[test]
     fn definitions_read_as_upstream_publishes_them() {
-        let all = openapi_group_definitions(OpenApi::V3, "", "v1");
+        let all = openapi_definitions_of(
+            OpenApi::V3,
+            [
+                "io.k8s.api.core.v1.Service",
+                "io.k8s.api.core.v1.EndpointsList",
+                "io.k8s.api.core.v1.Pod",
+                "nobody",
+            ],
+        );
         let ports = &all["io.k8s.api.core.v1.ServiceSpec"]["properties"]["ports"];
         assert_eq!(ports["x-kubernetes-list-map-keys"], json!(["port", "protocol"]));
         assert_eq!(ports["x-kubernetes-patch-merge-key"], "port");
@@ -351,6 +375,7 @@ mod tests {
         assert_eq!(service["x-kubernetes-group-version-kind"], gvk);
         assert!(service["description"].as_str().is_some_and(|text| text.starts_with("Service is")));
         assert!(all.contains_key("io.k8s.api.core.v1.EndpointsList"));
+        assert_eq!(all["io.k8s.api.core.v1.ConfigMapKeySelector"]["required"], json!(["key"]));
         let all = openapi_definitions(OpenApi::V2);
         let spec = &all["io.k8s.api.core.v1.Service"]["properties"]["spec"];
         assert_eq!(spec["$ref"], "#/definitions/io.k8s.api.core.v1.ServiceSpec");

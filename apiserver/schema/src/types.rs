@@ -27,6 +27,11 @@ pub fn definition_of(group: &str, version: &str, kind: &str) -> Option<&'static 
     own.or_else(|| kinds.get(&("", "v1", kind)).filter(|name| name.contains(".meta.v1."))).copied()
 }
 
+/// The name itself, if a definition has it.
+pub(crate) fn definition_name(name: &str) -> Option<&'static str> {
+    index().blocks.get_key_value(name).map(|(known, _)| *known)
+}
+
 /// All built-in kinds: group, version, kind and definition name.
 pub fn kinds() -> impl Iterator<Item = (&'static str, &'static str, &'static str, &'static str)> {
     index().kinds.iter().map(|((group, version, kind), name)| (*group, *version, *kind, *name))

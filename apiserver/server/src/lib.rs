@@ -19,7 +19,6 @@ pub mod limits;
 mod negotiate;
 mod node_proxy;
 mod openapi;
-mod openapi_wire;
 mod pod_log;
 mod portforward;
 mod query;

@@ -1,6 +1,12 @@
 //! `/openapi/v2` and `/openapi/v3`: the shapes of the catalogue's kinds, and the paths they are served at.
 
-use std::collections::HashMap;
+mod parameters;
+mod paths;
+mod render;
+mod resource;
+mod wire;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use apiserver_meta::Status;
@@ -10,8 +16,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use self::paths::{Path, Shape};
 use crate::dispatch::{Answer, Context, page_not_found};
-use crate::openapi_wire;
 
 /// The identity of a catalogue, and its documents with their hashes.
 type Made = (usize, HashMap<String, (Bytes, String)>);
@@ -53,8 +59,8 @@ pub(crate) fn answer(context: &Context, catalogue: &Arc<Catalogue>) -> Option<Re
             let make = || v2(catalogue, &context.server.inner.config.version);
             // kubectl asks for nothing but protobuf.
             if wants_protobuf(context) {
-                let (bytes, hash) = documents.get(catalogue, "v2.pb", || openapi_wire::encode(&make()));
-                return Some(Ok(with_etag(Answer::of(StatusCode::OK, openapi_wire::MEDIA, bytes), &hash)));
+                let (bytes, hash) = documents.get(catalogue, "v2.pb", || wire::encode(&make()));
+                return Some(Ok(with_etag(Answer::of(StatusCode::OK, wire::MEDIA, bytes), &hash)));
             }
             let (bytes, hash) = documents.get(catalogue, "v2", || make().to_string());
             Some(Ok(with_etag(Answer::json(StatusCode::OK, bytes), &hash)))
@@ -62,23 +68,24 @@ pub(crate) fn answer(context: &Context, catalogue: &Arc<Catalogue>) -> Option<Re
         "/openapi/v3" => Some(Ok(index(catalogue))),
         path => {
             let name = path.strip_prefix("/openapi/v3/")?;
-            if name == "version" {
-                return Some(Ok(Answer::json(
-                    StatusCode::OK,
-                    version_document(&context.server.inner.config.version).to_string(),
-                )));
-            }
-            let (group, version) = match name.split('/').collect::<Vec<_>>().as_slice() {
-                ["api", version] => (String::new(), (*version).to_owned()),
-                ["apis", group, version] => ((*group).to_owned(), (*version).to_owned()),
-                _ => return Some(Err(page_not_found())),
+            let (paths, group, version) = match name.split('/').collect::<Vec<_>>().as_slice() {
+                ["api"] => (vec![paths::of_group("")], "", ""),
+                ["apis"] => (vec![paths::of_groups()], "", ""),
+                ["apis", group] if catalogue.group(group).is_some() => (vec![paths::of_group(group)], "", ""),
+                ["api", version] => (paths::of_version(catalogue, "", version), "", *version),
+                ["apis", group, version] => (paths::of_version(catalogue, group, version), *group, *version),
+                _ => {
+                    let path =
+                        paths::of_server().into_iter().find(|path| path.path.trim_matches('/') == name);
+                    (path.into_iter().collect(), "", "")
+                }
             };
-            if catalogue.resources(&group, &version).is_empty() {
+            let rows = catalogue.resources(group, version);
+            if paths.is_empty() || rows.is_empty() && !version.is_empty() {
                 return Some(Err(page_not_found()));
             }
-            let (bytes, hash) = documents.get(catalogue, name, || {
-                v3(catalogue, &group, &version, &context.server.inner.config.version).to_string()
-            });
+            let make = || v3(&paths, rows, &context.server.inner.config.version).to_string();
+            let (bytes, hash) = documents.get(catalogue, name, make);
             Some(Ok(with_etag(Answer::json(StatusCode::OK, bytes), &hash)))
         }
     }
@@ -97,35 +104,21 @@ fn with_etag(mut answer: Answer, hash: &str) -> Answer {
     answer
 }
 
-/// The document of `/version`.
-fn version_document(server_version: &str) -> Value {
-    let text = json!({"type": "string", "default": ""});
-    let names = [
-        "major",
-        "minor",
-        "gitVersion",
-        "gitCommit",
-        "gitTreeState",
-        "buildDate",
-        "goVersion",
-        "compiler",
-        "platform",
-    ];
-    let properties: Map<String, Value> =
-        names.iter().map(|name| ((*name).to_owned(), text.clone())).collect();
-    let reference = json!({"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.version.Info"});
-    json!({
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": server_version},
-        "paths": {"/version/": {"get": {"operationId": "getCodeVersion", "responses": {"200": {"description": "OK", "content": {"application/json": {"schema": reference}}}}}}},
-        "components": {"schemas": {"io.k8s.apimachinery.pkg.version.Info": {"type": "object", "required": names, "properties": properties}}},
-    })
-}
-
-/// The index names every group version with a hash that changes with the document.
+/// The index names every document with a hash that changes with it.
 fn index(catalogue: &Catalogue) -> Answer {
-    let mut paths = Map::new();
+    let mut names = vec!["api".to_owned(), "apis".to_owned()];
+    names.extend(paths::of_server().iter().map(|path| path.path.trim_matches('/').to_owned()));
+    let mut entries: Map<String, Value> = Map::new();
+    let mut entry = |name: String, shape: &str| {
+        let digest = ring::digest::digest(&ring::digest::SHA256, shape.as_bytes());
+        let hash: String = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+        let address = json!({"serverRelativeURL": format!("/openapi/v3/{name}?hash={hash}")});
+        entries.insert(name, address);
+    };
     for group in catalogue.groups() {
+        if !group.name.is_empty() && !paths::is_custom(catalogue, group) {
+            names.push(format!("apis/{}", group.name));
+        }
         for version in &group.versions {
             let name = if group.name.is_empty() {
                 format!("api/{version}")
@@ -133,22 +126,13 @@ fn index(catalogue: &Catalogue) -> Answer {
                 format!("apis/{}/{version}", group.name)
             };
             let rows = catalogue.resources(&group.name, version);
-            let shape = format!(
-                "{:?}",
-                rows.iter().map(|row| (Arc::as_ptr(row), row.kind.as_str())).collect::<Vec<_>>()
-            );
-            let digest = ring::digest::digest(&ring::digest::SHA256, shape.as_bytes());
-            let hash: String = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
-            paths.insert(
-                name.clone(),
-                json!({"serverRelativeURL": format!("/openapi/v3/{name}?hash={hash}")}),
-            );
+            let shape: Vec<_> = rows.iter().map(|row| (Arc::as_ptr(row), row.kind.as_str())).collect();
+            entry(name, &format!("{shape:?}"));
         }
     }
-    let version = json!({"serverRelativeURL": "/openapi/v3/version?hash=0"});
-    paths.insert("version".to_owned(), version);
+    names.into_iter().for_each(|name| entry(name.clone(), &name));
     // Upstream says text/plain of this one document.
-    Answer::text(StatusCode::OK, json!({"paths": paths}).to_string())
+    Answer::text(StatusCode::OK, json!({"paths": entries}).to_string())
 }
 
 /// The definition name of a kind: upstream's for built-ins, the reversed group for custom ones.
@@ -197,147 +181,218 @@ fn custom_definitions(row: &Resource, prefix: &str) -> Vec<(String, Value)> {
     vec![(name, schema), (definition(row, &row.list_kind), list)]
 }
 
-fn base_path(row: &Resource) -> String {
-    let root = if row.group.is_empty() {
-        format!("/api/{}", row.version)
-    } else {
-        format!("/apis/{}/{}", row.group, row.version)
-    };
-    if row.namespaced {
-        format!("{root}/namespaces/{{namespace}}/{}", row.name)
-    } else {
-        format!("{root}/{}", row.name)
-    }
+/// The definition of what patches and watches carry, and of `/version`: no kind of the catalogue.
+fn loose_definition(v3: bool, name: &str) -> Option<Value> {
+    let text = json!({"type": "string"});
+    Some(match name.strip_prefix("io.k8s.apimachinery.pkg.")? {
+        "apis.meta.v1.Patch" => json!({"type": "object", "description": "The body of a patch."}),
+        "apis.meta.v1.WatchEvent" => json!({
+            "type": "object",
+            "description": "A change of an object, as watches stream them.",
+            "required": ["type", "object"],
+            "properties": {"type": text, "object": {"$ref": format!("{}{RAW}", render::prefix(v3))}},
+        }),
+        "version.Info" => {
+            let names = [
+                "major",
+                "minor",
+                "gitVersion",
+                "gitCommit",
+                "gitTreeState",
+                "buildDate",
+                "goVersion",
+                "compiler",
+                "platform",
+            ];
+            let optional =
+                ["emulationMajor", "emulationMinor", "minCompatibilityMajor", "minCompatibilityMinor"];
+            let properties: Map<String, Value> =
+                names.iter().chain(&optional).map(|name| ((*name).to_owned(), text.clone())).collect();
+            json!({
+                "type": "object", "description": "What the server is.",
+                "required": names, "properties": properties,
+            })
+        }
+        _ => return None,
+    })
 }
 
-/// The operations of a row. Only what clients read: the verbs, their kind, and the media of patches.
-fn operations(row: &Resource, reference: &dyn Fn(&str) -> Value, v3: bool) -> Vec<(String, Value)> {
-    let object = definition(row, &row.kind);
-    let list = definition(row, &row.list_kind);
-    let operation = |verb: &str, method: &str, definition: &str, kind: &str| {
-        let response = if v3 {
-            json!({"description": "OK", "content": {"application/json": {"schema": reference(definition)}}})
-        } else {
-            json!({"description": "OK", "schema": reference(definition)})
-        };
-        let mut operation = json!({
-            "operationId": format!("{verb}{}{}", row.group.replace(['.', '-'], ""), kind),
-            "responses": {"200": response, "401": {"description": "Unauthorized"}},
-            "x-kubernetes-action": verb,
-            "x-kubernetes-group-version-kind": gvk(row, kind),
+const RAW: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
+
+/// What the paths speak of.
+fn names_in(paths: &[Path]) -> BTreeSet<String> {
+    let operations = || paths.iter().flat_map(|path| &path.operations);
+    let bodies =
+        operations().filter_map(|operation| operation.body.as_ref()).map(|body| body.definition.clone());
+    let answers =
+        operations().flat_map(|operation| &operation.answers).filter_map(|(_, shape)| match shape {
+            Shape::Definition(name) => Some(name.clone()),
+            Shape::Text => None,
         });
-        let takes_options = matches!(method, "post" | "put" | "patch" | "delete");
-        let mut parameters = Vec::new();
-        if takes_options {
-            let names: &[&str] =
-                if method == "delete" { &["dryRun"] } else { &["dryRun", "fieldManager", "fieldValidation"] };
-            for name in names {
-                parameters.push(if v3 {
-                    json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}})
-                } else {
-                    json!({"name": name, "in": "query", "type": "string", "uniqueItems": true})
-                });
-            }
-        }
-        if v3 && matches!(method, "post" | "put") {
-            operation["requestBody"] =
-                json!({"content": {"*/*": {"schema": reference(definition)}}, "required": true});
-        } else if !v3 && matches!(method, "post" | "put") {
-            parameters.push(
-                json!({"name": "body", "in": "body", "required": true, "schema": reference(definition)}),
-            );
-        }
-        if !parameters.is_empty() {
-            operation["parameters"] = parameters.into();
-        }
-        operation
-    };
-    let mut collection = Map::new();
-    let mut single = Map::new();
-    for (verb, method, action, on_list) in [
-        ("list", "get", "list", true),
-        ("create", "post", "post", false),
-        ("deletecollection", "delete", "deletecollection", true),
-    ] {
-        if row.has_verb(verb) {
-            let (definition, kind) = if verb == "list" { (&list, &row.kind) } else { (&object, &row.kind) };
-            collection.insert(method.into(), operation(action, method, definition, kind));
-        }
-        let _ = on_list;
-    }
-    for (verb, method, action) in [
-        ("get", "get", "get"),
-        ("update", "put", "put"),
-        ("patch", "patch", "patch"),
-        ("delete", "delete", "delete"),
-    ] {
-        if row.has_verb(verb) {
-            single.insert(method.into(), operation(action, method, &object, &row.kind));
-        }
-    }
-    let base = base_path(row);
-    let mut paths =
-        vec![(base.clone(), Value::Object(collection)), (format!("{base}/{{name}}"), Value::Object(single))];
-    for subresource in &row.subresources {
-        let mut methods = Map::new();
-        for (verb, method) in [("get", "get"), ("update", "put"), ("patch", "patch"), ("create", "post")] {
-            if subresource.verbs.iter().any(|known| known == verb) {
-                methods.insert(method.into(), operation(verb, method, &object, &row.kind));
-            }
-        }
-        paths.push((format!("{base}/{{name}}/{}", subresource.name), Value::Object(methods)));
-    }
-    paths
+    bodies.chain(answers).collect()
 }
 
-fn v3(catalogue: &Catalogue, group: &str, version: &str, server_version: &str) -> Value {
-    const PREFIX: &str = "#/components/schemas/";
-    let rows = catalogue.resources(group, version);
-    let reference = |name: &str| json!({"$ref": format!("{PREFIX}{name}")});
-    let mut schemas: Map<String, Value> = Map::new();
-    let custom = rows.iter().any(|row| row.is_custom());
-    let definitions = if custom {
-        apiserver_schema::openapi_group_definitions(OpenApi::V3, "", "v1")
-            .into_iter()
-            .filter(|(name, _)| name.starts_with("io.k8s.apimachinery."))
-            .collect()
-    } else {
-        apiserver_schema::openapi_group_definitions(OpenApi::V3, group, version)
-    };
-    schemas.extend(definitions.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
-    let mut paths = Map::new();
+fn info(server_version: &str) -> Value {
+    json!({"title": "Kubernetes", "version": server_version})
+}
+
+fn rendered(v3: bool, paths: &[Path]) -> Map<String, Value> {
+    paths.iter().map(|path| (path.path.clone(), render::path(v3, path))).collect()
+}
+
+/// A document of version 3 with these paths and what they speak of.
+fn v3(paths: &[Path], rows: &[Arc<Resource>], server_version: &str) -> Value {
+    let mut names = names_in(paths);
+    if rows.iter().any(|row| row.is_custom()) {
+        let metadata =
+            ["ObjectMeta", "ListMeta"].map(|kind| format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"));
+        names.extend(metadata);
+    }
+    let mut schemas: Map<String, Value> =
+        names.iter().filter_map(|name| Some((name.clone(), loose_definition(true, name)?))).collect();
+    if schemas.values().any(|schema| schema.to_string().contains(RAW)) {
+        schemas.insert(RAW.to_owned(), json!({"type": "object"}));
+    }
+    let known = apiserver_schema::openapi_definitions_of(OpenApi::V3, names.iter().map(String::as_str));
+    schemas.extend(known.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
     for row in rows {
-        schemas.extend(custom_definitions(row, PREFIX));
-        paths.extend(operations(row, &reference, true));
+        schemas.extend(custom_definitions(row, render::prefix(true)));
     }
     json!({
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": server_version},
-        "paths": paths,
-        "components": {"schemas": schemas},
+        "info": info(server_version),
+        "paths": rendered(true, paths),
+        "components": {"schemas": schemas, "securitySchemes": render::security()},
     })
 }
 
 fn v2(catalogue: &Catalogue, server_version: &str) -> Value {
-    const PREFIX: &str = "#/definitions/";
-    let reference = |name: &str| json!({"$ref": format!("{PREFIX}{name}")});
     let mut definitions: Map<String, Value> = apiserver_schema::openapi_definitions(OpenApi::V2)
         .into_iter()
         .map(|(name, schema)| (name.to_owned(), schema))
         .collect();
-    let mut paths = Map::new();
+    let mut paths = Vec::from(paths::of_server());
+    paths.push(paths::of_groups());
     for group in catalogue.groups() {
+        paths.extend((!paths::is_custom(catalogue, group)).then(|| paths::of_group(&group.name)));
         for version in &group.versions {
+            paths.extend(paths::of_version(catalogue, &group.name, version));
             for row in catalogue.resources(&group.name, version) {
-                definitions.extend(custom_definitions(row, PREFIX));
-                paths.extend(operations(row, &reference, false));
+                definitions.extend(custom_definitions(row, render::prefix(false)));
             }
         }
     }
+    let loose = names_in(&paths);
+    definitions.extend(loose.into_iter().filter_map(|name| {
+        let schema = loose_definition(false, &name)?;
+        Some((name, schema))
+    }));
     json!({
         "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": server_version},
-        "paths": paths,
+        "info": info(server_version),
+        "paths": rendered(false, &paths),
         "definitions": definitions,
+        "parameters": render::shared_parameters(),
+        "securityDefinitions": render::security(),
+        "security": [{"BearerToken": []}],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
+        let paths = document["paths"].as_object().into_iter().flatten();
+        paths.flat_map(|(path, item)| {
+            let methods = item.as_object().into_iter().flatten();
+            methods
+                .filter(|(name, _)| *name != "parameters")
+                .map(move |(name, value)| (&**path, &**name, value))
+        })
+    }
+
+    fn references(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(map) => {
+                found.extend(map.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                map.values().for_each(|value| references(value, found));
+            }
+            Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn documents_hold_together() {
+        let catalogue = Catalogue::builtin();
+        let mut documents = vec![v2(&catalogue, "v1.36.0")];
+        for group in catalogue.groups() {
+            for version in &group.versions {
+                let paths = paths::of_version(&catalogue, &group.name, version);
+                documents.push(v3(&paths, catalogue.resources(&group.name, version), "v1.36.0"));
+            }
+        }
+        for document in &documents {
+            let mut found = BTreeSet::new();
+            references(document, &mut found);
+            for reference in found {
+                assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
+            }
+            let mut ids = BTreeSet::new();
+            for (path, method, operation) in operations(document) {
+                assert!(
+                    ids.insert(operation["operationId"].as_str()),
+                    "{method} {path}: {}",
+                    operation["operationId"]
+                );
+                let own = document["paths"][path]["parameters"].as_array();
+                let mut named: Vec<_> = own.into_iter().flatten().filter(|one| one["in"] == "path").collect();
+                named.retain(|one| path.contains(&format!("{{{}}}", one["name"].as_str().unwrap_or("?"))));
+                assert_eq!(named.len(), path.matches('{').count(), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn operations_have_upstreams_names() {
+        let document = v2(&Catalogue::builtin(), "v1.36.0");
+        for (method, path, id, kind) in [
+            ("get", "/api/v1/pods", "listCoreV1PodForAllNamespaces", "Pod"),
+            ("delete", "/api/v1/namespaces/{namespace}/pods", "deleteCoreV1CollectionNamespacedPod", "Pod"),
+            (
+                "post",
+                "/api/v1/namespaces/{namespace}/pods/{name}/eviction",
+                "createCoreV1NamespacedPodEviction",
+                "Eviction",
+            ),
+            (
+                "patch",
+                "/api/v1/nodes/{name}/proxy/{path}",
+                "connectCoreV1PatchNodeProxyWithPath",
+                "NodeProxyOptions",
+            ),
+            (
+                "get",
+                "/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale",
+                "readAppsV1NamespacedDeploymentScale",
+                "Scale",
+            ),
+            (
+                "get",
+                "/apis/flowcontrol.apiserver.k8s.io/v1/watch/flowschemas",
+                "watchFlowcontrolApiserverV1FlowSchemaList",
+                "FlowSchema",
+            ),
+        ] {
+            let operation = &document["paths"][path][method];
+            assert_eq!(operation["operationId"], id, "{method} {path}");
+            assert_eq!(operation["x-kubernetes-group-version-kind"]["kind"], kind, "{method} {path}");
+        }
+        let media = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}/log"]["get"]["produces"];
+        assert_eq!(media[0], "text/plain");
+        let patch = &document["paths"]["/api/v1/nodes/{name}"]["patch"]["parameters"];
+        let names: Vec<_> = patch.as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
+        assert_eq!(names, ["body", "dryRun", "fieldValidation"], "kubectl 1.20 follows no references");
+    }
 }

@@ -30,6 +30,7 @@ enum Kind {
     /// A text or a list of texts, in a wrapper.
     Types,
     Parameters,
+    NamedParameters,
     Responses,
 }
 
@@ -42,6 +43,7 @@ static DOCUMENT: &[Field] = &[
     ("swagger", 1, Kind::Text),
     ("info", 2, Kind::One(&[("title", 1, Kind::Text), ("version", 2, Kind::Text)])),
     ("definitions", 9, Kind::Named(&SCHEMA)),
+    ("parameters", 10, Kind::NamedParameters),
 ];
 
 static PATH: &[Field] = &[
@@ -64,6 +66,7 @@ static OPERATION: &[Field] = &[
     ("consumes", 7, Kind::Texts),
     ("parameters", 8, Kind::Parameters),
     ("responses", 9, Kind::Responses),
+    ("schemes", 10, Kind::Texts),
     (EXTENSIONS, 13, Kind::Free),
 ];
 
@@ -234,7 +237,14 @@ fn member(out: &mut Vec<u8>, field: u32, kind: Kind, value: &Value) {
             texts.for_each(|text| bytes(&mut inner, 1, text.as_bytes()));
             bytes(out, field, &inner);
         }
-        Kind::Parameters => items(value).for_each(|value| bytes(out, field, &parameter(value))),
+        Kind::Parameters => items(value).for_each(|value| bytes(out, field, &parameter_or_reference(value))),
+        Kind::NamedParameters => {
+            let mut all = Vec::new();
+            for (name, value) in value.as_object().into_iter().flatten() {
+                bytes(&mut all, 1, &named(name, &parameter(value)));
+            }
+            bytes(out, field, &all);
+        }
         Kind::Responses => {
             let mut all = Vec::new();
             for (code, value) in value.as_object().into_iter().flatten() {
@@ -245,12 +255,20 @@ fn member(out: &mut Vec<u8>, field: u32, kind: Kind, value: &Value) {
     }
 }
 
-/// A parameter by its place: ParametersItem, Parameter, and for all but bodies NonBodyParameter around it.
+/// ParametersItem: a Parameter, or a JsonReference to one of the document.
+fn parameter_or_reference(value: &Value) -> Vec<u8> {
+    match value.get("$ref") {
+        Some(_) => wrapped(&[2], message(value, &[("$ref", 1, Kind::Text)])),
+        None => wrapped(&[1], parameter(value)),
+    }
+}
+
+/// A Parameter by its place; for all but bodies NonBodyParameter is around it.
 fn parameter(value: &Value) -> Vec<u8> {
     match value.get("in").and_then(Value::as_str) {
-        Some("body") => wrapped(&[1, 1], message(value, BODY_PARAMETER)),
-        Some("path") => wrapped(&[1, 2, 4], message(value, PATH_PARAMETER)),
-        _ => wrapped(&[1, 2, 3], message(value, QUERY_PARAMETER)),
+        Some("body") => wrapped(&[1], message(value, BODY_PARAMETER)),
+        Some("path") => wrapped(&[2, 4], message(value, PATH_PARAMETER)),
+        _ => wrapped(&[2, 3], message(value, QUERY_PARAMETER)),
     }
 }
 
@@ -279,9 +297,10 @@ mod tests {
             b"\x9a\x01\x01b\xaa\x01\x02\x10\x00\xb2\x01\x08\x0a\x06object\xfa\x01\x0d\x0a\x03x-a\x12\x06\x12\x04[1]\n"
         );
         assert_eq!(
-            parameter(&json!({"in": "query", "name": "q"})),
+            parameter_or_reference(&json!({"in": "query", "name": "q"})),
             b"\x0a\x0e\x12\x0c\x1a\x0a\x12\x05query\x22\x01q"
         );
+        assert_eq!(parameter_or_reference(&json!({"$ref": "#/q"})), b"\x12\x05\x0a\x03#/q");
         assert_eq!(encode(&json!({"swagger": "2.0"})), b"\x0a\x032.0\x42\x00");
     }
 }
