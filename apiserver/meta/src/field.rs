@@ -180,11 +180,35 @@ pub fn go_quote(text: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
+            '\u{80}'..='\u{a0}'
+            | '\u{ad}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202f}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{e000}'..='\u{f8ff}'
+            | '\u{feff}' => out.push_str(&format!("\\u{:04x}", c as u32)),
+            '\u{f0000}'.. => out.push_str(&format!("\\U{:08x}", c as u32)),
             c => out.push(c),
         }
     }
     out.push('"');
     out
+}
+
+/// Reads a number as Go's `strconv.ParseUint` does.
+///
+/// # Errors
+/// Its sentence.
+pub fn go_parse_uint(text: &str) -> Result<u64, String> {
+    let why = if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        "invalid syntax"
+    } else {
+        match text.parse() {
+            Ok(number) => return Ok(number),
+            Err(_) => "value out of range",
+        }
+    };
+    Err(format!("strconv.ParseUint: parsing {}: {why}", go_quote(text)))
 }
 
 /// The sentence of several field errors: one alone, more in brackets, as `utilerrors.Aggregate` prints them.
@@ -206,6 +230,17 @@ pub fn aggregate(errors: &[FieldError]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_and_numbers_are_read_as_go_reads_them() {
+        assert_eq!(go_quote("a\u{15}\u{94}\u{200b}é\"\n"), r#""a\x15\u0094\u200bé\"\n""#);
+        assert_eq!(go_parse_uint("7"), Ok(7));
+        for (text, why) in
+            [("", "invalid syntax"), ("+7", "invalid syntax"), ("99999999999999999999", "value out of range")]
+        {
+            assert_eq!(go_parse_uint(text), Err(format!("strconv.ParseUint: parsing \"{text}\": {why}")));
+        }
+    }
 
     #[test]
     fn messages_read_as_upstream_prints_them() {

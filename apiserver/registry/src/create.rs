@@ -36,7 +36,10 @@ impl Registry {
         value: Value,
         ownership: Ownership,
     ) -> Result<Written, Status> {
-        if !object::text(&value, "resourceVersion").is_empty() {
+        // One that is no number is no version, and goes as one that is not there.
+        if apiserver_meta::field::go_parse_uint(object::text(&value, "resourceVersion"))
+            .is_ok_and(|set| set != 0)
+        {
             return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         self.check_namespace(call, &value)?;

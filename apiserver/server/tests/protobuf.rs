@@ -1,18 +1,17 @@
 //! Answers in protobuf: the same objects as in JSON, byte for byte what Go writes for them, in every form of answer.
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
+mod common;
+
 use std::time::Duration;
 
-use apiserver_registry::{Registry, ServiceRanges};
 use apiserver_schema::{from_protobuf, to_protobuf};
-use apiserver_server::{ApiServer, Authentication, Config, ResponseBody, User};
-use apiserver_storage::{Durability, Local, MemoryEngine};
-use apiserver_watchcache::Cache;
+use apiserver_server::{ApiServer, ResponseBody, User};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
+
+use common::server;
 
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const CLIENT_GO: &str = "application/vnd.kubernetes.protobuf,application/json";
@@ -20,29 +19,6 @@ const METADATA: &str =
     "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 const METADATA_LIST: &str =
     "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
-
-async fn server() -> ApiServer {
-    let cache = Arc::new(Cache::default());
-    let store = Local::open(MemoryEngine, Durability::None, cache.clone()).expect("memory opens");
-    let ranges =
-        ServiceRanges { network: Ipv4Addr::new(10, 96, 0, 0), prefix_len: 16, node_ports: (30000, 32767) };
-    let registry = Registry::new(Arc::new(store), cache, ranges, Default::default());
-    let authentication =
-        Authentication { tokens: Default::default(), service_accounts: None, anonymous: true };
-    let server = ApiServer::new(
-        registry,
-        Config {
-            authentication: Arc::new(authentication),
-            nodes: None,
-            ca_pem: String::new(),
-            version: "v1.36.0".to_owned(),
-            advertise: "127.0.0.1:6443".parse().expect("an address"),
-            endpoint: "127.0.0.1:6443".parse().expect("an address"),
-        },
-    );
-    apiserver_server::bootstrap(&server).await.expect("a fresh server");
-    server
-}
 
 struct Reply {
     status: StatusCode,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use apiserver_meta::field::FieldError;
+use apiserver_meta::field::go_quote;
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{Listing, Page, Resource};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -165,7 +166,8 @@ fn page(context: &Context, resource: &Resource) -> Result<Page, Status> {
     if !version.is_empty() {
         let revision = read::parse_version(version).map_err(|why| {
             Status::bad_request(format!(
-                "invalid resource version: resourceVersion: Invalid value: {version:?}: {why}"
+                "invalid resource version: resourceVersion: Invalid value: {}: {why}",
+                go_quote(version)
             ))
         })?;
         match matching {

@@ -1,6 +1,7 @@
 //! GET of one object.
 
 use apiserver_meta::Status;
+use apiserver_meta::field::{go_parse_uint, go_quote};
 use apiserver_registry::Resource;
 use http::StatusCode;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Resu
     let version = context.query.text("resourceVersion");
     if !version.is_empty() {
         parse_version(version).map_err(|why| {
-            Status::new(500, "", format!("resourceVersion: Invalid value: {version:?}: {why}"))
+            Status::new(500, "", format!("resourceVersion: Invalid value: {}: {why}", go_quote(version)))
         })?;
     }
     if let Ok(revision) = version.parse::<u64>() {
@@ -35,7 +36,7 @@ pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Resu
 
 /// A resourceVersion as Go's ParseUint reads it.
 pub(super) fn parse_version(text: &str) -> Result<u64, String> {
-    text.parse::<u64>().map_err(|_| format!("strconv.ParseUint: parsing {text:?}: invalid syntax"))
+    go_parse_uint(text)
 }
 
 /// Refuses forms that this answer can't take.

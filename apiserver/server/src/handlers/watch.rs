@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver_meta::field::FieldError;
+use apiserver_meta::field::go_quote;
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{Page, Resource, Selectors};
 use apiserver_storage::EventKind;
@@ -46,7 +47,7 @@ pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Re
     let from = match version {
         "" => None,
         text => Some(read::parse_version(text).map_err(|why| {
-            Status::new(500, "", format!("resourceVersion: Invalid value: {text:?}: {why}"))
+            Status::new(500, "", format!("resourceVersion: Invalid value: {}: {why}", go_quote(text)))
         })?),
     };
     let asked = Asked {
