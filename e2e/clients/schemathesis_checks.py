@@ -3,8 +3,13 @@
 import schemathesis
 
 # Validation of a binding is no Status there, nor is what storage says of a resourceVersion, nor most of what strategic
-# merge patches are refused for.
-UPSTREAMS = ("target.", "resourceVersion: Invalid value", "resourceVersion should not be set")
+# merge patches and apply patches are refused for.
+UPSTREAMS = (
+    "target.",
+    "resourceVersion: Invalid value",
+    "resourceVersion should not be set",
+    "failed to create typed patch object",
+)
 
 
 @schemathesis.check

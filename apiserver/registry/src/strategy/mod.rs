@@ -145,11 +145,23 @@ pub const PLAIN: Strategy = Strategy {
     delete_returns_object: false,
 };
 
+impl Strategy {
+    /// True if the kind has rules beyond its schema.
+    pub fn has_own_rules(&'static self) -> bool {
+        let plain =
+            [&PLAIN_KIND, &GIVEN_BACK, &CLAIM, &WITH_STATUS, &WITH_STATUS_AND_GENERATION, &WITH_GENERATION];
+        !plain.into_iter().any(|plain| std::ptr::eq(plain, self))
+    }
+}
+
 /// The strategy of custom resources; their schema checks come from the definition.
 pub static CUSTOM: Strategy = Strategy { unconditional_update: false, generation: true, ..PLAIN };
 
 static PLAIN_KIND: Strategy = PLAIN;
 static WITH_STATUS: Strategy = Strategy { status: true, prepare_update: shared::keep_status, ..PLAIN };
+static GIVEN_BACK: Strategy = Strategy { delete_returns_object: true, ..PLAIN };
+static CLAIM: Strategy =
+    Strategy { status: true, prepare_update: shared::keep_status, delete_returns_object: true, ..PLAIN };
 static WITH_STATUS_AND_GENERATION: Strategy =
     Strategy { status: true, generation: true, prepare_update: shared::keep_status, ..PLAIN };
 static WITH_GENERATION: Strategy =
@@ -200,7 +212,8 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("node.k8s.io", "RuntimeClass") => &small::RUNTIME_CLASS,
         ("apps", "ControllerRevision") => &small::CONTROLLER_REVISION,
         ("certificates.k8s.io", "CertificateSigningRequest") => &csr::REQUEST,
-        ("resource.k8s.io", "ResourceClaim") => &WITH_STATUS,
+        ("resource.k8s.io", "ResourceClaim") => &CLAIM,
+        ("resource.k8s.io", _) => &GIVEN_BACK,
         ("apiregistration.k8s.io", "APIService") => &api_service::API_SERVICE,
         ("policy", "PodDisruptionBudget") => &disruption::DISRUPTION_BUDGET,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &admission::POLICY,

@@ -26,17 +26,6 @@ const PATCHES: Media = &[
 const CUSTOM_PATCHES: Media =
     &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
 
-/// Core kinds that a deletion answers with, instead of a Status. All kinds of storage.k8s.io and resource.k8s.io do.
-const ANSWERS_WITH_OBJECT: &[&str] = &[
-    "PersistentVolume",
-    "PersistentVolumeClaim",
-    "Pod",
-    "PodTemplate",
-    "ResourceQuota",
-    "Service",
-    "ServiceAccount",
-];
-
 /// All but connections can lay their answers out.
 fn readable(query: &[&'static str]) -> Vec<&'static str> {
     query.iter().copied().chain(["pretty"]).collect()
@@ -162,12 +151,11 @@ impl<'a> Maker<'a> {
 
     fn delete(&self) -> Operation {
         let Self { row, words, .. } = self;
-        let with_object = match &*row.group {
-            "" => ANSWERS_WITH_OBJECT.contains(&&*row.kind),
-            "storage.k8s.io" => row.kind != "CSIStorageCapacity",
-            group => group == "resource.k8s.io",
+        let shape = if row.strategy.delete_returns_object {
+            self.object()
+        } else {
+            Shape::Definition(format!("{META}.Status"))
         };
-        let shape = if with_object { self.object() } else { Shape::Definition(format!("{META}.Status")) };
         Operation {
             id: format!("delete{words}{}{}", self.scope(), row.kind),
             description: format!("delete a {}", row.kind),

@@ -51,17 +51,13 @@ async fn send(server: &ApiServer, asked: &Asked) -> Option<(u16, Vec<u8>)> {
 /// A server error that upstream answers with, too.
 fn is_upstreams(asked: &Asked, status: u16, body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body);
+    let sent = |media: &str| asked.headers.iter().any(|(_, value)| value.starts_with(media));
     match status {
         // Validation of a binding is no Status there.
         500 if asked.uri.contains("binding") && text.contains("target.") => true,
-        // Nor are most of what strategic merge patches are refused for.
-        500 if asked
-            .headers
-            .iter()
-            .any(|(_, value)| value.starts_with("application/strategic-merge-patch")) =>
-        {
-            true
-        }
+        // Nor is most of what strategic merge patches and apply patches are refused for.
+        500 if sent("application/strategic-merge-patch") => true,
+        500 if sent("application/apply-patch") => text.contains("failed to create typed patch object"),
         // Nor is what storage says.
         500 => ["resourceVersion should not be set", "resourceVersion: Invalid value"]
             .iter()
