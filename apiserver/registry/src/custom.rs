@@ -1,5 +1,6 @@
 //! Custom resource definitions: the rows they add to the catalogue, and the rules of their objects.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use apiserver_cel::Rules;
@@ -8,6 +9,7 @@ use apiserver_schema::Schema;
 use serde_json::{Value, json};
 
 use crate::catalogue::{Column, Resource, Subresource};
+use crate::conversion::Conversion;
 use crate::object;
 use crate::strategy;
 
@@ -28,6 +30,8 @@ pub struct CustomVersion {
     pub column_paths: Vec<String>,
     /// Text of the `Warning` header of a deprecated version.
     pub deprecation: Option<String>,
+    /// The webhook that converts between the versions.
+    pub conversion: Option<Arc<Conversion>>,
     /// `x-kubernetes-validations`, compiled when the first object asks for them.
     rules: OnceLock<Option<Rules>>,
 }
@@ -60,11 +64,27 @@ pub fn rows(definition: &Value) -> Vec<Arc<Resource>> {
     let stored = versions(definition)
         .find(|version| version["storage"] == json!(true))
         .map_or("", |version| text(version, "name"));
-    versions(definition)
-        .filter(|version| version["served"] == json!(true))
-        .filter_map(|version| row(definition, spec, version, stored))
-        .map(Arc::new)
+    let schemas = schemas(definition);
+    let conversion = Conversion::of(spec, &schemas).map(Arc::new);
+    let served = versions(definition).filter(|version| version["served"] == json!(true));
+    served
+        .filter_map(|version| {
+            let schema = schemas.get(&format!("{}/{}", text(spec, "group"), text(version, "name")))?;
+            Some(Arc::new(row(definition, version, stored, schema, conversion.as_ref())))
+        })
         .collect()
+}
+
+/// The schemas of a definition's versions, served or not, by `apiVersion`.
+fn schemas(definition: &Value) -> BTreeMap<String, Arc<Schema>> {
+    let read = |version: &Value| {
+        let schema = match version.pointer("/schema/openAPIV3Schema") {
+            Some(schema) => apiserver_schema::from_crd_schema(schema).ok()?,
+            None => Schema::any(),
+        };
+        Some((format!("{}/{}", text(&definition["spec"], "group"), text(version, "name")), schema))
+    };
+    versions(definition).filter_map(read).collect()
 }
 
 fn has_finalizer(definition: &Value) -> bool {
@@ -91,7 +111,14 @@ fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Option<Resource> {
+fn row(
+    definition: &Value,
+    version: &Value,
+    stored: &str,
+    schema: &Arc<Schema>,
+    conversion: Option<&Arc<Conversion>>,
+) -> Resource {
+    let spec = &definition["spec"];
     let (group, name) = (text(spec, "group").to_owned(), text(version, "name").to_owned());
     let names = definition
         .pointer("/status/acceptedNames")
@@ -99,10 +126,6 @@ fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Optio
         .unwrap_or(&spec["names"]);
     let plural = text(names, "plural").to_owned();
     let kind = text(names, "kind").to_owned();
-    let schema = match version.pointer("/schema/openAPIV3Schema") {
-        Some(schema) => apiserver_schema::from_crd_schema(schema).ok()?,
-        None => Schema::any(),
-    };
     let status = version.pointer("/subresources/status").is_some();
     let scale = version.pointer("/subresources/scale").map(|scale| ScalePaths {
         spec_replicas: text(scale, "specReplicasPath").to_owned(),
@@ -143,12 +166,12 @@ fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Optio
         }
     });
     let selectable = version.get("selectableFields").and_then(Value::as_array).into_iter().flatten();
-    Some(Resource {
+    Resource {
         prefix: format!("/registry/{group}/{plural}/"),
         stored_api_version: format!("{group}/{stored}"),
         custom: Some(Arc::new(CustomVersion {
             definition: object::name(definition).to_owned(),
-            schema,
+            schema: schema.clone(),
             since: object::text(definition, "resourceVersion").parse().unwrap_or(0),
             published: version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or(Value::Null),
             has_status: status,
@@ -158,6 +181,7 @@ fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Optio
                 .collect(),
             column_paths,
             deprecation,
+            conversion: conversion.cloned(),
             rules: OnceLock::new(),
         })),
         list_kind: match text(names, "listKind") {
@@ -179,7 +203,7 @@ fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Optio
         version: name,
         name: plural,
         kind,
-    })
+    }
 }
 
 fn columns(version: &Value) -> (Vec<Column>, Vec<String>) {
@@ -244,7 +268,7 @@ pub(crate) fn prepare_create(resource: &Resource, value: &mut Value, _time: &str
 
 fn default_names(value: &mut Value) {
     let spec = object::member_mut(value, "spec");
-    spec.entry("conversion").or_insert_with(|| json!({"strategy": "None"}));
+    crate::definition::conversion::fill_in(spec);
     if let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) {
         let kind = names.get("kind").and_then(Value::as_str).unwrap_or("").to_owned();
         if names.get("singular").and_then(Value::as_str).is_none_or(str::is_empty) {

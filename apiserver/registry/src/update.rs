@@ -17,7 +17,7 @@ use crate::create::Ownership;
 use crate::object;
 use crate::registry::{Call, Registry, Written, now};
 use crate::strategy::pod;
-use crate::{convert, custom, encode};
+use crate::{custom, encode};
 
 /// Tries before a busy object is given up; upstream gives up never, a client's timeout does.
 const TRIES: usize = 64;
@@ -67,7 +67,7 @@ impl Registry {
                 };
                 return Ok((self.create_owned(call, value, ownership).await?, true));
             };
-            let old = convert::shared_from_stored(call.resource, self.trees().of(&current));
+            let old = self.to_served(call.resource, self.trees().of(&current)).await?;
             let changed = change(Some(&old))?;
             let repeatable = !matches!(changed, Changed::Object(_));
             let (mut new, ownership) = match changed {
@@ -85,14 +85,14 @@ impl Registry {
                 old: Some(&old),
             };
             self.admit(call, attempt).await?;
-            let charge = self.charge(call, &new, Some(&old)).await?;
-            let stored = convert::to_stored(call.resource, encode::without_revision(new));
+            let stored = self.to_stored(call.resource, encode::without_revision(new)).await?;
+            let charge = self.charge(call, &stored, Some(&old)).await?;
             let document = encode::document(&stored);
-            if current.holds(&document) {
-                return Ok((Written { bytes: current.bytes().clone(), warnings }, false));
-            }
-            if call.dry_run {
-                return Ok((Written { bytes: document.at(current.revision()), warnings }, false));
+            let unchanged = current.holds(&document);
+            if unchanged || call.dry_run {
+                let bytes = if unchanged { current.bytes().clone() } else { document.at(current.revision()) };
+                let bytes = self.served_bytes(call.resource, bytes).await?;
+                return Ok((Written { bytes, warnings }, false));
             }
             let finished = is_finished(&stored);
             let last = finished.then(|| document.at(current.revision()));
@@ -106,12 +106,18 @@ impl Registry {
             if let Some(entry) = self.commit_charged(call, name, write, charge).await? {
                 claim.keep();
                 self.after_write(call);
-                if let Some(bytes) = last {
-                    self.release_service(call, &key);
-                    return Ok((Written { bytes, warnings }, false));
-                }
-                self.trees().keep(&key, entry.revision, stored, bytes);
-                return Ok((Written { bytes: entry.value.bytes, warnings }, false));
+                let bytes = match last {
+                    Some(last) => {
+                        self.release_service(call, &key);
+                        last
+                    }
+                    None => {
+                        self.trees().keep(&key, entry.revision, stored, bytes);
+                        entry.value.bytes
+                    }
+                };
+                let bytes = self.served_bytes(call.resource, bytes).await?;
+                return Ok((Written { bytes, warnings }, false));
             }
             if insisted && !repeatable {
                 return Err(Status::modified(&gr, name));

@@ -52,7 +52,7 @@ mod storage;
 #[cfg(test)]
 mod table;
 mod volumes;
-mod webhooks;
+pub(crate) mod webhooks;
 mod workload;
 #[cfg(test)]
 mod workload_tests;

@@ -34,7 +34,8 @@ pub(super) async fn answer(
             dry_run: false,
             requester: context.requester(),
         };
-        let current = served(resource, registry.get(&call, name)?.parse());
+        let bytes = registry.read(&call, name).await?;
+        let current = served(resource, serde_json::from_slice(&bytes).unwrap_or_default());
         return Ok(scale_answer(context, resource, &current));
     }
     let (options, patching) = if context.info.verb == "patch" {
