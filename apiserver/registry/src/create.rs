@@ -70,7 +70,6 @@ impl Registry {
         }
         (strategy.prepare_create)(&mut value);
         (strategy.requested)(&mut value, &call.requester);
-        custom::prepare_create(resource, &mut value, &time);
         (strategy.default)(&mut value);
         object::tidy(&mut value);
 

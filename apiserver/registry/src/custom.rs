@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::catalogue::{Column, Resource, Subresource};
 use crate::conversion::Conversion;
-use crate::object;
 use crate::strategy;
+use crate::{embedded, object};
 
 /// What one version of a definition says, beside its names.
 #[derive(Debug)]
@@ -245,64 +245,6 @@ fn description(column: &Value) -> String {
     }
 }
 
-fn is_definition(resource: &Resource) -> bool {
-    resource.group == "apiextensions.k8s.io" && resource.kind == "CustomResourceDefinition"
-}
-
-/// Defaults of a definition: its other names, its conversion, what has been stored.
-pub(crate) fn prepare_create(resource: &Resource, value: &mut Value, _time: &str) {
-    if !is_definition(resource) {
-        return;
-    }
-    default_names(value);
-    let stored: Vec<Value> = versions(value)
-        .filter(|version| version["storage"] == json!(true))
-        .map(|version| version["name"].clone())
-        .collect();
-    value["status"] = json!({
-        "acceptedNames": {"kind": "", "plural": ""},
-        "conditions": null,
-        "storedVersions": stored,
-    });
-}
-
-fn default_names(value: &mut Value) {
-    let spec = object::member_mut(value, "spec");
-    crate::definition::conversion::fill_in(spec);
-    if let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) {
-        let kind = names.get("kind").and_then(Value::as_str).unwrap_or("").to_owned();
-        if names.get("singular").and_then(Value::as_str).is_none_or(str::is_empty) {
-            names.insert("singular".into(), kind.to_lowercase().into());
-        }
-        if names.get("listKind").and_then(Value::as_str).is_none_or(str::is_empty) {
-            names.insert("listKind".into(), format!("{kind}List").into());
-        }
-    }
-}
-
-/// A definition's status remembers every version that ever was the stored one.
-pub(crate) fn prepare_update(resource: &Resource, new: &mut Value, old: &Value, _time: &str) {
-    if !is_definition(resource) {
-        return;
-    }
-    default_names(new);
-    if let (Some(status), Some(map)) = (old.get("status"), new.as_object_mut()) {
-        map.insert("status".into(), status.clone());
-    }
-    let current: Vec<Value> = versions(new)
-        .filter(|version| version["storage"] == json!(true))
-        .map(|version| version["name"].clone())
-        .collect();
-    let stored = object::member_mut(new, "status").entry("storedVersions").or_insert_with(|| json!([]));
-    if let Some(stored) = stored.as_array_mut() {
-        for name in current {
-            if !stored.contains(&name) {
-                stored.push(name);
-            }
-        }
-    }
-}
-
 /// The conditions of a definition whose names are free or taken: upstream's naming and establishing controllers.
 /// `None` where they say so already.
 pub fn established(definition: &Value, taken: bool, time: &str) -> Option<Value> {
@@ -344,24 +286,20 @@ pub fn established(definition: &Value, taken: bool, time: &str) -> Option<Value>
     (next != *definition).then_some(next)
 }
 
-/// Errors of a custom resource by its schema and its rules, or of a definition by the rules for definitions; and
-/// warnings of what stays wrong.
+/// Errors of a custom resource by its schema and its rules, and warnings of what stays wrong.
 pub(crate) fn validate(
     resource: &Resource,
     value: &Value,
     old: Option<&Value>,
 ) -> (Vec<FieldError>, Vec<String>) {
-    let Some(custom) = &resource.custom else {
-        let errors =
-            if is_definition(resource) { crate::definition::validate(value, old) } else { Vec::new() };
-        return (errors, Vec::new());
-    };
+    let Some(custom) = &resource.custom else { return (Vec::new(), Vec::new()) };
     let mut errors = apiserver_schema::validate(&custom.schema, value, "");
     if let Some(old) = old.filter(|_| !errors.is_empty()) {
         // Ratcheting: what was wrong before and did not change is not held against an update.
         let before = apiserver_schema::validate(&custom.schema, old, "");
         errors.retain(|error| !before.contains(error));
     }
+    embedded::validate(&custom.schema, value, "", false, &mut errors);
     let Some(rules) = custom.rules() else { return (errors, Vec::new()) };
     if errors.iter().any(blocks_rules) {
         let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";

@@ -14,6 +14,7 @@ pub mod custom;
 mod decode;
 mod definition;
 mod delete;
+mod embedded;
 mod encode;
 mod fields;
 mod list;

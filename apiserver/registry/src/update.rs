@@ -15,7 +15,7 @@ use crate::admission::{self, Attempt};
 use crate::catalogue::Resource;
 use crate::create::Ownership;
 use crate::object;
-use crate::registry::{Call, Registry, Written, now};
+use crate::registry::{Call, Registry, Written};
 use crate::strategy::pod;
 use crate::{custom, encode};
 
@@ -186,7 +186,6 @@ impl Registry {
     ) -> Result<(Vec<String>, crate::allocate::Claim), Status> {
         let resource = call.resource;
         let strategy = resource.strategy;
-        let time = now();
         object::keep_for_update(new, old);
         match call.subresource {
             "" => {
@@ -194,7 +193,6 @@ impl Registry {
                     keep_member(new, old, "status");
                 }
                 (strategy.prepare_update)(new, old);
-                custom::prepare_update(resource, new, old, &time);
                 (strategy.default)(new);
             }
             "status" => {

@@ -7,7 +7,7 @@ use crate::strategy::shared::{default, has, items, text};
 use crate::strategy::webhooks::{check_client, check_versions};
 
 /// No strategy is one too; a webhook's port is 443, and one that says nothing is none.
-pub(crate) fn fill_in(spec: &mut serde_json::Map<String, Value>) {
+pub(super) fn fill_in(spec: &mut serde_json::Map<String, Value>) {
     let conversion = spec.entry("conversion").or_insert_with(|| serde_json::json!({"strategy": "None"}));
     let Some(conversion) = conversion.as_object_mut() else { return };
     let Some(webhook) = conversion.get_mut("webhook") else { return };

@@ -150,8 +150,6 @@ pub static CUSTOM: Strategy = Strategy { unconditional_update: false, generation
 
 static PLAIN_KIND: Strategy = PLAIN;
 static WITH_STATUS: Strategy = Strategy { status: true, prepare_update: shared::keep_status, ..PLAIN };
-static WITH_STATUS_AND_GENERATION: Strategy =
-    Strategy { status: true, generation: true, prepare_update: shared::keep_status, ..PLAIN };
 static WITH_GENERATION: Strategy =
     Strategy { generation: true, unconditional_update: false, standard_finalizers: false, ..PLAIN };
 
@@ -207,7 +205,7 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &admission::BINDING,
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &flow::FLOW_SCHEMA,
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => &flow::PRIORITY_LEVEL,
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => &WITH_STATUS_AND_GENERATION,
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => &crate::definition::DEFINITION,
         (
             "admissionregistration.k8s.io",
             "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration",

@@ -53,7 +53,7 @@ pub(super) async fn patch(
             Ok(changed)
         })
         .await;
-    let (written, created) = outcome?;
+    let (written, created) = context.told(&warnings, outcome)?;
     context.server.after_update(resource, &context.info.name).await;
     if created {
         context.server.after_create(resource, &written.bytes).await;
