@@ -75,7 +75,7 @@ impl Registry {
 
         let mut errors = object::validate_create(resource, &value);
         errors.extend((strategy.validate_create)(&value));
-        let (invalid, _) = custom::validate(resource, &value, None);
+        let (invalid, _) = custom::validate(resource, &value, None, "");
         errors.extend(invalid);
         let name = object::name(&value).to_owned();
         if !errors.is_empty() {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::catalogue::{Column, Resource, Subresource};
 use crate::conversion::Conversion;
 use crate::strategy;
-use crate::{embedded, object};
+use crate::{embedded, object, scale};
 
 /// What one version of a definition says, beside its names.
 #[derive(Debug)]
@@ -291,13 +291,21 @@ pub(crate) fn validate(
     resource: &Resource,
     value: &Value,
     old: Option<&Value>,
+    subresource: &str,
 ) -> (Vec<FieldError>, Vec<String>) {
     let Some(custom) = &resource.custom else { return (Vec::new(), Vec::new()) };
-    let mut errors = apiserver_schema::validate(&custom.schema, value, "");
+    let check = |object: &Value| match subresource {
+        "status" => status_errors(&custom.schema, object),
+        _ => apiserver_schema::validate(&custom.schema, object, ""),
+    };
+    let mut errors = check(value);
     if let Some(old) = old.filter(|_| !errors.is_empty()) {
         // Ratcheting: what was wrong before and did not change is not held against an update.
-        let before = apiserver_schema::validate(&custom.schema, old, "");
+        let before = check(old);
         errors.retain(|error| !before.contains(error));
+    }
+    if let Some(scale) = &custom.scale {
+        scale::validate(scale, value, &mut errors);
     }
     embedded::validate(&custom.schema, value, "", false, &mut errors);
     let Some(rules) = custom.rules() else { return (errors, Vec::new()) };
@@ -309,6 +317,20 @@ pub(crate) fn validate(
     let found = rules.validate(value, old);
     errors.extend(found.errors);
     (errors, found.warnings)
+}
+
+/// A status that is written by itself is checked by itself: sentences name its fields from where it begins.
+fn status_errors(schema: &Schema, object: &Value) -> Vec<FieldError> {
+    let (Some(schema), Some(status)) = (schema.child("status"), object.get("status")) else {
+        return Vec::new();
+    };
+    let errors = apiserver_schema::validate(schema, status, "").into_iter();
+    let placed = |error: FieldError| match error.field.as_str() {
+        "" => FieldError { field: "status".to_owned(), ..error },
+        "<nil>" => error,
+        field => FieldError { field: format!("status.{field}"), ..error },
+    };
+    errors.map(placed).collect()
 }
 
 /// Rules expect values of the right type and size.

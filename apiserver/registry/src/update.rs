@@ -229,8 +229,8 @@ impl Registry {
             }
         }
         let mut tolerated = Vec::new();
-        if matches!(call.subresource, "" | "status") {
-            let (invalid, warnings) = custom::validate(resource, new, Some(old));
+        if matches!(call.subresource, "" | "status" | "scale") {
+            let (invalid, warnings) = custom::validate(resource, new, Some(old), call.subresource);
             errors.extend(invalid);
             tolerated = warnings;
         }
@@ -366,7 +366,7 @@ pub fn reset_fields(resource: &Resource, subresource: &str) -> &'static FieldSet
 /// The key upstream's storage would print.
 pub(crate) fn upstream_key(call: &Call, name: &str) -> String {
     let directory = if call.resource.is_custom() {
-        format!("/registry/{}/{}", call.resource.group, call.resource.name)
+        format!("/{}/{}", call.resource.group, call.resource.name)
     } else {
         match call.resource.name.as_str() {
             "services" => "/registry/services/specs".to_owned(),
