@@ -71,7 +71,7 @@ pub(super) async fn delete_collection(
         }
         (Form::PartialList, _) => {
             let items: Vec<Value> = left.iter().map(|bytes| table::partial(&parse(bytes))).collect();
-            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
+            table::partial_list(items, &metadata)
         }
         _ if context.accepted.is_plain() => {
             let size = left.iter().map(|bytes| bytes.len() + 1).sum();
