@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::admission::{self, Attempt};
 use crate::object;
 use crate::registry::{Call, Registry, Written, now, random_suffix};
-use crate::{convert, custom, encode};
+use crate::{custom, encode};
 
 /// Tries to find a free generated name; upstream tries as often.
 const GENERATE_TRIES: usize = 8;
@@ -73,13 +73,12 @@ impl Registry {
         }
         (strategy.prepare_create)(&mut value);
         (strategy.requested)(&mut value, &call.requester);
-        custom::prepare_create(resource, &mut value, &time);
         (strategy.default)(&mut value);
         object::tidy(&mut value);
 
         let mut errors = object::validate_create(resource, &value);
         errors.extend((strategy.validate_create)(&value));
-        let (invalid, _) = custom::validate(resource, &value, None);
+        let (invalid, _) = custom::validate(resource, &value, None, "");
         errors.extend(invalid);
         let name = object::name(&value).to_owned();
         if !errors.is_empty() {
@@ -94,13 +93,13 @@ impl Registry {
         let attempt =
             Attempt { operation: admission::Operation::Create, name: &name, object: Some(&value), old: None };
         self.admit(call, attempt).await?;
-        // Last: nobody else of the namespace is charged until this is stored, and no webhook is waited for meanwhile.
-        let charge = self.charge(call, &value, None).await?;
         let warnings = (strategy.warnings)(&value);
-        let stored = convert::to_stored(resource, value);
+        let stored = self.to_stored(resource, value).await?;
+        // Last: nobody else of the namespace is charged until this is stored, and no webhook is waited for meanwhile.
+        let charge = self.charge(call, &stored, None).await?;
         let document = encode::document(&stored);
         if call.dry_run {
-            return Ok(Written { bytes: document.bytes, warnings });
+            return Ok(Written { bytes: self.served_bytes(resource, document.bytes).await?, warnings });
         }
         let (bytes, stored_at) = (document.bytes.len(), key.clone());
         let write = Write { key, op: Op::Create(document) };
@@ -111,7 +110,7 @@ impl Registry {
         claim.keep();
         self.after_write(call);
         self.trees().keep(&stored_at, entry.revision, stored, bytes);
-        Ok(Written { bytes: entry.value.bytes, warnings })
+        Ok(Written { bytes: self.served_bytes(resource, entry.value.bytes).await?, warnings })
     }
 
     /// What else changes with an object of some kinds.

@@ -1,5 +1,6 @@
 //! Custom resource definitions: the rows they add to the catalogue, and the rules of their objects.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use apiserver_cel::Rules;
@@ -8,8 +9,9 @@ use apiserver_schema::Schema;
 use serde_json::{Value, json};
 
 use crate::catalogue::{Column, Resource, Subresource};
-use crate::object;
+use crate::conversion::Conversion;
 use crate::strategy;
+use crate::{embedded, object, scale};
 
 /// What one version of a definition says, beside its names.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct CustomVersion {
     pub column_paths: Vec<String>,
     /// Text of the `Warning` header of a deprecated version.
     pub deprecation: Option<String>,
+    /// The webhook that converts between the versions.
+    pub conversion: Option<Arc<Conversion>>,
     /// `x-kubernetes-validations`, compiled when the first object asks for them.
     rules: OnceLock<Option<Rules>>,
 }
@@ -60,11 +64,27 @@ pub fn rows(definition: &Value) -> Vec<Arc<Resource>> {
     let stored = versions(definition)
         .find(|version| version["storage"] == json!(true))
         .map_or("", |version| text(version, "name"));
-    versions(definition)
-        .filter(|version| version["served"] == json!(true))
-        .filter_map(|version| row(definition, spec, version, stored))
-        .map(Arc::new)
+    let schemas = schemas(definition);
+    let conversion = Conversion::of(spec, &schemas).map(Arc::new);
+    let served = versions(definition).filter(|version| version["served"] == json!(true));
+    served
+        .filter_map(|version| {
+            let schema = schemas.get(&format!("{}/{}", text(spec, "group"), text(version, "name")))?;
+            Some(Arc::new(row(definition, version, stored, schema, conversion.as_ref())))
+        })
         .collect()
+}
+
+/// The schemas of a definition's versions, served or not, by `apiVersion`.
+fn schemas(definition: &Value) -> BTreeMap<String, Arc<Schema>> {
+    let read = |version: &Value| {
+        let schema = match version.pointer("/schema/openAPIV3Schema") {
+            Some(schema) => apiserver_schema::from_crd_schema(schema).ok()?,
+            None => Schema::any(),
+        };
+        Some((format!("{}/{}", text(&definition["spec"], "group"), text(version, "name")), schema))
+    };
+    versions(definition).filter_map(read).collect()
 }
 
 fn has_finalizer(definition: &Value) -> bool {
@@ -91,7 +111,14 @@ fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Option<Resource> {
+fn row(
+    definition: &Value,
+    version: &Value,
+    stored: &str,
+    schema: &Arc<Schema>,
+    conversion: Option<&Arc<Conversion>>,
+) -> Resource {
+    let spec = &definition["spec"];
     let (group, name) = (text(spec, "group").to_owned(), text(version, "name").to_owned());
     let names = definition
         .pointer("/status/acceptedNames")
@@ -99,10 +126,6 @@ fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Optio
         .unwrap_or(&spec["names"]);
     let plural = text(names, "plural").to_owned();
     let kind = text(names, "kind").to_owned();
-    let schema = match version.pointer("/schema/openAPIV3Schema") {
-        Some(schema) => apiserver_schema::from_crd_schema(schema).ok()?,
-        None => Schema::any(),
-    };
     let status = version.pointer("/subresources/status").is_some();
     let scale = version.pointer("/subresources/scale").map(|scale| ScalePaths {
         spec_replicas: text(scale, "specReplicasPath").to_owned(),
@@ -143,12 +166,12 @@ fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Optio
         }
     });
     let selectable = version.get("selectableFields").and_then(Value::as_array).into_iter().flatten();
-    Some(Resource {
+    Resource {
         prefix: format!("/registry/{group}/{plural}/"),
         stored_api_version: format!("{group}/{stored}"),
         custom: Some(Arc::new(CustomVersion {
             definition: object::name(definition).to_owned(),
-            schema,
+            schema: schema.clone(),
             since: object::text(definition, "resourceVersion").parse().unwrap_or(0),
             published: version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or(Value::Null),
             has_status: status,
@@ -158,6 +181,7 @@ fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Optio
                 .collect(),
             column_paths,
             deprecation,
+            conversion: conversion.cloned(),
             rules: OnceLock::new(),
         })),
         list_kind: match text(names, "listKind") {
@@ -179,7 +203,7 @@ fn row(definition: &Value, spec: &Value, version: &Value, stored: &str) -> Optio
         version: name,
         name: plural,
         kind,
-    })
+    }
 }
 
 fn columns(version: &Value) -> (Vec<Column>, Vec<String>) {
@@ -218,64 +242,6 @@ fn description(column: &Value) -> String {
     match text(column, "description") {
         "" => format!("Custom resource definition column (in JSONPath format): {}", text(column, "jsonPath")),
         text => text.to_owned(),
-    }
-}
-
-fn is_definition(resource: &Resource) -> bool {
-    resource.group == "apiextensions.k8s.io" && resource.kind == "CustomResourceDefinition"
-}
-
-/// Defaults of a definition: its other names, its conversion, what has been stored.
-pub(crate) fn prepare_create(resource: &Resource, value: &mut Value, _time: &str) {
-    if !is_definition(resource) {
-        return;
-    }
-    default_names(value);
-    let stored: Vec<Value> = versions(value)
-        .filter(|version| version["storage"] == json!(true))
-        .map(|version| version["name"].clone())
-        .collect();
-    value["status"] = json!({
-        "acceptedNames": {"kind": "", "plural": ""},
-        "conditions": null,
-        "storedVersions": stored,
-    });
-}
-
-fn default_names(value: &mut Value) {
-    let spec = object::member_mut(value, "spec");
-    spec.entry("conversion").or_insert_with(|| json!({"strategy": "None"}));
-    if let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) {
-        let kind = names.get("kind").and_then(Value::as_str).unwrap_or("").to_owned();
-        if names.get("singular").and_then(Value::as_str).is_none_or(str::is_empty) {
-            names.insert("singular".into(), kind.to_lowercase().into());
-        }
-        if names.get("listKind").and_then(Value::as_str).is_none_or(str::is_empty) {
-            names.insert("listKind".into(), format!("{kind}List").into());
-        }
-    }
-}
-
-/// A definition's status remembers every version that ever was the stored one.
-pub(crate) fn prepare_update(resource: &Resource, new: &mut Value, old: &Value, _time: &str) {
-    if !is_definition(resource) {
-        return;
-    }
-    default_names(new);
-    if let (Some(status), Some(map)) = (old.get("status"), new.as_object_mut()) {
-        map.insert("status".into(), status.clone());
-    }
-    let current: Vec<Value> = versions(new)
-        .filter(|version| version["storage"] == json!(true))
-        .map(|version| version["name"].clone())
-        .collect();
-    let stored = object::member_mut(new, "status").entry("storedVersions").or_insert_with(|| json!([]));
-    if let Some(stored) = stored.as_array_mut() {
-        for name in current {
-            if !stored.contains(&name) {
-                stored.push(name);
-            }
-        }
     }
 }
 
@@ -320,24 +286,28 @@ pub fn established(definition: &Value, taken: bool, time: &str) -> Option<Value>
     (next != *definition).then_some(next)
 }
 
-/// Errors of a custom resource by its schema and its rules, or of a definition by the rules for definitions; and
-/// warnings of what stays wrong.
+/// Errors of a custom resource by its schema and its rules, and warnings of what stays wrong.
 pub(crate) fn validate(
     resource: &Resource,
     value: &Value,
     old: Option<&Value>,
+    subresource: &str,
 ) -> (Vec<FieldError>, Vec<String>) {
-    let Some(custom) = &resource.custom else {
-        let errors =
-            if is_definition(resource) { crate::definition::validate(value, old) } else { Vec::new() };
-        return (errors, Vec::new());
+    let Some(custom) = &resource.custom else { return (Vec::new(), Vec::new()) };
+    let check = |object: &Value| match subresource {
+        "status" => status_errors(&custom.schema, object),
+        _ => apiserver_schema::validate(&custom.schema, object, ""),
     };
-    let mut errors = apiserver_schema::validate(&custom.schema, value, "");
+    let mut errors = check(value);
     if let Some(old) = old.filter(|_| !errors.is_empty()) {
         // Ratcheting: what was wrong before and did not change is not held against an update.
-        let before = apiserver_schema::validate(&custom.schema, old, "");
+        let before = check(old);
         errors.retain(|error| !before.contains(error));
     }
+    if let Some(scale) = &custom.scale {
+        scale::validate(scale, value, &mut errors);
+    }
+    embedded::validate(&custom.schema, value, "", false, &mut errors);
     let Some(rules) = custom.rules() else { return (errors, Vec::new()) };
     if errors.iter().any(blocks_rules) {
         let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
@@ -347,6 +317,20 @@ pub(crate) fn validate(
     let found = rules.validate(value, old);
     errors.extend(found.errors);
     (errors, found.warnings)
+}
+
+/// A status that is written by itself is checked by itself: sentences name its fields from where it begins.
+fn status_errors(schema: &Schema, object: &Value) -> Vec<FieldError> {
+    let (Some(schema), Some(status)) = (schema.child("status"), object.get("status")) else {
+        return Vec::new();
+    };
+    let errors = apiserver_schema::validate(schema, status, "").into_iter();
+    let placed = |error: FieldError| match error.field.as_str() {
+        "" => FieldError { field: "status".to_owned(), ..error },
+        "<nil>" => error,
+        field => FieldError { field: format!("status.{field}"), ..error },
+    };
+    errors.map(placed).collect()
 }
 
 /// Rules expect values of the right type and size.

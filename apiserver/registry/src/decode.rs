@@ -66,7 +66,7 @@ pub fn decode(
     match validation {
         FieldValidation::Strict if !strict.is_empty() => {
             let why = format!("strict decoding error: {}", strict.join(", "));
-            Err(if resource.is_custom() { Status::bad_request(why) } else { cannot_handle(&gvk, &why) })
+            Err(cannot_handle(&gvk, &why))
         }
         FieldValidation::Ignore => Ok((value, Vec::new())),
         FieldValidation::Warn | FieldValidation::Strict => Ok((value, strict)),
@@ -86,7 +86,9 @@ pub fn read(
     let Some(schema) = schema else { return Ok(Vec::new()) };
     if resource.is_custom() {
         let of_metadata = apiserver_schema::decode_metadata(value).map_err(|error| error.message)?;
-        let mut unknown = apiserver_schema::prune(schema, value);
+        let of_embedded = apiserver_schema::decode_embedded(schema, value, "", false);
+        let mut unknown = of_embedded.map_err(|error| error.to_string())?;
+        unknown.extend(apiserver_schema::prune(schema, value));
         unknown.sort();
         apiserver_schema::apply_defaults(schema, value);
         let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));

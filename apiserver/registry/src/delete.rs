@@ -51,8 +51,21 @@ impl Registry {
     /// Deletes one object, or marks it for deletion.
     ///
     /// # Errors
-    /// 404, 409 of a precondition, 403 of a namespace that must stay.
+    /// 404, 409 of a precondition, 403 of a namespace that must stay, 500 of a webhook that should convert.
     pub async fn delete(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Deleted, Status> {
+        let mut deleted = self.delete_stored(call, name, options).await?;
+        if deleted.shows_object(call) {
+            deleted.bytes = self.served_bytes(call.resource, deleted.bytes).await?;
+        }
+        Ok(deleted)
+    }
+
+    async fn delete_stored(
         &self,
         call: &Call<'_>,
         name: &str,
@@ -66,13 +79,12 @@ impl Registry {
             let old = self.trees().of(&current);
             if !marked {
                 check_preconditions(call, name, &old, options)?;
-                let as_asked = (old["apiVersion"] != call.resource.api_version())
-                    .then(|| convert::from_stored(call.resource, Value::clone(&old)));
+                let as_asked = self.to_served(call.resource, old.clone()).await?;
                 let attempt = Attempt {
                     operation: admission::Operation::Delete,
                     name,
                     object: None,
-                    old: as_asked.as_ref().or(Some(&old)),
+                    old: Some(&as_asked),
                 };
                 self.admit(call, attempt).await?;
             }
@@ -130,11 +142,9 @@ impl Registry {
         let snapshot = self.cache().snapshot(&call.resource.prefix);
         let scope = call.resource.scope(call.namespace);
         let mut left = Vec::new();
-        let chosen: Vec<_> = snapshot
-            .scope(&scope)
-            .filter(|object| selectors.select(call.resource, object))
-            .cloned()
-            .collect();
+        let mut chosen: Vec<_> = snapshot.scope(&scope).cloned().collect();
+        chosen = self.served_objects(call.resource, chosen).await?;
+        chosen.retain(|object| selectors.select(call.resource, object));
         // Many at once: they share the store's syncs.
         for batch in chosen.chunks(256) {
             let deletions = batch.iter().map(|found| async {
@@ -317,9 +327,13 @@ pub(crate) fn success_status(call: &Call, object: &Value) -> Value {
 }
 
 impl Deleted {
+    fn shows_object(&self, call: &Call) -> bool {
+        !self.gone || call.resource.strategy.delete_returns_object
+    }
+
     /// What DELETE answers: the object where it waits or the kind says so, else a Status.
     pub fn answer(&self, call: &Call) -> Bytes {
-        if !self.gone || call.resource.strategy.delete_returns_object {
+        if self.shows_object(call) {
             return self.bytes.clone();
         }
         let object: Value = serde_json::from_slice(&self.bytes).unwrap_or_default();

@@ -71,7 +71,8 @@ impl Registry {
     /// Lists a scope.
     ///
     /// # Errors
-    /// 410 where the revision has left the window, 504 where it is ahead of every known one.
+    /// 410 where the revision has left the window, 504 where it is ahead of every known one, 500 of a webhook that
+    /// should convert.
     pub async fn list(&self, call: &Call<'_>, selectors: &Selectors, page: &Page) -> Result<Listing, Status> {
         let resource = call.resource;
         let wanted = page.from.as_ref().map(|(_, revision)| *revision).or(page.exact);
@@ -95,28 +96,39 @@ impl Registry {
             && (call.namespace.is_some() || !resource.namespaced)
         {
             let found = snapshot.objects.get(&resource.key(call.namespace, name));
-            let objects =
-                found.filter(|object| selectors.select(resource, object)).cloned().into_iter().collect();
+            let mut objects = self.served_objects(resource, found.cloned().into_iter().collect()).await?;
+            objects.retain(|object| selectors.select(resource, object));
             return Ok(Listing { revision: snapshot.revision, objects, next: None, remaining: None });
         }
-        let mut objects = Vec::new();
-        let mut rest = snapshot.from(&scope, start).filter(|object| selectors.select(resource, object));
-        let mut next = None;
-        let mut remaining = None;
-        if page.limit == 0 {
-            objects.extend(rest.cloned());
+        let rest = snapshot.from(&scope, start);
+        let (objects, next, remaining) = if resource.asks_to_convert() && !selectors.is_everything() {
+            // What is selected can only be told of objects in the version of the call.
+            let all = self.served_objects(resource, rest.cloned().collect()).await?;
+            paged(all.iter().filter(|object| selectors.select(resource, object)), selectors, page)
         } else {
-            objects.extend(rest.by_ref().take(page.limit).cloned());
-            next = rest.next().map(|object| object.key().to_string());
-            if next.is_some() && selectors.is_everything() {
-                remaining = Some(1 + rest.count());
-            }
-        }
+            paged(rest.filter(|object| selectors.select(resource, object)), selectors, page)
+        };
+        let objects = self.served_objects(resource, objects).await?;
         if next.is_some() {
             self.cache().keep_for_pages(&resource.prefix, &snapshot);
         }
         Ok(Listing { revision: snapshot.revision, objects, next, remaining })
     }
+}
+
+/// The objects of a page, the key of the next one, and how many follow where nothing was selected.
+fn paged<'a>(
+    mut rest: impl Iterator<Item = &'a Arc<Object>>,
+    selectors: &Selectors,
+    page: &Page,
+) -> (Vec<Arc<Object>>, Option<String>, Option<usize>) {
+    if page.limit == 0 {
+        return (rest.cloned().collect(), None, None);
+    }
+    let objects = rest.by_ref().take(page.limit).cloned().collect();
+    let next = rest.next().map(|object| object.key().to_string());
+    let remaining = (next.is_some() && selectors.is_everything()).then(|| 1 + rest.count());
+    (objects, next, remaining)
 }
 
 /// What a client gets for a revision the cache can't serve.

@@ -252,7 +252,7 @@ fn validate_common(strategy: &Strategy, object: &Value, errors: &mut Vec<FieldEr
 }
 
 /// Errors of labels, annotations and owners.
-fn validate_members(object: &Value, errors: &mut Vec<FieldError>) {
+pub(crate) fn validate_members(object: &Value, errors: &mut Vec<FieldError>) {
     let metadata = metadata(object);
     validate_labels(metadata.get("labels"), "metadata.labels", errors);
     validate_annotations(metadata.get("annotations"), "metadata.annotations", errors);

@@ -12,10 +12,11 @@ use rand::RngExt;
 use serde_json::Value;
 
 use crate::admission::quota::Turns;
-use crate::admission::{Compiled, PolicyHook, Requester, WebhookCaller, WebhookHook};
+use crate::admission::{Compiled, PolicyHook, Requester, WebhookHook};
 use crate::allocate::{Allocator, Exhausted, ServiceRanges};
 use crate::catalogue::{Catalogue, Resource};
 use crate::trees::Trees;
+use crate::webhook::WebhookCaller;
 
 /// Everything a verb works with.
 #[derive(Clone)]
@@ -68,7 +69,7 @@ pub struct Call<'a> {
 /// What a write left behind.
 #[derive(Clone, Debug)]
 pub struct Written {
-    /// The object in its stored version, with its resourceVersion.
+    /// The object as it was stored, with its resourceVersion; in the version of the call where a webhook converts.
     pub bytes: Bytes,
     pub warnings: Vec<String>,
 }
@@ -197,6 +198,15 @@ impl Registry {
     pub fn get(&self, call: &Call, name: &str) -> Result<Arc<Object>, Status> {
         let key = call.resource.key(call.namespace, name);
         self.inner.cache.get(&key).ok_or_else(|| Status::not_found(&call.resource.group_resource(), name))
+    }
+
+    /// As [`Registry::get`], its bytes; in the version of the call where a webhook converts.
+    ///
+    /// # Errors
+    /// 404, and 500 of a webhook.
+    pub async fn read(&self, call: &Call<'_>, name: &str) -> Result<Bytes, Status> {
+        let found = self.get(call, name)?;
+        self.served_bytes(call.resource, found.bytes().clone()).await
     }
 
     /// Commits and turns a store error into what the client gets; `None` means a lost race, to be tried again.

@@ -1,8 +1,11 @@
 //! The `autoscaling/v1` Scale that a kind's scale subresource shows of an object, and how one is written back.
 
+use apiserver_meta::Status;
+use apiserver_meta::field::FieldError;
 use serde_json::{Map, Value, json};
 
 use crate::catalogue::Resource;
+use crate::custom::ScalePaths;
 use crate::object;
 
 /// Where a kind keeps its replicas, as pointers.
@@ -60,6 +63,57 @@ pub fn view(resource: &Resource, value: &Value) -> Option<Value> {
     )
 }
 
+/// Upstream shows no Scale of a custom resource that does not say its replicas.
+///
+/// # Errors
+/// 500.
+pub fn check_shown(resource: &Resource, value: &Value) -> Result<(), Status> {
+    let Some(scale) = resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) else {
+        return Ok(());
+    };
+    match value.pointer(&scale.spec_replicas.replace('.', "/")) {
+        Some(_) => Ok(()),
+        None => {
+            Err(Status::internal(format!("the spec replicas field {:?} does not exist", scale.spec_replicas)))
+        }
+    }
+}
+
+/// Errors of a custom resource where its Scale comes from.
+pub(crate) fn validate(paths: &ScalePaths, value: &Value, errors: &mut Vec<FieldError>) {
+    let mut wrong = |path: &str, shown: &Value, why: String| {
+        errors.push(FieldError::invalid(path, shown, why));
+    };
+    for path in [&paths.spec_replicas, &paths.status_replicas] {
+        let Some(found) = value.pointer(&path.replace('.', "/")) else { continue };
+        match found.as_i64() {
+            Some(0..=MAX_REPLICAS) => {}
+            Some(number) if number < 0 => wrong(path, found, "should be a non-negative integer".to_owned()),
+            Some(_) => wrong(path, found, format!("should be less than or equal to {MAX_REPLICAS}")),
+            None => wrong(path, &0.into(), accessor_error(path, found, "int64")),
+        }
+    }
+    let Some(path) = &paths.label_selector else { return };
+    if let Some(found) = value.pointer(&path.replace('.', "/")).filter(|found| !found.is_string()) {
+        wrong(path, &"".into(), accessor_error(path, found, "string"));
+    }
+}
+
+const MAX_REPLICAS: i64 = i32::MAX as i64;
+
+fn accessor_error(path: &str, found: &Value, wanted: &str) -> String {
+    let kind = match found {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    };
+    let shown = apiserver_schema::go_display(found);
+    format!("{path} accessor error: {shown} is of the type {kind}, expected {wanted}")
+}
+
 /// The replicas that a Scale asks for.
 pub fn wanted(scale: &Value) -> i64 {
     scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0)
@@ -88,5 +142,44 @@ pub fn set(object: &mut Value, pointer: &str, value: Value) {
             place[member] = json!({});
         }
         place = &mut place[member];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_scale_is_made_of_is_checked() {
+        let paths = ScalePaths {
+            spec_replicas: ".spec.replicas".to_owned(),
+            status_replicas: ".status.replicas".to_owned(),
+            label_selector: Some(".status.selector".to_owned()),
+        };
+        for (value, want) in [
+            (json!({"spec": {"replicas": 3}, "status": {"selector": "a=b"}}), vec![]),
+            (json!({}), vec![]),
+            (
+                json!({"spec": {"replicas": -1}}),
+                vec![".spec.replicas: Invalid value: -1: should be a non-negative integer"],
+            ),
+            (
+                json!({"status": {"replicas": 3_000_000_000_i64}}),
+                vec![
+                    ".status.replicas: Invalid value: 3000000000: should be less than or equal to 2147483647",
+                ],
+            ),
+            (
+                json!({"status": {"replicas": "q"}}),
+                vec![
+                    ".status.replicas: Invalid value: 0: .status.replicas accessor error: q is of the type string, expected int64",
+                ],
+            ),
+        ] {
+            let mut errors = Vec::new();
+            validate(&paths, &value, &mut errors);
+            let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            assert_eq!(found, want, "{value}");
+        }
     }
 }

@@ -15,9 +15,9 @@ use crate::admission::{self, Attempt};
 use crate::catalogue::Resource;
 use crate::create::Ownership;
 use crate::object;
-use crate::registry::{Call, Registry, Written, now};
+use crate::registry::{Call, Registry, Written};
 use crate::strategy::pod;
-use crate::{convert, custom, encode};
+use crate::{custom, encode};
 
 /// Tries before a busy object is given up; upstream gives up never, a client's timeout does.
 const TRIES: usize = 64;
@@ -67,7 +67,7 @@ impl Registry {
                 };
                 return Ok((self.create_owned(call, value, ownership).await?, true));
             };
-            let old = convert::shared_from_stored(call.resource, self.trees().of(&current));
+            let old = self.to_served(call.resource, self.trees().of(&current)).await?;
             let changed = change(Some(&old))?;
             let repeatable = !matches!(changed, Changed::Object(_));
             let (mut new, ownership) = match changed {
@@ -85,14 +85,14 @@ impl Registry {
                 old: Some(&old),
             };
             self.admit(call, attempt).await?;
-            let charge = self.charge(call, &new, Some(&old)).await?;
-            let stored = convert::to_stored(call.resource, encode::without_revision(new));
+            let stored = self.to_stored(call.resource, encode::without_revision(new)).await?;
+            let charge = self.charge(call, &stored, Some(&old)).await?;
             let document = encode::document(&stored);
-            if current.holds(&document) {
-                return Ok((Written { bytes: current.bytes().clone(), warnings }, false));
-            }
-            if call.dry_run {
-                return Ok((Written { bytes: document.at(current.revision()), warnings }, false));
+            let unchanged = current.holds(&document);
+            if unchanged || call.dry_run {
+                let bytes = if unchanged { current.bytes().clone() } else { document.at(current.revision()) };
+                let bytes = self.served_bytes(call.resource, bytes).await?;
+                return Ok((Written { bytes, warnings }, false));
             }
             let finished = is_finished(&stored);
             let last = finished.then(|| document.at(current.revision()));
@@ -106,12 +106,18 @@ impl Registry {
             if let Some(entry) = self.commit_charged(call, name, write, charge).await? {
                 claim.keep();
                 self.after_write(call);
-                if let Some(bytes) = last {
-                    self.release_service(call, &key);
-                    return Ok((Written { bytes, warnings }, false));
-                }
-                self.trees().keep(&key, entry.revision, stored, bytes);
-                return Ok((Written { bytes: entry.value.bytes, warnings }, false));
+                let bytes = match last {
+                    Some(last) => {
+                        self.release_service(call, &key);
+                        last
+                    }
+                    None => {
+                        self.trees().keep(&key, entry.revision, stored, bytes);
+                        entry.value.bytes
+                    }
+                };
+                let bytes = self.served_bytes(call.resource, bytes).await?;
+                return Ok((Written { bytes, warnings }, false));
             }
             if insisted && !repeatable {
                 return Err(Status::modified(&gr, name));
@@ -180,7 +186,6 @@ impl Registry {
     ) -> Result<(Vec<String>, crate::allocate::Claim), Status> {
         let resource = call.resource;
         let strategy = resource.strategy;
-        let time = now();
         object::keep_for_update(new, old);
         match call.subresource {
             "" => {
@@ -188,7 +193,6 @@ impl Registry {
                     keep_member(new, old, "status");
                 }
                 (strategy.prepare_update)(new, old);
-                custom::prepare_update(resource, new, old, &time);
                 (strategy.default)(new);
             }
             "status" => {
@@ -225,8 +229,8 @@ impl Registry {
             }
         }
         let mut tolerated = Vec::new();
-        if matches!(call.subresource, "" | "status") {
-            let (invalid, warnings) = custom::validate(resource, new, Some(old));
+        if matches!(call.subresource, "" | "status" | "scale") {
+            let (invalid, warnings) = custom::validate(resource, new, Some(old), call.subresource);
             errors.extend(invalid);
             tolerated = warnings;
         }
@@ -362,7 +366,7 @@ pub fn reset_fields(resource: &Resource, subresource: &str) -> &'static FieldSet
 /// The key upstream's storage would print.
 pub(crate) fn upstream_key(call: &Call, name: &str) -> String {
     let directory = if call.resource.is_custom() {
-        format!("/registry/{}/{}", call.resource.group, call.resource.name)
+        format!("/{}/{}", call.resource.group, call.resource.name)
     } else {
         match call.resource.name.as_str() {
             "services" => "/registry/services/specs".to_owned(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use apiserver_registry::{
     Call, Changed, DeleteOptions, Operation, Registry, Requester, ServiceRanges, Warnings, WebhookAddress,
-    WebhookCaller, WebhookTarget,
+    WebhookCaller, WebhookError, WebhookTarget,
 };
 use bytes::Bytes;
 use futures::FutureExt;
@@ -47,7 +47,7 @@ impl WebhookCaller for Hooks {
         target: &'a WebhookTarget,
         body: Bytes,
         _: Duration,
-    ) -> BoxFuture<'a, Result<Bytes, String>> {
+    ) -> BoxFuture<'a, Result<Bytes, WebhookError>> {
         let review: Value = serde_json::from_slice(&body).expect("a review is JSON");
         let path = match &target.address {
             WebhookAddress::Url(url) => url.rsplit('/').next().unwrap_or("").to_owned(),
@@ -58,9 +58,9 @@ impl WebhookCaller for Hooks {
         let answer = self.answers.lock().expect("no panic").get(&path).cloned();
         async move {
             let Some(answer) = answer else {
-                return Err("failed to call webhook: nobody is there".to_owned());
+                return Err(WebhookError::Call("nobody is there".to_owned()));
             };
-            let mut response = answer(&request)?;
+            let mut response = answer(&request).map_err(WebhookError::Call)?;
             if response.get("uid").is_none() {
                 response["uid"] = request["uid"].clone();
             }
@@ -204,7 +204,7 @@ async fn denials_and_failures_are_told_as_upstream_tells_them() {
     let refused = world.create("", "configmaps", config_map("c")).await.expect_err("it is denied");
     assert_eq!(refused, r#"403 admission webhook "v.example.com" denied the request: no"#);
     assert_eq!(world.warnings.take(), ["told"]);
-    world.hooks.on("v", |_| Err("failed to call webhook: Post \"https://x/\": EOF".to_owned()));
+    world.hooks.on("v", |_| Err("Post \"https://x/\": EOF".to_owned()));
     let refused = world.create("", "configmaps", config_map("c")).await.expect_err("it fails closed");
     assert_eq!(
         refused,

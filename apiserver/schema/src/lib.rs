@@ -16,7 +16,10 @@ mod strict;
 mod time;
 mod types;
 
-pub use crd::{apply_defaults, decode_metadata, from_crd_schema, prune, structural_errors, validate};
+pub use crd::{
+    apply_defaults, decode_embedded, decode_metadata, from_crd_schema, prune, prune_part, structural_errors,
+    validate, value_errors,
+};
 pub use decode::{Decode, DecodeError, Unknown, decode, zero};
 pub use golang::display as go_display;
 pub use node::{Field, List, ListKind, Object, Patch, Rules, Schema, Shape, Slot};

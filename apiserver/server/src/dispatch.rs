@@ -47,6 +47,14 @@ impl Context<'_> {
         }
     }
 
+    /// What decoding warns of is due even where the request fails after it.
+    pub(crate) fn told<T>(&self, warnings: &[String], outcome: Result<T, Status>) -> Result<T, Status> {
+        if outcome.is_err() {
+            warnings.iter().for_each(|text| self.warnings.add(text.clone()));
+        }
+        outcome
+    }
+
     /// Who asks, as admission sees them.
     pub(crate) fn requester(&self) -> apiserver_registry::Requester<'_> {
         let user = self.user;

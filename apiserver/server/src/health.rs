@@ -1,9 +1,11 @@
 //! `/livez`, `/readyz`, `/healthz`, `/version` and the key documents.
 
+use apiserver_meta::Status;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::dispatch::{Answer, Context};
+use crate::dispatch::{Answer, Context, failure};
+use crate::negotiate;
 
 const CHECKS: &[&str] = &[
     "ping",
@@ -78,6 +80,18 @@ fn architecture() -> &'static str {
 }
 
 fn version(context: &Context) -> Answer {
+    let accept =
+        context.headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let takes_json = |part: &str| {
+        let media = part.split(';').next().unwrap_or("").trim();
+        matches!(media, "" | "*/*" | "application/json")
+    };
+    if !accept.split(',').any(takes_json) {
+        // Upstream's route makes nothing else.
+        let text = "406: Not Acceptable\n\nAvailable representations: application/json";
+        let status = Status::new(406, "NotAcceptable", text).with_details(json!({}));
+        return failure(negotiate::for_errors(context.headers, false), &status);
+    }
     let version = &context.server.inner.config.version;
     let mut numbers = version.trim_start_matches('v').split('.');
     let (major, minor) = (numbers.next().unwrap_or("1"), numbers.next().unwrap_or("36"));

@@ -123,10 +123,11 @@ async fn remove_definition(
     let catalogue = registry.catalogue();
     let group = definition.pointer("/spec/group").and_then(Value::as_str).unwrap_or("");
     let plural = definition.pointer("/spec/names/plural").and_then(Value::as_str).unwrap_or("");
-    let row = catalogue
-        .group(group)
-        .and_then(|found| found.versions.iter().find_map(|version| catalogue.get(group, version, plural)));
-    if let Some(row) = row {
+    let versions = catalogue.group(group).map_or(&[][..], |found| &found.versions);
+    let rows: Vec<_> = versions.iter().filter_map(|version| catalogue.get(group, version, plural)).collect();
+    // Of the stored version nothing needs to be converted: a broken webhook holds nothing up.
+    let stored = rows.iter().find(|row| row.api_version() == row.stored_api_version);
+    if let Some(row) = stored.or(rows.first()) {
         let everything = Selectors::default();
         registry.delete_collection(&call(row, None, ""), &everything, &DeleteOptions::default()).await?;
         // Objects with finalizers stay until their owners let go; the sweep comes back.

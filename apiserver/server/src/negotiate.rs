@@ -279,6 +279,10 @@ pub(crate) fn patch_media(headers: &HeaderMap, custom: bool) -> Result<PatchMedi
         "application/merge-patch+json" => PatchMedia::Merge,
         "application/strategic-merge-patch+json" if !custom => PatchMedia::Strategic,
         "application/apply-patch+yaml" => PatchMedia::Apply,
+        _ if custom => {
+            let why = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+            return Err(Status::new(415, "UnsupportedMediaType", why));
+        }
         _ => {
             let status = Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
             return Err(status.with_details(serde_json::json!({})));

@@ -99,6 +99,12 @@ fn finished(resource: &Resource, object: &Value) -> Option<Value> {
     }
 }
 
+/// A list of metadata; one that nothing was put into has no items in Go.
+pub(crate) fn partial_list(items: Vec<Value>, metadata: &Value) -> Value {
+    let items = if items.is_empty() { Value::Null } else { Value::Array(items) };
+    json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
+}
+
 /// A Table; later ones of a watch leave the columns out.
 pub(crate) fn table(resource: &Resource, rows: Vec<Value>, revision: &str, with_columns: bool) -> Value {
     let describe = |column: &apiserver_registry::Column| -> String {
@@ -113,12 +119,16 @@ pub(crate) fn table(resource: &Resource, rows: Vec<Value>, revision: &str, with_
         .iter()
         .map(|column| json!({"name": column.name, "type": column.kind, "format": column.format, "description": describe(column), "priority": column.priority}))
         .collect();
+    // Of kinds without a printer of their own Go prints no rows as none at all.
+    let is_nil = rows.is_empty()
+        && !resource.is_custom()
+        && resource.columns.get(1).is_some_and(|column| column.name == "Created At");
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
         "metadata": {"resourceVersion": revision},
         "columnDefinitions": if with_columns { Value::Array(columns) } else { Value::Null },
-        "rows": rows,
+        "rows": if is_nil { Value::Null } else { Value::Array(rows) },
     })
 }
 

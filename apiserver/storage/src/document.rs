@@ -81,7 +81,8 @@ pub struct Stored {
 }
 
 impl Stored {
-    pub(crate) fn loaded(bytes: Bytes, revision_at: Option<(u32, u8)>) -> Self {
+    /// Bytes that were finished before, and where the revision's digits are in them.
+    pub fn loaded(bytes: Bytes, revision_at: Option<(u32, u8)>) -> Self {
         Self { bytes, revision_at, frame: None }
     }
 

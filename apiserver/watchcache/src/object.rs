@@ -25,6 +25,11 @@ impl Object {
         Self { key, revision, value, labels: OnceLock::new(), fields: OnceLock::new() }
     }
 
+    /// The same version of the object as other bytes show it: in another version of its API.
+    pub fn with_bytes(&self, bytes: Bytes) -> Self {
+        Self::new(self.key.clone(), self.revision, Stored::loaded(bytes, None))
+    }
+
     pub fn key(&self) -> &Key {
         &self.key
     }

@@ -1,5 +1,6 @@
-//! Admission webhooks that really listen, asked by the real API server, driven by an unmodified kubectl.
+//! Webhooks that really listen, asked by the real API server, driven by an unmodified kubectl.
 
+mod conversion;
 mod server;
 
 use std::net::TcpListener;

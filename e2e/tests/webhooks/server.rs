@@ -134,7 +134,8 @@ fn serve(
         let (head, body) = match reply {
             Reply::Review(mut response) => {
                 response["uid"] = request["uid"].clone();
-                let review = json!({"apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response});
+                let review =
+                    json!({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response});
                 ("200 OK\r\nContent-Type: application/json", review.to_string())
             }
             Reply::Http(head, body) => (head, body.to_owned()),

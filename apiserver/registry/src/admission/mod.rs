@@ -20,14 +20,12 @@ use apiserver_storage::Revision;
 use serde_json::Value;
 
 use self::matching::{Asked, Surroundings};
-use crate::convert;
 use crate::registry::{Call, Registry};
 use crate::scale;
 
 pub(crate) use policies::Hook as PolicyHook;
 pub use requester::{Requester, Warnings};
 pub(crate) use webhooks::Hook as WebhookHook;
-pub use webhooks::{WebhookAddress, WebhookCaller, WebhookTarget};
 
 /// Names of the plugins that ask what is configured in the cluster.
 pub(crate) const POLICY_PLUGIN: &str = "ValidatingAdmissionPolicy";
@@ -120,7 +118,7 @@ impl Registry {
         let around = Surroundings::of(self, call);
         let asked = Asked { registry: self, call, attempt, around: &around };
         if let Some(policies) = policies {
-            self.ask_policies(&policies, &asked)?;
+            self.ask_policies(&policies, &asked).await?;
         }
         match hooks {
             Some(hooks) => self.ask_validators(&hooks, &asked).await,
@@ -148,7 +146,7 @@ impl Registry {
             let attempt = Attempt { operation, name, object: Some(&object), old: None };
             let asked = Asked { registry: self, call, attempt, around: &around };
             if let Some(policies) = policies {
-                self.ask_policies(&policies, &asked)?;
+                self.ask_policies(&policies, &asked).await?;
             }
             if let Some(hooks) = hooks {
                 self.ask_validators(&hooks, &asked).await?;
@@ -161,9 +159,4 @@ impl Registry {
         let change = mutate::Change { operation: attempt.operation, name: attempt.name, old: attempt.old };
         self.mutate_without_object(call, change).await
     }
-}
-
-/// An object of one version of a resource in another one.
-fn in_version(from: &crate::Resource, to: &crate::Resource, object: Value) -> Value {
-    convert::from_stored(to, convert::to_stored(from, object))
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::matching::{Asked, Surroundings};
 use super::request::{is_own_kind, kind_of};
 use super::webhooks::{Hook, Refusal, Reinvocation};
-use super::{Attempt, Operation, in_version, is_asked_by_handler, plugins};
+use super::{Attempt, Operation, is_asked_by_handler, plugins};
 use crate::catalogue::Resource;
 use crate::create::Ownership;
 use crate::decode;
@@ -119,7 +119,7 @@ impl Registry {
         let around = Surroundings::of(self, call);
         let asked = Asked { registry: self, call, attempt: change.of(None), around: &around };
         for hook in hooks.iter() {
-            let Some(seen) = hook.is_met(&asked)? else { continue };
+            let Some(seen) = hook.is_met(&asked).await? else { continue };
             let outcome = match self.ask(hook, &asked, &seen, true).await {
                 Ok(Some(patch)) => match operations(&patch) {
                     Ok(None) => Ok(()),
@@ -181,12 +181,12 @@ impl Registry {
     ) -> Result<(), Status> {
         for (i, hook) in hooks.iter().enumerate() {
             let asked = Asked { registry: self, call, attempt: change.of(Some(value)), around };
-            let Some(seen) = hook.is_met(&asked)? else { continue };
+            let Some(seen) = hook.is_met(&asked).await? else { continue };
             if !rounds.includes(i) {
                 continue;
             }
             let outcome = match self.ask(hook, &asked, &seen, true).await {
-                Ok(Some(patch)) => patched(call, &seen, value, &patch),
+                Ok(Some(patch)) => self.patched(call, &seen, value, &patch).await,
                 Ok(None) => Ok(None),
                 Err(refusal) => Err(refusal),
             };
@@ -205,6 +205,47 @@ impl Registry {
         }
         Ok(())
     }
+
+    /// The object as a patch leaves it, decoded and defaulted again; `None` where the patch is empty.
+    async fn patched(
+        &self,
+        call: &Call<'_>,
+        seen: &Arc<Resource>,
+        value: &Value,
+        patch: &[u8],
+    ) -> Result<Option<Value>, Refusal> {
+        let internal = |why: String| Refusal::Final(Status::internal(why));
+        let Some(operations) = operations(patch)? else { return Ok(None) };
+        let converts = is_own_kind(call) && !Arc::ptr_eq(call.resource, seen);
+        let mut plain = value.clone();
+        packed::unpack(&mut plain);
+        let owners = object::metadata(&plain).get("managedFields").cloned();
+        if converts {
+            plain = self.in_version(call.resource, seen, plain).await.map_err(Refusal::Final)?;
+        }
+        let mut next = apiserver_schema::json_patch(&plain, &operations)
+            .map_err(|error| internal(error.message().to_owned()))?;
+        for member in ["apiVersion", "kind"] {
+            if next.get(member) != plain.get(member) {
+                let kind = kind_of(seen, call.subresource);
+                return Err(internal(format!("a webhook may not make another kind of a {}", kind.kind)));
+            }
+        }
+        decoded(seen, call.subresource, &mut next).map_err(internal)?;
+        if converts {
+            next = self.in_version(seen, call.resource, next).await.map_err(Refusal::Final)?;
+        }
+        if is_own_kind(call) {
+            (call.resource.strategy.default)(&mut next);
+        }
+        // Ownership that was left alone stays the text it was.
+        if object::metadata(&next).get("managedFields") == owners.as_ref()
+            && let Some(packed) = object::metadata(value).get("managedFields")
+        {
+            object::metadata_mut(&mut next).insert("managedFields".into(), packed.clone());
+        }
+        Ok(Some(next))
+    }
 }
 
 /// The operations of a patch; `None` where there are none.
@@ -222,46 +263,6 @@ fn operations(patch: &[u8]) -> Result<Option<Value>, Refusal> {
         }
         Err(error) => Err(wrong(apiserver_meta::json::go_error(patch, &error))),
     }
-}
-
-/// The object as a patch leaves it, decoded and defaulted again; `None` where the patch is empty.
-fn patched(
-    call: &Call<'_>,
-    seen: &Arc<Resource>,
-    value: &Value,
-    patch: &[u8],
-) -> Result<Option<Value>, Refusal> {
-    let internal = |why: String| Refusal::Final(Status::internal(why));
-    let Some(operations) = operations(patch)? else { return Ok(None) };
-    let converts = is_own_kind(call) && !Arc::ptr_eq(call.resource, seen);
-    let mut plain = value.clone();
-    packed::unpack(&mut plain);
-    let owners = object::metadata(&plain).get("managedFields").cloned();
-    if converts {
-        plain = in_version(call.resource, seen, plain);
-    }
-    let mut next = apiserver_schema::json_patch(&plain, &operations)
-        .map_err(|error| internal(error.message().to_owned()))?;
-    for member in ["apiVersion", "kind"] {
-        if next.get(member) != plain.get(member) {
-            let kind = kind_of(seen, call.subresource);
-            return Err(internal(format!("a webhook may not make another kind of a {}", kind.kind)));
-        }
-    }
-    decoded(seen, call.subresource, &mut next).map_err(internal)?;
-    if converts {
-        next = in_version(seen, call.resource, next);
-    }
-    if is_own_kind(call) {
-        (call.resource.strategy.default)(&mut next);
-    }
-    // Ownership that was left alone stays the text it was.
-    if object::metadata(&next).get("managedFields") == owners.as_ref()
-        && let Some(packed) = object::metadata(value).get("managedFields")
-    {
-        object::metadata_mut(&mut next).insert("managedFields".into(), packed.clone());
-    }
-    Ok(Some(next))
 }
 
 /// Brings what is sent to a resource or a subresource into the form of its kind.

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use apiserver_cel::{Decision, Input, Policy};
 use apiserver_meta::selector::LabelSelector;
 use apiserver_meta::{GroupVersionKind, Status};
+use apiserver_watchcache::Object;
 use serde_json::{Value, json};
 
+use super::POLICY_PLUGIN;
 use super::matching::Asked;
-use super::request::{is_own_kind, request};
-use super::{POLICY_PLUGIN, in_version};
+use super::request::request;
+use super::webhooks::versioned;
 use crate::registry::{Call, Registry};
 use crate::{object, strategy::shared};
 
@@ -48,7 +50,7 @@ impl Registry {
     ///
     /// # Errors
     /// The first denial.
-    pub(super) fn ask_policies(&self, hooks: &[Hook], asked: &Asked<'_>) -> Result<(), Status> {
+    pub(super) async fn ask_policies(&self, hooks: &[Hook], asked: &Asked<'_>) -> Result<(), Status> {
         let call = asked.call;
         if call.resource.group == GROUP && call.resource.name.contains("admission") {
             return Ok(());
@@ -56,17 +58,13 @@ impl Registry {
         let mut denial = None;
         for hook in hooks {
             let Some(seen) = asked.constrained(&hook.spec["matchConstraints"], true) else { continue };
-            let convert = |object: Option<&Value>| {
-                let other = !Arc::ptr_eq(&seen, call.resource) && is_own_kind(call);
-                object.filter(|_| other).map(|object| in_version(call.resource, &seen, object.clone()))
-            };
-            let (object, old) = (convert(asked.attempt.object), convert(asked.attempt.old));
+            let (object, old) = versioned(asked, &seen).await?;
             let request = request(call, asked.attempt, &seen);
             for (binding, spec) in &hook.bindings {
                 if asked.constrained(&spec["matchResources"], false).is_none() {
                     continue;
                 }
-                let decisions = match self.params(&hook.spec["paramKind"], &spec["paramRef"], call) {
+                let decisions = match self.params(&hook.spec["paramKind"], &spec["paramRef"], call).await {
                     Ok(params) => params
                         .iter()
                         .flat_map(|params| {
@@ -107,7 +105,12 @@ impl Registry {
     }
 
     /// The parameters a binding names; one `None` where the policy takes none.
-    fn params(&self, kind: &Value, reference: &Value, call: &Call<'_>) -> Result<Vec<Option<Value>>, String> {
+    async fn params(
+        &self,
+        kind: &Value,
+        reference: &Value,
+        call: &Call<'_>,
+    ) -> Result<Vec<Option<Value>>, String> {
         if !kind.is_object() || !reference.is_object() {
             return Ok(vec![None]);
         }
@@ -131,27 +134,23 @@ impl Registry {
             );
         }
         let namespace = namespace.filter(|_| resource.namespaced);
-        let mut found = Vec::new();
-        match shared::text(reference, "name") {
+        let found: Vec<Arc<Object>> = match shared::text(reference, "name") {
             "" => {
                 let selector = LabelSelector::from_json(&reference["selector"]).unwrap_or_default();
+                let snapshot = self.cache().snapshot(&resource.prefix);
                 let scope = resource.scope(namespace);
-                for object in self.cache().snapshot(&resource.prefix).scope(&scope) {
-                    if selector.matches(|label| object.label(label)) {
-                        found.push(Some(crate::convert::from_stored(resource, object.parse())));
-                    }
-                }
+                let chosen =
+                    snapshot.scope(&scope).filter(|object| selector.matches(|key| object.label(key)));
+                chosen.cloned().collect()
             }
-            name => {
-                let object = self.cache().get(&resource.key(namespace, name));
-                found
-                    .extend(object.map(|object| Some(crate::convert::from_stored(resource, object.parse()))));
-            }
-        }
+            name => self.cache().get(&resource.key(namespace, name)).into_iter().collect(),
+        };
         if found.is_empty() && shared::text(reference, "parameterNotFoundAction") != "Allow" {
             return Err("no params found for policy binding with `Deny` parameterNotFoundAction".to_owned());
         }
-        Ok(found)
+        let found =
+            self.served_objects(resource, found).await.map_err(|status| status.message.to_string())?;
+        Ok(found.iter().map(|object| Some(crate::convert::from_stored(resource, object.parse()))).collect())
     }
 }
 

@@ -94,7 +94,7 @@ fn custom_cell(object: &Value, path: &str, kind: &str, now: i64) -> Value {
             json!(if age == "<unknown>" { "<invalid>" } else { &age })
         }
         ("string", Some(Value::String(text))) => json!(text),
-        ("string", Some(object @ Value::Object(_))) => json!(object.to_string()),
+        ("string", Some(nested @ (Value::Object(_) | Value::Array(_)))) => json!(nested.to_string()),
         ("string", Some(other)) => json!(apiserver_schema::go_display(&other)),
         ("integer", Some(Value::Number(number))) => {
             number.as_i64().map_or_else(|| json!(number.as_f64().map(|float| float as i64)), |int| json!(int))

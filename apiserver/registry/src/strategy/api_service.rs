@@ -43,6 +43,7 @@ pub(super) static API_SERVICE: Strategy = Strategy {
     name_rule: names::path_segment,
     status: true,
     unconditional_update: false,
+    standard_finalizers: false,
     ..PLAIN
 };
 
@@ -60,7 +61,7 @@ fn validate(api: &Value) -> Vec<FieldError> {
         errors.push(FieldError::required("spec.group", why));
     }
     check_optional(spec, "group", names::dns1123_subdomain, "spec", &mut errors);
-    check_rule(version, names::dns1035_label, "spec.version", &mut errors);
+    check_rule(version, crate::definition::label, "spec.version", &mut errors);
     for (member, most) in [("groupPriorityMinimum", 20000), ("versionPriority", 1000)] {
         let value = number(spec, member).unwrap_or(0);
         if !(1..=most).contains(&value) {

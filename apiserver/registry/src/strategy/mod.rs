@@ -52,7 +52,7 @@ mod storage;
 #[cfg(test)]
 mod table;
 mod volumes;
-mod webhooks;
+pub(crate) mod webhooks;
 mod workload;
 #[cfg(test)]
 mod workload_tests;
@@ -148,8 +148,7 @@ pub const PLAIN: Strategy = Strategy {
 impl Strategy {
     /// True if the kind has rules beyond its schema.
     pub fn has_own_rules(&'static self) -> bool {
-        let plain =
-            [&PLAIN_KIND, &GIVEN_BACK, &CLAIM, &WITH_STATUS, &WITH_STATUS_AND_GENERATION, &WITH_GENERATION];
+        let plain = [&PLAIN_KIND, &GIVEN_BACK, &CLAIM, &WITH_STATUS, &WITH_GENERATION];
         !plain.into_iter().any(|plain| std::ptr::eq(plain, self))
     }
 }
@@ -162,8 +161,6 @@ static WITH_STATUS: Strategy = Strategy { status: true, prepare_update: shared::
 static GIVEN_BACK: Strategy = Strategy { delete_returns_object: true, ..PLAIN };
 static CLAIM: Strategy =
     Strategy { status: true, prepare_update: shared::keep_status, delete_returns_object: true, ..PLAIN };
-static WITH_STATUS_AND_GENERATION: Strategy =
-    Strategy { status: true, generation: true, prepare_update: shared::keep_status, ..PLAIN };
 static WITH_GENERATION: Strategy =
     Strategy { generation: true, unconditional_update: false, standard_finalizers: false, ..PLAIN };
 
@@ -220,7 +217,7 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &admission::BINDING,
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &flow::FLOW_SCHEMA,
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => &flow::PRIORITY_LEVEL,
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => &WITH_STATUS_AND_GENERATION,
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => &crate::definition::DEFINITION,
         (
             "admissionregistration.k8s.io",
             "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration",

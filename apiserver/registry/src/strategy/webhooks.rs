@@ -50,7 +50,13 @@ fn validate(configuration: &Value) -> Vec<FieldError> {
     for (i, hook) in items(configuration, "webhooks").iter().enumerate() {
         let path = format!("webhooks[{i}]");
         check_hook(hook, &path, &mut errors);
-        check_versions(hook, &format!("{path}.admissionReviewVersions"), &mut errors);
+        let versions = items(hook, "admissionReviewVersions");
+        if versions.is_empty() {
+            let why = "must specify one of v1, v1beta1";
+            errors.push(FieldError::required(format!("{path}.admissionReviewVersions"), why));
+        }
+        let path_of_versions = format!("{path}.admissionReviewVersions");
+        check_versions(versions, &path_of_versions, true, names::dns1035_label, &mut errors);
         let name = text(hook, "name");
         if seen.contains(&name) {
             errors.push(FieldError::duplicate(format!("{path}.name"), &name.into()));
@@ -82,8 +88,11 @@ fn check_hook(hook: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
     check_set_enum(hook, "reinvocationPolicy", path, &["IfNeeded", "Never"], errors);
     errors.extend(apiserver_cel::condition_errors(hook, path));
-    let client = at(hook, &["clientConfig"]);
-    let path = format!("{path}.clientConfig");
+    check_client(at(hook, &["clientConfig"]), &format!("{path}.clientConfig"), errors);
+}
+
+/// Errors of where a webhook is: at a URL or behind a Service.
+pub(crate) fn check_client(client: &Value, path: &str, errors: &mut Vec<FieldError>) {
     match (client.get("url").and_then(Value::as_str), client.get("service")) {
         (Some(url), None) => check_url(url, &format!("{path}.url"), errors),
         (None, Some(service)) => check_service(service, &format!("{path}.service"), errors),
@@ -105,21 +114,24 @@ fn check_full_name(name: &str, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn check_versions(hook: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let versions = items(hook, "admissionReviewVersions");
-    if versions.is_empty() {
-        errors.push(FieldError::required(path, "must specify one of v1, v1beta1"));
-        return;
-    }
+/// Errors of the versions of a review that a webhook takes, of which one must be `known`.
+pub(crate) fn check_versions(
+    versions: &[Value],
+    path: &str,
+    known: bool,
+    rule: fn(&str) -> Vec<String>,
+    errors: &mut Vec<FieldError>,
+) {
     for (i, version) in versions.iter().enumerate() {
         let path = format!("{path}[{i}]");
         if versions.iter().take(i).any(|known| known == version) {
             errors.push(FieldError::invalid(path, version, "duplicate version"));
         } else {
-            check_rule(version.as_str().unwrap_or(""), names::dns1035_label, &path, errors);
+            check_rule(version.as_str().unwrap_or(""), rule, &path, errors);
         }
     }
-    if !versions.iter().any(|version| version == "v1" || version == "v1beta1") {
+    let is_known = versions.iter().any(|version| version == "v1" || version == "v1beta1");
+    if known && !is_known && !versions.is_empty() {
         let why = "must include at least one of v1, v1beta1";
         errors.push(FieldError::invalid(path, &json!(versions), why));
     }

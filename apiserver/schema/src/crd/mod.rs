@@ -3,6 +3,7 @@
 //! CEL rules (`x-kubernetes-validations`) are not evaluated here; they need an expression engine.
 
 mod defaults;
+mod embedded;
 mod formats;
 mod parse;
 mod prune;
@@ -13,10 +14,11 @@ mod validate;
 mod tests;
 
 pub use defaults::apply_defaults;
+pub use embedded::decode_embedded;
 pub use parse::from_crd_schema;
-pub use prune::{decode_metadata, prune};
+pub use prune::{decode_metadata, prune, prune_part};
 pub use structural::structural_errors;
-pub use validate::validate;
+pub use validate::{validate, value_errors};
 
 /// Fields every API object has.
 fn is_meta(key: &str) -> bool {

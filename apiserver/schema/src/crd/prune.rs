@@ -11,8 +11,13 @@ use crate::types::named;
 
 /// Drops unknown fields and returns their paths, sorted: `spec.items[0].b`.
 pub fn prune(schema: &Schema, value: &mut Value) -> Vec<String> {
+    prune_part(schema, value, true)
+}
+
+/// As [`prune`], of any value; `is_object` says that it is a whole API object.
+pub fn prune_part(schema: &Schema, value: &mut Value, is_object: bool) -> Vec<String> {
     let mut pruner = Pruner { path: String::new(), unknown: Vec::new() };
-    pruner.visit(Some(schema), value, true);
+    pruner.visit(Some(schema), value, is_object);
     pruner.unknown.sort();
     pruner.unknown
 }

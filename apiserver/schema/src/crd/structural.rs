@@ -2,6 +2,8 @@
 //!
 //! CEL rules are not compiled here.
 
+mod lists;
+
 use apiserver_meta::field::{FieldError, Problem, go_quote};
 use serde_json::{Map, Value, json};
 
@@ -11,12 +13,45 @@ use super::is_meta;
 pub fn structural_errors(openapi_v3: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     schema(openapi_v3, path, true, &mut errors);
+    if let Some(name) = unsupported(openapi_v3) {
+        // Such a schema has no structure to look at; what was said of it before is enough.
+        if errors.is_empty() {
+            let detail = format!("OpenAPIV3Schema '{name}' is not supported");
+            errors.push(FieldError::invalid(path, &json!(""), detail));
+        }
+        return errors;
+    }
     let mut structural = Vec::new();
     invariants(openapi_v3, Level::Root, path, &mut structural);
     completeness(openapi_v3, openapi_v3, path, path, &mut structural);
     structural.sort_by_key(ToString::to_string);
     errors.extend(structural);
     errors
+}
+
+/// A member, anywhere in a schema, that structural schemas cannot hold.
+fn unsupported(node: &Value) -> Option<&'static str> {
+    let members_of = [
+        ("id", "id"),
+        ("$schema", "schema"),
+        ("$ref", "$ref"),
+        ("additionalItems", "additionalItems"),
+        ("patternProperties", "patternProperties"),
+        ("definitions", "definitions"),
+        ("dependencies", "dependencies"),
+    ];
+    let own = members_of.iter().find(|(member, _)| {
+        node.get(member).is_some_and(|v| !v.is_null() && *v != json!({}) && *v != json!(""))
+    });
+    if let Some((_, name)) = own {
+        return Some(name);
+    }
+    if node.get("items").is_some_and(Value::is_array) {
+        return Some("items");
+    }
+    let nested = ["items", "additionalProperties", "not"].into_iter().filter_map(|name| node.get(name));
+    let listed = ["allOf", "anyOf", "oneOf"].into_iter().flat_map(|name| elements(node, name));
+    members(node, "properties").map(|(_, child)| child).chain(nested).chain(listed).find_map(unsupported)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,9 +115,9 @@ fn schema(node: &Value, path: &str, is_root: bool, errors: &mut Vec<FieldError>)
         let field = format!("{path}.x-kubernetes-preserve-unknown-fields");
         errors.push(FieldError::invalid(field, &json!(false), "must be true or undefined"));
     }
-    map_type(node, path, errors);
-    list_type(node, path, errors);
-    list_map(node, path, errors);
+    lists::map_type(node, path, errors);
+    lists::list_type(node, path, errors);
+    lists::list_map(node, path, errors);
 }
 
 fn children(node: &Value, path: &str, is_root: bool, errors: &mut Vec<FieldError>) {
@@ -129,120 +164,7 @@ fn wants_type(node: &Value, path: &str, wanted: &str, because: &str, errors: &mu
     false
 }
 
-fn map_type(node: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let Some(kind) = node.get("x-kubernetes-map-type").and_then(Value::as_str) else { return };
-    wants_type(node, path, "object", "x-kubernetes-map-type", errors);
-    if !matches!(kind, "atomic" | "granular") {
-        errors.push(not_supported(format!("{path}.x-kubernetes-map-type"), kind, &["atomic", "granular"]));
-    }
-}
-
-fn list_type(node: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let Some(kind) = node.get("x-kubernetes-list-type").and_then(Value::as_str) else { return };
-    let is_list = wants_type(node, path, "array", "x-kubernetes-list-type", errors);
-    if is_list && kind == "set" {
-        let items = node.get("items").unwrap_or(&Value::Null);
-        let detail = "must be atomic as item of a list with x-kubernetes-list-type=set";
-        let inner = text(items, "x-kubernetes-list-type");
-        match text(items, "type") {
-            "array" if !matches!(inner, "" | "atomic") => {
-                let field = format!("{path}.items.x-kubernetes-list-type");
-                errors.push(FieldError::invalid(field, &json!(inner), detail));
-            }
-            "object" if text(items, "x-kubernetes-map-type") != "atomic" => {
-                let field = format!("{path}.items.x-kubernetes-map-type");
-                let shown = items.get("x-kubernetes-list-type").cloned().unwrap_or_default();
-                errors.push(FieldError::invalid(field, &shown, detail));
-            }
-            _ => {}
-        }
-    }
-    if !matches!(kind, "atomic" | "set" | "map") {
-        errors.push(not_supported(format!("{path}.x-kubernetes-list-type"), kind, &["atomic", "set", "map"]));
-    }
-}
-
-fn list_map(node: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let keys = elements(node, "x-kubernetes-list-map-keys");
-    let kind = node.get("x-kubernetes-list-type").and_then(Value::as_str);
-    let type_field = format!("{path}.x-kubernetes-list-type");
-    let detail = "must be map if x-kubernetes-list-map-keys is non-empty";
-    match kind {
-        None if !keys.is_empty() => errors.push(FieldError::required(type_field, detail)),
-        Some(other) if !keys.is_empty() && other != "map" => {
-            errors.push(FieldError::invalid(type_field, &json!(other), detail));
-        }
-        _ => {}
-    }
-    let items = node.get("items").filter(|items| items.is_object());
-    if kind == Some("map") {
-        let keys_field = format!("{path}.x-kubernetes-list-map-keys");
-        if keys.is_empty() {
-            let detail = "must not be empty if x-kubernetes-list-type is map";
-            errors.push(FieldError::required(&keys_field, detail));
-        }
-        match items {
-            None => {
-                let detail = "must have a schema if x-kubernetes-list-type is map";
-                errors.push(FieldError::required(format!("{path}.items"), detail));
-            }
-            Some(items) if text(items, "type") != "object" => {
-                let detail = "must be object if parent array's x-kubernetes-list-type is map";
-                let kind = json!(text(items, "type"));
-                errors.push(FieldError::invalid(format!("{path}.items.type"), &kind, detail));
-            }
-            Some(items) => list_keys(items, keys, path, &keys_field, errors),
-        }
-    }
-    if let (Some(kind @ ("set" | "map")), Some(items)) = (kind, items) {
-        list_items(items, keys, kind, path, errors);
-    }
-}
-
-fn list_keys(items: &Value, keys: &[Value], path: &str, keys_field: &str, errors: &mut Vec<FieldError>) {
-    let shown = Value::Array(keys.to_vec());
-    for (i, key) in keys.iter().enumerate() {
-        let name = key.as_str().unwrap_or_default();
-        match items.get("properties").and_then(|p| p.get(name)) {
-            Some(property) if matches!(text(property, "type"), "array" | "object") => {
-                let detail = "must be a scalar type if parent array's x-kubernetes-list-type is map";
-                let field = format!("{path}.items.properties[{name}].type");
-                errors.push(FieldError::invalid(field, &json!(text(items, "type")), detail));
-            }
-            Some(_) => {}
-            None => {
-                let detail = "entries must all be names of item properties";
-                errors.push(FieldError::invalid(keys_field, &shown, detail));
-            }
-        }
-        if keys[..i].contains(key) {
-            errors.push(FieldError::invalid(keys_field, &shown, "must not contain duplicate entries"));
-        }
-    }
-}
-
-fn list_items(items: &Value, keys: &[Value], kind: &str, path: &str, errors: &mut Vec<FieldError>) {
-    if flag(items, "nullable") {
-        let detail = format!("cannot be nullable when x-kubernetes-list-type is {kind}");
-        errors.push(FieldError::forbidden(format!("{path}.items.nullable"), detail));
-    }
-    if kind != "map" {
-        return;
-    }
-    for name in keys.iter().filter_map(Value::as_str) {
-        let Some(property) = items.get("properties").and_then(|p| p.get(name)) else { continue };
-        let required = elements(items, "required").iter().any(|r| r.as_str() == Some(name));
-        if !required && property.get("default").is_none_or(Value::is_null) {
-            let detail = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a \
-                          required property";
-            errors.push(FieldError::required(format!("{path}.items.properties[{name}].default"), detail));
-        }
-        if flag(property, "nullable") {
-            let detail = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable";
-            errors.push(FieldError::forbidden(format!("{path}.items.properties[{name}].nullable"), detail));
-        }
-    }
-}
+const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
 
 /// What makes a schema structural: every node that is not a mere value rule has a type.
 fn invariants(node: &Value, level: Level, path: &str, errors: &mut Vec<FieldError>) {
@@ -305,6 +227,9 @@ fn node_type(node: &Value, level: Level, path: &str, has_additional: bool, error
             Level::Field => "must not be empty for specified object fields",
         };
         errors.push(FieldError::required(&field, detail));
+    }
+    if !matches!(kind, "" | "null") && !TYPES.contains(&kind) {
+        errors.push(not_supported(field.clone(), kind, TYPES));
     }
     if embedded && has_additional {
         let detail = "must not be used if x-kubernetes-embedded-resource is set";

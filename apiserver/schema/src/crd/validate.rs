@@ -19,6 +19,13 @@ pub fn validate(schema: &Schema, value: &Value, path: &str) -> Vec<FieldError> {
     errors
 }
 
+/// As [`validate`], by the schema's value rules alone.
+pub fn value_errors(schema: &Schema, value: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    check(schema, value, "", &mut errors);
+    errors
+}
+
 fn check(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let Some(rules) = &schema.rules else {
         if let (Some(object), Value::Object(map)) = (schema.object(), value) {

@@ -23,10 +23,11 @@ pub(super) async fn create(
     let media = negotiate::body_media(context.headers)?;
     let body = parse_body(media, &raw, &resource.kind)?;
     let (value, mut warnings) = decode(resource, body, options.validation)?;
-    check_namespace(context, resource, &value)?;
+    context.told(&warnings, check_namespace(context, resource, &value))?;
     escalation::check(context, resource, &value, None)?;
     let call = options::call(context, resource, &options);
-    let written = context.server.registry().create(&call, value).await?;
+    let written = context.server.registry().create(&call, value).await;
+    let written = context.told(&warnings, written)?;
     warnings.extend(written.warnings);
     context.server.after_create(resource, &written.bytes).await;
     Ok(object_answer(context, resource, StatusCode::CREATED, written.bytes).warn(warnings))

@@ -52,7 +52,11 @@ pub(super) async fn delete_collection(
     let (revision, left) =
         context.server.registry().delete_collection(&call, &selectors, &delete_options).await?;
     let warnings = warnings(resource, &delete_options);
-    let metadata = json!({"resourceVersion": revision.to_string()});
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
+    if resource.is_custom() && context.accepted.form == Form::Object {
+        // Unstructured lists print an empty token.
+        metadata["continue"] = "".into();
+    }
     let parse = |bytes: &Bytes| served(resource, serde_json::from_slice(bytes).unwrap_or_default());
     let list = match (context.accepted.form, context.accepted.media) {
         (Form::Table, _) => {
@@ -67,7 +71,7 @@ pub(super) async fn delete_collection(
         }
         (Form::PartialList, _) => {
             let items: Vec<Value> = left.iter().map(|bytes| table::partial(&parse(bytes))).collect();
-            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
+            table::partial_list(items, &metadata)
         }
         _ if context.accepted.is_plain() => {
             let size = left.iter().map(|bytes| bytes.len() + 1).sum();

@@ -64,7 +64,7 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
                     table::partial_of(serde_json::from_slice(object.metadata()).unwrap_or_default())
                 })
                 .collect();
-            let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
+            let list = table::partial_list(items, &metadata);
             Ok(Answer::value(StatusCode::OK, context.accepted, &list))
         }
         _ if context.accepted.is_plain() => {

@@ -160,7 +160,14 @@ pub(crate) fn served(resource: &Resource, value: Value) -> Value {
 
 /// Stored bytes in the version of the request.
 pub(crate) fn served_bytes(resource: &Resource, bytes: Bytes) -> Bytes {
-    if resource.api_version() == resource.stored_api_version {
+    let api_version = resource.api_version();
+    // Custom resources are stored in whatever version was the stored one when they were written.
+    let is_same = if resource.is_custom() {
+        bytes.starts_with(format!("{{\"apiVersion\":\"{api_version}\",").as_bytes())
+    } else {
+        api_version == resource.stored_api_version
+    };
+    if is_same {
         return bytes;
     }
     apiserver_registry::document(&served(resource, serde_json::from_slice(&bytes).unwrap_or_default())).bytes

@@ -53,7 +53,9 @@ pub(super) async fn patch(
             Ok(changed)
         })
         .await;
-    let (written, created) = outcome?;
+    // What an apply does not know is an error of the merge, not a warning.
+    let due = if media == PatchMedia::Apply { &[][..] } else { &warnings };
+    let (written, created) = context.told(due, outcome)?;
     context.server.after_update(resource, &context.info.name).await;
     if created {
         context.server.after_create(resource, &written.bytes).await;
@@ -133,7 +135,11 @@ fn json_kind(value: &Value) -> &'static str {
 pub(super) fn patch_error(error: PatchError) -> Status {
     match error {
         PatchError::BadRequest(text) => Status::bad_request(text),
-        PatchError::Unprocessable(text) => Status::new(422, "Invalid", text.clone()).with_details(json!({})),
+        // The client's library knows this status only as such.
+        PatchError::Unprocessable(_) => {
+            let why = "the server rejected our request due to an error in our request";
+            Status::new(422, "Invalid", why).with_details(json!({}))
+        }
         PatchError::TooLarge(text) => {
             Status::too_large(format!("Request entity too large: {text}").replace(
                 "Request entity too large: Request entity too large: ",
@@ -150,10 +156,15 @@ pub(super) fn invalid_patch(patch: &Patch, why: &str) -> Status {
         PatchMedia::Strategic => apiserver_schema::go_display(&patch.value),
         _ => String::from_utf8_lossy(&patch.raw).into_owned(),
     };
+    invalid_patch_of(&shown, why)
+}
+
+/// As [`invalid_patch`], where `shown` is what the patch made.
+pub(super) fn invalid_patch_of(shown: &str, why: &str) -> Status {
     let error = FieldError {
         problem: apiserver_meta::field::Problem::Invalid,
         field: "patch".into(),
-        value: apiserver_meta::field::go_quote(&shown),
+        value: apiserver_meta::field::go_quote(shown),
         detail: why.to_owned(),
     };
     Status::invalid(&GroupVersionKind::new("", "", ""), "", &[error])
@@ -204,11 +215,23 @@ fn change(
             (next, Decode::Unstructured, quoted_duplicates(duplicates))
         }
     };
-    check_patched_kind(resource, patch, &next)?;
-    let unknown =
-        decode_tree(resource, Some(schema), &mut next, mode).map_err(|why| invalid_patch(patch, &why))?;
+    // What a wrong patch made is shown; it is made again then.
+    let refuse = |why: &str| match patch.media {
+        PatchMedia::Json => match apiserver_schema::json_patch(live, &patch.value) {
+            Ok(made) => invalid_patch_of(&made.to_string(), why),
+            Err(_) => invalid_patch(patch, why),
+        },
+        PatchMedia::Merge => {
+            let mut made = live.clone();
+            packed::unpack(&mut made);
+            invalid_patch_of(&apiserver_schema::merge_patch(&made, &patch.value).to_string(), why)
+        }
+        _ => invalid_patch(patch, why),
+    };
+    check_patched_kind(resource, &next).map_err(|why| refuse(&why))?;
+    let unknown = decode_tree(resource, Some(schema), &mut next, mode).map_err(|why| refuse(&why))?;
     strict.extend(unknown);
-    report_strict(options, patch, strict, warnings)?;
+    report_strict(options, strict, warnings).map_err(|why| refuse(&why))?;
     if object::name(&next).is_empty() {
         return Err(update::no_name(&context.info.name));
     }
@@ -228,13 +251,12 @@ fn quoted_duplicates(fields: Vec<String>) -> Vec<String> {
 
 fn report_strict(
     options: &WriteOptions,
-    patch: &Patch,
     strict: Vec<String>,
     warnings: &mut Vec<String>,
-) -> Result<(), Status> {
+) -> Result<(), String> {
     match options.validation {
         FieldValidation::Strict if !strict.is_empty() => {
-            Err(invalid_patch(patch, &format!("strict decoding error: {}", strict.join(", "))))
+            Err(format!("strict decoding error: {}", strict.join(", ")))
         }
         FieldValidation::Warn => {
             warnings.extend(strict);
@@ -245,28 +267,26 @@ fn report_strict(
 }
 
 /// A patch may not turn an object into one of another kind.
-fn check_patched_kind(resource: &Resource, patch: &Patch, next: &Value) -> Result<(), Status> {
+fn check_patched_kind(resource: &Resource, next: &Value) -> Result<(), String> {
     let text = |member: &str| next.get(member).and_then(Value::as_str).unwrap_or("");
     let (version, kind) = (text("apiVersion"), text("kind"));
     if version != resource.api_version() {
-        let why = format!(
+        return Err(format!(
             "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
-        );
-        return Err(invalid_patch(patch, &why));
+        ));
     }
     if kind != resource.kind {
         // Upstream reads the object as what it says it is before it finds that it is something else.
         if let Some(schema) = apiserver_schema::builtin(&resource.group, &resource.version, kind) {
             apiserver_schema::decode(&schema, &mut next.clone(), Decode::Json)
-                .map_err(|error| invalid_patch(patch, &error.message))?;
+                .map_err(|error| error.message)?;
         }
         let package =
             if resource.group.is_empty() { "core" } else { resource.group.split('.').next().unwrap_or("") };
-        let why = format!(
+        return Err(format!(
             "converting ({}.{kind}) to ({package}.{}): unknown conversion",
             resource.version, resource.kind
-        );
-        return Err(invalid_patch(patch, &why));
+        ));
     }
     Ok(())
 }
@@ -292,7 +312,7 @@ fn apply(
     if options.validation != FieldValidation::Ignore && resource.is_custom() {
         let mut probe = applied.clone();
         let unknown = decode_tree(resource, Some(schema), &mut probe, Decode::Json).unwrap_or_default();
-        report_strict(options, patch, unknown, warnings)?;
+        report_strict(options, unknown, warnings).map_err(|why| invalid_patch(patch, &why))?;
     }
     let time = now();
     let api_version = resource.api_version();

@@ -30,8 +30,8 @@ pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Resu
             .map_err(|error| apiserver_registry::cache_error(&error))?;
     }
     let call = context.plain_call(resource);
-    let object = context.server.registry().get(&call, &context.info.name)?;
-    Ok(object_answer(context, resource, StatusCode::OK, object.bytes().clone()))
+    let bytes = context.server.registry().read(&call, &context.info.name).await?;
+    Ok(object_answer(context, resource, StatusCode::OK, bytes))
 }
 
 /// A resourceVersion as Go's ParseUint reads it.

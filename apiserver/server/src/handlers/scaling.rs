@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
-use apiserver_registry::{Body, Call, Changed, Resource, columns, object, scale};
-use apiserver_schema::ApplyError;
+use apiserver_registry::{
+    Body, Call, Changed, FieldValidation, Resource, cannot_handle, columns, object, scale,
+};
+use apiserver_schema::{ApplyError, Decode, Schema};
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -24,7 +26,6 @@ pub(super) async fn answer(
     let spec = scale::spec_pointer(resource).ok_or_else(not_found_here)?;
     let registry = context.server.registry();
     let name = &context.info.name;
-    let scale_gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
     if context.info.verb == "get" {
         let call = Call {
             resource,
@@ -34,7 +35,9 @@ pub(super) async fn answer(
             dry_run: false,
             requester: context.requester(),
         };
-        let current = served(resource, registry.get(&call, name)?.parse());
+        let bytes = registry.read(&call, name).await?;
+        let current = served(resource, serde_json::from_slice(&bytes).unwrap_or_default());
+        scale::check_shown(resource, &current)?;
         return Ok(scale_answer(context, resource, &current));
     }
     let (options, patching) = if context.info.verb == "patch" {
@@ -44,53 +47,74 @@ pub(super) async fn answer(
     } else {
         (options::write_options(context, "UpdateOptions")?, None)
     };
+    let mut warnings = Vec::new();
     let sent = match &patching {
         Some(_) => None,
-        None => Some(sent_scale(context, &raw, &scale_gvk)?),
+        None => Some(sent_scale(context, resource, &raw, options.validation, &mut warnings)?),
     };
-    let schema =
-        apiserver_schema::builtin("autoscaling", "v1", "Scale").unwrap_or_else(apiserver_schema::Schema::any);
+    let schema = scale_schema();
     let call = options::call(context, resource, &options);
     let change = |live: Option<&Value>| {
         let live = live.ok_or_else(|| Status::not_found(&resource.group_resource(), name))?;
         let before = scale_of(resource, live);
         let wanted = match (&sent, &patching) {
             (Some(sent), _) => sent.clone(),
-            (None, Some(patch)) => patched_scale(&schema, patch, &before)?,
+            (None, Some(patch)) => {
+                warnings.clear();
+                let mut next = patched_scale(&schema, patch, &before)?;
+                if patch.media != PatchMedia::Apply {
+                    let unknown = decoded(resource, &schema, &mut next)?;
+                    strict(options.validation, unknown, &mut warnings)
+                        .map_err(|why| patch::invalid_patch_of(&next.to_string(), &why))?;
+                    update::same_name(context, &next)?;
+                }
+                next
+            }
             (None, None) => before.clone(),
         };
         scaled(resource, &spec, live, &wanted, &options, context, patching.as_ref())
     };
-    let (written, _) = registry.update(&call, name, false, change).await?;
+    let outcome = registry.update(&call, name, false, change).await;
+    let (written, _) = context.told(&warnings, outcome)?;
     let value = served(resource, serde_json::from_slice(&written.bytes).unwrap_or_default());
-    Ok(scale_answer(context, resource, &value))
+    Ok(scale_answer(context, resource, &value).warn(warnings))
 }
 
 /// The Scale of an object, in the form that is asked for.
 fn scale_answer(context: &Context, resource: &Resource, value: &Value) -> Answer {
     let scale = scale_of(resource, value);
     let answer = match context.accepted.form {
-        Form::Table => table(context, &scale),
+        Form::Table => table(context, resource, &scale),
         Form::Partial => table::partial(&scale),
         _ => scale,
     };
     Answer::value(StatusCode::OK, context.accepted, &answer)
 }
 
-/// The columns of a Scale: (name, type, description; the metadata's own where empty).
-const COLUMNS: [(&str, &str, &str); 4] = [
-    ("Name", "string", ""),
-    ("Desired", "integer", "replicas is the desired number of instances for the scaled object."),
-    ("Available", "integer", "replicas is the actual number of observed instances of the scaled object."),
-    ("Age", "string", ""),
+/// The columns of a Scale: (name, type, format, description; the metadata's own where empty).
+type Columns = [(&'static str, &'static str, &'static str, &'static str); 4];
+
+const COLUMNS: Columns = [
+    ("Name", "string", "", ""),
+    ("Desired", "integer", "", "replicas is the desired number of instances for the scaled object."),
+    ("Available", "integer", "", "replicas is the actual number of observed instances of the scaled object."),
+    ("Age", "string", "", ""),
 ];
 
-fn table(context: &Context, scale: &Value) -> Value {
-    let columns: Vec<Value> = COLUMNS
+const COLUMNS_OF_CUSTOM: Columns = [
+    ("Name", "string", "name", ""),
+    ("Desired", "integer", "", "Number of desired replicas"),
+    ("Available", "integer", "", "Number of actual replicas"),
+    ("Age", "date", "", ""),
+];
+
+fn table(context: &Context, resource: &Resource, scale: &Value) -> Value {
+    let columns = if resource.is_custom() { COLUMNS_OF_CUSTOM } else { COLUMNS };
+    let columns: Vec<Value> = columns
         .iter()
-        .map(|(name, kind, text)| {
+        .map(|(name, kind, format, text)| {
             let text = if text.is_empty() { table::describe_metadata(name) } else { text };
-            json!({"name": name, "type": kind, "format": "", "description": text, "priority": 0})
+            json!({"name": name, "type": kind, "format": format, "description": text, "priority": 0})
         })
         .collect();
     let count = |pointer: &str| scale.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
@@ -108,21 +132,84 @@ fn scale_of(resource: &Resource, value: &Value) -> Value {
     scale::view(resource, value).unwrap_or_default()
 }
 
-fn sent_scale(context: &Context, raw: &Bytes, gvk: &GroupVersionKind) -> Result<Value, Status> {
+/// A Scale that was sent, as one: upstream's decoder of custom resources has no words for one that is none.
+fn sent_scale(
+    context: &Context,
+    resource: &Resource,
+    raw: &Bytes,
+    validation: FieldValidation,
+    warnings: &mut Vec<String>,
+) -> Result<Value, Status> {
+    let gvk = scale_gvk();
+    let of_custom = |status: Status| {
+        let why = "no kind is registered for the type v1.Scale in scheme \"pkg/runtime/scheme.go:111\"";
+        if resource.is_custom() { Status::bad_request(why) } else { status }
+    };
     let media = negotiate::body_media(context.headers)?;
-    let Body { value, .. } = parse_body(media, raw, "Scale")?;
-    subresources::check_sent_kind(&value, gvk, "autoscaling")?;
+    let Body { mut value, .. } = parse_body(media, raw, "Scale")?;
+    subresources::check_sent_kind(&value, &gvk, "autoscaling").map_err(of_custom)?;
+    let version = value["apiVersion"].as_str().unwrap_or("");
+    if resource.is_custom() && !matches!(version, "" | "autoscaling/v1") {
+        return Err(of_custom(Status::bad_request("")));
+    }
+    let schema = scale_schema();
+    let unknown = apiserver_schema::decode(&schema, &mut value, Decode::Json)
+        .map_err(|error| of_custom(cannot_handle(&gvk, &error.message)))?;
+    strict(validation, unknown, warnings).map_err(|why| of_custom(cannot_handle(&gvk, &why)))?;
     let name = object::name(&value);
     if name.is_empty() {
         return Err(update::no_name(&context.info.name));
     }
-    if name != context.info.name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            context.info.name
-        )));
-    }
+    update::same_name(context, &value)?;
     Ok(value)
+}
+
+fn scale_gvk() -> GroupVersionKind {
+    GroupVersionKind::new("autoscaling", "v1", "Scale")
+}
+
+fn scale_schema() -> std::sync::Arc<Schema> {
+    apiserver_schema::builtin("autoscaling", "v1", "Scale").unwrap_or_else(Schema::any)
+}
+
+/// What to say of unknown fields: warnings, or the reason of a refusal.
+fn strict(
+    validation: FieldValidation,
+    unknown: Vec<apiserver_schema::Unknown>,
+    warnings: &mut Vec<String>,
+) -> Result<(), String> {
+    let texts = unknown.iter().map(ToString::to_string);
+    match validation {
+        FieldValidation::Ignore => {}
+        FieldValidation::Warn => warnings.extend(texts),
+        FieldValidation::Strict if unknown.is_empty() => {}
+        FieldValidation::Strict => {
+            return Err(format!("strict decoding error: {}", texts.collect::<Vec<_>>().join(", ")));
+        }
+    }
+    Ok(())
+}
+
+/// Reads what a patch made of a Scale as one; gives what is unknown.
+fn decoded(
+    resource: &Resource,
+    schema: &Schema,
+    next: &mut Value,
+) -> Result<Vec<apiserver_schema::Unknown>, Status> {
+    let shown = next.to_string();
+    let text = |member: &str| next.get(member).and_then(Value::as_str).unwrap_or("").to_owned();
+    let (version, kind) = (text("apiVersion"), text("kind"));
+    if (version.as_str(), kind.as_str()) != ("autoscaling/v1", "Scale") {
+        let scheme = if resource.is_custom() {
+            "pkg/runtime/scheme.go:111"
+        } else {
+            "pkg/api/legacyscheme/scheme.go:30"
+        };
+        let why = format!("no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}");
+        return Err(patch::invalid_patch_of(&shown, &why));
+    }
+    apiserver_schema::decode(schema, next, Decode::Json)
+        .map_err(|error| patch::invalid_patch_of(&shown, &error.message))
 }
 
 fn patched_scale(
@@ -154,8 +241,10 @@ fn scaled(
     let mut next = live.clone();
     scale::set(&mut next, spec, replicas.into());
     let metadata = object::metadata_mut(&mut next);
-    for member in ["resourceVersion", "uid"] {
-        metadata.insert(member.into(), object::text(wanted, member).into());
+    metadata.insert("resourceVersion".into(), object::text(wanted, "resourceVersion").into());
+    if patching.is_none() {
+        // Only who sends a whole Scale insists on the object it is of.
+        metadata.insert("uid".into(), object::text(wanted, "uid").into());
     }
     if let Some(patch) = patching.filter(|patch| patch.media == PatchMedia::Apply) {
         // Ownership of an applied scale is recorded on the object, through its own schema.
@@ -184,20 +273,20 @@ fn scaled(
             &apiserver_schema::FieldSet::new(),
         );
         let merged = merged.map_err(|error| patch::apply_error(&seen_through_scale(error)))?;
-        check_not_negative(live, replicas)?;
+        check_not_negative(resource, live, replicas)?;
         return Ok(Changed::Applied(merged));
     }
-    check_not_negative(live, replicas)?;
+    check_not_negative(resource, live, replicas)?;
     Ok(if patching.is_some() { Changed::Patched(next) } else { Changed::Object(next) })
 }
 
-fn check_not_negative(live: &Value, replicas: i64) -> Result<(), Status> {
-    if replicas >= 0 {
+/// Custom resources are checked as such.
+fn check_not_negative(resource: &Resource, live: &Value, replicas: i64) -> Result<(), Status> {
+    if replicas >= 0 || resource.is_custom() {
         return Ok(());
     }
     let error = FieldError::invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0");
-    let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
-    Err(Status::invalid(&gvk, object::name(live), &[error]))
+    Err(Status::invalid(&scale_gvk(), object::name(live), &[error]))
 }
 
 /// Whoever owns the replicas, through a Scale they are seen as fields of `autoscaling/v1`.

@@ -35,8 +35,8 @@ pub(super) async fn update(
         crate::signers::check(context, resource, &value, live)?;
         Ok(Changed::Object(if once { std::mem::take(&mut value) } else { value.clone() }))
     };
-    let (written, created) =
-        context.server.registry().update(&call, &context.info.name, may_create, change).await?;
+    let outcome = context.server.registry().update(&call, &context.info.name, may_create, change).await;
+    let (written, created) = context.told(&warnings, outcome)?;
     warnings.extend(written.warnings);
     context.server.after_update(resource, &context.info.name).await;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::field::go_quote;
 use apiserver_meta::{GroupVersionKind, Status};
-use apiserver_registry::{Page, Resource, Selectors};
+use apiserver_registry::{Page, Registry, Resource, Selectors};
 use apiserver_storage::EventKind;
 use apiserver_watchcache::{Change, Error as CacheError, Object, Watcher};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -214,9 +214,21 @@ impl Running {
                     return Some(expired_frame(self.asked.accepted.media, &error));
                 }
             };
+            let changes = tokio::select! {
+                changes = converted(self.server.registry(), &self.asked, batch.changes) => changes,
+                _ = shutdown.changed() => return None,
+            };
+            let changes = match changes {
+                Ok(changes) => changes,
+                Err(status) => {
+                    self.done = true;
+                    let status = Status::internal(status.message);
+                    return Some(frame(self.asked.accepted.media, "ERROR", &status.to_json()));
+                }
+            };
             let mut buffer = BytesMut::new();
             let mut single = None;
-            for change in &batch.changes {
+            for change in &changes {
                 let Some(frame) = self.frame(change) else { continue };
                 match (single.take(), buffer.is_empty()) {
                     (None, true) => single = Some(frame),
@@ -349,6 +361,33 @@ impl Running {
         let shown = self.shown(object);
         frame(self.asked.accepted.media, "BOOKMARK", &shown)
     }
+}
+
+/// Changes as a client of this version sees them, where a webhook converts.
+async fn converted(
+    registry: &Registry,
+    asked: &Asked,
+    changes: Vec<Arc<Change>>,
+) -> Result<Vec<Arc<Change>>, Status> {
+    let resource = &asked.resource;
+    if !resource.asks_to_convert() || changes.is_empty() {
+        return Ok(changes);
+    }
+    // What was there before only decides what is selected.
+    let selects = !asked.selectors.is_everything();
+    let before = |change: &Arc<Change>| change.previous.clone().filter(|_| selects);
+    let objects =
+        changes.iter().flat_map(|change| std::iter::once(change.object.clone()).chain(before(change)));
+    let mut objects = registry.served_objects(resource, objects.collect()).await?.into_iter();
+    let changes = changes.iter().map(|change| {
+        let object = objects.next().unwrap_or_else(|| change.object.clone());
+        let previous = match before(change) {
+            Some(_) => objects.next(),
+            None => change.previous.clone(),
+        };
+        Arc::new(Change { revision: change.revision, kind: change.kind, object, previous })
+    });
+    Ok(changes.collect())
 }
 
 /// An event as it is sent.

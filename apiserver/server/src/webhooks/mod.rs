@@ -1,7 +1,7 @@
 //! The client that calls webhooks: HTTPS, one pool of connections for each `clientConfig`.
 //!
 //! What goes wrong is told in the sentences of Go's client, because they end up in the answer of the request that
-//! was to be admitted.
+//! was to be admitted, or whose object was to be converted.
 
 mod address;
 mod dial;
@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use apiserver_registry::{WebhookCaller, WebhookTarget};
+use apiserver_registry::{WebhookCaller, WebhookError, WebhookTarget};
 use apiserver_watchcache::Cache;
 use bytes::Bytes;
 use futures::FutureExt;
@@ -53,8 +53,13 @@ impl Client {
         Ok(pool)
     }
 
-    async fn post(&self, target: &WebhookTarget, body: Bytes, timeout: Duration) -> Result<Bytes, String> {
-        let pool = self.pool(target).map_err(|why| format!("could not get REST client: {why}"))?;
+    async fn post(
+        &self,
+        target: &WebhookTarget,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, WebhookError> {
+        let pool = self.pool(target).map_err(WebhookError::Config)?;
         let seconds = timeout.as_secs();
         let sent = tokio::time::timeout(timeout, async { response::read(pool.post(seconds, body).await?) });
         let outcome = match sent.await {
@@ -63,9 +68,9 @@ impl Client {
         };
         outcome.map_err(|failed| match failed {
             response::Failed::Sending(why) => {
-                format!("failed to call webhook: Post {:?}: {why}", pool.address().url(seconds))
+                WebhookError::Call(format!("Post {:?}: {why}", pool.address().url(seconds)))
             }
-            response::Failed::Answer(why) => format!("failed to call webhook: {why}"),
+            response::Failed::Answer(why) => WebhookError::Call(why),
         })
     }
 }
@@ -76,7 +81,7 @@ impl WebhookCaller for Client {
         target: &'a WebhookTarget,
         body: Bytes,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<Bytes, String>> {
+    ) -> BoxFuture<'a, Result<Bytes, WebhookError>> {
         self.post(target, body, timeout).boxed()
     }
 }

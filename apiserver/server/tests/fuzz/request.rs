@@ -164,6 +164,10 @@ impl Operations {
 
     fn body(&self, rng: &mut StdRng, operation: &Operation, definition: &str) -> (String, Vec<u8>) {
         let mut value = of_definition(rng, &self.definitions, definition, 0);
+        // Its webhook would be called.
+        if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
+            spec.remove("conversion");
+        }
         let mut media = "application/json";
         if operation.method == Method::PATCH {
             media = pick(

@@ -10,12 +10,11 @@ use serde_json::Value;
 
 use super::super::matching::Asked;
 use super::super::request::request;
-use super::caller::WebhookTarget;
-use super::review::Version;
 use super::versioned;
 use crate::catalogue::Resource;
 use crate::object;
 use crate::strategy::shared::{items, number, text};
+use crate::webhook::{Version, WebhookTarget};
 
 pub(crate) struct Hook {
     pub configuration: String,
@@ -70,13 +69,13 @@ impl Hook {
     /// The version in which it is to be asked about a write; `None` where it is not.
     ///
     /// # Errors
-    /// 403 where a match condition fails and failures are not ignored.
-    pub(in super::super) fn is_met(&self, asked: &Asked<'_>) -> Result<Option<Arc<Resource>>, Status> {
+    /// 403 where a match condition fails and failures are not ignored, 500 where the object can't be converted.
+    pub(in super::super) async fn is_met(&self, asked: &Asked<'_>) -> Result<Option<Arc<Resource>>, Status> {
         let is_selected = self.namespaces.as_ref().is_some_and(|selector| asked.is_in(selector))
             && self.objects.as_ref().is_some_and(|selector| asked.is_chosen(selector));
         let Some(seen) = is_selected.then(|| self.named(asked)).flatten() else { return Ok(None) };
         let Some(conditions) = &self.conditions else { return Ok(Some(seen)) };
-        let (object, old) = versioned(asked, &seen);
+        let (object, old) = versioned(asked, &seen).await?;
         let request = request(asked.call, asked.attempt, &seen);
         let input = Input {
             object: object.as_ref().or(asked.attempt.object),

@@ -2,7 +2,6 @@
 //!
 //! The registry does no network I/O: a [`WebhookCaller`] that it is given carries the reviews.
 
-mod caller;
 mod hook;
 mod reinvocation;
 mod review;
@@ -12,18 +11,20 @@ use std::sync::Arc;
 use apiserver_meta::Status;
 use serde_json::{Value, json};
 
-pub use caller::{WebhookAddress, WebhookCaller, WebhookTarget};
 pub(crate) use hook::Hook;
 pub(super) use reinvocation::Reinvocation;
 
 use super::matching::Asked;
 use super::request::{is_own_kind, request};
-use super::{MUTATING_PLUGIN, VALIDATING_PLUGIN, in_version};
+use super::{MUTATING_PLUGIN, VALIDATING_PLUGIN};
 use crate::catalogue::Resource;
 use crate::registry::{Call, Registry};
+use crate::webhook::WebhookError;
 
 const MUTATING: &str = "/registry/admissionregistration.k8s.io/mutatingwebhookconfigurations/";
 const VALIDATING: &str = "/registry/admissionregistration.k8s.io/validatingwebhookconfigurations/";
+
+const NO_CALLER: &str = "this server calls no webhooks";
 
 /// Kinds that webhooks are never asked about, so that a broken one can be repaired.
 const EXEMPT: &[&str] = &[
@@ -96,7 +97,7 @@ impl Registry {
     pub(super) async fn ask_validators(&self, hooks: &[Hook], asked: &Asked<'_>) -> Result<(), Status> {
         let mut called = Vec::new();
         for hook in hooks {
-            if let Some(seen) = hook.is_met(asked)? {
+            if let Some(seen) = hook.is_met(asked).await? {
                 called.push((hook, seen));
             }
         }
@@ -125,8 +126,8 @@ impl Registry {
             let why = "could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)";
             return Err(Refusal::Unanswered(why.to_owned()));
         };
-        let failed = |why: String| Refusal::Unanswered(format!("failed to call webhook: {why}"));
-        let (object, old) = versioned(asked, seen);
+        let failed = |error: WebhookError| Refusal::Unanswered(error.to_string());
+        let (object, old) = versioned(asked, seen).await.map_err(Refusal::Final)?;
         let mut request = request(asked.call, asked.attempt, seen);
         let uid = uuid::Uuid::new_v4().to_string();
         request["uid"] = json!(uid);
@@ -136,10 +137,9 @@ impl Registry {
             object.as_ref().or(asked.attempt.object),
             old.as_ref().or(asked.attempt.old),
         );
-        let caller =
-            self.webhook_caller().ok_or_else(|| failed("this server calls no webhooks".to_owned()))?;
-        let answer = caller.call(&hook.target, body, hook.timeout).await.map_err(Refusal::Unanswered)?;
-        let answer = review::read(version, &answer).map_err(failed)?;
+        let caller = self.webhook_caller().ok_or_else(|| failed(WebhookError::Call(NO_CALLER.to_owned())))?;
+        let answer = caller.call(&hook.target, body, hook.timeout).await.map_err(failed)?;
+        let answer = review::read(version, &answer).map_err(|why| failed(WebhookError::Call(why)))?;
         let verdict = review::verify(version, &uid, mutating, &answer)
             .map_err(|why| Refusal::Unanswered(format!("received invalid webhook response: {why}")))?;
         for warning in verdict.warnings {
@@ -153,11 +153,20 @@ impl Registry {
 }
 
 /// The objects of a write in another version than its own, where that is what a webhook asked for.
-pub(super) fn versioned(asked: &Asked<'_>, seen: &Arc<Resource>) -> (Option<Value>, Option<Value>) {
+///
+/// # Errors
+/// 500 where they can't be converted.
+pub(super) async fn versioned(
+    asked: &Asked<'_>,
+    seen: &Arc<Resource>,
+) -> Result<(Option<Value>, Option<Value>), Status> {
     let own = asked.call.resource;
     if Arc::ptr_eq(own, seen) || !is_own_kind(asked.call) {
-        return (None, None);
+        return Ok((None, None));
     }
-    let convert = |object: Option<&Value>| object.map(|object| in_version(own, seen, Value::clone(object)));
-    (convert(asked.attempt.object), convert(asked.attempt.old))
+    let mut found = [asked.attempt.object.cloned(), asked.attempt.old.cloned()];
+    for object in found.iter_mut().filter_map(Option::as_mut) {
+        *object = asked.registry.in_version(own, seen, object.take()).await?;
+    }
+    Ok(found.into())
 }

@@ -1,45 +1,33 @@
 //! The `AdmissionReview`: what a webhook is sent, and what its answer must be. `request/admissionreview.go` upstream.
 
-use apiserver_meta::json::go_error;
 use apiserver_meta::{Status, packed};
 use bytes::Bytes;
 use serde_json::Value;
 
 use crate::encode;
 use crate::strategy::shared::text;
+use crate::webhook::{Envelope, Version};
 
-/// The versions of the review that webhooks can take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
-    V1,
-    V1beta1,
-}
-
-impl Version {
-    pub(super) fn named(name: &str) -> Option<Self> {
-        match name {
-            "v1" => Some(Self::V1),
-            "v1beta1" => Some(Self::V1beta1),
-            _ => None,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::V1 => "v1",
-            Self::V1beta1 => "v1beta1",
-        }
-    }
-}
-
-const GROUP: &str = "admission.k8s.io";
-const KIND: &str = "AdmissionReview";
+const REVIEW: Envelope = Envelope {
+    group: "admission.k8s.io",
+    kind: "AdmissionReview",
+    response: "AdmissionResponse",
+    scheme: "k8s.io/apiserver/pkg/util/webhook/client.go:75",
+    // The members of the answer that are looked at.
+    types: &[
+        ("uid", "types.UID"),
+        ("allowed", "bool"),
+        ("status", "v1.Status"),
+        ("patch", "[]uint8"),
+        ("patchType", "v1.PatchType"),
+        ("warnings", "[]string"),
+    ],
+};
 
 /// The body of a review: the request with its objects, which may be packed trees.
 pub(super) fn body(version: Version, request: &Value, object: Option<&Value>, old: Option<&Value>) -> Bytes {
     let mut out = Vec::with_capacity(8192);
-    let head = format!("{{\"kind\":\"{KIND}\",\"apiVersion\":\"{GROUP}/{}\",\"request\":{{", version.name());
-    out.extend_from_slice(head.as_bytes());
+    REVIEW.open(&mut out, version);
     for (member, value) in request.as_object().into_iter().flatten() {
         out.extend_from_slice(format!("\"{member}\":").as_bytes());
         packed::write(&mut out, value);
@@ -65,96 +53,16 @@ pub(super) struct Verdict {
     pub warnings: Vec<String>,
 }
 
-/// The types of the answer's members that are looked at.
-const TYPES: &[(&str, &str)] = &[
-    ("uid", "types.UID"),
-    ("allowed", "bool"),
-    ("status", "v1.Status"),
-    ("patch", "[]uint8"),
-    ("patchType", "v1.PatchType"),
-    ("warnings", "[]string"),
-];
-
 /// Reads the body of an answer as a review.
 ///
 /// # Errors
 /// The decoder's sentence.
 pub(super) fn read(version: Version, body: &[u8]) -> Result<Value, String> {
-    let review: Value = serde_json::from_slice(body).map_err(|error| {
-        format!("couldn't get version/kind; json parse error: {}", go_error(body, &error))
-    })?;
-    if !review.is_object() {
-        let what = go_kind(&review);
-        return Err(format!(
-            "couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
-        ));
-    }
-    let (api_version, kind) = (text(&review, "apiVersion"), text(&review, "kind"));
-    let other = match version {
-        Version::V1 => Version::V1beta1,
-        Version::V1beta1 => Version::V1,
-    };
-    if !matches!(kind, "" | KIND) {
-        return Err(format!(
-            "no kind {kind:?} is registered for version {api_version:?} in scheme \"k8s.io/apiserver/pkg/util/webhook/client.go:75\""
-        ));
-    }
-    if api_version == format!("{GROUP}/{}", other.name()) {
-        return Err(format!(
-            "converting ({}.{KIND}) to ({}.{KIND}): unknown conversion",
-            other.name(),
-            version.name()
-        ));
-    }
-    if !api_version.is_empty() && api_version != format!("{GROUP}/{}", version.name()) {
-        return Err(format!(
-            "no kind {KIND:?} is registered for version {api_version:?} in scheme \"k8s.io/apiserver/pkg/util/webhook/client.go:75\""
-        ));
-    }
-    if let Some(response) = review.get("response").filter(|response| !response.is_null()) {
-        check_types(response)?;
-    }
-    Ok(review)
-}
-
-fn check_types(response: &Value) -> Result<(), String> {
-    if !response.is_object() {
-        return Err(format!(
-            "json: cannot unmarshal {} into Go struct field {KIND}.response of type v1.AdmissionResponse",
-            go_kind(response)
-        ));
-    }
-    for (member, go_type) in TYPES {
-        let value = &response[*member];
-        let fits = match *go_type {
-            _ if value.is_null() => true,
-            "bool" => value.is_boolean(),
-            "v1.Status" => value.is_object(),
-            "[]string" => value.as_array().is_some_and(|list| list.iter().all(Value::is_string)),
-            _ => value.is_string(),
-        };
-        if !fits {
-            return Err(format!(
-                "json: cannot unmarshal {} into Go struct field AdmissionResponse.response.{member} of type {go_type}",
-                go_kind(value)
-            ));
-        }
-    }
-    if apiserver_meta::base64::decode(text(response, "patch")).is_none() {
+    let review = REVIEW.read(version, body)?;
+    if apiserver_meta::base64::decode(text(&review["response"], "patch")).is_none() {
         return Err("illegal base64 data at input byte 0".to_owned());
     }
-    Ok(())
-}
-
-fn go_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
+    Ok(review)
 }
 
 /// Checks that a review answers the request `uid`. Of v1beta1 little was ever checked.
@@ -204,14 +112,7 @@ fn verify_identity(uid: &str, review: &Value) -> Result<(), String> {
     if given != uid {
         return Err(format!("expected response.uid={uid:?}, got {given:?}"));
     }
-    let (api_version, kind) = (text(review, "apiVersion"), text(review, "kind"));
-    if api_version.is_empty() || kind.is_empty() {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        return Err(format!(
-            "expected webhook response of {GROUP}/v1, Kind={KIND}, got {group}/{version}, Kind={kind}"
-        ));
-    }
-    Ok(())
+    REVIEW.is_named(review)
 }
 
 /// The Status of a denial, made of what the webhook gave: `ToStatusErr`.
@@ -306,10 +207,8 @@ mod tests {
                 "json: cannot unmarshal string into Go struct field AdmissionResponse.response.allowed of type bool",
             ),
             ("{\"response\":{\"patch\":\"!\"}}", "illegal base64 data at input byte 0"),
-            (
-                "<html>",
-                "couldn't get version/kind; json parse error: invalid character '<' looking for beginning of value",
-            ),
+            ("<html>", "couldn't get version/kind; json parse error: json: cannot unmarshal string"),
+            ("{", "couldn't get version/kind; json parse error: unexpected end of JSON input"),
         ] {
             let why = read(Version::V1, body.as_bytes()).expect_err("it is refused");
             assert!(why.starts_with(want), "{why}");

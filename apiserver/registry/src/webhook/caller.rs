@@ -39,13 +39,23 @@ impl WebhookTarget {
     }
 }
 
+/// Why a webhook gave no answer, in the words of Go's client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WebhookError {
+    /// Nobody can be called with such a `clientConfig`.
+    #[error("could not get REST client: {0}")]
+    Config(String),
+    #[error("failed to call webhook: {0}")]
+    Call(String),
+}
+
 /// Calls webhooks. The server gives one to the registry.
 pub trait WebhookCaller: Send + Sync {
-    /// Posts JSON and gives the body of a good answer. An error says why there is none, in upstream's words.
+    /// Posts JSON and gives the body of a good answer.
     fn call<'a>(
         &'a self,
         target: &'a WebhookTarget,
         body: Bytes,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<Bytes, String>>;
+    ) -> BoxFuture<'a, Result<Bytes, WebhookError>>;
 }
