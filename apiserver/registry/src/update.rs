@@ -120,7 +120,9 @@ impl Registry {
                 return Ok((Written { bytes, warnings }, false));
             }
             if insisted && !repeatable {
-                return Err(Status::modified(&gr, name));
+                // Who lost against a deletion is told of it: upstream looks again, too.
+                let gone = !may_create && self.cache().get(&key).is_none();
+                return Err(if gone { Status::not_found(&gr, name) } else { Status::modified(&gr, name) });
             }
         }
         Err(Status::modified(&gr, name))

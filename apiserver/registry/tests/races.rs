@@ -3,7 +3,7 @@
 mod common;
 
 use apiserver_meta::Status;
-use apiserver_registry::{Changed, ServiceRanges};
+use apiserver_registry::{Changed, DeleteOptions, ServiceRanges};
 use common::call;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -18,6 +18,11 @@ fn with(live: Option<&Value>, key: &str) -> Value {
 
 /// Updates the ConfigMap through `change`, whose first run is overtaken by another writer.
 async fn overtaken(change: fn(Value) -> Changed) -> (Result<Value, Status>, usize) {
+    overtaken_by(change, false).await
+}
+
+/// As [`overtaken`], or by a deletion.
+async fn overtaken_by(change: fn(Value) -> Changed, deletion: bool) -> (Result<Value, Status>, usize) {
     let registry = common::registry(ServiceRanges::default(), &[]);
     let catalogue = registry.catalogue();
     let resource = |name: &str| catalogue.get("", "v1", name).expect("a built-in kind").clone();
@@ -33,14 +38,15 @@ async fn overtaken(change: fn(Value) -> Changed) -> (Result<Value, Status>, usiz
             runs += 1;
             if runs == 1 {
                 let other = |live: Option<&Value>| Ok(Changed::Patched(with(live, "other")));
-                tokio::task::block_in_place(|| {
-                    Handle::current().block_on(registry.update(
-                        &call(&config_maps, "default"),
-                        "busy",
-                        false,
-                        other,
-                    ))
-                })?;
+                let call = call(&config_maps, "default");
+                let overtake = async {
+                    if deletion {
+                        registry.delete(&call, "busy", &DeleteOptions::default()).await.map(drop)
+                    } else {
+                        registry.update(&call, "busy", false, other).await.map(drop)
+                    }
+                };
+                tokio::task::block_in_place(|| Handle::current().block_on(overtake))?;
             }
             Ok(change(with(live, "own")))
         })
@@ -62,6 +68,14 @@ async fn an_object_a_client_sent_with_its_version_is_refused() {
     let (outcome, runs) = overtaken(Changed::Object).await;
     let status = outcome.expect_err("the client's version is old");
     assert_eq!((runs, status.code), (1, 409), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_loses_against_a_deletion_is_told_that_the_object_is_gone() {
+    for change in [Changed::Object, Changed::Patched] {
+        let (outcome, _) = overtaken_by(change, true).await;
+        assert_eq!(outcome.expect_err("there is no object").code, 404);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
