@@ -9,6 +9,7 @@ UPSTREAMS = (
     "resourceVersion: Invalid value",
     "resourceVersion should not be set",
     "failed to create typed patch object",
+    "Too large resource version",
 )
 
 
