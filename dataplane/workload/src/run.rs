@@ -8,6 +8,7 @@ use crate::image::{Behaviour, behaviour_of};
 use crate::logs::Logs;
 use dataplane_l7::{ConnectionInfo, Handler, serve_connection};
 use dataplane_network::{Fabric, Listener};
+use hyper::body::Body as _;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -362,11 +363,19 @@ fn handler(behaviour: Behaviour, me: Identity, logs: Logs) -> Handler {
     Arc::new(move |request, info| {
         let (me, logs) = (me.clone(), logs.clone());
         Box::pin(async move {
-            let agent =
-                request.headers().get("user-agent").and_then(|v| v.to_str().ok()).unwrap_or("-").to_string();
-            let line = format!("\"{} {} HTTP/1.1\"", request.method(), request.uri());
+            let header = |name: &str| {
+                request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or("-").to_owned()
+            };
+            let [referer, agent, forwarded] = ["referer", "user-agent", "x-forwarded-for"].map(header);
+            let asked = format!("{} {} HTTP/1.1", request.method(), request.uri());
             let response = behaviour::respond(behaviour, &me, request, &info).await;
-            logs.write(format!("{} - - {line} {} \"{agent}\"", info.peer.ip(), response.status().as_u16()));
+            let time = jiff::Timestamp::now().strftime("%d/%b/%Y:%H:%M:%S +0000");
+            let (status, bytes) = (response.status().as_u16(), response.body().size_hint().lower());
+            // nginx's usual format: the last field tells whom a load balancer speaks for.
+            logs.write(format!(
+                "{} - - [{time}] \"{asked}\" {status} {bytes} \"{referer}\" \"{agent}\" \"{forwarded}\"",
+                info.peer.ip()
+            ));
             response
         })
     })

@@ -113,7 +113,7 @@ async fn tools_answer_from_what_the_pod_is() {
     assert!(page.out.contains("Welcome to nginx!"), "{}", page.out);
     let log = workloads.logs("u1", None).expect("a log").since(0);
     let last = &log.last().expect("a line").text;
-    assert!(last.starts_with("10.0.16.20 - - \"GET / HTTP/1.1\" 200"), "{last}");
+    assert!(last.starts_with("10.0.16.20 - - [") && last.contains("] \"GET / HTTP/1.1\" 200 "), "{last}");
 }
 
 #[tokio::test]
