@@ -37,5 +37,5 @@ pub use encode::document;
 pub use fields::{check as check_field_selector, of as selectable_fields};
 pub use list::{Listing, Page, Selectors, cache_error, identity};
 pub use registry::{Call, Registry, Written, now, random_suffix};
-pub use update::{Changed, Preconditions, reset_fields};
+pub use update::{Changed, Preconditions, record_owner, reset_fields};
 pub use webhook::{WebhookAddress, WebhookCaller, WebhookError, WebhookTarget};

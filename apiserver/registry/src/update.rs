@@ -256,7 +256,7 @@ impl Registry {
 }
 
 /// Notes in `managedFields` which fields a plain write makes its manager's.
-pub(crate) fn record_owner(call: &Call<'_>, time: &str, old: Option<&Value>, new: &mut Value) {
+pub fn record_owner(call: &Call<'_>, time: &str, old: Option<&Value>, new: &mut Value) {
     let Some(schema) = call.resource.schema() else { return };
     let api_version = call.resource.api_version();
     let manager = Manager {

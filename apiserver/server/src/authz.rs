@@ -275,10 +275,6 @@ impl Rbac {
     ) -> (Vec<Value>, Vec<Value>) {
         let index = self.index(registry);
         let (mut resources, mut urls) = (Vec::new(), Vec::new());
-        if user.is_in("system:masters") {
-            resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
-            urls.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
-        }
         for rule in index.rules_for(user, Some(namespace)) {
             if !rule.resources.is_empty() {
                 resources.push(rule.to_json());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Subject, or_none, selector_text, storage};
+use super::{Subject, devices, or_none, selector_text, storage};
 
 /// Lists longer than this end in "+ N more...".
 const MORE_AFTER: usize = 3;
@@ -20,6 +20,7 @@ pub(super) fn cell(subject: &Subject, column: &str) -> Value {
             storage::cell(subject, column)
         }
         "RoleBinding" | "ClusterRoleBinding" => binding(subject, column),
+        "ResourceClaim" | "ResourceSlice" => devices::cell(subject, column),
         _ => simple(subject, column),
     }
 }

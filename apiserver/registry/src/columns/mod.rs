@@ -2,6 +2,7 @@
 //! `pkg/printers/internalversion`.
 
 mod core;
+mod devices;
 mod pod;
 mod storage;
 mod workload;

@@ -1,9 +1,10 @@
-//! ValidatingAdmissionPolicies and their bindings: their shape, and that their expressions compile.
+//! ValidatingAdmissionPolicies: their shape, and that their expressions compile. Bindings of all policies.
 
 use apiserver_meta::field::FieldError;
+use apiserver_meta::names;
 use serde_json::{Value, json};
 
-use super::shared::{at, at_mut, default, default_text, items, items_mut, keep_status, text};
+use super::shared::{at, at_mut, check_required, default, default_text, items, items_mut, keep_status, text};
 use super::{PLAIN, Strategy, match_resources};
 
 pub(super) static POLICY: Strategy = Strategy {
@@ -25,13 +26,23 @@ pub(super) static POLICY: Strategy = Strategy {
 };
 
 pub(super) static BINDING: Strategy = Strategy {
-    default: |binding| default_match(binding.pointer_mut("/spec/matchResources")),
     validate_create: validate_binding,
     validate_update: |binding, _| validate_binding(binding),
+    ..BINDING_RULES
+};
+
+const BINDING_RULES: Strategy = Strategy {
+    default: |binding| default_match(binding.pointer_mut("/spec/matchResources")),
     generation: true,
     unconditional_update: false,
     standard_finalizers: false,
     ..PLAIN
+};
+
+pub(super) static MUTATING_BINDING: Strategy = Strategy {
+    validate_create: validate_mutating_binding,
+    validate_update: |binding, _| validate_mutating_binding(binding),
+    ..BINDING_RULES
 };
 
 fn default_match(constraints: Option<&mut Value>) {
@@ -83,13 +94,10 @@ fn validate_policy(policy: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn validate_binding(binding: &Value) -> Vec<FieldError> {
-    let spec = at(binding, &["spec"]);
-    let actions = items(spec, "validationActions");
+/// Errors of what bindings of both kinds say: the policy, its parameters and what they match.
+fn check_binding(spec: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    if text(spec, "policyName").is_empty() {
-        errors.push(FieldError::required("spec.policyName", ""));
-    }
+    check_required(spec, "policyName", names::dns1123_subdomain, "spec", &mut errors);
     for (member, check) in [
         ("paramRef", match_resources::check_param_ref as fn(&Value, &str, &mut Vec<FieldError>)),
         ("matchResources", match_resources::check),
@@ -98,6 +106,28 @@ fn validate_binding(binding: &Value) -> Vec<FieldError> {
             check(at(spec, &[member]), &format!("spec.{member}"), &mut errors);
         }
     }
+    errors
+}
+
+/// What is deleted cannot be changed.
+fn validate_mutating_binding(binding: &Value) -> Vec<FieldError> {
+    const OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "UPDATE"];
+    let spec = at(binding, &["spec"]);
+    let mut errors = check_binding(spec);
+    let rules = items(at(spec, &["matchResources"]), "resourceRules").iter();
+    for operation in rules.flat_map(|rule| items(rule, "operations")) {
+        if !OPERATIONS.contains(&operation.as_str().unwrap_or("")) {
+            let path = "spec.matchResources.resourceRules.operations";
+            errors.push(FieldError::not_supported(path, operation, OPERATIONS));
+        }
+    }
+    errors
+}
+
+fn validate_binding(binding: &Value) -> Vec<FieldError> {
+    let spec = at(binding, &["spec"]);
+    let actions = items(spec, "validationActions");
+    let mut errors = check_binding(spec);
     if actions.is_empty() {
         errors.push(FieldError::required(
             "spec.validationActions",

@@ -74,6 +74,7 @@ pub(super) static DEPLOYMENT: Strategy = Strategy {
         check_collisions(new, old, &mut errors);
         errors
     },
+    annotations_count: true,
     ..NAMESAKE
 };
 
@@ -255,7 +256,6 @@ pub(super) static POD_TEMPLATE: Strategy = Strategy {
     validate_update: |object, _| validate_pod_template(object),
     warnings: |object| super::pod_warnings::warnings(at(object, &["template"]), "template"),
     generation: true,
-    annotations_count: true,
     delete_returns_object: true,
     ..PLAIN
 };

@@ -5,8 +5,8 @@ use apiserver_meta::{names, quantity};
 use serde_json::{Map, Value, json};
 
 use super::shared::{
-    at, at_mut, check_not_negative, check_required, check_rule, check_set_enum, default, default_text, has,
-    items, keep_status, number, text,
+    at, at_mut, check_not_negative, check_required, check_rule, check_set_enum, default, has, items,
+    keep_status, number, text,
 };
 use super::{PLAIN, Strategy};
 
@@ -62,7 +62,7 @@ fn default_v2(spec: &mut Map<String, Value>) {
         if member == "scaleUp" {
             default(rules, "stabilizationWindowSeconds", 0);
         }
-        default_text(rules, "selectPolicy", "Max");
+        default(rules, "selectPolicy", "Max");
         default(rules, "policies", policies);
     }
 }
@@ -96,6 +96,11 @@ fn validate(autoscaler: &Value, old: Option<&Value>) -> Vec<FieldError> {
     check_reference(target, "spec.scaleTargetRef", of_core, unchanged, &mut errors);
     for (i, metric) in items(spec, "metrics").iter().enumerate() {
         check_metric(metric, &format!("spec.metrics[{i}]"), &mut errors);
+    }
+    // The one metric of autoscaling/v1, told as the metric it is read as.
+    if let Some(share) = number(spec, "targetCPUUtilizationPercentage").filter(|share| *share < 1) {
+        let path = "spec.metrics[0].resource.target.averageUtilization";
+        errors.push(FieldError::invalid(path, &share.into(), "must be greater than 0"));
     }
     let from_outside = |metric: &Value| matches!(text(metric, "type"), "Object" | "External");
     if least == Some(0) && !items(spec, "metrics").iter().any(from_outside) {

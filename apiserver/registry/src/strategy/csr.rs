@@ -167,7 +167,7 @@ fn validate(csr: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let spec = &csr["spec"];
     let bytes = base64::decode(text(spec, "request")).unwrap_or_default();
     if let Some(why) = request_problem(&bytes) {
-        errors.push(FieldError::invalid("spec.request", &text(spec, "request").into(), why));
+        errors.push(FieldError::invalid("spec.request", super::shared::at(spec, &["request"]), why));
     }
     check_usages(spec, old, &mut errors);
     let signer = text(spec, "signerName");

@@ -4,7 +4,7 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use serde_json::{Value, json};
 
-use super::shared::{items, text};
+use super::shared::{at, check_label_selector, items, text};
 
 /// Errors of `matchConstraints` or `matchResources`.
 pub(super) fn check(constraints: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -12,6 +12,9 @@ pub(super) fn check(constraints: &Value, path: &str, errors: &mut Vec<FieldError
     if !["Equivalent", "Exact"].contains(&policy) {
         let known = ["Equivalent", "Exact"];
         errors.push(FieldError::not_supported(format!("{path}.matchPolicy"), &policy.into(), &known));
+    }
+    for selector in ["namespaceSelector", "objectSelector"] {
+        check_label_selector(at(constraints, &[selector]), &format!("{path}.{selector}"), errors);
     }
     for list in ["resourceRules", "excludeResourceRules"] {
         for (i, rule) in items(constraints, list).iter().enumerate() {

@@ -18,6 +18,7 @@ mod batch;
 mod core;
 mod cron;
 mod csr;
+mod devices;
 mod disruption;
 mod endpoint_slice;
 mod event;
@@ -148,7 +149,7 @@ pub const PLAIN: Strategy = Strategy {
 impl Strategy {
     /// True if the kind has rules beyond its schema.
     pub fn has_own_rules(&'static self) -> bool {
-        let plain = [&PLAIN_KIND, &GIVEN_BACK, &CLAIM, &WITH_STATUS, &WITH_GENERATION];
+        let plain = [&PLAIN_KIND, &GIVEN_BACK, &WITH_STATUS, &WITH_GENERATION];
         !plain.into_iter().any(|plain| std::ptr::eq(plain, self))
     }
 }
@@ -159,8 +160,6 @@ pub static CUSTOM: Strategy = Strategy { unconditional_update: false, generation
 static PLAIN_KIND: Strategy = PLAIN;
 static WITH_STATUS: Strategy = Strategy { status: true, prepare_update: shared::keep_status, ..PLAIN };
 static GIVEN_BACK: Strategy = Strategy { delete_returns_object: true, ..PLAIN };
-static CLAIM: Strategy =
-    Strategy { status: true, prepare_update: shared::keep_status, delete_returns_object: true, ..PLAIN };
 static WITH_GENERATION: Strategy =
     Strategy { generation: true, unconditional_update: false, standard_finalizers: false, ..PLAIN };
 
@@ -209,12 +208,16 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("node.k8s.io", "RuntimeClass") => &small::RUNTIME_CLASS,
         ("apps", "ControllerRevision") => &small::CONTROLLER_REVISION,
         ("certificates.k8s.io", "CertificateSigningRequest") => &csr::REQUEST,
-        ("resource.k8s.io", "ResourceClaim") => &CLAIM,
+        ("resource.k8s.io", "ResourceClaim") => &devices::CLAIM,
+        ("resource.k8s.io", "ResourceClaimTemplate") => &devices::CLAIM_TEMPLATE,
+        ("resource.k8s.io", "DeviceClass") => &devices::CLASS,
+        ("resource.k8s.io", "ResourceSlice") => &devices::SLICE,
         ("resource.k8s.io", _) => &GIVEN_BACK,
         ("apiregistration.k8s.io", "APIService") => &api_service::API_SERVICE,
         ("policy", "PodDisruptionBudget") => &disruption::DISRUPTION_BUDGET,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &admission::POLICY,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &admission::BINDING,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => &admission::MUTATING_BINDING,
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &flow::FLOW_SCHEMA,
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => &flow::PRIORITY_LEVEL,
         ("apiextensions.k8s.io", "CustomResourceDefinition") => &crate::definition::DEFINITION,

@@ -7,6 +7,7 @@ mod options;
 mod patch;
 mod protobuf;
 mod read;
+mod review_checks;
 mod reviews;
 mod scaling;
 mod subresources;
@@ -86,7 +87,9 @@ async fn route(
         _ => true,
     };
     if !known || !resource.has_verb(&info.verb) {
-        return Err(method_not_allowed());
+        // Nothing is kept of a review, hence there is no path with a name.
+        let unknown = resource.verbs == ["create"] && !collection;
+        return Err(if unknown { not_found_here() } else { method_not_allowed() });
     }
     if let Some(handler) = reviews::answer(&context, resource) {
         return handler(context, collect(body).await?).await;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
-use apiserver_registry::{Resource, decode};
+use apiserver_registry::{Call, Resource, decode, object};
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{options, parse_body};
+use super::review_checks::{check_local, check_self, check_subject, ignored_selectors};
+use super::{create, options, parse_body};
 use crate::authn::User;
 use crate::authz::Attributes;
 use crate::dispatch::{Answer, Context};
@@ -41,30 +42,58 @@ fn review(context: &Context, resource: &Arc<Resource>, raw: &Bytes) -> Result<An
     let media = negotiate::body_media(context.headers)?;
     let body = parse_body(media, raw, &resource.kind)?;
     let (mut value, warnings) = decode(resource, body, options.validation)?;
+    context.told(&warnings, create::check_namespace(context, resource, &value))?;
+    let scope = context.info.scope().filter(|_| resource.namespaced);
+    let call = options::call(context, resource, &options);
+    adopt(&call, scope, &mut value);
     match resource.kind.as_str() {
         "SelfSubjectReview" => {
+            value["metadata"] = json!({"creationTimestamp": apiserver_registry::now()});
             value["status"] = json!({"userInfo": context.user.to_json()});
-            value["metadata"]["creationTimestamp"] = apiserver_registry::now().into();
         }
         "TokenReview" if text(&value, "/spec/token").is_empty() => {
             return Err(Status::bad_request("token is required for TokenReview in authentication"));
         }
         "TokenReview" => value["status"] = token_status(context, &value),
-        "SelfSubjectRulesReview" => value["status"] = rules_status(context, &value)?,
+        "SelfSubjectRulesReview" => {
+            // The answer tells the rules alone.
+            value["status"] = rules_status(context, &value)?;
+            value["metadata"] = json!({});
+            value["spec"] = json!({});
+        }
         "SelfSubjectAccessReview" => {
-            refuse(&check_attributes(&value))?;
+            context.told(&warnings, refuse(&check_self(&value)))?;
             value["status"] = access_status(context, &value, context.user.clone());
         }
         _ => {
-            refuse(&match context.info.scope().filter(|_| resource.kind == "LocalSubjectAccessReview") {
-                Some(scope) => check_local(&value, scope),
-                None => check_subject(&value),
-            })?;
+            let errors = scope.map_or_else(|| check_subject(&value), |scope| check_local(&value, scope));
+            context.told(&warnings, refuse(&errors))?;
             let user = subject(&value);
             value["status"] = access_status(context, &value, user);
         }
     }
     Ok(Answer::value(StatusCode::CREATED, context.accepted, &value).warn(warnings))
+}
+
+/// What the server does to the metadata of anything that is created, kept or not.
+fn adopt(call: &Call<'_>, scope: Option<&str>, value: &mut Value) {
+    let metadata = object::metadata_mut(value);
+    let system = [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "namespace",
+    ];
+    for member in system {
+        metadata.remove(member);
+    }
+    if let Some(scope) = scope {
+        metadata.insert("namespace".into(), scope.into());
+    }
+    apiserver_registry::record_owner(call, &apiserver_registry::now(), None, value);
+    apiserver_meta::packed::unpack(value);
 }
 
 fn token_status(context: &Context, value: &Value) -> Value {
@@ -101,7 +130,7 @@ fn rules_status(context: &Context, value: &Value) -> Result<Value, Status> {
     Ok(json!({"resourceRules": resources, "nonResourceRules": urls, "incomplete": false}))
 }
 
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or("")
 }
 
@@ -115,65 +144,11 @@ fn subject(value: &Value) -> User {
     }
 }
 
-fn invalid(errors: &[FieldError]) -> Status {
-    Status::invalid(&GroupVersionKind::new("authorization.k8s.io", "", ""), "", errors)
-}
-
-/// A review is of a resource or of a path.
-fn check_attributes(value: &Value) -> Vec<FieldError> {
-    let url = value.pointer("/spec/nonResourceAttributes");
-    match (value.pointer("/spec/resourceAttributes"), url) {
-        (Some(_), Some(url)) => {
-            vec![not_with_path(url, "cannot be specified in combination with resourceAttributes")]
-        }
-        (None, None) => vec![FieldError::invalid(
-            "spec.resourceAttributes",
-            &Value::Null,
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        )],
-        _ => Vec::new(),
-    }
-}
-
-fn not_with_path(url: &Value, why: &str) -> FieldError {
-    FieldError {
-        problem: apiserver_meta::field::Problem::Invalid,
-        field: "spec.nonResourceAttributes".into(),
-        value: format!("{{\"Path\":{},\"Verb\":{}}}", json!(text(url, "/path")), json!(text(url, "/verb"))),
-        detail: why.into(),
-    }
-}
-
-/// As [`check_attributes`], of a review of somebody.
-fn check_subject(value: &Value) -> Vec<FieldError> {
-    let mut errors = check_attributes(value);
-    let groups =
-        value.pointer("/spec/groups").and_then(Value::as_array).is_some_and(|groups| !groups.is_empty());
-    if text(value, "/spec/user").is_empty() && !groups {
-        let why = "at least one of user or group must be specified";
-        errors.push(FieldError::invalid("spec.user", &"".into(), why));
-    }
-    errors
-}
-
-/// As [`check_subject`], in one namespace.
-fn check_local(value: &Value, scope: &str) -> Vec<FieldError> {
-    let mut errors = check_subject(value);
-    if !errors.is_empty() {
-        return errors;
-    }
-    let namespace = text(value, "/spec/resourceAttributes/namespace");
-    if let Some(url) = value.pointer("/spec/nonResourceAttributes") {
-        errors.push(not_with_path(url, "disallowed on this kind of request"));
-    } else if namespace != scope {
-        let place = "spec.resourceAttributes.namespace";
-        errors.push(FieldError::invalid(place, &namespace.into(), "must match metadata.namespace"));
-    }
-    errors
-}
-
 fn refuse(errors: &[FieldError]) -> Result<(), Status> {
-    if errors.is_empty() { Ok(()) } else { Err(invalid(errors)) }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(&GroupVersionKind::new("authorization.k8s.io", "", ""), "", errors))
 }
 
 fn access_status(context: &Context, value: &Value, user: User) -> Value {
@@ -193,31 +168,14 @@ fn access_status(context: &Context, value: &Value, user: User) -> Value {
             ..Attributes::default()
         },
     };
-    match context.server.inner.rbac.reason(context.server.registry(), &user, &wanted) {
+    let mut status = match context.server.inner.rbac.reason(context.server.registry(), &user, &wanted) {
         Some(reason) if reason.is_empty() => json!({"allowed": true}),
         Some(reason) => json!({"allowed": true, "reason": reason}),
         None => json!({"allowed": false}),
+    };
+    let ignored = ignored_selectors(value);
+    if !ignored.is_empty() {
+        status["evaluationError"] = ignored.join("; ").into();
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn everything_wrong_with_a_review_is_told() {
-        let neither = "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified";
-        let nobody = "spec.user: Invalid value: \"\": at least one of user or group must be specified";
-        let path = "spec.nonResourceAttributes: Invalid value: {\"Path\":\"/\",\"Verb\":\"get\"}: disallowed on this kind of request";
-        let other = "spec.resourceAttributes.namespace: Invalid value: \"m\": must match metadata.namespace";
-        for (spec, want) in [
-            (json!({}), vec![neither, nobody]),
-            (json!({"user": "u", "nonResourceAttributes": {"path": "/", "verb": "get"}}), vec![path]),
-            (json!({"groups": ["g"], "resourceAttributes": {"namespace": "m"}}), vec![other]),
-            (json!({"user": "u", "resourceAttributes": {"namespace": "n"}}), vec![]),
-        ] {
-            let errors = check_local(&json!({ "spec": spec }), "n");
-            assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), want);
-        }
-    }
+    status
 }
