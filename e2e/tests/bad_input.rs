@@ -54,7 +54,7 @@ fn invalid_manifests_get_upstreams_status() {
         let shown = &answer[..answer.len().min(600)];
         assert_eq!(status, code, "{method} {path}: {shown}");
         assert!(
-            answer.contains(&format!("\"reason\":\"{reason}\"")) && answer.contains(text),
+            answer.contains(&format!("\"reason\": \"{reason}\"")) && answer.contains(text),
             "{path}: {shown}"
         );
     }
