@@ -32,6 +32,8 @@ pub(crate) struct Effects {
     pub(crate) in_rules: Vec<f64>,
     pub(crate) out_of_groups: Vec<f64>,
     pub(crate) out_of_rules: Vec<f64>,
+    /// Rounds that were measured again because the hypervisor took the CPU away in them.
+    pub(crate) again: usize,
 }
 
 /// Seconds since midnight, as the log's timestamps have them too.
@@ -167,6 +169,15 @@ fn run(mut command: std::process::Command) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// How often a round is measured again, at most, for each that counts.
+const AGAIN_MAX: usize = 3;
+
+/// Time that a hypervisor gave to others while this machine had work, in the kernel's ticks of 10 ms; it only grows.
+fn stolen() -> u64 {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    text.lines().next().and_then(|line| line.split_whitespace().nth(8)?.parse().ok()).unwrap_or(0)
+}
+
 /// Deletes a Pod so many times and follows it out, and its successor in.
 pub(crate) fn measure(rounds: usize) -> Effects {
     let journey = e2e::root().join("manifests/journey").display().to_string();
@@ -189,8 +200,9 @@ pub(crate) fn measure(rounds: usize) -> Effects {
         (seen.groups.len() == 2 && seen.groups.values().all(full)).then_some(())
     };
     let mut effects = Effects::default();
-    for _ in 0..rounds {
+    while effects.in_rules.len() < rounds {
         until("two target groups with two targets", settled);
+        let before = stolen();
         let alive = |seen: &Seen| -> Vec<(String, (String, Time))> {
             let alive = seen.ready.iter().filter(|(name, _)| !seen.deleted.contains_key(*name));
             alive.map(|(name, pod)| (name.clone(), pod.clone())).collect()
@@ -209,14 +221,19 @@ pub(crate) fn measure(rounds: usize) -> Effects {
             let alive = alive(&lock(&seen));
             alive.into_iter().find(|(name, _)| !known.contains(name)).map(|(_, pod)| pod)
         });
-        let out = until("the target groups to let go", || in_groups(&seen, &old, false));
-        effects.out_of_groups.push(between(deleted, out));
-        let out = until("the rules to let go", || in_rules(&daemon, &old, false));
-        effects.out_of_rules.push(between(deleted, out));
-        let at = until("the target groups to take it in", || in_groups(&seen, &new, true));
-        effects.in_groups.push(between(ready, at));
-        let at = until("the rules to take it in", || in_rules(&daemon, &new, true));
-        effects.in_rules.push(between(ready, at));
+        let out_of_groups = until("the target groups to let go", || in_groups(&seen, &old, false));
+        let out_of_rules = until("the rules to let go", || in_rules(&daemon, &old, false));
+        let in_groups = until("the target groups to take it in", || in_groups(&seen, &new, true));
+        let in_rules = until("the rules to take it in", || in_rules(&daemon, &new, true));
+        // The figures are for two cores: a round in which they were somebody else's says nothing of them.
+        if stolen() > before && effects.again < AGAIN_MAX * rounds {
+            effects.again += 1;
+            continue;
+        }
+        effects.out_of_groups.push(between(deleted, out_of_groups));
+        effects.out_of_rules.push(between(deleted, out_of_rules));
+        effects.in_groups.push(between(ready, in_groups));
+        effects.in_rules.push(between(ready, in_rules));
     }
     effects
 }
