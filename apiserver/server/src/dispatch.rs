@@ -215,6 +215,7 @@ pub(crate) async fn collect(mut body: RequestBody) -> Result<Bytes, Status> {
             frame.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
         let Ok(chunk) = frame.into_data() else { continue };
         if whole.len() + chunk.len() > limits::BODY_BYTES_MAX {
+            drop_rest(body).await;
             return Err(Status::too_large(format!(
                 "Request entity too large: limit is {}",
                 limits::BODY_BYTES_MAX
@@ -226,6 +227,16 @@ pub(crate) async fn collect(mut body: RequestBody) -> Result<Bytes, Status> {
         whole.extend_from_slice(&chunk);
     }
     Ok(whole.freeze())
+}
+
+/// Reads what a client still sends, within bounds.
+async fn drop_rest(mut body: RequestBody) {
+    let mut dropped = 0;
+    while let Some(Ok(frame)) = body.frame().await
+        && dropped < limits::BODY_BYTES_DROPPED_MAX
+    {
+        dropped += frame.data_ref().map_or(0, Bytes::len);
+    }
 }
 
 /// A request without its body.
@@ -387,4 +398,27 @@ fn check_place(info: &RequestInfo, resource: &Arc<Resource>) -> Result<(), Statu
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::StreamBody;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_read_before_it_is_refused() {
+        for (megabytes, read) in [(3, 3), (5, 5), (40, 21)] {
+            let count = Arc::new(AtomicUsize::new(0));
+            let seen = count.clone();
+            let frames = futures::stream::iter((0..megabytes).map(move |_| {
+                seen.fetch_add(1, Ordering::Relaxed);
+                Ok(http_body::Frame::data(Bytes::from(vec![0; 1 << 20])))
+            }));
+            let outcome = collect(StreamBody::new(frames).boxed_unsync()).await;
+            assert_eq!(outcome.err().map(|status| status.code), (megabytes > 3).then_some(413));
+            assert_eq!(count.load(Ordering::Relaxed), read, "of {megabytes}");
+        }
+    }
 }

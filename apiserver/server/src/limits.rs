@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// Bytes of a request body; upstream's limit.
 pub const BODY_BYTES_MAX: usize = 3 << 20;
+/// Bytes of a request body that is too large which are read all the same: a connection that is closed with more under way
+/// is reset, and the answer is lost.
+pub const BODY_BYTES_DROPPED_MAX: usize = 16 << 20;
 
 /// Nesting of a JSON or YAML body: far more than any object has, far less than a stack holds.
 pub const JSON_DEPTH_MAX: usize = 120;
