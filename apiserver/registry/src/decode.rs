@@ -1,6 +1,7 @@
 //! From a request body's JSON to an object of a kind: the right kind, known fields, right types.
 
 use apiserver_meta::{GroupVersionKind, Status};
+use apiserver_schema::json_kind;
 use apiserver_schema::{Decode, Schema};
 use serde_json::Value;
 
@@ -107,16 +108,6 @@ pub fn cannot_handle(gvk: &GroupVersionKind, why: &str) -> Status {
         last(&version),
         gvk.kind
     ))
-}
-
-fn json_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Array(_) => "array",
-        Value::String(_) => "string",
-        Value::Number(_) => "number",
-        Value::Object(_) => "object",
-        Value::Bool(_) | Value::Null => "bool",
-    }
 }
 
 fn last(api_version: &str) -> &str {

@@ -292,7 +292,7 @@ impl<'a> Reader<'a> {
                     _ => self.wrong(&format!("number {number}"), "int32"),
                 };
             }
-            (Shape::IntOrString, other) => return self.wrong(json_name(other), "int32"),
+            (Shape::IntOrString, other) => return self.wrong(json_kind(other), "int32"),
             (Shape::Quantity, Value::Number(number)) => {
                 quantity::canonical(&number.to_string()).map_err(str::to_owned)
             }
@@ -306,7 +306,7 @@ impl<'a> Reader<'a> {
             (Shape::Time, Value::String(text)) => time::normalise_time(text),
             (Shape::MicroTime, Value::String(text)) => time::normalise_micro_time(text),
             (_, Value::String(_)) => return Ok(()),
-            (_, other) => return self.wrong(json_name(other), "string"),
+            (_, other) => return self.wrong(json_kind(other), "string"),
         };
         match canonical {
             Ok(text) => {
@@ -364,7 +364,7 @@ impl<'a> Reader<'a> {
 
     fn mismatch<T>(&self, schema: &Schema, value: &Value) -> Result<T, DecodeError> {
         if self.mode == Decode::Json {
-            return self.wrong(json_name(value), &schema.go_type);
+            return self.wrong(json_kind(value), &schema.go_type);
         }
         let kind = golang::kind_name(value);
         self.fail(match &schema.shape {
@@ -406,7 +406,7 @@ fn go_kind(shape: &Shape) -> &'static str {
 }
 
 /// The JSON kind of a value as Go's decode errors name it.
-fn json_name(value: &Value) -> &'static str {
+pub fn json_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

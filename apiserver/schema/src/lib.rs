@@ -20,7 +20,7 @@ pub use crd::{
     apply_defaults, decode_embedded, decode_metadata, from_crd_schema, prune, prune_part, structural_errors,
     validate, value_errors,
 };
-pub use decode::{Decode, DecodeError, Unknown, decode, zero};
+pub use decode::{Decode, DecodeError, Unknown, decode, json_kind, zero};
 pub use golang::display as go_display;
 pub use node::{Field, List, ListKind, Object, Patch, Rules, Schema, Shape, Slot};
 pub use openapi::{OpenApi, field_descriptions, openapi_definitions, openapi_definitions_of};

@@ -33,8 +33,12 @@ pub(crate) async fn publish(server: &ApiServer) -> Result<(), Status> {
         },
         "subsets": [{"addresses": [{"ip": ip}], "ports": ports}],
     });
-    put(server, ("discovery.k8s.io", "endpointslices"), slice).await?;
-    put(server, ("", "endpoints"), endpoints).await
+    // Together, so that they share a sync.
+    let (slice, endpoints) = futures::join!(
+        put(server, ("discovery.k8s.io", "endpointslices"), slice),
+        put(server, ("", "endpoints"), endpoints)
+    );
+    slice.and(endpoints)
 }
 
 async fn put(server: &ApiServer, (group, plural): (&str, &str), wanted: Value) -> Result<(), Status> {

@@ -2,12 +2,13 @@
 
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersion, GroupVersionKind};
+use apiserver_schema::json_kind;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::strategy::shared::text;
-use crate::webhook::{Envelope, Version, go_kind};
+use crate::webhook::{Envelope, Version};
 use crate::{encode, object};
 
 const REVIEW: Envelope = Envelope {
@@ -107,7 +108,7 @@ fn check(original: &Value, raw: &RawValue, wanted: &str) -> Result<Value, String
         // Go's decoder never sees it.
         Value::Null => return Err("unexpected end of JSON input".to_owned()),
         other => {
-            let found = go_kind(other);
+            let found = json_kind(other);
             return Err(format!(
                 "json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
             ));

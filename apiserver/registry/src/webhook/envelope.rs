@@ -1,6 +1,7 @@
 //! The outside of a review: its version, its kind, and the types of the members of its answer.
 
 use apiserver_meta::json::go_error;
+use apiserver_schema::json_kind;
 use serde_json::Value;
 
 use crate::strategy::shared::text;
@@ -75,7 +76,7 @@ impl Envelope {
             }
         };
         if !review.is_object() {
-            let what = go_kind(&review);
+            let what = json_kind(&review);
             return Err(format!(
                 "couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
             ));
@@ -113,7 +114,7 @@ impl Envelope {
         if !response.is_object() {
             return Err(format!(
                 "json: cannot unmarshal {} into Go struct field {}.response of type {}.{}",
-                go_kind(response),
+                json_kind(response),
                 self.kind,
                 version.name(),
                 self.response
@@ -132,7 +133,7 @@ impl Envelope {
             if !fits {
                 return Err(format!(
                     "json: cannot unmarshal {} into Go struct field {}.response.{member} of type {go_type}",
-                    go_kind(value),
+                    json_kind(value),
                     self.response
                 ));
             }
@@ -155,17 +156,5 @@ impl Envelope {
             self.api_version(Version::V1),
             self.kind
         ))
-    }
-}
-
-/// What Go calls a JSON value.
-pub(crate) fn go_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
     }
 }

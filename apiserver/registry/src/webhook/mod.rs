@@ -5,4 +5,4 @@ mod caller;
 mod envelope;
 
 pub use caller::{WebhookAddress, WebhookCaller, WebhookError, WebhookTarget};
-pub(crate) use envelope::{Envelope, Version, go_kind};
+pub(crate) use envelope::{Envelope, Version};

@@ -2,6 +2,7 @@
 //!
 //! That library allows negative array indices and takes a missing value for null; so does this.
 
+use crate::decode::json_kind;
 use apiserver_meta::field::go_quote;
 use serde_json::Value;
 
@@ -16,13 +17,10 @@ const MAX_COPIED: usize = 3 * 1024 * 1024;
 /// Applies the operations in order; the first that fails undoes all.
 pub fn json_patch(doc: &Value, ops: &Value) -> Result<Value, PatchError> {
     let Value::Array(ops) = ops else {
-        let what = match ops {
-            Value::Object(_) => "object",
-            Value::String(_) => "string",
-            Value::Number(_) => "number",
-            Value::Bool(_) => "bool",
-            _ => return Ok(doc.clone()),
-        };
+        if ops.is_null() {
+            return Ok(doc.clone());
+        }
+        let what = json_kind(ops);
         return Err(PatchError::BadRequest(format!(
             "error decoding patch: json: cannot unmarshal {what} into Go value of type jsonpatch.Patch"
         )));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status, packed};
 use apiserver_registry::{Changed, FieldValidation, Resource, now, object, read as decode_tree};
+use apiserver_schema::json_kind;
 use apiserver_schema::{ApplyError, Decode, FieldSet, Manager, Operation, PatchError, Schema};
 use bytes::Bytes;
 use http::StatusCode;
@@ -119,17 +120,6 @@ pub(super) fn parse(media: PatchMedia, raw: Bytes, force: bool) -> Result<Patch,
     }
     let names_managed_fields = value.to_string().contains("managedFields");
     Ok(Patch { media, value, raw, force, names_managed_fields })
-}
-
-fn json_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Array(_) => "array",
-        Value::String(_) => "string",
-        Value::Number(_) => "number",
-        Value::Bool(_) => "bool",
-        Value::Object(_) => "object",
-        Value::Null => "null",
-    }
 }
 
 pub(super) fn patch_error(error: PatchError) -> Status {
