@@ -40,16 +40,14 @@ pub(crate) async fn run(caches: Caches) {
     .await;
 }
 
-/// Wake the controller of a Pod that changed: at once if it may need another Pod, later if its status alone may change.
+/// Wake the controller of a Pod that changed. It is not in a hurry: requests are led away from a Pod that goes before
+/// there is another one, and counts are told when all is done.
 fn wake_set(pods: &Cache<Pod>, queue: Queue<Key>) {
     pods.on_change(move |change| {
         let (old, new) = (change.old.as_deref(), change.new.as_deref());
-        let counts = |pod: &Pod| (pods::is_active(pod), pod.metadata.labels.clone(), owner(pod));
-        let settled = old.is_some() && old.map(counts) == new.map(counts);
         for name in [old, new].into_iter().flatten().filter_map(owner).collect::<BTreeSet<_>>() {
             let key = Key::new(&change.key.namespace, &name);
-            let story = pods::story(&change.key, old, new);
-            if settled { queue.add_settled(key, story) } else { queue.add(key, story) }
+            queue.add_settled(key, pods::story(&change.key, old, new));
         }
     });
 }
