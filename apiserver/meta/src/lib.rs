@@ -7,6 +7,7 @@ pub mod field;
 pub mod gvk;
 pub mod json;
 pub mod names;
+pub mod outline;
 pub mod packed;
 pub mod quantity;
 pub mod selector;

@@ -11,7 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-const METADATA: &str = "metadata";
+pub(crate) const METADATA: &str = "metadata";
 const MANAGED_FIELDS: &str = "managedFields";
 const FIELDS_V1: &str = "fieldsV1";
 
@@ -37,7 +37,7 @@ pub struct Parsed {
 pub fn parse_document(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let duplicates = Cell::new(false);
-    let packed = Packed { level: Level::Object, duplicates: &duplicates };
+    let packed = Packed { level: Level::Object, duplicates: Some(&duplicates) };
     match packed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value)) {
         Ok(value) => Ok(Parsed { value, duplicates: duplicates.get() }),
         // Another shape than an object's, or broken: the plain parser knows what to say.
@@ -168,12 +168,17 @@ enum Level {
 }
 
 #[derive(Clone, Copy)]
-struct Packed<'a> {
+pub(crate) struct Packed<'a> {
     level: Level,
-    duplicates: &'a Cell<bool>,
+    duplicates: Option<&'a Cell<bool>>,
 }
 
 impl Packed<'_> {
+    /// Reads the metadata of an object.
+    pub(crate) fn metadata() -> Self {
+        Self { level: Level::Metadata, duplicates: None }
+    }
+
     fn at(self, level: Level) -> Self {
         Self { level, ..self }
     }
@@ -213,8 +218,10 @@ impl<'de> Visitor<'de> for Packed<'_> {
                 }
                 _ => access.next_value_seed(self.at(Level::Deeper))?,
             };
-            if map.insert(key, value).is_some() {
-                self.duplicates.set(true);
+            if map.insert(key, value).is_some()
+                && let Some(duplicates) = self.duplicates
+            {
+                duplicates.set(true);
             }
         }
         Ok(Value::Object(map))

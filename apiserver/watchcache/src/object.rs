@@ -64,6 +64,16 @@ impl Object {
         metadata_of(&self.value.bytes, self.value.inside_metadata())
     }
 
+    /// This object with other metadata, given as JSON without a resourceVersion; the rest is copied as it is.
+    ///
+    /// `None` of bytes in which the store found no metadata.
+    pub fn with_metadata(&self, metadata: &[u8]) -> Option<Document> {
+        let inside = self.value.inside_metadata()?;
+        let head = self.bytes().get(..inside.checked_sub(1)?)?;
+        let tail = self.bytes().get(head.len() + self.metadata().len()..)?;
+        Some(Document { bytes: [head, metadata, tail].concat().into(), splice: Some(inside) })
+    }
+
     /// A label's value.
     pub fn label(&self, key: &str) -> Option<&str> {
         find(self.labels.get_or_init(|| labels_of(self.metadata())), key)
@@ -117,6 +127,20 @@ fn metadata_of(object: &[u8], inside: Option<usize>) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_metadata_takes_the_place_of_the_old() {
+        let text = br#"{"kind":"K","metadata":{"resourceVersion":"7","name":"a"},"spec":{"metadata":{}}}"#;
+        let object = Object::new("/k".into(), 7, Stored::loaded(Bytes::from_static(text), Some((43, 1))));
+        let document = object.with_metadata(br#"{"name":"b"}"#).unwrap();
+        assert_eq!(&document.bytes[..], br#"{"kind":"K","metadata":{"name":"b"},"spec":{"metadata":{}}}"#);
+        assert_eq!(
+            &document.at(8)[..],
+            br#"{"kind":"K","metadata":{"resourceVersion":"8","name":"b"},"spec":{"metadata":{}}}"#
+        );
+        let opaque = Object::new("/k".into(), 7, Stored::loaded(Bytes::from_static(text), None));
+        assert!(opaque.with_metadata(b"{}").is_none());
+    }
 
     #[test]
     fn the_metadata_is_found_with_and_without_its_place() {

@@ -90,6 +90,13 @@ fn is_asked_by_handler(call: &Call<'_>) -> bool {
 }
 
 impl Registry {
+    /// Whether anybody is asked about writes of this call: nobody else need be shown the object.
+    pub(crate) fn is_anybody_asked(&self, call: &Call<'_>) -> bool {
+        self.policies(call).is_some()
+            || self.mutating_hooks(call).is_some()
+            || self.validating_hooks(call).is_some()
+    }
+
     /// Asks policies and validating webhooks about a valid write, and mutating webhooks about a deletion.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use apiserver_meta::Status;
-use apiserver_registry::{Call, DeleteOptions, Resource};
+use apiserver_registry::{Call, DeleteOptions, Deleted, Resource};
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -23,14 +23,11 @@ pub(super) async fn delete(
     let call = Call { dry_run, ..context.plain_call(resource) };
     let deleted = context.server.registry().delete(&call, &context.info.name, &options).await?;
     context.server.after_update(resource, &context.info.name).await;
-    let body = deleted.answer(&call);
-    let warnings = warnings(resource, &options);
-    let is_status = deleted.gone && !resource.strategy.delete_returns_object;
-    if is_status {
-        let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-        return Ok(Answer::value(StatusCode::OK, context.accepted, &value).warn(warnings));
-    }
-    Ok(object_answer(context, resource, StatusCode::OK, body).warn(warnings))
+    let answer = match deleted {
+        Deleted::Status(status) => Answer::value(StatusCode::OK, context.accepted, &status),
+        Deleted::Object(bytes) => object_answer(context, resource, StatusCode::OK, bytes),
+    };
+    Ok(answer.warn(warnings(resource, &options)))
 }
 
 /// Jobs keep their Pods unless somebody says otherwise, which surprises.

@@ -1,42 +1,17 @@
-//! Delete: preconditions, finalizers, grace, and the collection.
+//! What deleting an object does to it: the rules, on an outline of it.
 
 use apiserver_meta::Status;
-use apiserver_storage::{Op, Write};
-use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::admission::{self, Attempt};
-use crate::list::Selectors;
+use super::{DeleteOptions, Propagation};
 use crate::object;
-use crate::registry::{Call, Registry, now};
-use crate::{convert, encode};
+use crate::registry::{Call, now};
 
-/// What becomes of the objects a deleted one owns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Propagation {
-    Background,
-    Foreground,
-    Orphan,
-}
+/// What of an object, beside its metadata, says how it is deleted.
+pub(super) const MEMBERS: &[(&str, &[&str])] =
+    &[("spec", &["nodeName", "terminationGracePeriodSeconds", "finalizers"]), ("status", &["phase"])];
 
-/// `metav1.DeleteOptions`, read.
-#[derive(Clone, Debug, Default)]
-pub struct DeleteOptions {
-    pub grace_period_seconds: Option<i64>,
-    pub propagation: Option<Propagation>,
-    pub uid: Option<String>,
-    pub resource_version: Option<String>,
-}
-
-/// The object as its deletion left it.
-#[derive(Clone, Debug)]
-pub struct Deleted {
-    pub bytes: Bytes,
-    /// Gone from the store; otherwise it waits for finalizers or a grace period.
-    pub gone: bool,
-}
-
-enum Step {
+pub(super) enum Step {
     Remove,
     /// Marked as gone at once, then removed: a watcher of Pods sees both.
     MarkThenRemove(Value),
@@ -47,132 +22,12 @@ enum Step {
 /// Seconds a Pod gets where nobody says otherwise.
 const POD_GRACE_SECONDS: i64 = 30;
 
-impl Registry {
-    /// Deletes one object, or marks it for deletion.
-    ///
-    /// # Errors
-    /// 404, 409 of a precondition, 403 of a namespace that must stay, 500 of a webhook that should convert.
-    pub async fn delete(
-        &self,
-        call: &Call<'_>,
-        name: &str,
-        options: &DeleteOptions,
-    ) -> Result<Deleted, Status> {
-        let mut deleted = self.delete_stored(call, name, options).await?;
-        if deleted.shows_object(call) {
-            deleted.bytes = self.served_bytes(call.resource, deleted.bytes).await?;
-        }
-        Ok(deleted)
-    }
-
-    async fn delete_stored(
-        &self,
-        call: &Call<'_>,
-        name: &str,
-        options: &DeleteOptions,
-    ) -> Result<Deleted, Status> {
-        let gr = call.resource.group_resource();
-        let key = call.resource.key(call.namespace, name);
-        let mut marked = false;
-        loop {
-            let current = self.cache().get(&key).ok_or_else(|| Status::not_found(&gr, name))?;
-            let old = self.trees().of(&current);
-            if !marked {
-                check_preconditions(call, name, &old, options)?;
-                let as_asked = self.to_served(call.resource, old.clone()).await?;
-                let attempt = Attempt {
-                    operation: admission::Operation::Delete,
-                    name,
-                    object: None,
-                    old: Some(&as_asked),
-                };
-                self.admit(call, attempt).await?;
-            }
-            let op = match next_step(call, &old, options) {
-                Step::MarkThenRemove(next) => {
-                    let document = encode::document(&encode::without_revision(next));
-                    if call.dry_run {
-                        return Ok(Deleted { bytes: document.at(current.revision()), gone: true });
-                    }
-                    let op = Op::Update { expect: current.revision(), document };
-                    marked |= self.commit(call, name, vec![Write { key: key.clone(), op }]).await?.is_some();
-                    continue;
-                }
-                Step::AsItIs => return Ok(Deleted { bytes: current.bytes().clone(), gone: false }),
-                Step::Remove => {
-                    if call.dry_run {
-                        return Ok(Deleted { bytes: current.bytes().clone(), gone: true });
-                    }
-                    Op::Delete { expect: current.revision() }
-                }
-                Step::Wait(next) => {
-                    if call.dry_run {
-                        return Ok(Deleted {
-                            bytes: encode::document(&encode::without_revision(next)).at(current.revision()),
-                            gone: false,
-                        });
-                    }
-                    let next = convert::to_stored(call.resource, encode::without_revision(next));
-                    Op::Update { expect: current.revision(), document: encode::document(&next) }
-                }
-            };
-            let removes = matches!(op, Op::Delete { .. });
-            let Some(entry) = self.commit(call, name, vec![Write { key: key.clone(), op }]).await? else {
-                continue;
-            };
-            self.after_write(call);
-            if removes {
-                self.release_service(call, &key);
-                return Ok(Deleted { bytes: last_state(&old, entry.revision), gone: true });
-            }
-            return Ok(Deleted { bytes: entry.value.bytes, gone: false });
-        }
-    }
-
-    /// Deletes every object of a scope that the selectors choose; answers them as they were left.
-    ///
-    /// # Errors
-    /// The first refusal; what was deleted before it stays deleted.
-    pub async fn delete_collection(
-        &self,
-        call: &Call<'_>,
-        selectors: &Selectors,
-        options: &DeleteOptions,
-    ) -> Result<(u64, Vec<Bytes>), Status> {
-        let snapshot = self.cache().snapshot(&call.resource.prefix);
-        let scope = call.resource.scope(call.namespace);
-        let mut left = Vec::new();
-        let mut chosen: Vec<_> = snapshot.scope(&scope).cloned().collect();
-        chosen = self.served_objects(call.resource, chosen).await?;
-        chosen.retain(|object| selectors.select(call.resource, object));
-        // Many at once: they share the store's syncs.
-        for batch in chosen.chunks(256) {
-            let deletions = batch.iter().map(|found| async {
-                let (namespace, name) = crate::list::identity(call.resource, found.key());
-                let one = Call { namespace: namespace.or(call.namespace), ..*call };
-                match self.delete(&one, name, options).await {
-                    Err(status) if status.code == 404 => Ok(None),
-                    outcome => outcome.map(|_| Some(found.bytes().clone())),
-                }
-            });
-            for outcome in futures::future::join_all(deletions).await {
-                left.extend(outcome?);
-            }
-        }
-        Ok((self.cache().revision(), left))
-    }
-}
-
-/// The object as its deletion answers it: at the deletion's revision, its grace period over.
-fn last_state(old: &Value, revision: u64) -> Bytes {
-    let mut last = old.clone();
-    if object::is_deleting(old) {
-        object::metadata_mut(&mut last).insert("deletionGracePeriodSeconds".into(), 0.into());
-    }
-    encode::document(&encode::without_revision(last)).at(revision)
-}
-
-fn check_preconditions(call: &Call, name: &str, old: &Value, options: &DeleteOptions) -> Result<(), Status> {
+pub(super) fn check_preconditions(
+    call: &Call,
+    name: &str,
+    old: &Value,
+    options: &DeleteOptions,
+) -> Result<(), Status> {
     // Upstream names the kind here, not the resource.
     let kind = apiserver_meta::GroupResource::new(&call.resource.group, &call.resource.kind);
     let (own, at) = (object::uid(old), object::text(old, "resourceVersion"));
@@ -196,7 +51,7 @@ fn check_preconditions(call: &Call, name: &str, old: &Value, options: &DeleteOpt
     Ok(())
 }
 
-fn next_step(call: &Call, old: &Value, options: &DeleteOptions) -> Step {
+pub(super) fn next_step(call: &Call, old: &Value, options: &DeleteOptions) -> Step {
     let mut next = old.clone();
     let already = object::is_deleting(old);
     let finalizers = finalizers_after(call, old, options);
@@ -312,33 +167,6 @@ fn grace_seconds(call: &Call, old: &Value, options: &DeleteOptions) -> i64 {
     let assigned = old.pointer("/spec/nodeName").and_then(Value::as_str).is_some_and(|node| !node.is_empty());
     let phase = old.pointer("/status/phase").and_then(Value::as_str).unwrap_or("");
     if !assigned || matches!(phase, "Succeeded" | "Failed") { 0 } else { grace }
-}
-
-/// The Status a deletion answers with where it does not answer with the object.
-pub(crate) fn success_status(call: &Call, object: &Value) -> Value {
-    let mut details = Map::new();
-    details.insert("name".into(), object::name(object).into());
-    if !call.resource.group.is_empty() {
-        details.insert("group".into(), call.resource.group.clone().into());
-    }
-    details.insert("kind".into(), call.resource.name.clone().into());
-    details.insert("uid".into(), object::uid(object).into());
-    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
-}
-
-impl Deleted {
-    fn shows_object(&self, call: &Call) -> bool {
-        !self.gone || call.resource.strategy.delete_returns_object
-    }
-
-    /// What DELETE answers: the object where it waits or the kind says so, else a Status.
-    pub fn answer(&self, call: &Call) -> Bytes {
-        if self.shows_object(call) {
-            return self.bytes.clone();
-        }
-        let object: Value = serde_json::from_slice(&self.bytes).unwrap_or_default();
-        Bytes::from(success_status(call, &object).to_string())
-    }
 }
 
 #[cfg(test)]
