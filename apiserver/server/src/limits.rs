@@ -20,6 +20,15 @@ pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// Bytes of one chunk of a streamed list: large enough for few frames, small enough to bound a slow client.
 pub const LIST_CHUNK_BYTES: usize = 256 << 10;
 
+/// Objects of one piece of a compressed list, on average.
+pub const LIST_PIECE_OBJECTS: u64 = 64;
+
+/// Bytes of one piece of a list before it is compressed: of large objects there are fewer in one.
+pub const LIST_PIECE_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of the compressed pieces that are kept, of all lists: those of some 100,000 Pods.
+pub const LIST_PIECES_BYTES_MAX: usize = 32 << 20;
+
 /// Bytes of a protobuf list that are kept while its length is found out; what lies beyond is written twice.
 pub const LIST_KEPT_BYTES: usize = 4 << 20;
 

@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     pub config: Config,
     pub rbac: Rbac,
     pub openapi: crate::openapi::Documents,
+    /// Compressed pieces of large lists.
+    pub pieces: Arc<crate::handlers::Pieces>,
     /// Set when the server shuts down: readiness fails, watches end.
     pub shutdown: tokio::sync::watch::Sender<bool>,
     /// As `shutdown`, for sessions that have left the HTTP server.
@@ -62,6 +64,7 @@ impl ApiServer {
                 config,
                 rbac: Rbac::default(),
                 openapi: crate::openapi::Documents::default(),
+                pieces: Arc::default(),
                 shutdown: tokio::sync::watch::Sender::new(false),
                 stopping: CancellationToken::new(),
             }),

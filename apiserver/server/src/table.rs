@@ -1,13 +1,9 @@
-//! Tables and partial metadata, and compressed answers.
+//! Tables and partial metadata.
 
 use apiserver_meta::Status;
 use apiserver_registry::{Resource, columns};
-use bytes::{BufMut, Bytes, BytesMut};
-use http::HeaderValue;
+use bytes::{BufMut, BytesMut};
 use serde_json::{Value, json};
-
-use crate::dispatch::{Answer, Context};
-use crate::negotiate::Media;
 
 /// What a row carries beside its cells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,79 +150,4 @@ pub(crate) fn describe_metadata(column: &str) -> &'static str {
         "Age" | "Created At" => &texts[1],
         _ => "",
     }
-}
-
-/// Does the client take gzip?
-fn wants_gzip(context: &Context) -> bool {
-    let header = context
-        .headers
-        .get(http::header::ACCEPT_ENCODING)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("");
-    header.split(',').any(|coding| coding.trim().split(';').next() == Some("gzip"))
-}
-
-/// A large whole answer compressed where the client takes it. Small ones are not worth it.
-pub(crate) fn compressed(context: &Context, status: http::StatusCode, media: Media, bytes: Bytes) -> Answer {
-    let plain = |bytes: Bytes| Answer::of(status, media.content_type(), bytes);
-    if bytes.len() < crate::limits::GZIP_BYTES_MIN || !wants_gzip(context) {
-        return plain(bytes);
-    }
-    use std::io::Write;
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    // Writing to memory cannot fail; if it did, the plain answer is as right.
-    match encoder.write_all(&bytes).and_then(|()| encoder.finish()) {
-        Ok(whole) => {
-            let mut answer = plain(whole.into());
-            mark_gzip(&mut answer);
-            answer
-        }
-        Err(_) => plain(bytes),
-    }
-}
-
-fn mark_gzip(answer: &mut Answer) {
-    answer.headers.push((http::header::CONTENT_ENCODING, HeaderValue::from_static("gzip")));
-    answer.headers.push((http::header::VARY, HeaderValue::from_static("Accept-Encoding")));
-}
-
-/// Chunks as they are made, compressed where the client takes it.
-pub(crate) fn streamed(
-    context: &Context,
-    media: Media,
-    chunks: impl Iterator<Item = Bytes> + Send + 'static,
-) -> Answer {
-    let mut answer = Answer::of(http::StatusCode::OK, media.content_type(), Bytes::new());
-    if wants_gzip(context) {
-        answer.body = crate::body::stream(futures::stream::iter(gzip(chunks)));
-        mark_gzip(&mut answer);
-    } else {
-        answer.body = crate::body::stream(futures::stream::iter(chunks.map(Ok)));
-    }
-    answer
-}
-
-fn gzip(
-    mut chunks: impl Iterator<Item = Bytes> + Send + 'static,
-) -> impl Iterator<Item = Result<Bytes, crate::body::BoxError>> + Send {
-    use std::io::Write;
-    let mut encoder = Some(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
-    std::iter::from_fn(move || {
-        loop {
-            let writer = encoder.as_mut()?;
-            match chunks.next() {
-                Some(chunk) => {
-                    // Writing to memory cannot fail.
-                    if writer.write_all(&chunk).is_err() {
-                        return None;
-                    }
-                    let ready = std::mem::take(writer.get_mut());
-                    if !ready.is_empty() {
-                        return Some(Ok(Bytes::from(ready)));
-                    }
-                }
-                None => return encoder.take()?.finish().ok().map(|rest| Ok(Bytes::from(rest))),
-            }
-        }
-    })
 }

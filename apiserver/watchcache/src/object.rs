@@ -25,9 +25,14 @@ impl Object {
         Self { key, revision, value, labels: OnceLock::new(), fields: OnceLock::new() }
     }
 
+    /// An object that is in no store.
+    pub fn of(key: Key, revision: Revision, bytes: Bytes) -> Self {
+        Self::new(key, revision, Stored::loaded(bytes, None))
+    }
+
     /// The same version of the object as other bytes show it: in another version of its API.
     pub fn with_bytes(&self, bytes: Bytes) -> Self {
-        Self::new(self.key.clone(), self.revision, Stored::loaded(bytes, None))
+        Self::of(self.key.clone(), self.revision, bytes)
     }
 
     pub fn key(&self) -> &Key {

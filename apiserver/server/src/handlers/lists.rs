@@ -6,11 +6,14 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::field::go_quote;
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{Listing, Page, Resource};
+use apiserver_watchcache::Object;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{item, item_bytes, options, protobuf, read, served, served_bytes};
+use super::items::Items;
+use super::{item, options, pieces, protobuf, read, served};
+use crate::compress;
 use crate::dispatch::{Answer, Context};
 use crate::limits;
 use crate::negotiate::{Form, Media};
@@ -69,6 +72,10 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
         }
         _ if context.accepted.is_plain() => {
             let size = listing.objects.iter().map(|object| object.bytes().len() + 1).sum();
+            // Of custom resources, what is served is not always what is stored at a revision.
+            if size >= limits::LIST_CHUNK_BYTES && !resource.is_custom() && compress::is_wanted(context) {
+                return Ok(gzip(context, resource, listing.objects, &metadata));
+            }
             let objects = listing.objects.into_iter().map(|object| object.bytes().clone());
             Ok(stream(context, resource, size, objects, &metadata))
         }
@@ -101,23 +108,39 @@ fn metadata(resource: &Resource, listing: &Listing, revision: u64) -> Value {
     metadata
 }
 
-/// The list of these objects, given as stored, as chunks that are made as fast as the client takes them.
-pub(super) fn stream(
-    context: &Context,
-    resource: &Arc<Resource>,
-    size: usize,
-    objects: impl Iterator<Item = Bytes> + Send + 'static,
-    metadata: &Value,
-) -> Answer {
+/// What comes before the items of a list, and after them.
+fn frame(resource: &Resource, metadata: &Value) -> (String, &'static [u8]) {
     let head = format!(
         "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{metadata},\"items\":[",
         json!(resource.list_kind),
         json!(resource.api_version())
     );
+    (head, b"]}\n")
+}
+
+/// A large list in gzip.
+fn gzip(context: &Context, resource: &Arc<Resource>, objects: Vec<Arc<Object>>, metadata: &Value) -> Answer {
+    let (head, tail) = frame(resource, metadata);
+    let kept = context.server.inner.pieces.clone();
+    let chunks = pieces::gzip(kept, resource.clone(), head, objects, tail);
+    let mut answer = Answer::of(StatusCode::OK, Media::Json.content_type(), Bytes::new());
+    answer.body = crate::body::stream(futures::stream::iter(chunks));
+    compress::mark(&mut answer);
+    answer
+}
+
+/// The list of these objects, given as stored, as chunks that are made as fast as the client takes them.
+pub(super) fn stream(
+    context: &Context,
+    resource: &Arc<Resource>,
+    size: usize,
+    mut objects: impl Iterator<Item = Bytes> + Send + 'static,
+    metadata: &Value,
+) -> Answer {
+    let (head, tail) = frame(resource, metadata);
     let in_one = size < limits::LIST_CHUNK_BYTES;
-    let capacity = if in_one { head.len() + size + 3 } else { limits::LIST_CHUNK_BYTES + 16_384 };
-    let resource = resource.clone();
-    let mut objects = objects;
+    let capacity = if in_one { head.len() + size + tail.len() } else { limits::LIST_CHUNK_BYTES + 16_384 };
+    let items = Items::of(resource);
     let mut state = Some((head, true));
     let mut chunks = std::iter::from_fn(move || {
         let (head, mut first) = state.take()?;
@@ -128,22 +151,20 @@ pub(super) fn stream(
                 buffer.put_u8(b',');
             }
             first = false;
-            let (head, rest) = item_bytes(&resource, served_bytes(&resource, object));
-            buffer.extend(head);
-            buffer.put_slice(&rest);
+            items.write(&mut buffer, &object);
             if !in_one && buffer.len() >= limits::LIST_CHUNK_BYTES {
                 state = Some((String::new(), false));
                 return Some(buffer.freeze());
             }
         }
-        buffer.put_slice(b"]}\n");
+        buffer.put_slice(tail);
         Some(buffer.freeze())
     });
     if in_one {
         let whole = chunks.next().unwrap_or_default();
-        return table::compressed(context, StatusCode::OK, Media::Json, whole);
+        return compress::whole(context, StatusCode::OK, Media::Json, whole);
     }
-    table::streamed(context, Media::Json, chunks)
+    compress::streamed(context, Media::Json, chunks)
 }
 
 /// Which page of which state is asked for.

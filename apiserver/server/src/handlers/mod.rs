@@ -2,9 +2,11 @@
 
 mod create;
 mod delete;
+mod items;
 mod lists;
 mod options;
 mod patch;
+mod pieces;
 mod protobuf;
 mod read;
 mod review_checks;
@@ -24,7 +26,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::Value;
 
+pub(crate) use pieces::Pieces;
+
 use crate::body::RequestBody;
+use crate::compress;
 use crate::dispatch::{Answer, Context, collect, failure, method_not_allowed, not_found_here};
 use crate::negotiate::{self, BodyMedia, Form, Media};
 use crate::table;
@@ -120,12 +125,12 @@ pub(crate) fn object_answer(
     let accepted = context.accepted;
     let same_version = resource.api_version() == resource.stored_api_version && !resource.is_custom();
     if accepted.is_plain() && same_version {
-        return table::compressed(context, status, Media::Json, bytes);
+        return compress::whole(context, status, Media::Json, bytes);
     }
     if accepted.media == Media::Protobuf {
         let tree = protobuf::tree(resource, &bytes, accepted.form);
         return match apiserver_schema::to_protobuf(&tree) {
-            Some(body) => table::compressed(context, status, Media::Protobuf, body.into()),
+            Some(body) => compress::whole(context, status, Media::Protobuf, body.into()),
             None => Answer::value(status, accepted, &tree),
         };
     }
@@ -161,31 +166,7 @@ pub(crate) fn served(resource: &Resource, value: Value) -> Value {
     apiserver_registry::from_stored(resource, value)
 }
 
-/// Stored bytes in the version of the request.
-pub(crate) fn served_bytes(resource: &Resource, bytes: Bytes) -> Bytes {
-    let api_version = resource.api_version();
-    // Custom resources are stored in whatever version was the stored one when they were written.
-    let is_same = if resource.is_custom() {
-        bytes.starts_with(format!("{{\"apiVersion\":\"{api_version}\",").as_bytes())
-    } else {
-        api_version == resource.stored_api_version
-    };
-    if is_same {
-        return bytes;
-    }
-    apiserver_registry::document(&served(resource, serde_json::from_slice(&bytes).unwrap_or_default())).bytes
-}
-
 /// An object as an item of a list: built-in kinds leave `apiVersion` and `kind` to the list.
-pub(crate) fn item_bytes(resource: &Resource, bytes: Bytes) -> (Option<u8>, Bytes) {
-    if resource.is_custom() {
-        return (None, bytes);
-    }
-    let head = format!("{{\"apiVersion\":\"{}\",\"kind\":\"{}\",", resource.api_version(), resource.kind);
-    if bytes.starts_with(head.as_bytes()) { (Some(b'{'), bytes.slice(head.len()..)) } else { (None, bytes) }
-}
-
-/// As [`item_bytes`], of a tree.
 pub(crate) fn item(resource: &Resource, mut value: Value) -> Value {
     if !resource.is_custom()
         && let Some(map) = value.as_object_mut()

@@ -15,6 +15,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::served;
+use crate::compress;
 use crate::dispatch::{Answer, Context};
 use crate::limits;
 use crate::negotiate::{Form, Media};
@@ -78,10 +79,10 @@ pub(super) async fn list(
     drop(body);
     if kept == objects.len() {
         write_suffix(&mut head);
-        return table::compressed(context, StatusCode::OK, Media::Protobuf, head.into());
+        return compress::whole(context, StatusCode::OK, Media::Protobuf, head.into());
     }
     let chunks = chunks(items, head, objects.into_iter().skip(kept));
-    table::streamed(context, Media::Protobuf, chunks)
+    compress::streamed(context, Media::Protobuf, chunks)
 }
 
 /// The rest of a list after what was kept.
