@@ -38,6 +38,12 @@ impl LabelSelector {
         self.requirements.iter().all(|requirement| requirement.matches(label(&requirement.key)))
     }
 
+    /// A label that must have one of these values, if the selector says so.
+    pub fn fixed(&self) -> Option<(&str, &[String])> {
+        let fixed = self.requirements.iter().find(|requirement| requirement.operator == Operator::In)?;
+        Some((&fixed.key, &fixed.values))
+    }
+
     /// From a `metav1.LabelSelector` in JSON form (`matchLabels`, `matchExpressions`). An absent or broken
     /// operator selects nothing, as upstream's conversion error would.
     pub fn from_json(value: &Value) -> Option<Self> {

@@ -100,6 +100,21 @@ impl Registry {
             objects.retain(|object| selectors.select(resource, object));
             return Ok(Listing { revision: snapshot.revision, objects, next: None, remaining: None });
         }
+        // The state now, by an index: its revision may be later than that of the snapshot.
+        let labelled = match selectors.labels.fixed() {
+            Some((label, values)) if wanted.is_none() && !resource.asks_to_convert() => {
+                self.cache().labelled(&resource.prefix, &scope, label, values)
+            }
+            _ => None,
+        };
+        if let Some((snapshot, found)) = labelled {
+            let chosen = found.iter().filter(|object| selectors.select(resource, object));
+            let (objects, next, remaining) = paged(chosen, selectors, page);
+            if next.is_some() {
+                self.cache().keep_for_pages(&resource.prefix, &snapshot);
+            }
+            return Ok(Listing { revision: snapshot.revision, objects, next, remaining });
+        }
         let rest = snapshot.from(&scope, start);
         let (objects, next, remaining) = if resource.asks_to_convert() && !selectors.is_everything() {
             // What is selected can only be told of objects in the version of the call.

@@ -5,6 +5,7 @@
 //! costs nothing and holds nobody up. Watchers hold a position, not a buffer: a slow one costs no memory and
 //! learns that it fell out of the window. Nothing here touches the disk or knows what an object means.
 
+mod labels;
 mod object;
 mod watcher;
 
@@ -29,6 +30,10 @@ pub mod limits {
     pub const WINDOW_BYTES_MAX: usize = 24 << 20;
     /// Events always kept, so that a client which just listed can start its watch.
     pub const WINDOW_EVENTS_MIN: usize = 1_000;
+    /// Labels of a resource by which its objects are indexed.
+    pub const LABEL_INDEXES_MAX: usize = 8;
+    /// Objects of a resource below which a selector looks at each of them.
+    pub const LABEL_INDEX_OBJECTS_MIN: usize = 1_000;
     /// Snapshots remembered for lists read page by page while writes go on.
     pub const PAGED_SNAPSHOTS_MAX: usize = 32;
     /// How long a read waits for a revision it has heard of elsewhere; upstream waits as long.
@@ -68,6 +73,13 @@ pub struct Change {
     pub previous: Option<Arc<Object>>,
 }
 
+impl Change {
+    /// Whether the object is there after the change.
+    fn is_state(&self) -> bool {
+        self.kind != EventKind::Deleted
+    }
+}
+
 /// Why a read at some revision was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -94,6 +106,7 @@ struct State {
 #[derive(Debug)]
 struct Resource {
     objects: OrdMap<Key, Arc<Object>>,
+    labels: labels::Labels,
     window: VecDeque<Arc<Change>>,
     window_bytes: usize,
     floor: Revision,
@@ -104,6 +117,7 @@ impl Resource {
     fn new(floor: Revision) -> Self {
         Self {
             objects: OrdMap::new(),
+            labels: labels::Labels::default(),
             window: VecDeque::new(),
             window_bytes: 0,
             floor,
@@ -118,6 +132,7 @@ impl Resource {
             EventKind::Created | EventKind::Updated => self.objects.insert(event.key.clone(), object.clone()),
         };
         let change = Arc::new(Change { revision: event.revision, kind: event.kind, object, previous });
+        self.labels.change(change.previous.as_ref(), change.is_state().then_some(&change.object));
         self.window_bytes += cost(&change);
         self.window.push_back(change);
         while self.window.len() > limits::WINDOW_EVENTS_MIN

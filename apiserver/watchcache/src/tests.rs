@@ -123,4 +123,55 @@ proptest! {
             }
         });
     }
+
+    /// Whenever an index is made and whatever is written then, it finds what looking at every object finds.
+    #[test]
+    fn an_index_finds_what_a_search_finds(
+        ops in prop::collection::vec((0u8..12, 0u8..4), 1..60), made in 0usize..60, asked in prop::collection::vec(0u8..4, 1..3)
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (store, cache) = start();
+            let values: Vec<String> = asked.iter().map(u8::to_string).collect();
+            let scope = format!("{PODS}even/");
+            let found = || cache.labelled_of(PODS, &scope, "v", &values, 0);
+            for (i, (name, value)) in ops.iter().enumerate() {
+                let namespace = if name % 2 == 0 { "even" } else { "odd" };
+                let key: Arc<str> = format!("{PODS}{namespace}/{name}").into();
+                let op = match (cache.get(&key), value) {
+                    (None, _) => Op::Create(document(&value.to_string())),
+                    (Some(found), 3) => Op::Delete { expect: found.revision() },
+                    (Some(found), _) => Op::Update { expect: found.revision(), document: document(&value.to_string()) },
+                };
+                store.commit(vec![Write { key, op }]).await.unwrap();
+                if i >= made {
+                    let (snapshot, got) = found().unwrap();
+                    let want: Vec<_> = snapshot
+                        .scope(&scope)
+                        .filter(|object| object.label("v").is_some_and(|value| values.iter().any(|asked| asked == value)))
+                        .collect();
+                    assert_eq!(snapshot.revision, cache.revision());
+                    assert_eq!(got.iter().map(|o| (o.key(), o.revision())).collect::<Vec<_>>(),
+                        want.iter().map(|o| (o.key(), o.revision())).collect::<Vec<_>>());
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn the_label_that_nobody_asks_for_loses_its_index() {
+    let (store, cache) = start();
+    create(&store, "a").await;
+    let ask = |label: usize| cache.labelled_of(PODS, PODS, &format!("l{label}"), &[], 0).is_some();
+    for label in 0..crate::limits::LABEL_INDEXES_MAX + 3 {
+        assert!(ask(0) && ask(label));
+    }
+    let indexed = {
+        let state = cache.state.read().unwrap();
+        state.resources[PODS].labels.names()
+    };
+    assert_eq!(indexed.len(), crate::limits::LABEL_INDEXES_MAX);
+    assert!(indexed.contains(&"l0".to_owned()) && !indexed.contains(&"l1".to_owned()), "{indexed:?}");
+    assert!(cache.labelled(PODS, PODS, "l0", &[]).is_none(), "so few are looked at one by one");
 }
