@@ -114,13 +114,25 @@ pub(super) static NAMESPACE: Strategy = Strategy {
         }
         errors
     },
-    name_rule: names::dns1123_label_of_service,
+    name_rule: names::dns1123_label,
     status: true,
     ..PLAIN
 };
 
-pub(super) static SERVICE_ACCOUNT: Strategy =
-    Strategy { delete_returns_object: true, metadata_again: 2, ..PLAIN };
+pub(super) static SERVICE_ACCOUNT: Strategy = Strategy {
+    delete_returns_object: true,
+    metadata_again: 2,
+    prepare_create: name_secrets,
+    prepare_update: |account, _| name_secrets(account),
+    ..PLAIN
+};
+
+/// Of its secrets an account knows the names alone.
+fn name_secrets(account: &mut Value) {
+    for secret in items_mut(account, "secrets").filter_map(Value::as_object_mut) {
+        secret.retain(|member, _| member == "name");
+    }
+}
 
 pub(super) static ENDPOINTS: Strategy = Strategy {
     metadata_again: 2,
