@@ -9,6 +9,7 @@ use super::shared::{
     keep_status, number, text,
 };
 use super::{PLAIN, Strategy};
+use crate::convert::autoscaling::{drop_annotations, to_v2};
 
 /// Seconds a window and a period of a scaling rule may last.
 const WINDOW_MAX: i64 = 3600;
@@ -17,12 +18,14 @@ const PERIOD_MAX: i64 = 1800;
 pub(super) static AUTOSCALER: Strategy = Strategy {
     default: |autoscaler| {
         let is_v2 = text(autoscaler, "apiVersion") != "autoscaling/v1";
+        if is_v2 {
+            drop_annotations(autoscaler);
+        }
         let Some(spec) = at_mut(autoscaler, &["spec"]) else { return };
         default(spec, "minReplicas", 1);
+        // What else v1 defaults is a matter of its annotations, too: the conversion does it.
         if is_v2 {
             default_v2(spec);
-        } else {
-            default(spec, "targetCPUUtilizationPercentage", 80);
         }
     },
     prepare_create: |autoscaler| {
@@ -68,6 +71,14 @@ fn default_v2(spec: &mut Map<String, Value>) {
 }
 
 fn validate(autoscaler: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut converted;
+    let autoscaler = if text(autoscaler, "apiVersion") == "autoscaling/v1" {
+        converted = autoscaler.clone();
+        to_v2(&mut converted);
+        &converted
+    } else {
+        autoscaler
+    };
     let spec = at(autoscaler, &["spec"]);
     let mut errors = Vec::new();
     let (least, most) = (number(spec, "minReplicas"), number(spec, "maxReplicas").unwrap_or(0));
@@ -96,11 +107,6 @@ fn validate(autoscaler: &Value, old: Option<&Value>) -> Vec<FieldError> {
     check_reference(target, "spec.scaleTargetRef", of_core, unchanged, &mut errors);
     for (i, metric) in items(spec, "metrics").iter().enumerate() {
         check_metric(metric, &format!("spec.metrics[{i}]"), &mut errors);
-    }
-    // The one metric of autoscaling/v1, told as the metric it is read as.
-    if let Some(share) = number(spec, "targetCPUUtilizationPercentage").filter(|share| *share < 1) {
-        let path = "spec.metrics[0].resource.target.averageUtilization";
-        errors.push(FieldError::invalid(path, &share.into(), "must be greater than 0"));
     }
     let from_outside = |metric: &Value| matches!(text(metric, "type"), "Object" | "External");
     if least == Some(0) && !items(spec, "metrics").iter().any(from_outside) {
