@@ -8,6 +8,7 @@ mod authz;
 mod body;
 mod bootstrap;
 mod column_texts;
+mod conditions;
 mod discovery;
 mod dispatch;
 mod endpoints;
