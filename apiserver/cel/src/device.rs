@@ -40,6 +40,12 @@ mod tests {
             ("cel.bind(d, device.attributes['d'], d.a || d.b)", None),
             ("device.driver", Some("must evaluate to bool or the unknown type, not string")),
             (
+                "",
+                Some(
+                    "compilation failed: ERROR: <input>:1:0: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}",
+                ),
+            ),
+            (
                 "device.name",
                 Some(
                     "compilation failed: ERROR: <input>:1:7: undefined field 'name'\n | device.name\n | ......^",

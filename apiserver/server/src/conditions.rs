@@ -214,11 +214,9 @@ fn available(registry: &Registry, api: &Value) -> Option<Value> {
     None
 }
 
-/// The range this server was started with is ready.
+/// The range this server was started with is ready; others are a controller's.
 fn ready(_: &Registry, range: &Value) -> Option<Value> {
-    let message = match object::name(range) {
-        "kubernetes" => "Kubernetes default Service CIDR is ready",
-        _ => "Kubernetes Service CIDR is ready",
-    };
-    (!object::is_deleting(range)).then(|| condition("Ready", true, "", message.to_owned())).flatten()
+    let is_own = object::name(range) == "kubernetes" && !object::is_deleting(range);
+    let message = "Kubernetes default Service CIDR is ready".to_owned();
+    is_own.then(|| condition("Ready", true, "", message)).flatten()
 }

@@ -177,7 +177,9 @@ pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
     },
     validate_create: validate_volume,
     validate_update: |new, old| {
+        // Upstream looks twice, and says it twice.
         let mut errors = validate_volume(new);
+        errors.extend(validate_volume(new));
         let (spec, before) = (at(new, &["spec"]), at(old, &["spec"]));
         if SOURCES.iter().any(|(source, _)| spec.get(*source) != before.get(*source)) {
             let changes = internal_diff("core.PersistentVolumeSource", before, spec);

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::pod::scheduling::check_tolerations;
 use super::shared::{
-    at, at_mut, check_immutable, check_not_negative, check_optional, check_rule, check_set_enum, default,
-    has, items, require, text,
+    at, at_mut, check_immutable, check_immutable_as, check_not_negative, check_optional, check_rule,
+    check_set_enum, default, has, items, require, text,
 };
 use super::{PLAIN, Strategy, resources};
 
@@ -81,7 +81,7 @@ pub(super) static INGRESS_CLASS: Strategy = Strategy {
     validate_update: |class, old| {
         let mut errors = Vec::new();
         let (new, before) = (at(class, &["spec", "controller"]), at(old, &["spec", "controller"]));
-        check_immutable(new, before, "spec.controller", &mut errors);
+        check_immutable_as("s", new, before, "spec.controller", &mut errors);
         errors.extend(validate_ingress_class(class));
         errors
     },

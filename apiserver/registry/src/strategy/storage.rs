@@ -29,7 +29,7 @@ pub(super) static STORAGE_CLASS: Strategy = Strategy {
     },
     validate_create: validate_class,
     validate_update: |new, old| {
-        let mut errors = Vec::new();
+        let mut errors = validate_class(new);
         for member in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
             check_immutable(at(new, &[member]), at(old, &[member]), member, &mut errors);
         }

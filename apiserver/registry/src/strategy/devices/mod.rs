@@ -28,22 +28,12 @@ pub(super) static CLAIM: Strategy = Strategy {
 
 pub(super) static CLAIM_TEMPLATE: Strategy = Strategy {
     default: |template| default_requests(template.pointer_mut("/spec/spec")),
-    validate_create: |template| {
-        let mut errors = Vec::new();
-        let metadata = at(template, &["spec", "metadata"]);
-        crate::object::validate_labels(metadata.get("labels"), "spec.metadata.labels", &mut errors);
-        let path = "spec.metadata.annotations";
-        crate::object::validate_annotations(metadata.get("annotations"), path, &mut errors);
-        for member in metadata.as_object().into_iter().flat_map(Map::keys) {
-            let member = if member == "uid" { "uID" } else { member };
-            if !["labels", "annotations"].contains(&member) {
-                errors.push(FieldError::forbidden(format!("spec.metadata.{member}"), "cannot be set"));
-            }
-        }
-        errors.extend(claim::check_claim(at(template, &["spec", "spec"]), "spec.spec"));
+    validate_create: check_template,
+    validate_update: |new, old| {
+        let mut errors = check_template(new);
+        errors.extend(fixed_spec("resource.ResourceClaimTemplateSpec", new, old));
         errors
     },
-    validate_update: |new, old| fixed_spec("resource.ResourceClaimTemplateSpec", new, old),
     ..PLAIN_DEVICES
 };
 
@@ -70,6 +60,22 @@ pub(super) static SLICE: Strategy = Strategy {
 };
 
 const PLAIN_DEVICES: Strategy = Strategy { delete_returns_object: true, ..PLAIN };
+
+fn check_template(template: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let metadata = at(template, &["spec", "metadata"]);
+    crate::object::validate_labels(metadata.get("labels"), "spec.metadata.labels", &mut errors);
+    let path = "spec.metadata.annotations";
+    crate::object::validate_annotations(metadata.get("annotations"), path, &mut errors);
+    for member in metadata.as_object().into_iter().flat_map(Map::keys) {
+        let member = if member == "uid" { "uID" } else { member };
+        if !["labels", "annotations"].contains(&member) {
+            errors.push(FieldError::forbidden(format!("spec.metadata.{member}"), "cannot be set"));
+        }
+    }
+    errors.extend(claim::check_claim(at(template, &["spec", "spec"]), "spec.spec"));
+    errors
+}
 
 /// What somebody asked for stays as it was asked for.
 fn fixed_spec(go_type: &str, new: &Value, old: &Value) -> Vec<FieldError> {
