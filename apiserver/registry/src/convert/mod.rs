@@ -4,6 +4,7 @@
 
 pub(crate) mod autoscaling;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -46,6 +47,17 @@ pub fn from_stored(resource: &Resource, mut object: Value) -> Value {
     }
     set_api_version(&mut object, &served);
     object
+}
+
+/// The object with what some version tells in annotations at its place: what is printed of it.
+pub fn unfolded(object: &Value) -> Cow<'_, Value> {
+    let is = |member: &str, text: &str| object.get(member).is_some_and(|value| value == text);
+    if !(is("apiVersion", "autoscaling/v1") && is("kind", "HorizontalPodAutoscaler")) {
+        return Cow::Borrowed(object);
+    }
+    let mut object = object.clone();
+    autoscaling::to_v2(&mut object);
+    Cow::Owned(object)
 }
 
 fn set_api_version(object: &mut Value, api_version: &str) {
