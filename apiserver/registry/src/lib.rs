@@ -30,6 +30,7 @@ pub use admission::plugins::names as admission_plugins;
 pub use admission::{Operation, Requester, Warnings};
 pub use allocate::{Exhausted, ServiceRanges};
 pub use catalogue::{Catalogue, Column, Group, Resource, Subresource, compare_versions, default_columns};
+pub use conversion::needs_settling;
 pub use convert::{from_stored, to_stored, unfolded};
 pub use decode::{Body, FieldValidation, cannot_handle, decode, read, unrecognized};
 pub use delete::{DeleteOptions, Deleted, Propagation};
