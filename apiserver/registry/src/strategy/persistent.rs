@@ -320,6 +320,10 @@ fn validate_volume(volume: &Value) -> Vec<FieldError> {
         let why = "has to be specified when using volumeAttributesClassName";
         errors.push(FieldError::required("spec.csi", why));
     }
+    if spec.get("volumeAttributesClassName").is_some_and(|class| class == "") {
+        let why = "an empty string is disallowed";
+        errors.push(FieldError::required("spec.volumeAttributesClassName", why));
+    }
     errors
 }
 

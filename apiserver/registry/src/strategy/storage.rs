@@ -59,7 +59,9 @@ fn validate_class(class: &Value) -> Vec<FieldError> {
     for (i, term) in items(class, "allowedTopologies").iter().enumerate() {
         check_topology(term, &format!("allowedTopologies[{i}]"), &mut errors);
         let expressions = |term| items(term, "matchLabelExpressions");
-        if items(class, "allowedTopologies")[..i].iter().any(|other| expressions(other) == expressions(term))
+        // Upstream takes one that says nothing for a double of what it has not looked at yet.
+        let before = &items(class, "allowedTopologies")[..i];
+        if expressions(term).is_empty() || before.iter().any(|other| expressions(other) == expressions(term))
         {
             let path = format!("allowedTopologies[{i}].matchLabelExpressions");
             errors.push(FieldError::duplicate(path, &"".into()));

@@ -54,6 +54,8 @@ pub(super) static SLICE: Strategy = Strategy {
         }
     },
     generation: true,
+    prepare_create: drop_disabled,
+    prepare_update: |slice, _| drop_disabled(slice),
     validate_create: |slice| slice::check_slice(slice, None),
     validate_update: |new, old| slice::check_slice(new, Some(old)),
     ..PLAIN_DEVICES
@@ -75,6 +77,18 @@ fn check_template(template: &Value) -> Vec<FieldError> {
     }
     errors.extend(claim::check_claim(at(template, &["spec", "spec"]), "spec.spec"));
     errors
+}
+
+/// Lists of values and mappings to nodes' resources are behind gates that are off.
+fn drop_disabled(slice: &mut Value) {
+    let Some(spec) = slice.get_mut("spec") else { return };
+    for device in items_mut(spec, "devices").filter_map(Value::as_object_mut) {
+        device.remove("nodeAllocatableResourceMappings");
+        let attributes = device.get_mut("attributes").and_then(Value::as_object_mut);
+        for attribute in attributes.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
+            attribute.retain(|member, _| !slice::LISTS.contains(&member.as_str()));
+        }
+    }
 }
 
 /// What somebody asked for stays as it was asked for.

@@ -25,7 +25,7 @@ const ATTRIBUTES_MAX: usize = 32;
 const ATTRIBUTE_VALUES_MAX: usize = 48;
 const VALUE_BYTES_MAX: usize = 64;
 
-const LISTS: [&str; 4] = ["bools", "ints", "strings", "versions"];
+pub(super) const LISTS: [&str; 4] = ["bools", "ints", "strings", "versions"];
 
 /// Errors of a new or an updated slice.
 pub(super) fn check_slice(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
