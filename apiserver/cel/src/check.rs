@@ -12,6 +12,10 @@ use crate::unify::{Mapping, most_general};
 /// What an expression may name: variables, and the fields of types.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Env {
+    /// Knows `cel.bind`.
+    pub bindings: bool,
+    /// Knows what patches are made of: objects of any fields, and `jsonpatch.escapeKey`.
+    pub patches: bool,
     pub variables: BTreeMap<String, Type>,
     pub objects: HashMap<Arc<str>, BTreeMap<String, Type>>,
 }
@@ -239,7 +243,10 @@ impl Checker<'_> {
         let mut member = false;
         if let Some(object) = target {
             let qualified = object.qualified_name().map(|prefix| format!("{prefix}.{function}"));
-            match qualified.filter(|name| functions::overloads(name).is_some()) {
+            let known = |name: &String| {
+                functions::overloads(name).is_some() && (self.env.patches || name != "jsonpatch.escapeKey")
+            };
+            match qualified.filter(known) {
                 Some(name) => {
                     *function = name;
                     *target = None;
@@ -343,7 +350,8 @@ impl Checker<'_> {
         let at = expr.at;
         let Kind::Struct { name, fields } = &mut expr.kind else { return Type::Error };
         let name: Arc<str> = name.as_str().into();
-        let Some(known) = self.env.objects.get(&name).cloned() else {
+        let is_open = self.env.patches && (&*name == "Object" || name.starts_with("Object."));
+        let Some(known) = self.env.objects.get(&name).cloned().or(is_open.then(BTreeMap::new)) else {
             self.undeclared(at, &name);
             return self.set(expr, Type::Error);
         };
@@ -353,6 +361,7 @@ impl Checker<'_> {
                 t = self.unwrapped(field.value.at, t);
             }
             match known.get(&field.name) {
+                None if is_open => {}
                 None => self.fail(field.at, format!("undefined field '{}'", field.name)),
                 Some(wanted) if !self.mapping.assignable(wanted, &t) => {
                     let text = format!(

@@ -22,6 +22,9 @@ impl Issue {
     }
 
     fn show(&self, source: &str) -> String {
+        if source.is_empty() {
+            return format!("ERROR: <input>:1:0: {}", self.message);
+        }
         let mut out = format!("ERROR: <input>:{}:{}: {}", self.line, self.column + 1, self.message);
         let Some(snippet) = source.split('\n').nth(self.line.saturating_sub(1)) else { return out };
         if snippet.len() > SNIPPET_MAX {

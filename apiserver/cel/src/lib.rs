@@ -9,6 +9,7 @@ mod ast;
 mod check;
 mod convert;
 mod decl;
+mod device;
 mod equal;
 mod escape;
 mod eval;
@@ -29,8 +30,10 @@ mod crd;
 mod price;
 mod size;
 
+pub use device::device_selector_error;
+
 pub use crd::{Findings, Rules, SchemaErrors, schema_errors};
 
 mod policy;
 
-pub use policy::{Decision, Input, Policy, condition_errors, policy_errors};
+pub use policy::{Decision, Input, Policy, condition_errors, mutating_policy_errors, policy_errors};

@@ -19,6 +19,9 @@ pub(crate) fn expand(
     match (function.as_str(), args.len()) {
         ("optMap", 2) => make.optional(*target, args, true),
         ("optFlatMap", 2) => make.optional(*target, args, false),
+        ("bind", 3) if make.reader.bindings && matches!(&target.kind, Kind::Ident(name) if name == "cel") => {
+            make.bound(args)
+        }
         ("sortBy", 2) => make.sort_by(*target, args),
         ("all" | "exists" | "existsOne" | "exists_one", 3)
         | ("transformList" | "transformMap" | "transformMapEntry", 3 | 4) => {
@@ -125,6 +128,15 @@ impl Maker<'_, '_> {
             step,
             result: body,
         })))
+    }
+
+    fn bound(&mut self, mut args: Vec<Expr>) -> Expr {
+        let (body, value) = (args.remove(2), args.remove(1));
+        let wrong = "cel.bind() variable names must be simple identifiers";
+        match self.name(&args[0], wrong) {
+            Some(var) => self.bind(var, value, body),
+            None => body,
+        }
     }
 
     fn optional(&mut self, target: Expr, mut args: Vec<Expr>, wrap: bool) -> Expr {

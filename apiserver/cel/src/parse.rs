@@ -15,8 +15,8 @@ const TREE_MAX: usize = 400;
 /// The generated parser recurses through ten rules for each parenthesis.
 const PARSER_STACK: usize = 256 << 20;
 
-/// A tree, or what is wrong with the text.
-pub(crate) fn parse(source: &str) -> Result<Expr, Vec<Issue>> {
+/// A tree, or what is wrong with the text. `cel.bind` is a macro where there are `bindings`.
+pub(crate) fn parse(source: &str, bindings: bool) -> Result<Expr, Vec<Issue>> {
     let refuse = |message: String| vec![Issue { line: 1, column: 0, message }];
     let length = source.chars().count();
     if length > SOURCE_MAX {
@@ -29,12 +29,12 @@ pub(crate) fn parse(source: &str) -> Result<Expr, Vec<Issue>> {
     }
     // Expressions of more than a few levels get a stack of their own.
     let parsed = if nesting(source) <= 8 && length < 400 {
-        convert(source)
+        convert(source, bindings)
     } else {
         std::thread::scope(|scope| {
             std::thread::Builder::new()
                 .stack_size(PARSER_STACK)
-                .spawn_scoped(scope, || convert(source))
+                .spawn_scoped(scope, || convert(source, bindings))
                 .ok()
                 .and_then(|thread| thread.join().ok())
         })
@@ -72,14 +72,14 @@ fn nesting(source: &str) -> usize {
     deepest
 }
 
-fn convert(source: &str) -> Result<Expr, Vec<Issue>> {
+fn convert(source: &str, bindings: bool) -> Result<Expr, Vec<Issue>> {
     let parser = cel::parser::Parser::new()
         .max_recursion_depth(u16::MAX - 1)
         .enable_optional_syntax(true)
         .enable_ident_escape_syntax(false);
     match parser.parse_with_source_info(source) {
         Ok((expr, info)) => {
-            let mut reader = Reader { source, info, next: 0, issues: Vec::new(), depth: 0 };
+            let mut reader = Reader { source, info, next: 0, issues: Vec::new(), depth: 0, bindings };
             let tree = reader.expr(expr);
             if reader.issues.is_empty() { Ok(tree) } else { Err(reader.issues) }
         }
@@ -111,6 +111,7 @@ pub(crate) struct Reader<'a> {
     next: u32,
     pub issues: Vec<Issue>,
     depth: usize,
+    pub bindings: bool,
 }
 
 impl Reader<'_> {

@@ -4,5 +4,5 @@ mod compile;
 mod evaluate;
 mod types;
 
-pub use compile::{Policy, condition_errors, policy_errors};
+pub use compile::{Policy, condition_errors, mutating_policy_errors, policy_errors};
 pub use evaluate::{Decision, Input};

@@ -31,7 +31,7 @@ impl Program {
     }
 
     fn build(source: &str, env: &Env) -> Result<Self, Vec<Issue>> {
-        let mut tree = parse(source)?;
+        let mut tree = parse(source, env.bindings)?;
         let checked = check(source, env, &mut tree)?;
         let mut patterns = HashMap::new();
         let mut issues = Vec::new();

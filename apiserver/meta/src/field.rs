@@ -163,9 +163,26 @@ impl fmt::Display for FieldError {
 pub fn go_value(value: &Value) -> String {
     match value {
         Value::String(text) => go_quote(text),
-        Value::Null => "null".to_owned(),
-        other => other.to_string(),
+        other => go_json(other),
     }
+}
+
+/// JSON as Go's `json.Marshal` writes it, which escapes what could be read as HTML.
+pub fn go_json(value: &Value) -> String {
+    let mut out = value.to_string();
+    // Outside of texts none of these occurs.
+    for (plain, escaped) in [
+        ("<", "\\u003c"),
+        (">", "\\u003e"),
+        ("&", "\\u0026"),
+        ("\u{2028}", "\\u2028"),
+        ("\u{2029}", "\\u2029"),
+    ] {
+        if out.contains(plain) {
+            out = out.replace(plain, escaped);
+        }
+    }
+    out
 }
 
 /// Quotes as Go's `%q` does for text that people write: escapes quotes, backslashes and control characters.

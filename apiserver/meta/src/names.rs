@@ -8,7 +8,12 @@ const QUALIFIED_NAME_MSG: &str = "must consist of alphanumeric characters, '-', 
 const QUALIFIED_NAME_REGEX: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const LABEL_VALUE_MSG: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
+/// Upstream has two sentences for the same: one of most names, one of labels.
 fn max_len(max: usize) -> String {
+    format!("must be no more than {max} characters")
+}
+
+fn max_bytes(max: usize) -> String {
     format!("must be no more than {max} bytes")
 }
 
@@ -42,11 +47,6 @@ pub fn dns1123_label(text: &str) -> Vec<String> {
         }
     }
     errors
-}
-
-/// As [`dns1123_label`], with the wording of the checks that count characters (Services, Namespaces).
-pub fn dns1123_label_of_service(text: &str) -> Vec<String> {
-    dns1123_label(text).into_iter().map(|problem| problem.replace("63 bytes", "63 characters")).collect()
 }
 
 /// RFC 1123 subdomain, at most 253 bytes: the name rule of most objects.
@@ -120,14 +120,17 @@ pub fn qualified_name(text: &str) -> Vec<String> {
             if prefix.is_empty() {
                 errors.push("prefix part must be non-empty".to_owned());
             } else {
-                errors
-                    .extend(dns1123_subdomain(prefix).into_iter().map(|text| format!("prefix part {text}")));
+                let problems = dns1123_subdomain(prefix).into_iter();
+                errors.extend(
+                    problems
+                        .map(|text| format!("prefix part {}", text.replace(&max_len(253), &max_bytes(253)))),
+                );
             }
             *name
         }
         _ => {
             return vec![format!(
-                "a qualified name {} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
+                "a valid label key {} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
                 qualified_hint(&["MyName", "my.name", "123-abc"])
             )];
         }
@@ -135,7 +138,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
     if name.is_empty() {
         errors.push("name part must be non-empty".to_owned());
     } else if name.len() > 63 {
-        errors.push(format!("name part {}", max_len(63)));
+        errors.push(format!("name part {}", max_bytes(63)));
     }
     if !qualified_shape(name) {
         errors.push(format!("name part {}", qualified_hint(&["MyName", "my.name", "123-abc"])));
@@ -147,12 +150,22 @@ pub fn qualified_name(text: &str) -> Vec<String> {
 pub fn label_value(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > 63 {
-        errors.push(max_len(63));
+        errors.push(max_bytes(63));
     }
     if !text.is_empty() && !qualified_shape(text) {
         errors.push(LABEL_VALUE_MSG.to_owned());
     }
     errors
+}
+
+/// Identifiers as C has them.
+pub fn c_identifier(text: &str) -> Vec<String> {
+    let mut bytes = text.bytes();
+    let starts = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    if starts && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Vec::new();
+    }
+    vec!["a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')".to_owned()]
 }
 
 /// Keys of ConfigMap and Secret data.
@@ -232,7 +245,7 @@ pub fn http_header_name(text: &str) -> Vec<String> {
 pub fn port_name(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > 15 {
-        errors.push("must be no more than 15 characters".to_owned());
+        errors.push(max_len(15));
     }
     if !text.bytes().all(|b| is_lower_alnum(b) || b == b'-') || text.is_empty() {
         errors.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
@@ -262,6 +275,7 @@ mod tests {
             (qualified_name, "example.com/My_Name", "/x"),
             (label_value, "", "-"),
             (config_map_key, "..a.".trim_start_matches(".."), "a b"),
+            (c_identifier, "_a1", "1a"),
             (port_name, "http", "80"),
         ] {
             assert!(rule(good).is_empty(), "{good}: {:?}", rule(good));

@@ -206,7 +206,8 @@ impl Registry {
     /// 404, and 500 of a webhook.
     pub async fn read(&self, call: &Call<'_>, name: &str) -> Result<Bytes, Status> {
         let found = self.get(call, name)?;
-        self.served_bytes(call.resource, found.bytes().clone()).await
+        let found = self.served_objects(call.resource, vec![found]).await?;
+        Ok(found.first().map(|object| object.bytes().clone()).unwrap_or_default())
     }
 
     /// Commits and turns a store error into what the client gets; `None` means a lost race, to be tried again.

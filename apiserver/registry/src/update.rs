@@ -246,7 +246,7 @@ impl Registry {
             crate::allocate::Claim::nothing()
         };
         let mut warnings = if call.subresource.is_empty() { (strategy.warnings)(new) } else { Vec::new() };
-        if !warnings.is_empty() {
+        if !warnings.is_empty() && !strategy.warns_again {
             let before = (strategy.warnings)(old);
             warnings.retain(|text| !before.contains(text));
         }

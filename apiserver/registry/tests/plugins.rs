@@ -143,3 +143,71 @@ async fn an_ingress_without_a_class_gets_the_default_one() {
     let created = create(&registry, "networking.k8s.io", "ingresses", ingress("after")).await.expect("one");
     assert_eq!(created["spec"]["ingressClassName"], "alb");
 }
+
+#[tokio::test]
+async fn a_pod_costs_what_its_runtime_class_says() {
+    let registry = world(&["ServiceAccount"]).await;
+    let class = json!({
+        "metadata": {"name": "vm"}, "handler": "h", "overhead": {"podFixed": {"cpu": "1"}},
+        "scheduling": {"nodeSelector": {"vm": "yes"}, "tolerations": [{"key": "vm", "operator": "Exists"}]},
+    });
+    create(&registry, "node.k8s.io", "runtimeclasses", class).await.expect("a class");
+    let made =
+        create(&registry, "", "pods", pod(json!({"runtimeClassName": "vm", "nodeSelector": {"a": "b"}})))
+            .await;
+    let spec = &made.expect("a pod")["spec"];
+    assert_eq!(spec["overhead"], json!({"cpu": "1"}));
+    assert_eq!(spec["nodeSelector"], json!({"a": "b", "vm": "yes"}));
+    assert!(
+        spec["tolerations"].as_array().is_some_and(|list| list.iter().any(|one| one["key"] == "vm")),
+        "{spec}"
+    );
+    for (extra, why) in [
+        (json!({"runtimeClassName": "x"}), "pod rejected: RuntimeClass \"x\" not found"),
+        (
+            json!({"overhead": {"cpu": "1"}}),
+            "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead",
+        ),
+        (
+            json!({"runtimeClassName": "vm", "overhead": {"cpu": "2"}}),
+            "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead",
+        ),
+        (
+            json!({"runtimeClassName": "vm", "nodeSelector": {"vm": "no"}}),
+            "conflict: runtimeClass.scheduling.nodeSelector[vm] = yes; pod.spec.nodeSelector[vm] = no",
+        ),
+    ] {
+        let got = create(&registry, "", "pods", pod(extra)).await.expect_err(why);
+        assert_eq!(got, format!("pods \"p\" is forbidden: {why}"));
+    }
+}
+
+#[tokio::test]
+async fn a_claim_without_a_class_gets_the_default_one() {
+    let registry = world(&[]).await;
+    let claim = |extra: Value| {
+        let resources = json!({"requests": {"storage": "1Gi"}});
+        let mut claim = json!({"metadata": {"generateName": "c"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": resources}});
+        if let (Some(spec), Some(extra)) = (claim["spec"].as_object_mut(), extra.as_object()) {
+            spec.extend(extra.clone());
+        }
+        claim
+    };
+    let class = |name: &str, default: &str| {
+        let annotations = json!({"storageclass.kubernetes.io/is-default-class": default});
+        json!({"metadata": {"name": name, "annotations": annotations}, "provisioner": "a.b/c"})
+    };
+    let none = create(&registry, "", "persistentvolumeclaims", claim(json!({}))).await.expect("a claim");
+    assert_eq!(none["spec"]["storageClassName"], Value::Null);
+    for (name, default) in [("other", "false"), ("usual", "true")] {
+        create(&registry, "storage.k8s.io", "storageclasses", class(name, default)).await.expect("a class");
+    }
+    for (extra, want) in [
+        (json!({}), "usual"),
+        (json!({"storageClassName": "other"}), "other"),
+        (json!({"storageClassName": ""}), ""),
+    ] {
+        let made = create(&registry, "", "persistentvolumeclaims", claim(extra)).await.expect("a claim");
+        assert_eq!(made["spec"]["storageClassName"], want);
+    }
+}

@@ -6,6 +6,7 @@
 mod crd;
 mod decode;
 mod golang;
+mod internal;
 mod node;
 mod openapi;
 mod ownership;
@@ -22,6 +23,7 @@ pub use crd::{
 };
 pub use decode::{Decode, DecodeError, Unknown, decode, json_kind, zero};
 pub use golang::display as go_display;
+pub use internal::{internal_diff, internal_json};
 pub use node::{Field, List, ListKind, Object, Patch, Rules, Schema, Shape, Slot};
 pub use openapi::{OpenApi, field_descriptions, openapi_definitions, openapi_definitions_of};
 pub use ownership::{ApplyError, Conflict, FieldSet, Manager, Operation, apply, print_path, update};

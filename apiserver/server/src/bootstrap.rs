@@ -108,7 +108,10 @@ async fn create(registry: &Registry, mut value: Value) -> Result<(), Status> {
         resource,
         namespace,
         subresource: "",
-        manager: "kube-apiserver",
+        manager: match resource.group.as_str() {
+            "flowcontrol.apiserver.k8s.io" => "api-priority-and-fairness-config-producer-v1",
+            _ => "kube-apiserver",
+        },
         dry_run: false,
         requester: apiserver_registry::Requester::default(),
     };

@@ -38,12 +38,15 @@ impl ApiServer {
         if is_definition(resource) {
             let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
             self.after_update(resource, object::name(&value)).await;
+        } else {
+            crate::conditions::settle_after(self.registry(), resource).await;
         }
     }
 
     /// What follows a change of an object of some kinds, before it is answered.
     pub(crate) async fn after_update(&self, resource: &Arc<Resource>, name: &str) {
         if !is_definition(resource) {
+            crate::conditions::settle_after(self.registry(), resource).await;
             return;
         }
         if let Err(status) = settle_definition(self.registry(), resource, name).await
@@ -175,6 +178,7 @@ async fn keep(server: ApiServer) {
         }
         let registry = server.registry();
         renew_identity(registry).await;
+        crate::conditions::settle(registry).await;
         if let Err(status) = crate::endpoints::publish(&server).await {
             tracing::warn!(error = %status, "the endpoints of the kubernetes Service could not be written");
         }

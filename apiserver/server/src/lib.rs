@@ -9,6 +9,7 @@ mod body;
 mod bootstrap;
 mod column_texts;
 mod compress;
+mod conditions;
 mod discovery;
 mod dispatch;
 mod endpoints;

@@ -1,7 +1,7 @@
 //! Tables and partial metadata.
 
 use apiserver_meta::Status;
-use apiserver_registry::{Resource, columns};
+use apiserver_registry::{Resource, columns, unfolded};
 use bytes::{BufMut, BytesMut};
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ impl Include {
 
 /// An object's metadata alone.
 pub(crate) fn partial(object: &Value) -> Value {
-    let mut metadata = object.get("metadata").cloned().unwrap_or_else(|| json!({}));
+    let mut metadata = unfolded(object).get("metadata").cloned().unwrap_or_else(|| json!({}));
     if object.get("kind").and_then(Value::as_str) == Some("DaemonSet") {
         forget_template_generation(&mut metadata);
     }
@@ -64,7 +64,7 @@ pub(crate) fn put_partial(out: &mut BytesMut, metadata: &[u8]) {
 
 /// One row.
 pub(crate) fn row(resource: &Resource, object: &Value, include: Include) -> Value {
-    let cells = columns::cells(resource, object, jiff::Timestamp::now().as_second());
+    let cells = columns::cells(resource, &unfolded(object), jiff::Timestamp::now().as_second());
     let mut row = with_object(json!({"cells": cells}), object, include);
     if let Some(conditions) = finished(resource, object) {
         row["conditions"] = conditions;

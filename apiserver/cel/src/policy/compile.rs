@@ -3,7 +3,7 @@
 use apiserver_meta::field::FieldError;
 use serde_json::Value;
 
-use super::types::{declare_variable, declare_variables, environment};
+use super::types::{PATCH, declare_patches, declare_variable, declare_variables, environment};
 use crate::check::Env;
 use crate::program::Program;
 use crate::types::Type;
@@ -83,6 +83,60 @@ pub fn policy_errors(spec: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// As [`policy_errors`], of a policy that mutates: its conditions, variables and mutations.
+pub fn mutating_policy_errors(spec: &Value) -> Vec<FieldError> {
+    let params = spec.get("paramKind").is_some_and(Value::is_object);
+    let mut errors = Vec::new();
+    let mut found = Found { errors: &mut errors };
+    conditions(spec, params, "spec", &mut found);
+    let mut env = environment(params, true);
+    variables(spec, &mut [&mut env], &mut found);
+    declare_patches(&mut env);
+    if items(spec, "mutations").is_empty() {
+        let why = "mutations must contain at least one item";
+        found.errors.push(FieldError::required("spec.mutations", why));
+    }
+    for (i, mutation) in items(spec, "mutations").iter().enumerate() {
+        check_mutation(mutation, &format!("spec.mutations[{i}]"), &env, &mut found);
+    }
+    errors
+}
+
+fn check_mutation(mutation: &Value, path: &str, env: &Env, found: &mut Found<'_>) {
+    let kind = text(mutation, "patchType");
+    let (own, other) = match kind {
+        "" => return found.errors.push(FieldError::required(format!("{path}.patchType"), "")),
+        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
+        "JSONPatch" => ("jsonPatch", "applyConfiguration"),
+        _ => {
+            let known = ["ApplyConfiguration", "JSONPatch"];
+            let path = format!("{path}.patchType");
+            return found.errors.push(FieldError::not_supported(path, &kind.into(), &known));
+        }
+    };
+    let has = |member: &str| mutation.get(member).is_some_and(Value::is_object);
+    let place = format!("{path}.{own}");
+    if has(own) {
+        let source = text(&mutation[own], "expression").trim();
+        let path = format!("{place}.expression");
+        let wanted =
+            if own == "jsonPatch" { Type::list(Type::object(PATCH)) } else { Type::object("Object") };
+        if source.is_empty() {
+            found.errors.push(FieldError::required(path, ""));
+        } else {
+            found.compile(source, env, &[wanted], path);
+        }
+    } else {
+        let why = format!("must be specified when patchType is {kind}");
+        found.errors.push(FieldError::required(place, why));
+    }
+    if has(other) {
+        let why = format!("must not be specified when patchType is {kind}");
+        let shown = format!("{{{other}}}");
+        found.errors.push(FieldError::invalid(format!("{path}.{other}"), &shown.into(), why));
+    }
+}
+
 impl Policy {
     /// Compiles a stored policy, or the match conditions of a webhook.
     pub fn compile(spec: &Value) -> Self {
@@ -139,16 +193,11 @@ fn conditions(spec: &Value, params: bool, path: &str, found: &mut Found<'_>) -> 
     out
 }
 
-fn build(spec: &Value, errors: &mut Vec<FieldError>) -> Policy {
-    let params = spec.get("paramKind").is_some_and(Value::is_object);
-    let mut found = Found { errors };
-    let conditions = conditions(spec, params, "spec", &mut found);
-    let mut env = environment(params, true);
-    let mut message_env = environment(params, false);
+/// The policy's variables, each of which those after it may use; the first environment is theirs.
+fn variables(spec: &Value, envs: &mut [&mut Env], found: &mut Found<'_>) -> Vec<(String, Expression)> {
     let mut variables = Vec::new();
     if !items(spec, "variables").is_empty() {
-        declare_variables(&mut env);
-        declare_variables(&mut message_env);
+        envs.iter_mut().for_each(|env| declare_variables(env));
     }
     for (i, variable) in items(spec, "variables").iter().enumerate() {
         let path = format!("spec.variables[{i}]");
@@ -162,13 +211,23 @@ fn build(spec: &Value, errors: &mut Vec<FieldError>) -> Policy {
         if source.trim().is_empty() {
             found.required(format!("{path}.expression"));
         } else {
-            let made = found.compile(source, &env, &[], format!("{path}.expression"));
+            let Some(env) = envs.first() else { continue };
+            let made = found.compile(source, env, &[], format!("{path}.expression"));
             let of = made.as_ref().map_or(Type::Dyn, |made| made.program.output().clone());
-            declare_variable(&mut env, name, of.clone());
-            declare_variable(&mut message_env, name, of);
+            envs.iter_mut().for_each(|env| declare_variable(env, name, of.clone()));
             variables.extend(made.map(|made| (name.to_owned(), made)));
         }
     }
+    variables
+}
+
+fn build(spec: &Value, errors: &mut Vec<FieldError>) -> Policy {
+    let params = spec.get("paramKind").is_some_and(Value::is_object);
+    let mut found = Found { errors };
+    let conditions = conditions(spec, params, "spec", &mut found);
+    let mut env = environment(params, true);
+    let mut message_env = environment(params, false);
+    let variables = variables(spec, &mut [&mut env, &mut message_env], &mut found);
     let mut validations = Vec::new();
     for (i, validation) in items(spec, "validations").iter().enumerate() {
         validations.extend(self::validation(

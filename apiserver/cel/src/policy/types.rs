@@ -6,6 +6,8 @@ use crate::types::Type;
 const REQUEST: &str = "kubernetes.AdmissionRequest";
 const NAMESPACE: &str = "kubernetes.Namespace";
 /// The object that holds a policy's variables.
+/// An operation of a JSON patch.
+pub(super) const PATCH: &str = "JSONPatch";
 const VARIABLES: &str = "kubernetes.variables";
 
 const OBJECTS: &[(&str, &[(&str, &str)])] = &[
@@ -89,6 +91,14 @@ pub(super) fn environment(params: bool, authorizer: bool) -> Env {
         declare("authorizer.requestResource", Type::object("kubernetes.authorization.ResourceCheck"));
     }
     env
+}
+
+/// Makes known what mutations are made of.
+pub(super) fn declare_patches(env: &mut Env) {
+    env.patches = true;
+    let fields = [("op", "string"), ("path", "string"), ("from", "string"), ("value", "dyn")];
+    let known = fields.iter().map(|(field, of)| ((*field).to_owned(), Type::parse(of)));
+    env.objects.insert(PATCH.into(), known.collect());
 }
 
 /// Makes the object known that variables are fields of.

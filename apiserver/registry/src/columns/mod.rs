@@ -1,6 +1,7 @@
 //! Table rows: what `kubectl get` prints of each kind. Columns are the catalogue's; cells follow upstream's
 //! `pkg/printers/internalversion`.
 
+mod autoscaler;
 mod core;
 mod devices;
 mod pod;
@@ -277,11 +278,9 @@ mod tests {
 
     #[test]
     fn cells_of_other_places_and_versions() {
-        let scaler = json!({"spec": {"targetCPUUtilizationPercentage": 50}, "status": {"currentCPUUtilizationPercentage": 7}});
         let template = json!({"template": {"spec": {"containers": [{"name": "c", "image": "i:1"}]}}});
         let binding = json!({"subjects": [{"kind": "ServiceAccount", "name": "u"}, {"kind": "ServiceAccount", "name": "v", "namespace": "n"}]});
         for (kind, object, column, want) in [
-            ("HorizontalPodAutoscaler", &scaler, "Targets", "cpu: 7%/50%"),
             ("PodTemplate", &template, "Containers", "c"),
             ("PodTemplate", &template, "Images", "i:1"),
             ("RoleBinding", &binding, "ServiceAccounts", "/u, n/v"),

@@ -154,31 +154,10 @@ fn autoscaler(scaler: &Subject, column: &str) -> Value {
             scaler.text("/spec/scaleTargetRef/name")
         )),
         "Targets" => {
-            // Objects of autoscaling/v1 know the CPU alone.
-            let cpu = scaler.at("/spec/targetCPUUtilizationPercentage");
-            if let Some(want) = cpu.as_i64() {
-                let have = scaler.at("/status/currentCPUUtilizationPercentage").as_i64();
-                let have = have.map_or("<unknown>".to_owned(), |value| format!("{value}%"));
-                return json!(format!("cpu: {have}/{want}%"));
-            }
-            let current = scaler.items("/status/currentMetrics");
-            let targets: Vec<String> = scaler
-                .items("/spec/metrics")
-                .iter()
-                .enumerate()
-                .map(|(i, metric)| {
-                    let name = metric.pointer("/resource/name").and_then(Value::as_str).unwrap_or("");
-                    let have = current
-                        .get(i)
-                        .and_then(|metric| metric.pointer("/resource/current/averageUtilization"))
-                        .map_or("<unknown>".to_owned(), |value| format!("{value}%"));
-                    let want = metric
-                        .pointer("/resource/target/averageUtilization")
-                        .map_or("<auto>".to_owned(), |value| format!("{value}%"));
-                    format!("{name}: {have}/{want}")
-                })
-                .collect();
-            if targets.is_empty() { json!("<none>") } else { json!(targets.join(", ")) }
+            json!(super::autoscaler::targets(
+                scaler.items("/spec/metrics"),
+                scaler.items("/status/currentMetrics")
+            ))
         }
         "MinPods" => scaler
             .at("/spec/minReplicas")

@@ -5,6 +5,7 @@
 //! who mends one sees the new answers at once.
 
 mod review;
+mod settle;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use apiserver_watchcache::Object;
 use bytes::Bytes;
 use serde_json::Value;
 
+pub use self::settle::needs_settling;
 use crate::catalogue::Resource;
 use crate::registry::Registry;
 use crate::strategy::shared::{items, text};
@@ -92,7 +94,7 @@ impl Registry {
                 let one = self.convert_one(conversion, Arc::unwrap_or_clone(stored), &api_version);
                 one.await.map(Arc::new)
             }
-            None => Ok(convert::shared_from_stored(resource, stored)),
+            None => Ok(convert::shared_from_stored(resource, self.settled_tree(resource, stored))),
         }
     }
 
@@ -104,7 +106,7 @@ impl Registry {
         let wanted = &resource.stored_api_version;
         match conversion(resource).filter(|_| text(&object, "apiVersion") != wanted) {
             Some(conversion) => self.convert_one(conversion, object, wanted).await,
-            None => Ok(convert::to_stored(resource, object)),
+            None => Ok(self.settled_for_store(resource, convert::to_stored(resource, object))),
         }
     }
 
@@ -133,7 +135,9 @@ impl Registry {
     /// 500 where a webhook does not convert them.
     pub(crate) async fn served_bytes(&self, resource: &Resource, stored: Bytes) -> Result<Bytes, Status> {
         let api_version = resource.api_version();
-        let Some(conversion) = conversion(resource) else { return Ok(stored) };
+        let Some(conversion) = conversion(resource) else {
+            return Ok(self.settled_bytes(resource, stored));
+        };
         if is_in(&stored, &api_version) {
             return Ok(stored);
         }
@@ -152,7 +156,10 @@ impl Registry {
         mut objects: Vec<Arc<Object>>,
     ) -> Result<Vec<Arc<Object>>, Status> {
         let api_version = resource.api_version();
-        let Some(conversion) = conversion(resource) else { return Ok(objects) };
+        let Some(conversion) = conversion(resource) else {
+            let settled = objects.into_iter().map(|object| self.settled(resource, object));
+            return Ok(settled.collect());
+        };
         let others = |(i, object): (usize, &Arc<Object>)| {
             (!is_in(object.bytes(), &api_version)).then(|| (i, object.bytes().len()))
         };

@@ -13,32 +13,15 @@ pub(super) static IP_ADDRESS: Strategy = Strategy {
     metadata_again: 2,
     validate_create: validate_address,
     validate_update: |new, old| {
-        let mut errors = Vec::new();
+        let mut errors = validate_address(new);
         let (parent, before) = (at(new, &["spec", "parentRef"]), at(old, &["spec", "parentRef"]));
-        if parent != before {
-            let members =
-                [("Group", "group"), ("Resource", "resource"), ("Namespace", "namespace"), ("Name", "name")];
-            errors.push(FieldError {
-                value: super::shared::go_struct(&texts(parent), &members),
-                ..FieldError::invalid("spec.parentRef", parent, "field is immutable")
-            });
-        }
+        let go_type = "*networking.ParentReference";
+        super::shared::check_immutable_as(go_type, parent, before, "spec.parentRef", &mut errors);
         errors
     },
     name_rule: canonical_problems,
     ..PLAIN
 };
-
-/// A reference whose missing members are empty.
-fn texts(reference: &Value) -> Value {
-    let mut shown = reference.clone();
-    if let Some(map) = shown.as_object_mut() {
-        for member in ["group", "resource", "namespace", "name"] {
-            super::shared::default(map, member, "");
-        }
-    }
-    shown
-}
 
 /// Why a text is no address in its canonical form: `IsValidIP`.
 fn canonical_problems(name: &str) -> Vec<String> {

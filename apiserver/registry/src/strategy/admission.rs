@@ -4,14 +4,16 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use serde_json::{Value, json};
 
-use super::shared::{at, at_mut, check_required, default, default_text, items, items_mut, keep_status, text};
+use super::shared::{
+    at, at_mut, check_required, check_rule, default, invalid_as, items, items_mut, keep_status, text,
+};
 use super::{PLAIN, Strategy, match_resources};
 
 pub(super) static POLICY: Strategy = Strategy {
     default: |policy| {
         default_match(policy.pointer_mut("/spec/matchConstraints"));
         if let Some(spec) = at_mut(policy, &["spec"]) {
-            default_text(spec, "failurePolicy", "Fail");
+            default(spec, "failurePolicy", "Fail");
         }
     },
     prepare_create: |policy| policy["status"] = json!({}),
@@ -50,20 +52,57 @@ fn default_match(constraints: Option<&mut Value>) {
     for list in ["resourceRules", "excludeResourceRules"] {
         for rule in items_mut(constraints, list) {
             if let Some(rule) = rule.as_object_mut() {
-                default_text(rule, "scope", "*");
+                default(rule, "scope", "*");
             }
         }
     }
     if let Some(map) = constraints.as_object_mut() {
-        default_text(map, "matchPolicy", "Equivalent");
+        default(map, "matchPolicy", "Equivalent");
         default(map, "namespaceSelector", json!({}));
         default(map, "objectSelector", json!({}));
     }
 }
 
-fn validate_policy(policy: &Value) -> Vec<FieldError> {
+pub(super) static MUTATING_POLICY: Strategy = Strategy {
+    default: POLICY.default,
+    validate_create: validate_mutating_policy,
+    validate_update: |policy, _| validate_mutating_policy(policy),
+    ..BINDING_RULES
+};
+
+/// What is deleted cannot be changed.
+const MUTABLE: &[&str] = &["*", "CONNECT", "CREATE", "UPDATE"];
+
+fn check_operations(constraints: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let rules = items(constraints, "resourceRules").iter();
+    for operation in rules.flat_map(|rule| items(rule, "operations")) {
+        if !MUTABLE.contains(&operation.as_str().unwrap_or("")) {
+            errors.push(FieldError::not_supported(
+                format!("{path}.resourceRules.operations"),
+                operation,
+                MUTABLE,
+            ));
+        }
+    }
+}
+
+fn validate_mutating_policy(policy: &Value) -> Vec<FieldError> {
     let spec = at(policy, &["spec"]);
     let mut errors = Vec::new();
+    check_shape(spec, &mut errors);
+    check_operations(at(spec, &["matchConstraints"]), "spec.matchConstraints", &mut errors);
+    errors.extend(apiserver_cel::mutating_policy_errors(spec));
+    let (again, path) = (text(spec, "reinvocationPolicy"), "spec.reinvocationPolicy");
+    if again.is_empty() {
+        errors.push(FieldError::required(path, ""));
+    } else if !["IfNeeded", "Never"].contains(&again) {
+        errors.push(FieldError::not_supported(path, &again.into(), &["IfNeeded", "Never"]));
+    }
+    errors
+}
+
+/// Errors of what policies of both kinds say: what follows from a failure, the parameters, what they match.
+fn check_shape(spec: &Value, errors: &mut Vec<FieldError>) {
     let policy_text = text(spec, "failurePolicy");
     if !["Fail", "Ignore"].contains(&policy_text) {
         errors.push(FieldError::not_supported(
@@ -74,24 +113,50 @@ fn validate_policy(policy: &Value) -> Vec<FieldError> {
     }
     let param_kind = at(spec, &["paramKind"]);
     if param_kind.is_object() {
-        match_resources::check_param_kind(param_kind, "spec.paramKind", &mut errors);
+        match_resources::check_param_kind(param_kind, "spec.paramKind", errors);
     }
     let constraints = at(spec, &["matchConstraints"]);
     if constraints.is_null() {
         errors.push(FieldError::required("spec.matchConstraints", ""));
     } else {
-        match_resources::check(constraints, "spec.matchConstraints", &mut errors);
+        match_resources::check(constraints, "spec.matchConstraints", errors);
         if items(constraints, "resourceRules").is_empty() {
             errors.push(FieldError::required("spec.matchConstraints.resourceRules", ""));
         }
     }
+}
+
+fn validate_policy(policy: &Value) -> Vec<FieldError> {
+    let spec = at(policy, &["spec"]);
+    let mut errors = Vec::new();
+    check_shape(spec, &mut errors);
     if items(spec, "validations").is_empty() && items(spec, "auditAnnotations").is_empty() {
         let why = "validations or auditAnnotations must contain at least one item";
         errors.push(FieldError::required("spec.validations", why));
         errors.push(FieldError::required("spec.auditAnnotations", why));
     }
     errors.extend(apiserver_cel::policy_errors(spec));
+    check_annotations(policy, items(spec, "auditAnnotations"), &mut errors);
     errors
+}
+
+/// Annotations of the audit log are named after their policy.
+fn check_annotations(policy: &Value, annotations: &[Value], errors: &mut Vec<FieldError>) {
+    const MAX: usize = 20;
+    if annotations.len() > MAX {
+        let (path, why) =
+            ("spec.auditAnnotations", format!("must not have more than {MAX} auditAnnotations"));
+        let go_type = "[admissionregistration.AuditAnnotation";
+        errors.push(invalid_as(go_type, path, &annotations.into(), why));
+    }
+    for (i, annotation) in annotations.iter().enumerate() {
+        let (key, path) = (text(annotation, "key"), format!("spec.auditAnnotations[{i}].key"));
+        let whole = format!("{}/{key}", crate::object::name(policy));
+        check_rule(&whole, names::qualified_name, &path, errors);
+        if annotations[..i].iter().any(|other| text(other, "key") == key) {
+            errors.push(FieldError::duplicate(path, &key.into()));
+        }
+    }
 }
 
 /// Errors of what bindings of both kinds say: the policy, its parameters and what they match.
@@ -109,18 +174,10 @@ fn check_binding(spec: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// What is deleted cannot be changed.
 fn validate_mutating_binding(binding: &Value) -> Vec<FieldError> {
-    const OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "UPDATE"];
     let spec = at(binding, &["spec"]);
     let mut errors = check_binding(spec);
-    let rules = items(at(spec, &["matchResources"]), "resourceRules").iter();
-    for operation in rules.flat_map(|rule| items(rule, "operations")) {
-        if !OPERATIONS.contains(&operation.as_str().unwrap_or("")) {
-            let path = "spec.matchResources.resourceRules.operations";
-            errors.push(FieldError::not_supported(path, operation, OPERATIONS));
-        }
-    }
+    check_operations(at(spec, &["matchResources"]), "spec.matchResources", &mut errors);
     errors
 }
 

@@ -7,7 +7,7 @@ use apiserver_meta::names;
 use apiserver_schema::FieldSet;
 use serde_json::{Map, Value, json};
 
-use super::shared::{at, at_mut, default, default_text, is_empty, keep_status, number};
+use super::shared::{at, at_mut, default, default_text, is_empty, items, keep_status, number, text};
 use super::{PLAIN, Strategy, pod, workload};
 
 const WORKLOAD: Strategy = Strategy {
@@ -100,31 +100,45 @@ pub(super) static REPLICA_SET: Strategy = Strategy {
 };
 
 pub(super) static STATEFUL_SET: Strategy = Strategy {
+    warnings: |set| {
+        let spec = at(set, &["spec"]);
+        let mut out = super::pod_warnings::warnings(at(spec, &["template"]), "spec.template");
+        for (i, claim) in items(spec, "volumeClaimTemplates").iter().enumerate() {
+            let path = format!("spec.volumeClaimTemplates[{i}]");
+            out.extend(super::volumes::claim_warnings(at(claim, &["spec"]), &path));
+        }
+        if number(spec, "revisionHistoryLimit").is_some_and(|limit| limit < 0) {
+            out.push("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended".to_owned());
+        }
+        out
+    },
     default: |set| {
         default_template(set);
         for claim in
             set.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut).into_iter().flatten()
         {
             if let Some(object) = claim.as_object_mut() {
-                default_text(object, "apiVersion", "v1");
-                default_text(object, "kind", "PersistentVolumeClaim");
+                object.insert("apiVersion".into(), "v1".into());
+                object.insert("kind".into(), "PersistentVolumeClaim".into());
                 let status = object.entry("status").or_insert_with(|| json!({}));
                 if let Some(status) = status.as_object_mut() {
                     default_text(status, "phase", "Pending");
                 }
             }
             if let Some(spec) = at_mut(claim, &["spec"]) {
-                default_text(spec, "volumeMode", "Filesystem");
+                default(spec, "volumeMode", "Filesystem");
             }
         }
         let Some(spec) = at_mut(set, &["spec"]) else { return };
         default_text(spec, "podManagementPolicy", "OrderedReady");
-        default_strategy(spec, "updateStrategy", json!({"partition": 0}));
-        default(
-            spec,
-            "persistentVolumeClaimRetentionPolicy",
-            json!({"whenDeleted": "Retain", "whenScaled": "Retain"}),
-        );
+        default_stateful_strategy(spec);
+        default(spec, "persistentVolumeClaimRetentionPolicy", json!({}));
+        if let Some(policy) =
+            spec.get_mut("persistentVolumeClaimRetentionPolicy").and_then(Value::as_object_mut)
+        {
+            default_text(policy, "whenDeleted", "Retain");
+            default_text(policy, "whenScaled", "Retain");
+        }
         default(spec, "replicas", 1);
         default(spec, "revisionHistoryLimit", 10);
     },
@@ -332,6 +346,23 @@ fn default_template_itself(template: &mut Value) {
         {
             pod::default_spec(spec);
         }
+    }
+}
+
+/// A strategy that is named is taken as it is; only one that is not gets a place to begin at.
+fn default_stateful_strategy(spec: &mut Map<String, Value>) {
+    let named = spec.get("updateStrategy").is_some_and(|strategy| !text(strategy, "type").is_empty());
+    if !named {
+        default_strategy(spec, "updateStrategy", json!({"partition": 0}));
+    } else if let Some(rolling) = spec
+        .get_mut("updateStrategy")
+        .filter(|strategy| text(strategy, "type") == "RollingUpdate")
+        .and_then(|strategy| strategy.get_mut("rollingUpdate"))
+        .and_then(Value::as_object_mut)
+    {
+        default(rolling, "partition", 0);
+        // `MaxUnavailableStatefulSet` is off.
+        rolling.remove("maxUnavailable");
     }
 }
 

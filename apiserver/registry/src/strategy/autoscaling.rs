@@ -9,6 +9,7 @@ use super::shared::{
     keep_status, number, text,
 };
 use super::{PLAIN, Strategy};
+use crate::convert::autoscaling::{drop_annotations, from_v2, to_v2};
 
 /// Seconds a window and a period of a scaling rule may last.
 const WINDOW_MAX: i64 = 3600;
@@ -16,23 +17,24 @@ const PERIOD_MAX: i64 = 1800;
 
 pub(super) static AUTOSCALER: Strategy = Strategy {
     default: |autoscaler| {
-        let is_v2 = text(autoscaler, "apiVersion") != "autoscaling/v1";
-        let Some(spec) = at_mut(autoscaler, &["spec"]) else { return };
-        default(spec, "minReplicas", 1);
-        if is_v2 {
-            default_v2(spec);
-        } else {
-            default(spec, "targetCPUUtilizationPercentage", 80);
+        if let Some(spec) = at_mut(autoscaler, &["spec"]) {
+            default(spec, "minReplicas", 1);
         }
+        if is_v1(autoscaler) {
+            // What else v1 defaults is a matter of its annotations, too: the conversion does it.
+            in_v2(autoscaler, &Value::Null, |_, _| {});
+            return;
+        }
+        drop_annotations(autoscaler);
+        at_mut(autoscaler, &["spec"]).into_iter().for_each(default_v2);
     },
     prepare_create: |autoscaler| {
-        autoscaler["status"] = if text(autoscaler, "apiVersion") == "autoscaling/v1" {
-            json!({"currentReplicas": 0, "desiredReplicas": 0})
-        } else {
-            json!({"desiredReplicas": 0, "currentMetrics": null})
-        };
+        in_v2(autoscaler, &Value::Null, |autoscaler, _| {
+            autoscaler["status"] = json!({"desiredReplicas": 0, "currentMetrics": null});
+        });
     },
-    prepare_update: keep_status,
+    prepare_update: |new, old| in_v2(new, old, keep_status),
+    prepare_status: |new, old| in_v2(new, old, |new, old| new["spec"] = at(old, &["spec"]).clone()),
     validate_create: |autoscaler| validate(autoscaler, None),
     validate_update: |autoscaler, old| validate(autoscaler, Some(old)),
     validate_status: |autoscaler, _| {
@@ -46,6 +48,23 @@ pub(super) static AUTOSCALER: Strategy = Strategy {
     status: true,
     ..PLAIN
 };
+
+fn is_v1(autoscaler: &Value) -> bool {
+    text(autoscaler, "apiVersion") == "autoscaling/v1"
+}
+
+/// Changes an object in the version that has all there is; of v1 the annotations are part of spec and status.
+fn in_v2(new: &mut Value, old: &Value, change: fn(&mut Value, &Value)) {
+    if !is_v1(new) {
+        change(new, old);
+        return;
+    }
+    let mut old = old.clone();
+    to_v2(&mut old);
+    to_v2(new);
+    change(new, &old);
+    from_v2(new);
+}
 
 fn default_v2(spec: &mut Map<String, Value>) {
     if spec.get("metrics").and_then(Value::as_array).is_none_or(Vec::is_empty) {
@@ -68,6 +87,14 @@ fn default_v2(spec: &mut Map<String, Value>) {
 }
 
 fn validate(autoscaler: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut converted;
+    let autoscaler = if is_v1(autoscaler) {
+        converted = autoscaler.clone();
+        to_v2(&mut converted);
+        &converted
+    } else {
+        autoscaler
+    };
     let spec = at(autoscaler, &["spec"]);
     let mut errors = Vec::new();
     let (least, most) = (number(spec, "minReplicas"), number(spec, "maxReplicas").unwrap_or(0));
@@ -96,11 +123,6 @@ fn validate(autoscaler: &Value, old: Option<&Value>) -> Vec<FieldError> {
     check_reference(target, "spec.scaleTargetRef", of_core, unchanged, &mut errors);
     for (i, metric) in items(spec, "metrics").iter().enumerate() {
         check_metric(metric, &format!("spec.metrics[{i}]"), &mut errors);
-    }
-    // The one metric of autoscaling/v1, told as the metric it is read as.
-    if let Some(share) = number(spec, "targetCPUUtilizationPercentage").filter(|share| *share < 1) {
-        let path = "spec.metrics[0].resource.target.averageUtilization";
-        errors.push(FieldError::invalid(path, &share.into(), "must be greater than 0"));
     }
     let from_outside = |metric: &Value| matches!(text(metric, "type"), "Object" | "External");
     if least == Some(0) && !items(spec, "metrics").iter().any(from_outside) {

@@ -4,8 +4,8 @@ use apiserver_meta::field::FieldError;
 use serde_json::{Value, json};
 
 use super::shared::{
-    at, at_mut, check_immutable, check_not_negative, check_set_enum, default, default_text, has, is_empty,
-    items, items_mut, keep_status, number, text,
+    at, at_mut, check_immutable, check_immutable_as, check_not_negative, check_set_enum, default,
+    default_text, has, invalid_as, is_empty, items, items_mut, keep_status, number, text,
 };
 use super::{PLAIN, Strategy, cron, job, pod};
 
@@ -88,11 +88,11 @@ fn default_job_spec(spec: &mut Value) {
     default(spec, "parallelism", 1);
     let tries = if spec.contains_key("backoffLimitPerIndex") { i32::MAX } else { 6 };
     default(spec, "backoffLimit", tries);
-    default_text(spec, "completionMode", "NonIndexed");
+    default(spec, "completionMode", "NonIndexed");
     default(spec, "suspend", false);
     default(spec, "manualSelector", false);
     let replacement = if spec.contains_key("podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
-    default_text(spec, "podReplacementPolicy", replacement);
+    default(spec, "podReplacementPolicy", replacement);
 }
 
 /// The labels by which a Job finds its Pods, unless the user manages them.
@@ -143,9 +143,15 @@ fn validate_job_update(new: &Value, old: &Value) -> Vec<FieldError> {
     }
     super::workload::check_same_selector(new, old, &mut errors);
     check_template_update(spec, old, &mut errors);
-    for member in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
-    {
-        fixed(member, &mut errors);
+    for (member, go_type) in [
+        ("completionMode", "*s"),
+        ("podFailurePolicy", "*batch.PodFailurePolicy"),
+        ("backoffLimitPerIndex", "*i"),
+        ("managedBy", "*s"),
+        ("successPolicy", "*batch.SuccessPolicy"),
+    ] {
+        let path = format!("spec.{member}");
+        check_immutable_as(go_type, at(spec, &[member]), at(before, &[member]), &path, &mut errors);
     }
     errors
 }
@@ -163,7 +169,7 @@ fn check_template_update(spec: &Value, old: &Value, errors: &mut Vec<FieldError>
     let may_change =
         at(old, &["spec", "suspend"]) == true && is_suspended && number(status, "active").unwrap_or(0) == 0;
     if !may_change {
-        errors.push(FieldError::invalid("spec.template", template, "field is immutable"));
+        errors.push(invalid_as("core.PodTemplateSpec", "spec.template", template, "field is immutable"));
         return;
     }
     let masked = |template: &Value| {
@@ -187,7 +193,8 @@ fn check_template_update(spec: &Value, old: &Value, errors: &mut Vec<FieldError>
         spec
     };
     if masked(template) != masked(before) {
-        errors.push(FieldError::invalid("spec.template.spec", at(template, &["spec"]), "field is immutable"));
+        let spec = at(template, &["spec"]);
+        errors.push(invalid_as("core.PodSpec", "spec.template.spec", spec, "field is immutable"));
     }
 }
 

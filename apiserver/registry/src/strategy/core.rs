@@ -5,7 +5,8 @@ use apiserver_meta::names;
 use serde_json::{Value, json};
 
 use super::shared::{
-    at, check_ip, check_one_of, check_optional, check_port, default_text, items, items_mut, keep_status, text,
+    at, check_ip, check_one_of, check_optional, check_port, check_rule, default_text, items, items_mut,
+    keep_status, text,
 };
 use super::{PLAIN, Strategy};
 
@@ -114,13 +115,25 @@ pub(super) static NAMESPACE: Strategy = Strategy {
         }
         errors
     },
-    name_rule: names::dns1123_label_of_service,
+    name_rule: names::dns1123_label,
     status: true,
     ..PLAIN
 };
 
-pub(super) static SERVICE_ACCOUNT: Strategy =
-    Strategy { delete_returns_object: true, metadata_again: 2, ..PLAIN };
+pub(super) static SERVICE_ACCOUNT: Strategy = Strategy {
+    delete_returns_object: true,
+    metadata_again: 2,
+    prepare_create: name_secrets,
+    prepare_update: |account, _| name_secrets(account),
+    ..PLAIN
+};
+
+/// Of its secrets an account knows the names alone.
+fn name_secrets(account: &mut Value) {
+    for secret in items_mut(account, "secrets").filter_map(Value::as_object_mut) {
+        secret.retain(|member, _| member == "name");
+    }
+}
 
 pub(super) static ENDPOINTS: Strategy = Strategy {
     metadata_again: 2,
@@ -169,7 +182,9 @@ fn validate_endpoints(endpoints: &Value) -> Vec<FieldError> {
             }
             check_port(port.get("port").unwrap_or(&json!(0)), format!("{path}.port"), &mut errors);
             check_one_of(port, "protocol", &format!("{path}.protocol"), &["SCTP", "TCP", "UDP"], &mut errors);
-            check_optional(port, "appProtocol", names::qualified_name, &path, &mut errors);
+            if let Some(protocol) = port.get("appProtocol").and_then(Value::as_str) {
+                check_rule(protocol, names::qualified_name, &format!("{path}.appProtocol"), &mut errors);
+            }
         }
     }
     errors
@@ -179,7 +194,9 @@ fn validate_address(address: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let ip = text(address, "ip");
     check_ip(ip, format!("{path}.ip"), errors);
     check_optional(address, "hostname", names::dns1123_label, path, errors);
-    check_optional(address, "nodeName", names::dns1123_subdomain, path, errors);
+    if let Some(node) = address.get("nodeName").and_then(Value::as_str) {
+        check_rule(node, names::dns1123_subdomain, &format!("{path}.nodeName"), errors);
+    }
     // Upstream checks the address twice: as one, then the special ranges of what it could parse.
     let why = if ip.parse::<std::net::IpAddr>().is_ok() {
         special_ip_error(ip)

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{base64, names};
-use apiserver_schema::FieldSet;
+use apiserver_schema::{FieldSet, internal_diff};
 use serde_json::{Value, json};
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
@@ -308,7 +308,11 @@ fn validate_update(new: &Value, old: &Value, may_set: &[&str]) -> Vec<FieldError
         if after > before {
             forbid("status.conditions", format!("updates may not add a condition of type {kind:?}"));
         } else if after == before && !conditions(old, kind).eq(conditions(new, kind)) {
-            forbid("status.conditions", format!("updates may not modify a condition of type {kind:?}"));
+            let all = |csr| Value::from(conditions(csr, kind).cloned().collect::<Vec<_>>());
+            let changes =
+                internal_diff("[certificates.CertificateSigningRequestCondition", &all(old), &all(new));
+            let why = format!("updates may not modify a condition of type {kind:?}\n{changes}");
+            forbid("status.conditions", why);
         }
     }
     let certificate = |csr: &Value| text(&csr["status"], "certificate").to_owned();

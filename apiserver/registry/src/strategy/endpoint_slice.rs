@@ -20,7 +20,7 @@ pub(super) static ENDPOINT_SLICE: Strategy = Strategy {
     default: |slice| {
         for port in items_mut(slice, "ports") {
             if let Some(port) = port.as_object_mut() {
-                super::shared::default_text(port, "protocol", "TCP");
+                super::shared::default(port, "protocol", "TCP");
                 super::shared::default(port, "name", "");
             }
         }

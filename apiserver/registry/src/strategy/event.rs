@@ -4,7 +4,7 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use serde_json::Value;
 
-use super::shared::{at, check_immutable, check_rule, has, number, text};
+use super::shared::{at, check_immutable_as, check_rule, has, number, text};
 use super::{PLAIN, Strategy};
 use crate::convert::EVENT_MEMBERS;
 use crate::object;
@@ -31,24 +31,24 @@ pub(super) static NEW_EVENT: Strategy = Strategy {
         if at(new, &["series"]) != at(old, &["series"]) {
             check_series(new, &mut errors);
         }
-        for name in [
-            "involvedObject",
-            "reason",
-            "message",
-            "source",
-            "firstTimestamp",
-            "lastTimestamp",
-            "count",
-            "reason",
-            "type",
-            "eventTime",
-            "action",
-            "related",
+        for (name, go_type) in [
+            ("involvedObject", "core.ObjectReference"),
+            ("reason", "s"),
+            ("message", "s"),
+            ("source", "core.EventSource"),
+            ("firstTimestamp", "t"),
+            ("lastTimestamp", "t"),
+            ("count", "i"),
+            ("reason", "s"),
+            ("type", "s"),
+            ("eventTime", "t"),
+            ("action", "s"),
+            ("related", "*core.ObjectReference"),
         ] {
-            check_immutable(member(new, name), member(old, name), name, &mut errors);
+            check_immutable_as(go_type, member(new, name), member(old, name), name, &mut errors);
         }
         for name in ["reportingController", "reportingInstance"] {
-            check_immutable(at(new, &[name]), at(old, &[name]), name, &mut errors);
+            check_immutable_as("s", at(new, &[name]), at(old, &[name]), name, &mut errors);
         }
         errors
     },

@@ -1,12 +1,13 @@
 //! Rules of Jobs, alone or in a CronJob: `validateJobSpec` and its like upstream.
 
-use apiserver_meta::field::{FieldError, Problem};
+use apiserver_meta::field::{FieldError, Problem, go_quote};
 use apiserver_meta::names;
 use serde_json::{Value, json};
 
 use super::pod;
 use super::shared::{
-    at, check_label_selector, check_not_negative, check_rule, check_set_enum, has, items, number, text,
+    at, check_label_selector, check_not_negative, check_rule, check_set_enum, has, invalid_as, items, number,
+    text,
 };
 
 /// Pods an indexed Job may have at once, and indexes of it that may fail.
@@ -16,6 +17,9 @@ const MANY: i64 = 100_000;
 const BOUND_OF_MANY: i64 = 10_000;
 const RULES_MAX: usize = 20;
 const EXIT_CODES_MAX: usize = 255;
+/// Bytes of a text that lists indexes.
+const INDEXES_BYTES_MAX: usize = 64 * 1024;
+const NOT_INDEXED: &str = "requires indexed completion mode";
 
 /// Errors of a Job's spec at `path`.
 pub(super) fn check_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -47,8 +51,11 @@ pub(super) fn check_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>)
     } else if matches!(text(spec, "completionMode"), "" | "NonIndexed") {
         for member in ["backoffLimitPerIndex", "maxFailedIndexes"] {
             if has(spec, member) {
-                let why = "requires indexed completion mode";
-                errors.push(FieldError::invalid(format!("{path}.{member}"), at(spec, &[member]), why));
+                errors.push(FieldError::invalid(
+                    format!("{path}.{member}"),
+                    at(spec, &[member]),
+                    NOT_INDEXED,
+                ));
             }
         }
     }
@@ -56,8 +63,12 @@ pub(super) fn check_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>)
     if !policy.is_null() {
         check_failure_policy(spec, policy, &format!("{path}.podFailurePolicy.rules"), errors);
     }
-    if let Some(success) = spec.get("successPolicy").filter(|policy| !policy.is_null() && is_indexed) {
+    let success = at(spec, &["successPolicy"]);
+    if has(spec, "successPolicy") && is_indexed {
         check_success_policy(spec, success, &format!("{path}.successPolicy.rules"), errors);
+    } else if has(spec, "successPolicy") {
+        let path = format!("{path}.successPolicy");
+        errors.push(invalid_as("*batch.SuccessPolicy", path, success, NOT_INDEXED));
     }
     let replacements: &[&str] =
         if policy.is_null() { &["Failed", "TerminatingOrFailed"] } else { &["Failed"] };
@@ -251,13 +262,67 @@ fn check_success_policy(spec: &Value, policy: &Value, path: &str, errors: &mut V
             let why = "at least one of succeededCount or succeededIndexes must be specified";
             errors.push(FieldError::required(&path, why));
         }
+        let mut total = 0;
+        if has(rule, "succeededIndexes") {
+            let (indexes, path) = (text(rule, "succeededIndexes"), format!("{path}.succeededIndexes"));
+            if indexes.len() > INDEXES_BYTES_MAX {
+                errors.push(FieldError::too_long(&path, INDEXES_BYTES_MAX));
+            }
+            match count_indexes(indexes, completions) {
+                Ok(count) => total = count,
+                Err(why) => {
+                    let why = format!("error parsing succeededIndexes: {why}");
+                    errors.push(FieldError::invalid(path, &indexes.into(), why));
+                }
+            }
+        }
         check_not_negative(rule, "succeededCount", &place, errors);
         if let Some(count) = number(rule, "succeededCount").filter(|count| *count > completions) {
             let why =
                 format!("must be less than or equal to {completions} (the number of specified completions)");
+            errors.push(FieldError::invalid(&place, &count.into(), why));
+        }
+        let of_indexes = number(rule, "succeededCount").filter(|_| has(rule, "succeededIndexes"));
+        if let Some(count) = of_indexes.filter(|count| *count > total) {
+            let why = format!(
+                "must be less than or equal to {total} (the number of indexes in the specified succeededIndexes field)"
+            );
             errors.push(FieldError::invalid(place, &count.into(), why));
         }
     }
+}
+
+/// How many indexes `1,3-5` are: they grow, and are below the number of completions.
+fn count_indexes(indexes: &str, completions: i64) -> Result<i64, String> {
+    let (mut total, mut last) = (0, None);
+    for part in indexes.split(',').filter(|_| !indexes.is_empty()) {
+        let ends: Vec<&str> = part.split('-').collect();
+        if ends.len() > 2 {
+            return Err(format!(
+                "the fragment {part:?} violates the requirement that an index interval can have at most two parts separated by '-'"
+            ));
+        }
+        let read = |end: &str| {
+            let not_one = || format!("cannot convert string to integer for index: {}", go_quote(end));
+            let index = end.parse::<i64>().map_err(|_| not_one())?;
+            if index >= completions { Err(format!("too large index: {end:?}")) } else { Ok(index) }
+        };
+        let first = read(ends[0])?;
+        let end = ends.get(1).map_or(Ok(first), |end| read(end))?;
+        let grows = |before: i64, after: i64| match before < after {
+            true => Ok(()),
+            false => Err(format!("non-increasing order, previous: {before}, current: {after}")),
+        };
+        if ends.len() == 2 {
+            grows(first, end)?;
+        }
+        if let Some(last) = last {
+            grows(last, first)?;
+        }
+        total += end - first + 1;
+        last = Some(end);
+    }
+    Ok(total)
 }
 
 /// Errors of a Job: what it generates, its spec, its selector. `ValidateJob`.

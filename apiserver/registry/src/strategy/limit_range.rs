@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use apiserver_meta::field::FieldError;
-use apiserver_meta::quantity;
+use apiserver_meta::{names, quantity};
 use serde_json::{Map, Value};
 
-use super::shared::{at, items, items_mut, text};
-use super::{PLAIN, Strategy};
+use super::shared::{at, check_rule, items, items_mut, text};
+use super::{PLAIN, Strategy, resources};
 
 pub(super) static LIMIT_RANGE: Strategy = Strategy {
     default: |range| {
@@ -42,11 +42,19 @@ fn validate(range: &Value) -> Vec<FieldError> {
     for (i, limit) in items(at(range, &["spec"]), "limits").iter().enumerate() {
         let path = format!("spec.limits[{i}]");
         let of = text(limit, "type");
-        if of.is_empty() {
-            errors.push(FieldError::required(format!("{path}.type"), ""));
-        }
+        check_type(of, &format!("{path}.type"), &mut errors);
         if !types.insert(of) {
             errors.push(FieldError::duplicate(format!("{path}.type"), &of.into()));
+        }
+        let check_name = if matches!(of, "Pod" | "Container") {
+            resources::check_container_name
+        } else {
+            resources::check_name
+        };
+        for member in MEMBERS.into_iter().filter(|member| of != "Pod" || !member.starts_with("default")) {
+            for name in limit[member].as_object().into_iter().flat_map(Map::keys) {
+                check_name(name, &format!("{path}.{member}[{name}]"), &mut errors);
+            }
         }
         if of == "Pod" {
             for member in ["default", "defaultRequest"] {
@@ -64,6 +72,16 @@ fn validate(range: &Value) -> Vec<FieldError> {
         validate_amounts(limit, of == "Pod", &path, &mut errors);
     }
     errors
+}
+
+fn check_type(of: &str, path: &str, errors: &mut Vec<FieldError>) {
+    let before = errors.len();
+    check_rule(of, names::qualified_name, path, errors);
+    let standard = ["Pod", "Container", "PersistentVolumeClaim"];
+    if errors.len() == before && !of.contains('/') && !standard.contains(&of) {
+        let why = "must be a standard limit type or fully qualified";
+        errors.push(FieldError::invalid(path, &of.into(), why));
+    }
 }
 
 /// (smaller, larger, field the error is on, member whose value it shows, what they are called): no smaller one is above.
@@ -98,18 +116,35 @@ fn validate_amounts(limit: &Value, of_pod: bool, path: &str, errors: &mut Vec<Fi
                 errors.push(FieldError::invalid(format!("{path}.{on}[{name}]"), &shown.as_str().into(), why));
             }
         }
-        let Some((ratio, shown)) = of("maxLimitRequestRatio", name) else { continue };
-        let place = format!("{path}.maxLimitRequestRatio[{name}]");
-        if ratio < 1000 {
-            let why = format!("ratio {shown} is less than 1");
-            errors.push(FieldError::invalid(&place, &shown.as_str().into(), why));
+        check_ratio(name, path, &of, errors);
+        // What cannot be overcommitted is asked for as it is limited.
+        if let (Some(most), Some(asked)) = (of("default", name), of("defaultRequest", name))
+            && most.0 != asked.0
+            && !resources::may_be_overcommitted(name)
+        {
+            let why =
+                format!("default value {} must equal to defaultRequest value {} in {name}", most.1, asked.1);
+            let path = format!("{path}.defaultRequest[{name}]");
+            errors.push(FieldError::invalid(path, &asked.1.as_str().into(), why));
         }
-        if let (Some((least, _)), Some((most, _))) = (of("min", name), of("max", name)) {
-            let bound = most as f64 / least as f64;
-            if ratio as f64 / 1000.0 > bound {
-                let why = format!("ratio {shown} is greater than max/min = {bound:.6}");
-                errors.push(FieldError::invalid(place, &shown.as_str().into(), why));
-            }
+    }
+}
+
+/// An amount of a member, and how it is shown.
+type Amount<'a> = &'a dyn Fn(&str, &str) -> Option<(i128, String)>;
+
+fn check_ratio(name: &str, path: &str, of: Amount<'_>, errors: &mut Vec<FieldError>) {
+    let Some((ratio, shown)) = of("maxLimitRequestRatio", name) else { return };
+    let place = format!("{path}.maxLimitRequestRatio[{name}]");
+    if ratio < 1000 {
+        let why = format!("ratio {shown} is less than 1");
+        errors.push(FieldError::invalid(&place, &shown.as_str().into(), why));
+    }
+    if let (Some((least, _)), Some((most, _))) = (of("min", name), of("max", name)) {
+        let bound = most as f64 / least as f64;
+        if ratio as f64 / 1000.0 > bound {
+            let why = format!("ratio {shown} is greater than max/min = {bound:.6}");
+            errors.push(FieldError::invalid(place, &shown.as_str().into(), why));
         }
     }
 }

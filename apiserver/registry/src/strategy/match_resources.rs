@@ -163,6 +163,9 @@ pub(super) fn check_param_ref(reference: &Value, path: &str, errors: &mut Vec<Fi
     }
     let action = text(reference, "parameterNotFoundAction");
     let place = format!("{path}.parameterNotFoundAction");
+    if selector {
+        check_label_selector(&reference["selector"], &format!("{path}.selector"), errors);
+    }
     if action.is_empty() {
         errors.push(FieldError::required(place, ""));
     } else if !["Allow", "Deny"].contains(&action) {

@@ -85,6 +85,8 @@ pub struct Strategy {
     pub standard_finalizers: bool,
     /// Texts for `Warning` headers.
     pub warnings: fn(&Value) -> Vec<String>,
+    /// An update is warned of what was there before, too.
+    pub warns_again: bool,
     /// `status` is written through the status subresource only.
     pub status: bool,
     /// `metadata.generation` counts changes of everything but metadata and status.
@@ -138,6 +140,7 @@ pub const PLAIN: Strategy = Strategy {
     metadata_again: 1,
     standard_finalizers: true,
     warnings: no_warnings,
+    warns_again: false,
     status: false,
     generation: false,
     annotations_count: false,
@@ -217,6 +220,7 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("policy", "PodDisruptionBudget") => &disruption::DISRUPTION_BUDGET,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &admission::POLICY,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &admission::BINDING,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => &admission::MUTATING_POLICY,
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => &admission::MUTATING_BINDING,
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &flow::FLOW_SCHEMA,
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => &flow::PRIORITY_LEVEL,

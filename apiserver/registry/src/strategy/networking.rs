@@ -4,7 +4,10 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use serde_json::{Value, json};
 
-use super::shared::{at, check_ip, check_one_of, check_port, is_empty, items, keep_status, text};
+use super::shared::{
+    at, at_mut, check_ip, check_one_of, check_optional, check_port, check_required, check_rule, has,
+    is_empty, items, keep_status, text,
+};
 use super::{PLAIN, Strategy};
 
 pub(super) static INGRESS: Strategy = Strategy {
@@ -65,9 +68,10 @@ fn validate_ingress(ingress: &Value) -> Vec<FieldError> {
         for (j, host) in items(tls, "hosts").iter().enumerate() {
             validate_tls_host(host.as_str().unwrap_or(""), &format!("spec.tls[{i}].hosts[{j}]"), &mut errors);
         }
+        check_optional(tls, "secretName", names::dns1123_subdomain, &format!("spec.tls[{i}]"), &mut errors);
     }
     let class = text(spec, "ingressClassName");
-    if !class.is_empty() {
+    if has(spec, "ingressClassName") {
         errors.extend(
             names::dns1123_subdomain(class)
                 .into_iter()
@@ -111,7 +115,10 @@ fn validate_path(http_path: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let value = text(http_path, "path");
     let absolute = value.starts_with('/');
     match text(http_path, "pathType") {
-        "" => errors.push(FieldError::required(format!("{path}.pathType"), "pathType must be specified")),
+        "" if !has(http_path, "pathType") => {
+            errors.push(FieldError::required(format!("{path}.pathType"), "pathType must be specified"));
+            return;
+        }
         "Exact" | "Prefix" => {
             if absolute {
                 for bad in ["//", "/./", "/../", "%2f", "%2F"] {
@@ -164,10 +171,12 @@ fn validate_backend(backend: &Value, path: &str, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid(path, &"".into(), "resource or service backend is required"));
         }
         (None, Some(resource)) => {
+            let path = format!("{path}.resource");
+            if let Some(group) = resource.get("apiGroup").and_then(Value::as_str) {
+                check_rule(group, names::dns1123_subdomain, &format!("{path}.apiGroup"), errors);
+            }
             for member in ["kind", "name"] {
-                if text(resource, member).is_empty() {
-                    errors.push(FieldError::required(format!("{path}.resource.{member}"), ""));
-                }
+                check_required(resource, member, names::path_segment, &path, errors);
             }
         }
         (Some(service), None) => validate_service_backend(service, path, errors),
@@ -240,7 +249,17 @@ pub(super) fn load_balancer_errors(status: &Value, path: &str, has_ip_mode: bool
     errors
 }
 
+/// What only coordinated leader election would have is off.
+fn drop_coordination(lease: &mut Value) {
+    if let Some(spec) = at_mut(lease, &["spec"]) {
+        spec.remove("strategy");
+        spec.remove("preferredHolder");
+    }
+}
+
 pub(super) static LEASE: Strategy = Strategy {
+    prepare_create: drop_coordination,
+    prepare_update: |lease, _| drop_coordination(lease),
     standard_finalizers: false,
     validate_create: validate_lease,
     validate_update: |lease, _| validate_lease(lease),

@@ -42,7 +42,8 @@ pub(super) static NODE: Strategy = Strategy {
     prepare_update: keep_status,
     validate_create: validate,
     validate_update: |node, old| {
-        let mut errors = Vec::new();
+        // Upstream looks twice, and says it twice.
+        let mut errors = validate(node);
         check_kept(node, old, &mut errors);
         let (before, after) =
             (text(at(old, &["spec"]), "providerID"), text(at(node, &["spec"]), "providerID"));

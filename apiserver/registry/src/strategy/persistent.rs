@@ -2,6 +2,7 @@
 
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
+use apiserver_schema::internal_diff;
 use serde_json::{Map, Value, json};
 
 use super::pod::defaults::default_source;
@@ -10,17 +11,26 @@ use super::pod::scheduling::check_node_selector;
 use super::pod::sources;
 use super::pod::volumes::{check_driver_name, host_path};
 use super::shared::{
-    at, at_mut, check_immutable, check_optional, check_required, check_set_enum, default_text, has, items,
-    keep_status, require, text,
+    at, at_mut, check_immutable, check_optional, check_required, check_set_enum, default, default_text, has,
+    invalid_as, items, items_mut, keep_status, require, text,
 };
-use super::volumes::{VOLUME_MODES, check_access_modes, check_claim_spec};
+use super::volumes::{VOLUME_MODES, check_access_modes, check_claim_spec, claim_warnings};
 use super::{PLAIN, Strategy};
 
 pub(super) static PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
     metadata_again: 2,
+    warnings: |claim| {
+        const DEPRECATED: &str = "volume.beta.kubernetes.io/storage-class";
+        let old = !at(claim, &["metadata", "annotations", DEPRECATED]).is_null();
+        let why = format!(
+            "metadata.annotations[{DEPRECATED}]: deprecated since v1.8; use \"storageClassName\" attribute instead"
+        );
+        old.then_some(why).into_iter().chain(claim_warnings(at(claim, &["spec"]), "spec")).collect()
+    },
+    warns_again: true,
     default: |claim| {
         if let Some(spec) = at_mut(claim, &["spec"]) {
-            default_text(spec, "volumeMode", "Filesystem");
+            default(spec, "volumeMode", "Filesystem");
         }
     },
     prepare_create: |claim| {
@@ -30,18 +40,15 @@ pub(super) static PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
             if spec.get("dataSource").is_some_and(|source| !is_of_old(source)) {
                 spec.remove("dataSource");
             }
-            // The two members say the same.
-            for (from, to) in [("dataSource", "dataSourceRef"), ("dataSourceRef", "dataSource")] {
-                if let Some(source) =
-                    spec.get(from).filter(|source| text(source, "namespace").is_empty()).cloned()
-                    && !spec.contains_key(to)
-                {
-                    spec.insert(to.to_owned(), source);
-                }
-            }
+            join_sources(spec);
         }
     },
-    prepare_update: keep_status,
+    prepare_update: |claim, old| {
+        keep_status(claim, old);
+        if let Some(spec) = at_mut(claim, &["spec"]) {
+            join_sources(spec);
+        }
+    },
     validate_create: |claim| {
         let mut errors = Vec::new();
         check_claim_spec(at(claim, &["spec"]), "spec", &mut errors);
@@ -52,6 +59,17 @@ pub(super) static PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
     delete_returns_object: true,
     ..PLAIN
 };
+
+/// Two members say where the data comes from: what one says the other says, too.
+fn join_sources(spec: &mut Map<String, Value>) {
+    for (from, to) in [("dataSource", "dataSourceRef"), ("dataSourceRef", "dataSource")] {
+        if let Some(source) = spec.get(from).filter(|source| text(source, "namespace").is_empty()).cloned()
+            && !spec.contains_key(to)
+        {
+            spec.insert(to.to_owned(), source);
+        }
+    }
+}
 
 fn is_of_old(source: &Value) -> bool {
     let source = (text(source, "apiGroup"), text(source, "kind"));
@@ -68,26 +86,23 @@ fn validate_claim_update(new: &Value, old: &Value) -> Vec<FieldError> {
     }
     let is_bound = text(at(new, &["status"]), "phase") == "Bound";
     let class_may_come = text(before, "storageClassName").is_empty() && !has(before, "storageClassName");
-    let fixed = |spec: &Value| {
-        let mut spec = spec.as_object().cloned().unwrap_or_else(Map::new);
-        if text(before, "volumeName").is_empty() {
-            spec.remove("volumeName");
+    let (mut fixed, mut was) = (spec.clone(), before.clone());
+    if text(before, "volumeName").is_empty() {
+        keep(&mut was, spec, "volumeName");
+    }
+    if class_may_come {
+        keep(&mut fixed, before, "storageClassName");
+    }
+    if is_bound {
+        keep(&mut fixed, before, "volumeAttributesClassName");
+        if let Some(requests) = fixed.pointer_mut("/resources/requests") {
+            keep(requests, at(before, &["resources", "requests"]), "storage");
         }
-        if class_may_come {
-            spec.remove("storageClassName");
-        }
-        if is_bound {
-            spec.remove("volumeAttributesClassName");
-            let requests = spec.get_mut("resources").and_then(|resources| resources.get_mut("requests"));
-            if let Some(requests) = requests.and_then(Value::as_object_mut) {
-                requests.remove("storage");
-            }
-        }
-        spec
-    };
-    if fixed(spec) != fixed(before) {
+    }
+    if fixed != was {
+        let changes = internal_diff("core.PersistentVolumeClaimSpec", &was, &fixed);
         let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-        errors.push(FieldError::forbidden("spec", why));
+        errors.push(FieldError::forbidden("spec", format!("{why}\n{changes}")));
     }
     let size = |holder: &Value, path: &[&str]| quantity::parse(at(holder, path)).unwrap_or(0);
     let (now, was) = (
@@ -102,11 +117,44 @@ fn validate_claim_update(new: &Value, old: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// Makes a member as it is in another object.
+fn keep(object: &mut Value, other: &Value, member: &str) {
+    let Some(map) = object.as_object_mut() else { return };
+    match other.get(member) {
+        Some(value) => map.insert(member.to_owned(), value.clone()),
+        None => map.remove(member),
+    };
+}
+
+/// Sources of volumes that have no plugin any more, and since when.
+const GONE: &[(&str, &str)] = &[
+    ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+    ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+    ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("storageos", "deprecated in v1.22, non-functional in v1.25+"),
+    ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+    ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
+];
+
+fn volume_warnings(volume: &Value) -> Vec<String> {
+    let spec = at(volume, &["spec"]);
+    let mut out = Vec::new();
+    if text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
+        out.push("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".to_owned());
+    }
+    let shown = |source: &str| if source == "storageos" { "storageOS".to_owned() } else { source.to_owned() };
+    let gone = GONE.iter().filter(|(source, _)| has(spec, source));
+    out.extend(gone.map(|(source, why)| format!("spec.{}: {why}", shown(source))));
+    out
+}
+
 pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
+    warnings: volume_warnings,
+    warns_again: true,
     metadata_again: 2,
     default: |volume| {
         if let Some(spec) = at_mut(volume, &["spec"]) {
-            default_text(spec, "volumeMode", "Filesystem");
+            default(spec, "volumeMode", "Filesystem");
             default_text(spec, "persistentVolumeReclaimPolicy", "Retain");
             default_source(spec);
         }
@@ -129,19 +177,48 @@ pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
     },
     validate_create: validate_volume,
     validate_update: |new, old| {
+        // Upstream looks twice, and says it twice.
         let mut errors = validate_volume(new);
+        errors.extend(validate_volume(new));
         let (spec, before) = (at(new, &["spec"]), at(old, &["spec"]));
         if SOURCES.iter().any(|(source, _)| spec.get(*source) != before.get(*source)) {
-            let why = "spec.persistentvolumesource is immutable after creation";
+            let changes = internal_diff("core.PersistentVolumeSource", before, spec);
+            let why = format!("spec.persistentvolumesource is immutable after creation\n{changes}");
             errors.push(FieldError::forbidden("spec.persistentvolumesource", why));
         }
         check_immutable(at(spec, &["volumeMode"]), at(before, &["volumeMode"]), "volumeMode", &mut errors);
+        let (nodes, nodes_before) = (at(spec, &["nodeAffinity"]), at(before, &["nodeAffinity"]));
+        if !nodes_before.is_null() && nodes != nodes_before && *nodes != renamed(nodes_before) {
+            let why = "field is immutable, except for updating from beta label to GA";
+            errors.push(invalid_as("*core.VolumeNodeAffinity", "nodeAffinity", nodes, why));
+        }
         errors
     },
     status: true,
     delete_returns_object: true,
     ..PLAIN
 };
+
+/// Labels of nodes that have had another name.
+const RENAMED: &[(&str, &str)] = &[
+    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+    ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
+    ("beta.kubernetes.io/os", "kubernetes.io/os"),
+    ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
+];
+
+/// An affinity under the names that labels have today.
+fn renamed(affinity: &Value) -> Value {
+    let mut affinity = affinity.clone();
+    let terms = affinity.pointer_mut("/required/nodeSelectorTerms").and_then(Value::as_array_mut);
+    for rule in terms.into_iter().flatten().flat_map(|term| items_mut(term, "matchExpressions")) {
+        if let Some((_, now)) = RENAMED.iter().find(|(before, _)| *before == text(rule, "key")) {
+            rule["key"] = (*now).into();
+        }
+    }
+    affinity
+}
 
 type Check = fn(&Value, &str, &mut Vec<FieldError>);
 
@@ -242,6 +319,10 @@ fn validate_volume(volume: &Value) -> Vec<FieldError> {
     if has(spec, "volumeAttributesClassName") && !has(spec, "csi") {
         let why = "has to be specified when using volumeAttributesClassName";
         errors.push(FieldError::required("spec.csi", why));
+    }
+    if spec.get("volumeAttributesClassName").is_some_and(|class| class == "") {
+        let why = "an empty string is disallowed";
+        errors.push(FieldError::required("spec.volumeAttributesClassName", why));
     }
     errors
 }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::addresses::{check_range, masked, parse_range};
 use super::shared::{
-    PORT_RANGE, at, at_mut, check_label_selector, check_rule, check_set_enum, default_text, has, items,
-    items_mut, number, text,
+    PORT_RANGE, at, at_mut, check_label_selector, check_rule, check_set_enum, default, has, items, items_mut,
+    number, text,
 };
 use super::{PLAIN, Strategy};
 
@@ -16,7 +16,7 @@ pub(super) static NETWORK_POLICY: Strategy = Strategy {
         for list in ["ingress", "egress"] {
             for rule in items_mut(policy.get_mut("spec").unwrap_or(&mut Value::Null), list) {
                 for port in items_mut(rule, "ports").filter_map(Value::as_object_mut) {
-                    default_text(port, "protocol", "TCP");
+                    default(port, "protocol", "TCP");
                 }
             }
         }

@@ -4,7 +4,9 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use serde_json::{Value, json};
 
-use super::shared::{default_text, items, items_mut, text};
+use super::shared::{
+    check_label_selector, check_optional, check_rule, default_text, invalid_as, items, items_mut, text,
+};
 use super::{PLAIN, Strategy};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -36,17 +38,7 @@ pub(super) static BINDING: Strategy = Strategy {
         let mut errors = validate_binding(binding);
         if binding.get("roleRef") != old.get("roleRef") {
             let role = binding.get("roleRef").unwrap_or(&Value::Null);
-            errors.push(FieldError {
-                problem: apiserver_meta::field::Problem::Invalid,
-                field: "roleRef".into(),
-                value: format!(
-                    "{{\"APIGroup\":{},\"Kind\":{},\"Name\":{}}}",
-                    json!(text(role, "apiGroup")),
-                    json!(text(role, "kind")),
-                    json!(text(role, "name"))
-                ),
-                detail: "cannot change roleRef".into(),
-            });
+            errors.push(invalid_as("rbac.RoleRef", "roleRef", role, "cannot change roleRef"));
         }
         errors
     },
@@ -62,6 +54,15 @@ fn validate_role(role: &Value) -> Vec<FieldError> {
     if rule.is_some_and(|rule| items(rule, "clusterRoleSelectors").is_empty()) {
         let why = "at least one clusterRoleSelector required if aggregationRule is non-nil";
         errors.push(FieldError::required("aggregationRule.clusterRoleSelectors", why));
+    }
+    let selectors = rule.map_or(&[][..], |rule| items(rule, "clusterRoleSelectors"));
+    for (i, selector) in selectors.iter().enumerate() {
+        let path = format!("aggregationRule.clusterRoleSelectors[{i}]");
+        let before = errors.len();
+        check_label_selector(selector, &path, &mut errors);
+        if errors.len() > before {
+            errors.push(FieldError::invalid(path, &Value::Null, "invalid label selector."));
+        }
     }
     for (i, rule) in items(role, "rules").iter().enumerate() {
         let path = format!("rules[{i}]");
@@ -120,6 +121,7 @@ fn validate_binding(binding: &Value) -> Vec<FieldError> {
     if text(role, "name").is_empty() {
         errors.push(FieldError::required("roleRef.name", ""));
     }
+    check_rule(text(role, "name"), names::path_segment, "roleRef.name", &mut errors);
     for (i, subject) in items(binding, "subjects").iter().enumerate() {
         let path = format!("subjects[{i}]");
         if text(subject, "name").is_empty() {
@@ -127,6 +129,11 @@ fn validate_binding(binding: &Value) -> Vec<FieldError> {
         }
         match text(subject, "kind") {
             "ServiceAccount" => {
+                check_optional(subject, "name", names::dns1123_subdomain, &path, &mut errors);
+                let group = text(subject, "apiGroup");
+                if !group.is_empty() {
+                    errors.push(FieldError::not_supported(format!("{path}.apiGroup"), &group.into(), &[""]));
+                }
                 if !namespaced && text(subject, "namespace").is_empty() {
                     errors.push(FieldError::required(format!("{path}.namespace"), ""));
                 }

@@ -1,6 +1,7 @@
-//! New objects and the causes kube-apiserver 1.36 refused them for, as it answered: `recorded.jsonl`, one a line.
+//! New objects and the causes kube-apiserver 1.36 refused them for, as it answered, one a line.
 //!
-//! Secrets by type, EndpointSlices, flow control, APIServices and CertificateSigningRequests.
+//! `recorded.jsonl`: Secrets by type, EndpointSlices, flow control, APIServices and CertificateSigningRequests.
+//! `mutations.jsonl`: objects that were fine until one member was removed, emptied, doubled or spoilt.
 
 use serde_json::{Map, Value};
 
@@ -8,8 +9,9 @@ use super::table::{Write, check};
 
 #[test]
 fn new_objects_are_refused_as_recorded() {
-    let lines: Vec<&str> = include_str!("recorded.jsonl").lines().collect();
-    assert!(lines.len() > 100, "{}", lines.len());
+    let lines: Vec<&str> =
+        include_str!("recorded.jsonl").lines().chain(include_str!("mutations.jsonl").lines()).collect();
+    assert!(lines.len() > 300, "{}", lines.len());
     for line in lines {
         let row: Value = serde_json::from_str(line).expect("a row is JSON");
         let causes: Vec<&str> =

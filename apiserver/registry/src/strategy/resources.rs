@@ -68,10 +68,15 @@ fn is_native(name: &str) -> bool {
 }
 
 /// `example.com/gpu`, with room for a quota's `requests.` before it.
-fn is_extended(name: &str) -> bool {
+pub(super) fn is_extended(name: &str) -> bool {
     !is_native(name)
         && !name.starts_with("requests.")
         && names::qualified_name(&format!("requests.{name}")).is_empty()
+}
+
+/// May more of it be limited than is asked for?
+pub(super) fn may_be_overcommitted(name: &str) -> bool {
+    is_native(name) && !is_huge(name)
 }
 
 fn check(
@@ -92,7 +97,7 @@ fn check(
         let place = format!("{path}.requests[{name}]");
         check_name(name, &place, errors);
         check_quantity(name, request, &place, errors);
-        let overcommits = is_native(name) && !is_huge(name);
+        let overcommits = may_be_overcommitted(name);
         match limits.and_then(|limits| limits.get(name)) {
             Some(limit) => {
                 if let (Some(asked), Some(most)) = (quantity::parse(request), quantity::parse(limit)) {

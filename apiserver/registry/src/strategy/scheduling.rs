@@ -3,14 +3,14 @@
 use apiserver_meta::field::FieldError;
 use serde_json::Value;
 
-use super::shared::{check_immutable, default_text, number, text};
+use super::shared::{check_immutable, default, number, text};
 use super::{PLAIN, Strategy};
 use crate::object;
 
 pub(super) static PRIORITY_CLASS: Strategy = Strategy {
     default: |class| {
         if let Some(class) = class.as_object_mut() {
-            default_text(class, "preemptionPolicy", "PreemptLowerPriority");
+            default(class, "preemptionPolicy", "PreemptLowerPriority");
         }
     },
     // It never counts on: what could change but metadata is immutable.
@@ -55,9 +55,13 @@ fn validate(class: &Value) -> Vec<FieldError> {
         errors.push(FieldError::forbidden("value", why));
     }
     let policy = text(class, "preemptionPolicy");
-    if !matches!(policy, "PreemptLowerPriority" | "Never") {
-        let known = ["PreemptLowerPriority", "Never"];
-        errors.push(FieldError::not_supported("preemptionPolicy", &policy.into(), &known));
+    match policy {
+        "PreemptLowerPriority" | "Never" => {}
+        "" => errors.push(FieldError::required("preemptionPolicy", "")),
+        _ => {
+            let known = ["PreemptLowerPriority", "Never"];
+            errors.push(FieldError::not_supported_in_order("preemptionPolicy", &policy.into(), &known));
+        }
     }
     errors
 }

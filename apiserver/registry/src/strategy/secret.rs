@@ -10,6 +10,7 @@ use super::shared::{at, default_text, text};
 use super::{PLAIN, Strategy};
 
 pub(super) static SECRET: Strategy = Strategy {
+    warns_again: true,
     metadata_again: 2,
     default: |secret| {
         // stringData is written into data and never stored.

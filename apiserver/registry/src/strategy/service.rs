@@ -5,12 +5,13 @@ use apiserver_meta::names;
 use serde_json::{Value, json};
 
 use super::shared::{
-    at, at_mut, check_one_of, check_port, check_port_or_name, default, default_text, items, items_mut,
-    keep_status, text,
+    at, at_mut, check_one_of, check_port, check_port_or_name, check_rule, check_set_enum, default,
+    default_text, has, items, items_mut, keep_status, text,
 };
 use super::{PLAIN, Strategy, service_ips, service_warnings};
 
 pub(super) static SERVICE: Strategy = Strategy {
+    warns_again: true,
     default: default_service,
     prepare_create: |service| {
         service["status"] = json!({"loadBalancer": {}});
@@ -23,7 +24,7 @@ pub(super) static SERVICE: Strategy = Strategy {
     validate_create: |service| validate(service, None),
     validate_update: |service, old| validate(service, Some(old)),
     validate_status,
-    name_rule: names::dns1123_label_of_service,
+    name_rule: names::dns1123_label,
     warnings: service_warnings::warnings,
     status: true,
     create_on_update: true,
@@ -74,7 +75,7 @@ fn default_service(service: &mut Value) {
         default_text(map, "externalTrafficPolicy", "Cluster");
     }
     if matches!(kind.as_str(), "NodePort" | "LoadBalancer" | "ClusterIP") {
-        default_text(map, "internalTrafficPolicy", "Cluster");
+        default(map, "internalTrafficPolicy", "Cluster");
     }
     if kind == "LoadBalancer" {
         default(map, "allocateLoadBalancerNodePorts", true);
@@ -235,13 +236,11 @@ fn validate(service: &Value, old: Option<&Value>) -> Vec<FieldError> {
     }
     validate_ports(spec, kind, headless, &mut errors);
     for (key, value) in spec.get("selector").and_then(Value::as_object).into_iter().flatten() {
-        errors.extend(names::qualified_name(key).into_iter().map(|problem| {
-            FieldError::invalid(
-                "spec.selector",
-                &key.clone().into(),
-                problem.replace("a qualified name must", "a valid label key must"),
-            )
-        }));
+        errors.extend(
+            names::qualified_name(key)
+                .into_iter()
+                .map(|problem| FieldError::invalid("spec.selector", &key.clone().into(), problem)),
+        );
         errors.extend(
             names::label_value(value.as_str().unwrap_or(""))
                 .into_iter()
@@ -299,6 +298,9 @@ fn validate_ports(spec: &Value, kind: &str, headless: bool, errors: &mut Vec<Fie
                 errors.push(FieldError::duplicate(format!("{path}.name"), &name.into()));
             }
             seen.push(name);
+        }
+        if let Some(protocol) = port.get("appProtocol").and_then(Value::as_str) {
+            check_rule(protocol, names::qualified_name, &format!("{path}.appProtocol"), errors);
         }
         check_port(port.get("port").unwrap_or(&json!(0)), format!("{path}.port"), errors);
         let protocol = text(port, "protocol");
@@ -374,18 +376,16 @@ fn validate_load_balancer(spec: &Value, kind: &str, errors: &mut Vec<FieldError>
         ));
     }
     let class = text(spec, "loadBalancerClass");
-    if !class.is_empty() {
+    if has(spec, "loadBalancerClass") {
         if kind != "LoadBalancer" {
             errors.push(FieldError::forbidden(
                 "spec.loadBalancerClass",
                 "may only be used when `type` is 'LoadBalancer'",
             ));
         }
-        errors.extend(
-            names::qualified_name(class)
-                .into_iter()
-                .map(|problem| FieldError::invalid("spec.loadBalancerClass", &class.into(), problem)),
-        );
+        if kind == "LoadBalancer" {
+            check_rule(class, names::qualified_name, "spec.loadBalancerClass", errors);
+        }
     }
 }
 
@@ -409,16 +409,9 @@ fn validate_traffic_policies(spec: &Value, kind: &str, errors: &mut Vec<FieldErr
             );
         }
     }
-    check_one_of(spec, "internalTrafficPolicy", "spec.internalTrafficPolicy", &["Cluster", "Local"], errors);
-    let distribution = text(spec, "trafficDistribution");
+    check_set_enum(spec, "internalTrafficPolicy", "spec", &["Cluster", "Local"], errors);
     let known = ["PreferClose", "PreferSameZone", "PreferSameNode"];
-    if !distribution.is_empty() && !known.contains(&distribution) {
-        errors.push(FieldError::not_supported_in_order(
-            "spec.trafficDistribution",
-            &distribution.into(),
-            &known,
-        ));
-    }
+    check_set_enum(spec, "trafficDistribution", "spec", &known, errors);
     let health_port = spec.get("healthCheckNodePort").and_then(Value::as_i64).unwrap_or(0);
     if health_port != 0 && !(kind == "LoadBalancer" && external == "Local") {
         errors.push(FieldError::invalid(

@@ -112,7 +112,7 @@ fn related_errors(spec: &Value) -> Vec<FieldError> {
         }
     }
     let policy = text(spec, "ipFamilyPolicy");
-    if !policy.is_empty() && !POLICIES.contains(&policy) {
+    if spec.get("ipFamilyPolicy").is_some_and(Value::is_string) && !POLICIES.contains(&policy) {
         errors.push(FieldError::not_supported("spec.ipFamilyPolicy", &policy.into(), POLICIES));
     }
     let before = errors.len();

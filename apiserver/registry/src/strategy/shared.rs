@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
+use apiserver_schema::internal_json;
 use serde_json::{Map, Value, json};
 
-/// Sets a member where it is missing.
+/// Sets a member where it is missing, or nothing.
 pub(crate) fn default(object: &mut Map<String, Value>, member: &str, value: impl Into<Value>) {
-    if !object.contains_key(member) {
+    if object.get(member).is_none_or(Value::is_null) {
         object.insert(member.to_owned(), value.into());
     }
 }
@@ -273,6 +274,29 @@ pub(crate) fn keep_status(new: &mut Value, old: &Value) {
 pub(crate) fn check_immutable(new: &Value, old: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if new != old {
         errors.push(FieldError::invalid(path, new, "field is immutable"));
+    }
+}
+
+/// An error of a value that upstream prints as one of its internal types.
+pub(crate) fn invalid_as(
+    go_type: &str,
+    path: impl Into<String>,
+    value: &Value,
+    why: impl Into<String>,
+) -> FieldError {
+    FieldError { value: internal_json(go_type, value), ..FieldError::invalid(path, &Value::Null, why) }
+}
+
+/// As [`check_immutable`], of a value that upstream prints as one of its internal types.
+pub(crate) fn check_immutable_as(
+    go_type: &str,
+    new: &Value,
+    old: &Value,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
+    if new != old {
+        errors.push(invalid_as(go_type, path, new, "field is immutable"));
     }
 }
 

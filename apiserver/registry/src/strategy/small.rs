@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::pod::scheduling::check_tolerations;
 use super::shared::{
-    at, at_mut, check_immutable, check_not_negative, check_optional, check_rule, check_set_enum,
-    default_text, has, items, require, text,
+    at, at_mut, check_immutable, check_immutable_as, check_not_negative, check_optional, check_rule,
+    check_set_enum, default, has, items, require, text,
 };
 use super::{PLAIN, Strategy, resources};
 
@@ -30,7 +30,7 @@ pub(super) static RUNTIME_CLASS: Strategy = Strategy {
         if handler.is_empty() {
             errors.push(FieldError::required("handler", ""));
         } else {
-            check_rule(handler, names::dns1123_label_of_service, "handler", &mut errors);
+            check_rule(handler, names::dns1123_label, "handler", &mut errors);
         }
         errors
     },
@@ -74,14 +74,14 @@ pub(super) static INGRESS_CLASS: Strategy = Strategy {
     metadata_again: 2,
     default: |class| {
         if let Some(parameters) = at_mut(class, &["spec", "parameters"]) {
-            default_text(parameters, "scope", "Cluster");
+            default(parameters, "scope", "Cluster");
         }
     },
     validate_create: validate_ingress_class,
     validate_update: |class, old| {
         let mut errors = Vec::new();
         let (new, before) = (at(class, &["spec", "controller"]), at(old, &["spec", "controller"]));
-        check_immutable(new, before, "spec.controller", &mut errors);
+        check_immutable_as("s", new, before, "spec.controller", &mut errors);
         errors.extend(validate_ingress_class(class));
         errors
     },
@@ -102,7 +102,9 @@ fn validate_ingress_class(class: &Value) -> Vec<FieldError> {
         return errors;
     }
     let path = "spec.parameters";
-    check_optional(parameters, "apiGroup", names::dns1123_subdomain, path, &mut errors);
+    if let Some(group) = parameters.get("apiGroup").and_then(Value::as_str) {
+        check_rule(group, names::dns1123_subdomain, &format!("{path}.apiGroup"), &mut errors);
+    }
     check_optional(parameters, "kind", names::path_segment, path, &mut errors);
     check_optional(parameters, "name", names::path_segment, path, &mut errors);
     let namespace = format!("{path}.namespace");

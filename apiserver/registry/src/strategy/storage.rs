@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::pod::volumes::{check_driver_name, check_token_lifetime};
 use super::shared::{
     at, at_mut, check_immutable, check_label_selector, check_not_negative, check_rule, check_set_enum,
-    default, default_text, has, items, keep_status, number, require, text,
+    default, has, items, keep_status, number, require, text,
 };
 use super::{PLAIN, Strategy};
 
@@ -23,13 +23,13 @@ pub(super) static STORAGE_CLASS: Strategy = Strategy {
     metadata_again: 2,
     default: |class| {
         if let Some(class) = class.as_object_mut() {
-            default_text(class, "reclaimPolicy", "Delete");
-            default_text(class, "volumeBindingMode", "Immediate");
+            default(class, "reclaimPolicy", "Delete");
+            default(class, "volumeBindingMode", "Immediate");
         }
     },
     validate_create: validate_class,
     validate_update: |new, old| {
-        let mut errors = Vec::new();
+        let mut errors = validate_class(new);
         for member in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
             check_immutable(at(new, &[member]), at(old, &[member]), member, &mut errors);
         }
@@ -52,12 +52,20 @@ fn validate_class(class: &Value) -> Vec<FieldError> {
         ("volumeBindingMode", &["Immediate", "WaitForFirstConsumer"]),
     ] {
         let value = text(class, member);
-        if !value.is_empty() && !known.contains(&value) {
+        if has(class, member) && !known.contains(&value) {
             errors.push(FieldError::not_supported(member, &value.into(), known));
         }
     }
     for (i, term) in items(class, "allowedTopologies").iter().enumerate() {
         check_topology(term, &format!("allowedTopologies[{i}]"), &mut errors);
+        let expressions = |term| items(term, "matchLabelExpressions");
+        // Upstream takes one that says nothing for a double of what it has not looked at yet.
+        let before = &items(class, "allowedTopologies")[..i];
+        if expressions(term).is_empty() || before.iter().any(|other| expressions(other) == expressions(term))
+        {
+            let path = format!("allowedTopologies[{i}].matchLabelExpressions");
+            errors.push(FieldError::duplicate(path, &"".into()));
+        }
     }
     if provisioner.is_empty() {
         errors.push(FieldError::required("provisioner", ""));
@@ -173,10 +181,16 @@ pub(super) static CSI_DRIVER: Strategy = Strategy {
         ] {
             default(spec, member, value);
         }
-        default_text(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
+        default(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
         if spec.get("volumeLifecycleModes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
             spec.insert("volumeLifecycleModes".into(), json!(["Persistent"]));
         }
+    },
+    warnings: |driver| {
+        let spec = at(driver, &["spec"]);
+        let is_quiet = items(spec, "tokenRequests").is_empty() || has(spec, "serviceAccountTokenInSecrets");
+        let why = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes";
+        if is_quiet { Vec::new() } else { vec![why.to_owned()] }
     },
     validate_create: validate_driver,
     validate_update: |new, old| {

@@ -81,7 +81,9 @@ fn causes(write: Write, old: &Value, new: &Value) -> Vec<String> {
         }
         errors
     };
-    errors.iter().map(ToString::to_string).collect()
+    // What changed is told by the printer of internal types, which has tests of its own.
+    let first = |text: String| text.split("\n@@").next().unwrap_or_default().to_owned();
+    errors.iter().map(|error| first(error.to_string())).collect()
 }
 
 fn resource_of(object: &Value) -> &'static Resource {

@@ -11,6 +11,21 @@ pub(super) const ACCESS_MODES: &[&str] =
     &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 pub(super) const VOLUME_MODES: &[&str] = &["Block", "Filesystem"];
 
+/// Amounts of storage that are no whole bytes: `GetWarningsForPersistentVolumeClaimSpec`.
+pub(super) fn claim_warnings(spec: &Value, path: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    for list in ["requests", "limits"] {
+        let amount = at(spec, &["resources", list, "storage"]);
+        if quantity::parse(amount).is_some_and(|thousandths| thousandths % 1000 != 0) {
+            let shown = amount.as_str().map_or_else(|| amount.to_string(), str::to_owned);
+            out.push(format!(
+                "{path}.resources.{list}[storage]: fractional byte value {shown:?} is invalid, must be an integer"
+            ));
+        }
+    }
+    out
+}
+
 /// Errors of access modes: known ones, and the exclusive one alone.
 pub(super) fn check_access_modes(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let modes = items(spec, "accessModes");

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::match_resources::check_rule as check_match_rule;
 use super::shared::{
-    PORT_RANGE, at, at_mut, check_label_selector, check_rule, check_set_enum, default, default_text, has,
-    items, items_mut, number, text,
+    PORT_RANGE, at, at_mut, check_label_selector, check_rule, check_set_enum, default, has, items, items_mut,
+    number, text,
 };
 use super::{PLAIN, Strategy};
 
@@ -28,19 +28,19 @@ pub(super) static WEBHOOKS: Strategy = Strategy {
 
 fn default_hook(hook: &mut Value, mutates: bool) {
     for rule in items_mut(hook, "rules").filter_map(Value::as_object_mut) {
-        default_text(rule, "scope", "*");
+        default(rule, "scope", "*");
     }
     if let Some(service) = at_mut(hook, &["clientConfig", "service"]) {
         default(service, "port", 443);
     }
     let Some(hook) = hook.as_object_mut() else { return };
-    default_text(hook, "failurePolicy", "Fail");
-    default_text(hook, "matchPolicy", "Equivalent");
+    default(hook, "failurePolicy", "Fail");
+    default(hook, "matchPolicy", "Equivalent");
     default(hook, "namespaceSelector", json!({}));
     default(hook, "objectSelector", json!({}));
     default(hook, "timeoutSeconds", 10);
     if mutates {
-        default_text(hook, "reinvocationPolicy", "Never");
+        default(hook, "reinvocationPolicy", "Never");
     }
 }
 

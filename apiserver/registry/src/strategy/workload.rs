@@ -2,24 +2,18 @@
 
 use apiserver_meta::field::{FieldError, Problem};
 use apiserver_meta::{names, selector::LabelSelector};
+use apiserver_schema::internal_json;
 use serde_json::{Value, json};
 
 use super::shared::{
-    NOT_NEGATIVE, at, check_label_selector, check_not_negative, check_optional, check_set_enum, is_empty,
-    items, number, text,
+    NOT_NEGATIVE, at, check_label_selector, check_not_negative, check_optional, check_set_enum, invalid_as,
+    is_empty, items, number, text,
 };
 use super::{pod, volumes};
 
-/// A label selector with its members in upstream's order.
+/// A label selector as upstream prints it.
 pub(super) fn selector_as_go(selector: &Value) -> String {
-    let parts: Vec<String> = ["matchLabels", "matchExpressions"]
-        .iter()
-        .filter_map(|member| {
-            let value = selector.get(*member).filter(|value| !is_empty(value))?;
-            Some(format!("{member:?}:{value}"))
-        })
-        .collect();
-    if selector.is_null() { "null".to_owned() } else { format!("{{{}}}", parts.join(",")) }
+    internal_json("*v1.LabelSelector", selector)
 }
 
 pub(super) fn invalid_selector(selector: &Value, why: &str) -> FieldError {
@@ -132,11 +126,10 @@ pub(super) fn check_deployment(deployment: &Value) -> Vec<FieldError> {
 }
 
 /// A strategy of an unknown type, as upstream prints its internal type.
-fn unknown_strategy(path: &str, strategy: &Value, known: &[&str]) -> FieldError {
-    let kind = text(strategy, "type");
+fn unknown_strategy(go_type: &str, path: &str, strategy: &Value, known: &[&str]) -> FieldError {
     FieldError {
-        value: format!("{{\"Type\":{},\"RollingUpdate\":null}}", json!(kind)),
-        ..FieldError::not_supported_in_order(path, &kind.into(), known)
+        value: internal_json(go_type, strategy),
+        ..FieldError::not_supported_in_order(path, &Value::Null, known)
     }
 }
 
@@ -160,7 +153,12 @@ fn check_strategy(strategy: &Value, errors: &mut Vec<FieldError>) {
             check_whole(unavailable, &format!("{path}.maxUnavailable"), errors);
         }
         _ => {
-            errors.push(unknown_strategy("spec.strategy", strategy, &["Recreate", "RollingUpdate"]));
+            errors.push(unknown_strategy(
+                "apps.DeploymentStrategy",
+                "spec.strategy",
+                strategy,
+                &["Recreate", "RollingUpdate"],
+            ));
         }
     }
 }
@@ -227,7 +225,12 @@ fn check_daemon_strategy(strategy: &Value, errors: &mut Vec<FieldError>) {
         "RollingUpdate" => {}
         _ => {
             let known = ["RollingUpdate", "OnDelete"];
-            errors.push(unknown_strategy("spec.updateStrategy", strategy, &known));
+            errors.push(unknown_strategy(
+                "apps.DaemonSetUpdateStrategy",
+                "spec.updateStrategy",
+                strategy,
+                &known,
+            ));
             return;
         }
     }
@@ -305,8 +308,13 @@ fn with_claims(spec: &Value) -> Value {
         return template;
     }
     let name_of = |claim: &Value| crate::object::name(claim).to_owned();
+    // Of several of one name the Pods get one.
+    let first = |i: usize| !claims[..i].iter().any(|claim| name_of(claim) == name_of(&claims[i]));
     let mut volumes: Vec<Value> = claims
         .iter()
+        .enumerate()
+        .filter(|(i, _)| first(*i))
+        .map(|(_, claim)| claim)
         .map(|claim| json!({"name": name_of(claim), "persistentVolumeClaim": {"claimName": name_of(claim)}}))
         .collect();
     let own = pod.get("volumes").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -320,28 +328,18 @@ fn with_claims(spec: &Value) -> Value {
 fn check_stateful_strategy(strategy: &Value, errors: &mut Vec<FieldError>) {
     let rolling = at(strategy, &["rollingUpdate"]);
     let path = "spec.updateStrategy.rollingUpdate";
-    let as_go = || {
-        let partition = number(rolling, "partition").unwrap_or(0);
-        format!("{{\"Partition\":{partition},\"MaxUnavailable\":{}}}", at(rolling, &["maxUnavailable"]))
-    };
-    let refuse = |field: &str, value: String, why: &str| FieldError {
-        problem: Problem::Invalid,
-        field: field.to_owned(),
-        value,
-        detail: why.to_owned(),
-    };
     match text(strategy, "type") {
         "OnDelete" if !rolling.is_null() => {
-            errors.push(refuse(path, as_go(), "only allowed for updateStrategy 'RollingUpdate'"));
+            let why = "only allowed for updateStrategy 'RollingUpdate'";
+            errors.push(invalid_as("apps.RollingUpdateStatefulSetStrategy", path, rolling, why));
         }
         "OnDelete" => {}
         "RollingUpdate" => {
             check_not_negative(rolling, "partition", &format!("{path}.partition"), errors);
         }
-        other => {
-            let shown = if rolling.is_null() { "null".to_owned() } else { as_go() };
-            let value = format!("{{\"Type\":{},\"RollingUpdate\":{shown}}}", json!(other));
-            errors.push(refuse("spec.updateStrategy", value, "must be 'RollingUpdate' or 'OnDelete'"));
+        _ => {
+            let why = "must be 'RollingUpdate' or 'OnDelete'";
+            errors.push(invalid_as("apps.StatefulSetUpdateStrategy", "spec.updateStrategy", strategy, why));
         }
     }
 }

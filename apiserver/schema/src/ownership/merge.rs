@@ -38,7 +38,9 @@ fn check_at(schema: &Schema, value: &Value, path: &mut String, errors: &mut Vec<
     }
     match (&schema.shape, value) {
         (Shape::Any { .. } | Shape::SchemaOr, _) => {}
-        (Shape::Object(_) | Shape::Raw, Value::Object(map)) => {
+        // Owned as a whole, whatever it is.
+        (Shape::Raw, Value::Object(_)) => {}
+        (Shape::Object(_), Value::Object(map)) => {
             for (key, item) in map {
                 let length = path.len();
                 path.push('.');

@@ -129,6 +129,20 @@ fn schema_errors_are_in_upstream_words() {
 }
 
 #[test]
+fn what_is_kept_as_it_was_sent_is_owned_as_a_whole() {
+    let schema = builtin("apps", "v1", "ControllerRevision").unwrap();
+    let revision = |data: Value| json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {"name": "a"}, "data": data, "revision": 1});
+    let mut made = revision(json!({"x": {"y": 1}}));
+    let who = Manager { operation: Operation::Update, ..manager("kubectl", "apps/v1") };
+    update(&schema, None, &mut made, &who, &FieldSet::new());
+    assert_eq!(fields(&made, "kubectl"), json!({"f:data": {}, "f:revision": {}}));
+    let one = applied(&schema, &revision(json!(null)), "alpha", revision(json!({"x": 1})), false).unwrap();
+    assert_eq!(fields(&one, "alpha"), json!({"f:data": {}, "f:revision": {}}));
+    let two = applied(&schema, &one, "alpha", revision(json!({"y": 2})), false).unwrap();
+    assert_eq!(two["data"], json!({"y": 2}));
+}
+
+#[test]
 fn creates_own_what_they_set() {
     let schema = builtin("apps", "v1", "Deployment").unwrap();
     let mut new = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {

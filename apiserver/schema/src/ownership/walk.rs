@@ -33,7 +33,7 @@ pub(super) fn form<'a>(schema: &'a Schema, value: Option<&Value>) -> Form<'a> {
             Some(Value::Object(_)) | None => Form::AtomicMap,
             Some(_) => Form::Leaf,
         },
-        Shape::Raw => Form::Map(schema),
+        Shape::Raw => Form::AtomicMap,
         _ => Form::Leaf,
     }
 }
@@ -43,7 +43,6 @@ pub(super) fn child_of<'a>(schema: &'a Schema, key: &str) -> Option<&'a Schema> 
     match &schema.shape {
         Shape::Object(_) => schema.child(key),
         Shape::Any { deduced: true } => Some(schema),
-        Shape::Raw => Some(any()),
         _ => None,
     }
 }

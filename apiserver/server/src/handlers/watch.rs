@@ -6,7 +6,7 @@ use std::time::Duration;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::field::go_quote;
 use apiserver_meta::{GroupVersionKind, Status};
-use apiserver_registry::{Page, Registry, Resource, Selectors};
+use apiserver_registry::{Page, Registry, Resource, Selectors, needs_settling};
 use apiserver_storage::EventKind;
 use apiserver_watchcache::{Change, Error as CacheError, Object, Watcher};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -370,7 +370,12 @@ async fn converted(
     changes: Vec<Arc<Change>>,
 ) -> Result<Vec<Arc<Change>>, Status> {
     let resource = &asked.resource;
-    if !resource.asks_to_convert() || changes.is_empty() {
+    let is_otherwise = |change: &Arc<Change>| {
+        let previous = change.previous.as_ref();
+        needs_settling(resource, &change.object)
+            || previous.is_some_and(|previous| needs_settling(resource, previous))
+    };
+    if !resource.asks_to_convert() && !changes.iter().any(is_otherwise) {
         return Ok(changes);
     }
     // What was there before only decides what is selected.

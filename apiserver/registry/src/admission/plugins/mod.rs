@@ -2,9 +2,10 @@
 //!
 //! A plugin is a row of [`PLUGINS`], named as the flags name it. `plugin/pkg/admission` upstream.
 
-mod ingress_class;
+mod default_class;
 mod limit_ranger;
 mod priority;
+mod runtime_class;
 pub(crate) mod service_account;
 mod storage_protection;
 
@@ -56,10 +57,17 @@ const PLUGINS: &[Plugin] = &[
         change: None,
         check: Some(priority::check_default),
     },
+    Plugin { name: "RuntimeClass", of: ("", "pods"), change: Some(runtime_class::resolve), check: None },
     Plugin {
         name: "DefaultIngressClass",
         of: ("networking.k8s.io", "ingresses"),
-        change: Some(ingress_class::set_default),
+        change: Some(default_class::of_ingress),
+        check: None,
+    },
+    Plugin {
+        name: "DefaultStorageClass",
+        of: ("", "persistentvolumeclaims"),
+        change: Some(default_class::of_claim),
         check: None,
     },
     Plugin {

@@ -208,7 +208,7 @@ fn check_host_ports<'a>(
 }
 
 /// Claims of a container are claims of its Pod: `validateResourceClaimNames`.
-fn check_claims(resources: &Value, path: &str, pod: &Spec, errors: &mut Vec<FieldError>) {
+pub(super) fn check_claims(resources: &Value, path: &str, pod: &Spec, errors: &mut Vec<FieldError>) {
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for (i, claim) in items(resources, "claims").iter().enumerate() {
         let path = format!("{path}.claims[{i}]");

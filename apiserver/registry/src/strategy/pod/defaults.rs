@@ -110,7 +110,7 @@ fn image_tag(image: &str) -> Option<&str> {
         _ => (image, "latest"),
     };
     let path = match name.split_once('/') {
-        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => path,
+        Some((host, path)) if is_host(host) => path,
         _ => name,
     };
     let is_part = |part: &str| {
@@ -119,7 +119,15 @@ fn image_tag(image: &str) -> Option<&str> {
             && part.ends_with(plain)
             && part.chars().all(|c| plain(c) || "._-".contains(c))
     };
-    path.split('/').all(is_part).then_some(tag)
+    (path.len() <= NAME_BYTES_MAX && path.split('/').all(is_part)).then_some(tag)
+}
+
+/// Bytes of an image's name without its host.
+const NAME_BYTES_MAX: usize = 255;
+
+/// Is the first part of an image's name a host? One in capitals cannot be anything else.
+fn is_host(part: &str) -> bool {
+    part.contains(['.', ':']) || part == "localhost" || part.chars().any(|c| c.is_ascii_uppercase())
 }
 
 fn default_probe(probe: &mut Value) {
@@ -163,7 +171,11 @@ pub(crate) const SOURCE_TEXTS: &[(&str, &str, &str)] = &[
 pub(crate) fn default_source(holder: &mut Map<String, Value>) {
     for (kind, member, text) in SOURCE_TEXTS {
         if let Some(source) = holder.get_mut(*kind).and_then(Value::as_object_mut) {
-            default_text(source, member, text);
+            // Those of this disk are pointers: empty is not missing.
+            match *kind {
+                "azureDisk" => default(source, member, *text),
+                _ => default_text(source, member, text),
+            }
         }
     }
     if let Some(disk) = holder.get_mut("azureDisk").and_then(Value::as_object_mut) {
@@ -193,7 +205,7 @@ fn default_volume(volume: &mut Value) {
         }
     }
     if let Some(spec) = at_mut(volume, &["ephemeral", "volumeClaimTemplate", "spec"]) {
-        default_text(spec, "volumeMode", "Filesystem");
+        default(spec, "volumeMode", "Filesystem");
     }
     if let Some(api) = volume.get_mut("downwardAPI") {
         default_field_refs(api);

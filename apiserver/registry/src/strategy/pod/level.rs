@@ -108,6 +108,7 @@ pub(super) fn check(pod: &Spec, errors: &mut Vec<FieldError>) {
     if has(own, "claims") {
         let why = "claims may not be set for Resources at pod-level";
         errors.push(FieldError::forbidden(format!("{path}.claims"), why));
+        super::containers::check_claims(own, &path, pod, errors);
     }
     resources::validate_of_pod(own, &path, errors);
     for (list, what) in [("requests", "requests"), ("limits", "limits")] {

@@ -46,6 +46,7 @@ pub(super) static POD: Strategy = Strategy {
     prepare_create: prepare::create,
     prepare_update: |new, old| {
         super::shared::keep_status(new, old);
+        prepare::keep_priority(new, old);
         drop_disabled(super::shared::at_mut(new, &["spec"]));
         prepare::tolerate_lost_nodes(new);
     },
@@ -198,7 +199,11 @@ fn check_spec<'a>(mut pod: Spec<'a>, errors: &mut Vec<FieldError>) -> Spec<'a> {
     if let Some(class) = spec.get("runtimeClassName").and_then(Value::as_str) {
         check_rule(class, names::dns1123_subdomain, &format!("{path}.runtimeClassName"), errors);
     }
-    check_set_enum(spec, "preemptionPolicy", &path, &["PreemptLowerPriority", "Never"], errors);
+    if spec.get("preemptionPolicy").is_some_and(|policy| policy == "") {
+        errors.push(FieldError::required(format!("{path}.preemptionPolicy"), ""));
+    } else {
+        check_set_enum(spec, "preemptionPolicy", &path, &["PreemptLowerPriority", "Never"], errors);
+    }
     if let Some(overhead) = spec.get("overhead") {
         let path = format!("{path}.overhead");
         resources::validate(&serde_json::json!({"limits": overhead}), &path, errors);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::shared::{at, at_mut, items, items_mut, text};
+use super::super::shared::{at, at_mut, default, items, items_mut, text};
 
 /// Seconds a Pod stays on a node that is gone.
 const TOLERATION_SECONDS: i64 = 300;
@@ -134,5 +134,15 @@ pub(super) fn qos_class(spec: &Value) -> &'static str {
         (false, _) => "BestEffort",
         (true, true) => "Guaranteed",
         (true, false) => "Burstable",
+    }
+}
+/// What admission made of a priority class stays where an update says nothing of it.
+pub(super) fn keep_priority(pod: &mut Value, old: &Value) {
+    let Some(spec) = at_mut(pod, &["spec"]) else { return };
+    for member in ["priority", "preemptionPolicy"] {
+        let was = at(old, &["spec", member]);
+        if !was.is_null() {
+            default(spec, member, was.clone());
+        }
     }
 }

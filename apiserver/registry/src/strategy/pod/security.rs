@@ -2,6 +2,7 @@
 
 use apiserver_meta::field::{FieldError, Problem};
 use apiserver_meta::names;
+use apiserver_schema::internal_json;
 use serde_json::{Value, json};
 
 use super::super::shared::{
@@ -100,22 +101,6 @@ fn check_sysctls(context: &Value, path: &str, pod: &Spec, errors: &mut Vec<Field
     }
 }
 
-/// Members of a container's context in the order of the internal type.
-const CONTEXT: &[(&str, &str)] = &[
-    ("Capabilities", "capabilities"),
-    ("Privileged", "privileged"),
-    ("SELinuxOptions", "seLinuxOptions"),
-    ("WindowsOptions", "windowsOptions"),
-    ("RunAsUser", "runAsUser"),
-    ("RunAsGroup", "runAsGroup"),
-    ("RunAsNonRoot", "runAsNonRoot"),
-    ("ReadOnlyRootFilesystem", "readOnlyRootFilesystem"),
-    ("AllowPrivilegeEscalation", "allowPrivilegeEscalation"),
-    ("ProcMount", "procMount"),
-    ("SeccompProfile", "seccompProfile"),
-    ("AppArmorProfile", "appArmorProfile"),
-];
-
 /// Errors of a container's context, which is beside the container's path.
 pub(super) fn check_container(context: &Value, container: &str, pod: &Spec, errors: &mut Vec<FieldError>) {
     if !context.is_object() {
@@ -135,7 +120,7 @@ pub(super) fn check_container(context: &Value, container: &str, pod: &Spec, erro
             errors.push(FieldError {
                 problem: Problem::Invalid,
                 field: path.clone(),
-                value: context_as_go(context),
+                value: internal_json("core.SecurityContext", context),
                 detail: format!("cannot set `allowPrivilegeEscalation` to false and {what}"),
             });
         };
@@ -151,23 +136,6 @@ pub(super) fn check_container(context: &Value, container: &str, pod: &Spec, erro
     }
     check_windows(at(context, &["windowsOptions"]), &format!("{path}.windowsOptions"), errors);
     check_apparmor(at(context, &["appArmorProfile"]), &format!("{path}.appArmorProfile"), errors);
-}
-
-/// A container's context as upstream prints its internal type.
-fn context_as_go(context: &Value) -> String {
-    let mut shown = context.clone();
-    for (member, members) in [
-        ("capabilities", &[("Add", "add"), ("Drop", "drop")][..]),
-        ("seccompProfile", LOCAL_PROFILE),
-        ("appArmorProfile", LOCAL_PROFILE),
-    ] {
-        if let Some(inner) = shown.get_mut(member)
-            && let Ok(printed) = serde_json::from_str(&go_struct(inner, members))
-        {
-            *inner = printed;
-        }
-    }
-    go_struct(&shown, CONTEXT)
 }
 
 fn check_seccomp(profile: &Value, path: &str, errors: &mut Vec<FieldError>) {

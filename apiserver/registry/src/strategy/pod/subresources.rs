@@ -2,6 +2,7 @@
 //! `podResizeStrategy` upstream. The rest of what they are sent is dropped.
 
 use apiserver_meta::field::FieldError;
+use apiserver_schema::internal_diff;
 use serde_json::Value;
 
 use super::super::shared::{at, items, items_mut, text};
@@ -63,12 +64,12 @@ fn check_ephemeral(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let list = |pod| items(at(pod, &["spec"]), "ephemeralContainers");
     for before in list(old) {
         let name = text(before, "name");
-        let why = match list(new).iter().find(|container| text(container, "name") == name) {
+        let (done, changes) = match list(new).iter().find(|container| text(container, "name") == name) {
             Some(after) if after == before => continue,
-            Some(_) => "changed",
-            None => "removed",
+            Some(after) => ("changed", internal_diff("core.EphemeralContainer", before, after)),
+            None => ("removed", String::new()),
         };
-        let why = format!("existing ephemeral containers {name:?} may not be {why}\n");
+        let why = format!("existing ephemeral containers {name:?} may not be {done}\n{changes}");
         errors.push(FieldError::forbidden("spec.ephemeralContainers", why));
     }
 }

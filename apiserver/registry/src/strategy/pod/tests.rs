@@ -122,6 +122,7 @@ fn specs() {
 fn updates() {
     check(Write::Update, &base(), &[
         (json!({}), json!({}), &[]),
+        (json!({"spec": {"priority": 7, "preemptionPolicy": "Never"}}), json!({"spec": {"priority": null, "preemptionPolicy": null}}), &[]),
         (json!({}), json!({"spec": {"containers": [{"name": "c", "image": "j"}]}}), &[]),
         (json!({}), json!({"spec": {"containers": [{"name": "c", "image": " j"}]}}), &[r#"spec.containers[0].image: Invalid value: " j": must not have leading or trailing whitespace"#, r#"spec.containers[0].image: Invalid value: " j": must not have leading or trailing whitespace"#, "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"]),
         (json!({}), json!({"spec": {"containers": [{"name": "c", "image": "i"}, {"name": "d", "image": "i"}]}}), &["spec.containers: Forbidden: pod updates may not add or remove containers"]),
@@ -155,4 +156,21 @@ fn status() {
         (json!({"status": {"phase": "Running", "qosClass": "BestEffort", "containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": 0}}}]}}), json!({"status": {"podIPs": [{"ip": "1.2.3.5"}, {"ip": "1.2.3.4"}]}}), &[r#"status.podIPs: Invalid value: [{"IP":"1.2.3.5"},{"IP":"1.2.3.4"}]: may specify no more than one IP for each IP family"#]),
         (json!({"status": {"phase": "Running", "qosClass": "BestEffort", "containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": 0}}}]}}), json!({"status": {"resourceClaimStatuses": [{"name": "x"}, {"name": "x"}]}}), &[r#"status.resourceClaimStatuses[0].name: Invalid value: "x": must match the name of an entry in `spec.resourceClaims`"#, r#"status.resourceClaimStatuses[1].name: Invalid value: "x": must match the name of an entry in `spec.resourceClaims`"#, r#"status.resourceClaimStatuses[1].name: Duplicate value: "x""#]),
     ]);
+}
+
+#[test]
+fn a_forbidden_change_is_shown() {
+    let (mut old, mut new) = (base(), base());
+    old["spec"]["restartPolicy"] = "Always".into();
+    new["spec"]["restartPolicy"] = "Never".into();
+    let errors = super::update::check(&new, &old);
+    let error = errors.iter().find(|error| error.field == "spec").expect("an error");
+    let (_, shown) = error.detail.split_once("@@\n").expect("a diff");
+    assert_eq!(
+        shown,
+        concat!(
+            "   }\n  ],\n  \"EphemeralContainers\": null,\n- \"RestartPolicy\": \"Always\",\n+ \"RestartPolicy\": \"Never\",\n",
+            "  \"TerminationGracePeriodSeconds\": null,\n  \"ActiveDeadlineSeconds\": null,\n  \"DNSPolicy\": \"\",\n"
+        )
+    );
 }

@@ -1,9 +1,10 @@
 //! What may change in a Pod that is there: `ValidatePodUpdate` upstream.
 
 use apiserver_meta::field::FieldError;
+use apiserver_schema::internal_diff;
 use serde_json::{Map, Value};
 
-use super::super::shared::{at, at_mut, items, items_mut, number, require, text};
+use super::super::shared::{at, at_mut, invalid_as, items, items_mut, number, require, text};
 use super::containers::check_image_space;
 use super::scheduling::check_tolerations;
 use super::{Spec, annotations};
@@ -56,7 +57,8 @@ fn check_spec(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         mask_gated(&mut masked, old);
     }
     if masked != *old {
-        errors.push(FieldError::forbidden("spec", IMMUTABLE));
+        let changes = internal_diff("core.PodSpec", old, &masked);
+        errors.push(FieldError::forbidden("spec", format!("{IMMUTABLE}\n{changes}")));
     }
 }
 
@@ -134,17 +136,10 @@ fn check_gated(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     }
     let (after, before) = (items(after, "nodeSelectorTerms"), items(before, "nodeSelectorTerms"));
     let path = format!("spec.{}.nodeSelectorTerms", required.join("."));
-    let refuse = |path: String, shown: String, why: &str| FieldError {
-        problem: apiserver_meta::field::Problem::Invalid,
-        field: path,
-        value: shown,
-        detail: why.to_owned(),
-    };
     if !before.is_empty() && before.len() != after.len() {
-        let shown: Vec<String> = after.iter().map(term_as_go).collect();
-        let shown = if shown.is_empty() { "null".to_owned() } else { format!("[{}]", shown.join(",")) };
         let why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
-        errors.push(refuse(path, shown, why));
+        let shown = if after.is_empty() { &Value::Null } else { &Value::from(after) };
+        errors.push(invalid_as("[core.NodeSelectorTerm", path, shown, why));
         return;
     }
     for (i, (term, was)) in after.iter().zip(before).enumerate() {
@@ -153,24 +148,9 @@ fn check_gated(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         let grew = ["matchExpressions", "matchFields"].iter().any(|list| !items(term, list).is_empty());
         if !only_adds("matchExpressions") || !only_adds("matchFields") || (was_empty && grew) {
             let why = "only additions are allowed (no mutations or deletions)";
-            errors.push(refuse(format!("{path}[{i}]"), term_as_go(term), why));
+            errors.push(invalid_as("core.NodeSelectorTerm", format!("{path}[{i}]"), term, why));
         }
     }
-}
-
-/// A selector's term as upstream prints its internal type.
-fn term_as_go(term: &Value) -> String {
-    let list = |member: &str| {
-        let shown: Vec<String> = items(term, member)
-            .iter()
-            .map(|rule| {
-                let members = [("Key", "key"), ("Operator", "operator"), ("Values", "values")];
-                super::super::shared::go_struct(rule, &members)
-            })
-            .collect();
-        if shown.is_empty() { "null".to_owned() } else { format!("[{}]", shown.join(",")) }
-    };
-    format!("{{\"MatchExpressions\":{},\"MatchFields\":{}}}", list("matchExpressions"), list("matchFields"))
 }
 
 fn mask_gated(spec: &mut Value, old: &Value) {

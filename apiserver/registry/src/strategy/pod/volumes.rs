@@ -217,6 +217,8 @@ fn ephemeral(source: &Value, path: &str, _: &Spec, errors: &mut Vec<FieldError>)
     crate::object::validate_labels(metadata.get("labels"), &format!("{place}.labels"), errors);
     for member in metadata.as_object().into_iter().flat_map(|map| map.keys()) {
         if !TEMPLATE_METADATA.contains(&member.as_str()) {
+            // As Go spells it.
+            let member = if member == "uid" { "uID" } else { member };
             errors.push(FieldError::forbidden(format!("{place}.{member}"), "cannot be set"));
         }
     }

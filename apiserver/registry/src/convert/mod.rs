@@ -2,6 +2,9 @@
 //!
 //! Only kinds that several groups or versions serve need more than a change of `apiVersion`.
 
+pub(crate) mod autoscaling;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -16,7 +19,7 @@ pub fn to_stored(resource: &Resource, mut object: Value) -> Value {
     }
     match (served.as_str(), resource.kind.as_str()) {
         ("events.k8s.io/v1", "Event") => event_to_core(&mut object),
-        ("autoscaling/v1", "HorizontalPodAutoscaler") => autoscaler_to_v2(&mut object),
+        ("autoscaling/v1", "HorizontalPodAutoscaler") => autoscaling::to_v2(&mut object),
         _ => {}
     }
     set_api_version(&mut object, &resource.stored_api_version);
@@ -39,11 +42,22 @@ pub fn from_stored(resource: &Resource, mut object: Value) -> Value {
     }
     match (served.as_str(), resource.kind.as_str()) {
         ("events.k8s.io/v1", "Event") => event_from_core(&mut object),
-        ("autoscaling/v1", "HorizontalPodAutoscaler") => autoscaler_from_v2(&mut object),
+        ("autoscaling/v1", "HorizontalPodAutoscaler") => autoscaling::from_v2(&mut object),
         _ => {}
     }
     set_api_version(&mut object, &served);
     object
+}
+
+/// The object with what some version tells in annotations at its place: what is printed of it.
+pub fn unfolded(object: &Value) -> Cow<'_, Value> {
+    let is = |member: &str, text: &str| object.get(member).is_some_and(|value| value == text);
+    if !(is("apiVersion", "autoscaling/v1") && is("kind", "HorizontalPodAutoscaler")) {
+        return Cow::Borrowed(object);
+    }
+    let mut object = object.clone();
+    autoscaling::to_v2(&mut object);
+    Cow::Owned(object)
 }
 
 fn set_api_version(object: &mut Value, api_version: &str) {
@@ -83,53 +97,6 @@ fn rename<'a>(object: &mut Value, names: impl Iterator<Item = (&'a str, &'a str)
     for (from, to) in names {
         if let Some(value) = map.remove(from) {
             map.insert(to.to_owned(), value);
-        }
-    }
-}
-
-fn autoscaler_to_v2(object: &mut Value) {
-    let target = object
-        .pointer_mut("/spec")
-        .and_then(Value::as_object_mut)
-        .and_then(|spec| spec.remove("targetCPUUtilizationPercentage"));
-    if let (Some(target), Some(spec)) = (target, object.get_mut("spec").and_then(Value::as_object_mut)) {
-        spec.insert(
-            "metrics".into(),
-            json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": target}}}]),
-        );
-    }
-    let current = object
-        .pointer_mut("/status")
-        .and_then(Value::as_object_mut)
-        .and_then(|status| status.remove("currentCPUUtilizationPercentage"));
-    if let (Some(current), Some(status)) = (current, object.get_mut("status").and_then(Value::as_object_mut))
-    {
-        status.insert(
-            "currentMetrics".into(),
-            json!([{"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": current}}}]),
-        );
-    }
-}
-
-fn autoscaler_from_v2(object: &mut Value) {
-    for (place, list, member, pointer) in [
-        ("/spec", "metrics", "targetCPUUtilizationPercentage", "/resource/target/averageUtilization"),
-        (
-            "/status",
-            "currentMetrics",
-            "currentCPUUtilizationPercentage",
-            "/resource/current/averageUtilization",
-        ),
-    ] {
-        let Some(map) = object.pointer_mut(place).and_then(Value::as_object_mut) else { continue };
-        let Some(metrics) = map.remove(list) else { continue };
-        let cpu = metrics
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(|metric| metric.pointer("/resource/name") == Some(&json!("cpu")));
-        if let Some(value) = cpu.and_then(|metric| metric.pointer(pointer)) {
-            map.insert(member.into(), value.clone());
         }
     }
 }

@@ -1,8 +1,14 @@
-//! Dynamic resource allocation: what `pkg/apis/resource/v1` fills in, and what counts as a generation.
+//! Dynamic resource allocation: what `pkg/apis/resource/v1` fills in, what counts as a generation, and what is wrong.
 
+mod capacity;
+mod claim;
+mod parts;
+mod slice;
+
+use apiserver_meta::field::FieldError;
 use serde_json::{Map, Value, json};
 
-use super::shared::{at_mut, default, default_text, items_mut, keep_status};
+use super::shared::{at, at_mut, check_immutable_as, default, default_text, items_mut, keep_status};
 use super::{PLAIN, Strategy};
 
 pub(super) static CLAIM: Strategy = Strategy {
@@ -13,14 +19,30 @@ pub(super) static CLAIM: Strategy = Strategy {
     },
     prepare_create: |claim| claim["status"] = json!({}),
     prepare_update: keep_status,
+    validate_create: |claim| claim::check_claim(at(claim, &["spec"]), "spec"),
+    validate_update: |new, old| fixed_spec("resource.ResourceClaimSpec", new, old),
+    validate_status: claim::check_status,
     status: true,
-    ..TEMPLATE
+    ..PLAIN_DEVICES
 };
 
-pub(super) static CLAIM_TEMPLATE: Strategy =
-    Strategy { default: |template| default_requests(template.pointer_mut("/spec/spec")), ..TEMPLATE };
+pub(super) static CLAIM_TEMPLATE: Strategy = Strategy {
+    default: |template| default_requests(template.pointer_mut("/spec/spec")),
+    validate_create: check_template,
+    validate_update: |new, old| {
+        let mut errors = check_template(new);
+        errors.extend(fixed_spec("resource.ResourceClaimTemplateSpec", new, old));
+        errors
+    },
+    ..PLAIN_DEVICES
+};
 
-pub(super) static CLASS: Strategy = Strategy { generation: true, ..TEMPLATE };
+pub(super) static CLASS: Strategy = Strategy {
+    generation: true,
+    validate_create: |class| claim::check_class(at(class, &["spec"]), &Value::Null),
+    validate_update: |new, old| claim::check_class(at(new, &["spec"]), at(old, &["spec"])),
+    ..PLAIN_DEVICES
+};
 
 pub(super) static SLICE: Strategy = Strategy {
     default: |slice| {
@@ -32,10 +54,49 @@ pub(super) static SLICE: Strategy = Strategy {
         }
     },
     generation: true,
-    ..TEMPLATE
+    prepare_create: drop_disabled,
+    prepare_update: |slice, _| drop_disabled(slice),
+    validate_create: |slice| slice::check_slice(slice, None),
+    validate_update: |new, old| slice::check_slice(new, Some(old)),
+    ..PLAIN_DEVICES
 };
 
-const TEMPLATE: Strategy = Strategy { delete_returns_object: true, ..PLAIN };
+const PLAIN_DEVICES: Strategy = Strategy { delete_returns_object: true, ..PLAIN };
+
+fn check_template(template: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let metadata = at(template, &["spec", "metadata"]);
+    crate::object::validate_labels(metadata.get("labels"), "spec.metadata.labels", &mut errors);
+    let path = "spec.metadata.annotations";
+    crate::object::validate_annotations(metadata.get("annotations"), path, &mut errors);
+    for member in metadata.as_object().into_iter().flat_map(Map::keys) {
+        let member = if member == "uid" { "uID" } else { member };
+        if !["labels", "annotations"].contains(&member) {
+            errors.push(FieldError::forbidden(format!("spec.metadata.{member}"), "cannot be set"));
+        }
+    }
+    errors.extend(claim::check_claim(at(template, &["spec", "spec"]), "spec.spec"));
+    errors
+}
+
+/// Lists of values and mappings to nodes' resources are behind gates that are off.
+fn drop_disabled(slice: &mut Value) {
+    let Some(spec) = slice.get_mut("spec") else { return };
+    for device in items_mut(spec, "devices").filter_map(Value::as_object_mut) {
+        device.remove("nodeAllocatableResourceMappings");
+        let attributes = device.get_mut("attributes").and_then(Value::as_object_mut);
+        for attribute in attributes.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
+            attribute.retain(|member, _| !slice::LISTS.contains(&member.as_str()));
+        }
+    }
+}
+
+/// What somebody asked for stays as it was asked for.
+fn fixed_spec(go_type: &str, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    check_immutable_as(go_type, at(new, &["spec"]), at(old, &["spec"]), "spec", &mut errors);
+    errors
+}
 
 /// Requests of a claim, each of which is of one device class or of the first of several that there is.
 fn default_requests(spec: Option<&mut Value>) {

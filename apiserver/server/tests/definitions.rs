@@ -1,0 +1,89 @@
+//! Custom objects after their definition changed: they are what the definition says now, whenever they were written.
+
+mod common;
+
+use apiserver_server::{ApiServer, User};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+
+use common::server;
+
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+async fn ask(server: &ApiServer, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
+    let patches = method == Method::PATCH;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", if patches { "application/merge-patch+json" } else { "application/json" })
+        .body(Full::new(Bytes::from(body.to_string())).map_err(|never| match never {}).boxed_unsync())
+        .expect("a request");
+    let (parts, body) = server.handle(request, Some(&User::master("test"))).await.into_parts();
+    let body = body.collect().await.expect("a whole body").to_bytes();
+    (parts.status, serde_json::from_slice(&body).expect("JSON"))
+}
+
+async fn spec(server: &ApiServer, version: &str) -> Value {
+    let path = format!("/apis/a.io/{version}/namespaces/default/ws/w");
+    ask(server, Method::GET, &path, &Value::Null).await.1["spec"].clone()
+}
+
+/// A definition whose versions have these properties; the last one is stored.
+fn definition(versions: &[(&str, Value)]) -> Value {
+    let last = versions.len() - 1;
+    let version = |(i, (name, properties)): (usize, &(&str, Value))| {
+        let spec = json!({"type": "object", "properties": properties});
+        let schema = json!({"type": "object", "properties": {"spec": spec}});
+        json!({"name": name, "served": true, "storage": i == last, "schema": {"openAPIV3Schema": schema}})
+    };
+    let versions: Vec<Value> = versions.iter().enumerate().map(version).collect();
+    json!({"metadata": {"name": "ws.a.io"}, "spec": {
+        "group": "a.io", "scope": "Namespaced", "versions": versions,
+        "names": {"plural": "ws", "singular": "w", "kind": "W"},
+    }})
+}
+
+async fn redefine(server: &ApiServer, versions: &[(&str, Value)]) {
+    let path = format!("{DEFINITIONS}/ws.a.io");
+    let mut next = definition(versions);
+    let live = ask(server, Method::GET, &path, &Value::Null).await.1;
+    next["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+    let (status, answer) = ask(server, Method::PUT, &path, &next).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+}
+
+#[tokio::test]
+async fn objects_are_what_their_definition_says_now() {
+    let server = server().await;
+    let text = json!({"type": "string"});
+    let given = |value: &str| json!({"type": "string", "default": value});
+    let (status, answer) =
+        ask(&server, Method::POST, DEFINITIONS, &definition(&[("v1", json!({"a": text, "b": text}))])).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let objects = "/apis/a.io/v1/namespaces/default/ws";
+    let object = json!({"apiVersion": "a.io/v1", "kind": "W", "metadata": {"name": "w"}, "spec": {"a": "1", "b": "2"}});
+    let (status, answer) = ask(&server, Method::POST, objects, &object).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+
+    redefine(&server, &[("v1", json!({"a": text, "c": given("x")}))]).await;
+    assert_eq!(spec(&server, "v1").await, json!({"a": "1", "c": "x"}));
+    let list = ask(&server, Method::GET, objects, &Value::Null).await.1;
+    assert_eq!(list["items"][0]["spec"], json!({"a": "1", "c": "x"}));
+    let label = json!({"metadata": {"labels": {"q": "1"}}});
+    let patched = ask(&server, Method::PATCH, &format!("{objects}/w"), &label).await.1;
+    assert_eq!(patched["metadata"]["generation"], 1, "nothing but a label changed: {patched}");
+
+    redefine(
+        &server,
+        &[("v1", json!({"a": text, "c": given("x")})), ("v2", json!({"a": text, "e": given("y")}))],
+    )
+    .await;
+    assert_eq!(spec(&server, "v1").await, json!({"a": "1", "c": "x"}));
+    assert_eq!(spec(&server, "v2").await, json!({"a": "1"}));
+    let change = json!({"spec": {"c": "z"}});
+    ask(&server, Method::PATCH, &format!("{objects}/w"), &change).await;
+    assert_eq!(spec(&server, "v2").await, json!({"a": "1", "e": "y"}), "stored as the newer version has it");
+    assert_eq!(spec(&server, "v1").await, json!({"a": "1"}));
+}
