@@ -8,6 +8,7 @@ mod demo;
 mod detach;
 mod envtest;
 mod error;
+mod etcd;
 mod health_ports;
 mod instance;
 mod logging;
