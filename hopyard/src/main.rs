@@ -16,6 +16,7 @@ mod nodes;
 mod pki;
 mod plane;
 mod probes;
+mod snapshot;
 mod up;
 mod world;
 
