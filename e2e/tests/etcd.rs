@@ -354,6 +354,7 @@ fn enable_users(certificates: &Certificates, cluster: &EtcdCluster) {
         ("role/add", json!({"name": "root"})),
         ("user/grant", json!({"user": "root", "role": "root"})),
         ("user/add", json!({"name": "hopyard", "options": {"no_password": true}})),
+        ("user/add", json!({"name": "second", "password": "secret"})),
         ("role/add", json!({"name": "cluster"})),
         (
             "role/grant",
@@ -362,6 +363,7 @@ fn enable_users(certificates: &Certificates, cluster: &EtcdCluster) {
         // Members whose watches do not tell their progress are watched as a whole.
         ("role/grant", json!({"name": "cluster", "perm": range("READ", b"\0", b"\0")})),
         ("user/grant", json!({"user": "hopyard", "role": "cluster"})),
+        ("user/grant", json!({"user": "second", "role": "cluster"})),
         ("auth/enable", json!({})),
     ] {
         let path = if path == "auth/enable" { path.to_owned() } else { format!("auth/{path}") };
@@ -377,8 +379,8 @@ fn enable_users(certificates: &Certificates, cluster: &EtcdCluster) {
 }
 
 #[test]
-fn etcd_knows_the_server_by_its_certificate() {
-    for binary in binaries_for("etcd_knows_the_server_by_its_certificate") {
+fn etcd_knows_the_server_by_its_certificate_or_password() {
+    for binary in binaries_for("etcd_knows_the_server_by_its_certificate_or_password") {
         let certificates = Certificates::new();
         ["etcd", "root", "hopyard", "stranger"].iter().for_each(|name| certificates.issue(name));
         let flags = [
@@ -394,6 +396,16 @@ fn etcd_knows_the_server_by_its_certificate() {
         let server = Instance::apiserver(&flags.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(send(&server, "POST", CONFIG_MAPS, &config_map("a", "1")).1, 201);
         assert_eq!(get(&server, &format!("{CONFIG_MAPS}/a")).0["data"]["v"], "1");
+
+        // Another is known by a password.
+        let mut flags = certificates.flags(&cluster, "stranger");
+        std::fs::write(certificates.dir.join("password"), "secret\n").expect("a file");
+        flags.extend(["--etcd-username", "second", "--etcd-password-file"].map(str::to_owned));
+        flags.push(certificates.file("password"));
+        let other = Instance::apiserver(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(get(&other, &format!("{CONFIG_MAPS}/a")).0["data"]["v"], "1");
+        assert_eq!(send(&other, "DELETE", &format!("{CONFIG_MAPS}/a"), &json!({})).1, 200);
+        assert_eq!(get(&server, &format!("{CONFIG_MAPS}/a")).1, 404);
 
         let refused = Command::new(e2e::binary())
             .args(["apiserver", "--secure-port", "0", "--data-dir"])

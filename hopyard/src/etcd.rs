@@ -29,6 +29,12 @@ pub(crate) struct EtcdFlags {
     /// Key of the certificate for etcd
     #[arg(long, value_name = "FILE", requires_all = ["etcd_servers", "etcd_certfile"])]
     pub etcd_keyfile: Option<PathBuf>,
+    /// User of etcd, where it is not the certificate's
+    #[arg(long, value_name = "NAME", requires_all = ["etcd_servers", "etcd_password_file"])]
+    pub etcd_username: Option<String>,
+    /// File of the user's password
+    #[arg(long, value_name = "FILE", requires_all = ["etcd_servers", "etcd_username"])]
+    pub etcd_password_file: Option<PathBuf>,
     /// What all keys in etcd begin with
     #[arg(long, value_name = "PREFIX", default_value = "/registry")]
     pub etcd_prefix: String,
@@ -44,6 +50,8 @@ impl Default for EtcdFlags {
             etcd_cafile: None,
             etcd_certfile: None,
             etcd_keyfile: None,
+            etcd_username: None,
+            etcd_password_file: None,
             etcd_prefix: "/registry".to_owned(),
             etcd_compaction_interval: Duration::from_secs(300),
         }
@@ -78,6 +86,7 @@ impl EtcdFlags {
                 servers: self.etcd_servers.clone(),
                 cafile: self.etcd_cafile.clone(),
                 identity,
+                user: self.etcd_username.clone().zip(self.etcd_password_file.clone()),
             },
             layout: apiserver_registry::etcd_layout(&self.etcd_prefix),
             values: Box::new(apiserver_registry::StoredValues),

@@ -1,13 +1,14 @@
 //! The connection to etcd: one channel a member, of which one is in use until it fails.
 
 use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::stream::BoxStream;
 use http::uri::PathAndQuery;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
-use tonic::metadata::MetadataValue;
+use tonic::metadata::{AsciiMetadataValue, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic_prost::ProstCodec;
 
@@ -24,6 +25,8 @@ pub struct Connection {
     /// `--etcd-certfile` and `--etcd-keyfile`: who this client is. Where etcd has users, the certificate's common name
     /// is one.
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// A user of etcd, and the file of its password, where it is not the certificate's.
+    pub user: Option<(String, PathBuf)>,
 }
 
 /// Talks to the members, one at a time.
@@ -31,6 +34,10 @@ pub(super) struct Client {
     members: Vec<Channel>,
     /// Index of the member in use. It moves on when that one fails; the watch follows.
     chosen: watch::Sender<usize>,
+    /// Name and password.
+    user: Option<(String, String)>,
+    /// By which etcd knows the user; it is given anew when it expired.
+    token: RwLock<Option<AsciiMetadataValue>>,
 }
 
 /// What may be done about a call that failed.
@@ -50,7 +57,15 @@ impl Client {
         if members.is_empty() {
             return Err(EtcdError::Endpoint { url: String::new() });
         }
-        Ok(Self { members, chosen: watch::Sender::new(0) })
+        let user = match &connection.user {
+            Some((name, file)) => {
+                let password = std::fs::read_to_string(file)
+                    .map_err(|source| EtcdError::File { file: file.clone(), source })?;
+                Some((name.clone(), password.trim_end_matches(['\r', '\n']).to_owned()))
+            }
+            None => None,
+        };
+        Ok(Self { members, chosen: watch::Sender::new(0), user, token: RwLock::default() })
     }
 
     /// Tells when another member is taken.
@@ -103,7 +118,36 @@ impl Client {
         }
     }
 
+    /// One call of one member, by the user where there is one.
     async fn once<Q, A>(&self, member: usize, path: &'static str, request: Q) -> Result<A, EtcdError>
+    where
+        Q: prost::Message + Clone + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        let known = self.token.read().unwrap_or_else(PoisonError::into_inner).is_some();
+        if self.user.is_some() && !known {
+            self.authenticate(member).await?;
+        }
+        match self.send(member, path, request.clone()).await {
+            Err(error) if self.user.is_some() && error.wants_token() => {
+                self.authenticate(member).await?;
+                self.send(member, path, request).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn authenticate(&self, member: usize) -> Result<(), EtcdError> {
+        let Some((name, password)) = self.user.clone() else { return Ok(()) };
+        let asked = messages::AuthenticateRequest { name, password };
+        *self.token.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let told: messages::AuthenticateResponse = self.send(member, messages::AUTHENTICATE, asked).await?;
+        let token = told.token.parse().map_err(|_| EtcdError::Nonsense)?;
+        *self.token.write().unwrap_or_else(PoisonError::into_inner) = Some(token);
+        Ok(())
+    }
+
+    async fn send<Q, A>(&self, member: usize, path: &'static str, request: Q) -> Result<A, EtcdError>
     where
         Q: prost::Message + 'static,
         A: prost::Message + Default + 'static,
@@ -111,7 +155,7 @@ impl Client {
         let mut grpc = grpc(&self.members[member]);
         grpc.ready().await.map_err(unready)?;
         let path = PathAndQuery::from_static(path);
-        let answer = grpc.unary(request_of(request), path, ProstCodec::<Q, A>::default()).await?;
+        let answer = grpc.unary(self.request_of(request), path, ProstCodec::<Q, A>::default()).await?;
         Ok(answer.into_inner())
     }
 
@@ -128,13 +172,27 @@ impl Client {
         requests: BoxStream<'static, messages::WatchRequest>,
     ) -> Result<tonic::Streaming<messages::WatchResponse>, EtcdError> {
         let opening = async {
+            // A watch whose token expired would be refused in a message of its own.
+            self.authenticate(member).await?;
             let mut grpc = grpc(&self.members[member]);
             grpc.ready().await.map_err(unready)?;
             let path = PathAndQuery::from_static(messages::WATCH);
-            let answer = grpc.streaming(request_of(requests), path, ProstCodec::default()).await?;
+            let answer = grpc.streaming(self.request_of(requests), path, ProstCodec::default()).await?;
             Ok(answer.into_inner())
         };
         timeout(limits::READ, opening).await.map_err(|_| EtcdError::TimedOut)?
+    }
+}
+
+impl Client {
+    /// A member that has lost its leader refuses at once, and ends watches, instead of being silent.
+    fn request_of<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
+        if let Some(token) = &*self.token.read().unwrap_or_else(PoisonError::into_inner) {
+            request.metadata_mut().insert("token", token.clone());
+        }
+        request
     }
 }
 
@@ -145,13 +203,6 @@ fn unready(error: tonic::transport::Error) -> EtcdError {
 fn grpc(channel: &Channel) -> tonic::client::Grpc<Channel> {
     // A watch's answer holds whole revisions, however large they are; a page holds so many objects.
     tonic::client::Grpc::new(channel.clone()).max_decoding_message_size(usize::MAX)
-}
-
-/// A member that has lost its leader refuses at once, and ends watches, instead of being silent.
-fn request_of<T>(message: T) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
-    request
 }
 
 fn tls(connection: &Connection) -> Result<ClientTlsConfig, EtcdError> {

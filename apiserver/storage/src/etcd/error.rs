@@ -63,6 +63,16 @@ impl EtcdError {
         }
     }
 
+    /// Whether etcd does not know who asks, or not any more. Then it did nothing.
+    pub(super) fn wants_token(&self) -> bool {
+        match self {
+            Self::Refused(status) => {
+                status.code() == tonic::Code::Unauthenticated || status.message() == NO_NAME
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the history that was asked for is gone.
     pub(super) fn is_compacted(&self) -> bool {
         matches!(self, Self::Refused(status) if status.code() == tonic::Code::OutOfRange)
@@ -77,6 +87,9 @@ impl EtcdError {
 
 /// What a member says that was told to refuse what needs a leader.
 const NO_LEADER: &str = "etcdserver: no leader";
+
+/// What is said to who sends no token where etcd has users.
+const NO_NAME: &str = "etcdserver: user name is empty";
 
 impl From<tonic::Status> for EtcdError {
     fn from(status: tonic::Status) -> Self {

@@ -8,6 +8,7 @@ pub(super) const RANGE: &str = "/etcdserverpb.KV/Range";
 pub(super) const TXN: &str = "/etcdserverpb.KV/Txn";
 pub(super) const COMPACT: &str = "/etcdserverpb.KV/Compact";
 pub(super) const WATCH: &str = "/etcdserverpb.Watch/Watch";
+pub(super) const AUTHENTICATE: &str = "/etcdserverpb.Auth/Authenticate";
 pub(super) const STATUS: &str = "/etcdserverpb.Maintenance/Status";
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -198,6 +199,20 @@ pub(super) struct StatusResponse {
     pub header: Option<Header>,
     #[prost(string, tag = "2")]
     pub version: String,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct AuthenticateRequest {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, tag = "2")]
+    pub password: String,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct AuthenticateResponse {
+    #[prost(string, tag = "2")]
+    pub token: String,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
