@@ -59,14 +59,15 @@ impl Instance {
         Self::start(fresh_dir(), arguments, "info,access_log=debug")
     }
 
-    /// Starts `hopyard apiserver` alone and waits until it answers.
+    /// Starts `hopyard apiserver` alone, in memory unless it is told of an etcd, and waits until it answers.
     pub fn apiserver(arguments: &[&str]) -> Self {
         let dir = fresh_dir();
         std::fs::create_dir_all(&dir).expect("a temporary directory");
         let log = std::fs::File::create(dir.join("log")).expect("a log file");
         let child = Command::new(binary())
-            .args(["apiserver", "--secure-port", "0", "--store", "memory", "--data-dir"])
+            .args(["apiserver", "--secure-port", "0", "--data-dir"])
             .arg(&dir)
+            .args(if arguments.contains(&"--etcd-servers") { &[][..] } else { &["--store", "memory"] })
             .args(arguments)
             .env("RUST_LOG", "info")
             .stdin(Stdio::null())
@@ -129,8 +130,13 @@ impl Instance {
         &self.dir
     }
 
-    /// A member of its `instance.json`.
+    /// A member of its `instance.json`; an API server alone has an address for its API only.
     pub fn address(&self, member: &str) -> String {
+        if member == "api" && !self.dir.join("instance.json").exists() {
+            let text = std::fs::read_to_string(self.dir.join("kubeconfig")).expect("the server is up");
+            let server = text.lines().find_map(|line| line.trim().strip_prefix("server: https://"));
+            return server.expect("a kubeconfig names its server").to_owned();
+        }
         let text = std::fs::read_to_string(self.dir.join("instance.json")).expect("the instance is up");
         let value: Value = serde_json::from_str(&text).expect("it is JSON");
         value[member].as_str().unwrap_or_default().to_owned()

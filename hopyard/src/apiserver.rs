@@ -9,12 +9,13 @@ use std::sync::Arc;
 use apiserver_registry::{Registry, ServiceRanges};
 use apiserver_server::{ApiServer, Authentication, Config, Nodes, ServiceAccountKeys, User};
 use apiserver_storage::{
-    Durability, Engine, EngineError, Local, LogEngine, MemoryEngine, SledEngine, Storage,
+    Durability, Engine, EngineError, Local, LogEngine, MemoryEngine, Publish, SledEngine, Storage,
 };
 use apiserver_watchcache::Cache;
 use tokio::net::TcpListener;
 
 use crate::error::Error;
+use crate::etcd::EtcdFlags;
 use crate::pki::Pki;
 
 /// Where objects are kept.
@@ -92,6 +93,8 @@ pub(crate) struct Options {
     /// When a write is answered
     #[arg(long, value_enum, default_value_t)]
     pub durability: DurabilityArg,
+    #[command(flatten)]
+    pub etcd: EtcdFlags,
 }
 
 pub(crate) fn parse_cidr(text: &str) -> Result<(std::net::Ipv4Addr, u8), String> {
@@ -183,7 +186,7 @@ pub(crate) async fn start(
     let dir = options.data_dir();
     let endpoint = endpoint.unwrap_or(advertise);
     let pki = Pki::open(&dir.join("pki"), &[own, advertise.ip(), endpoint.ip()])?;
-    let registry = open_registry(options, &dir)?;
+    let registry = open_registry(options, &dir).await?;
     let keys = match &options.service_account_signing_key_file {
         Some(path) => ServiceAccountKeys::from_pkcs8(&crate::pki::read_key(path)?)
             .map_err(|why| Error::Certificates(format!("{}: {why}", path.display())))?,
@@ -233,25 +236,40 @@ fn advertised(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn open_registry(options: &Options, dir: &Path) -> Result<Registry, Error> {
-    let durability = match options.durability {
-        DurabilityArg::Commit => Durability::Commit,
-        DurabilityArg::Interval => Durability::Interval,
-        DurabilityArg::None => Durability::None,
-    };
+async fn open_registry(options: &Options, dir: &Path) -> Result<Registry, Error> {
     let cache = Arc::new(Cache::default());
-    let store = open_engine(options.store, &dir.join("store"))
-        .and_then(|engine| Local::open(engine, durability, cache.clone()));
-    let store = store.map_err(|error| match error {
+    let store: apiserver_storage::Store = if options.etcd.are_given() {
+        options.etcd.open(cache.clone()).await?.into()
+    } else {
+        let durability = match options.durability {
+            DurabilityArg::Commit => Durability::Commit,
+            DurabilityArg::Interval => Durability::Interval,
+            DurabilityArg::None => Durability::None,
+        };
+        let store = open_local(options.store, durability, dir, cache.clone())?;
+        cache.advance_to(store.revision());
+        cache.raise_floor(store.floor());
+        Arc::new(store).into()
+    };
+    let (network, prefix_len) = options.service_cluster_ip_range;
+    let ranges = ServiceRanges { network, prefix_len, node_ports: options.service_node_port_range };
+    Ok(Registry::new(store, cache, ranges, options.disabled_plugins()))
+}
+
+/// Opens a store in a directory, which nobody else may use meanwhile.
+pub(crate) fn open_local(
+    store: Store,
+    durability: Durability,
+    dir: &Path,
+    publish: impl Publish,
+) -> Result<Local, Error> {
+    let opened =
+        open_engine(store, &dir.join("store")).and_then(|engine| Local::open(engine, durability, publish));
+    opened.map_err(|error| match error {
         EngineError::InUse => Error::DirInUse { dir: dir.to_owned() },
         EngineError::OtherEngine { maker } => Error::OtherStore { dir: dir.to_owned(), maker },
         error => Error::Store { dir: dir.to_owned(), why: error.chain() },
-    })?;
-    cache.advance_to(store.revision());
-    cache.raise_floor(store.floor());
-    let (network, prefix_len) = options.service_cluster_ip_range;
-    let ranges = ServiceRanges { network, prefix_len, node_ports: options.service_node_port_range };
-    Ok(Registry::new(Arc::new(store), cache, ranges, options.disabled_plugins()))
+    })
 }
 
 fn open_engine(store: Store, dir: &Path) -> Result<Box<dyn Engine>, EngineError> {

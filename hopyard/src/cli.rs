@@ -5,7 +5,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
 use crate::error::Error;
-use crate::{apiserver, commands, demo, detach, envtest, logging, up};
+use crate::{apiserver, commands, demo, detach, envtest, logging, snapshot, up};
 
 /// A Kubernetes control plane in one process that explains every hop of a request.
 #[derive(Debug, Parser)]
@@ -80,6 +80,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         arguments: Vec<String>,
     },
+    /// Save all objects of a store in a file, or make a store of such a file
+    #[command(subcommand)]
+    Snapshot(Snapshot),
     /// Run the API server alone
     Apiserver(Box<apiserver::Options>),
     /// Lay out `kube-apiserver` and `etcd` for controller-runtime's envtest, and print how to use them
@@ -103,6 +106,15 @@ impl Place {
     fn dir(&self) -> PathBuf {
         apiserver::place(self.data_dir.as_deref())
     }
+}
+
+/// What is done with a snapshot.
+#[derive(Debug, Subcommand)]
+enum Snapshot {
+    /// Write all objects to a file
+    Save(snapshot::Options),
+    /// Fill an empty store with the objects of a file
+    Restore(snapshot::Options),
 }
 
 /// How a status is printed.
@@ -147,6 +159,15 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
         }
         Command::Curl { from, place, arguments } => {
             runtime()?.block_on(commands::curl(&place.dir(), &from, &arguments))
+        }
+        Command::Snapshot(action) => {
+            logging::start(cli.log);
+            runtime()?.block_on(async {
+                match action {
+                    Snapshot::Save(options) => snapshot::save(&options).await,
+                    Snapshot::Restore(options) => snapshot::restore(&options).await,
+                }
+            })
         }
         Command::Apiserver(options) => {
             logging::start(cli.log);

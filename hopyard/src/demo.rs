@@ -75,6 +75,7 @@ async fn journey(options: &Options, dir: PathBuf, began: Instant) -> Result<(), 
         private_subnet_prefix: ccm_mock_aws_api::layout::PRIVATE_SUBNET_PREFIX,
         store: apiserver::Store::default(),
         durability: apiserver::DurabilityArg::default(),
+        etcd: crate::etcd::EtcdFlags::default(),
         detach: false,
     })
     .await?;

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::apiserver::{self, DurabilityArg, Options, Store};
 use crate::error::Error;
+use crate::etcd::EtcdFlags;
 
 /// Runs the workload, namespace and garbage collection loops beside the API server when it is `1`.
 const CONTROLLERS: &str = "HOPYARD_CONTROLLERS";
@@ -215,6 +216,7 @@ async fn kube_apiserver(flags: &Flags) -> Result<(), Error> {
             .unwrap_or_default(),
         store: Store::Memory,
         durability: DurabilityArg::None,
+        etcd: EtcdFlags::default(),
         data_dir: Some(dir),
     };
     let started = apiserver::start(&options, None, None).await?;

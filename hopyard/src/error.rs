@@ -24,6 +24,8 @@ pub(crate) enum Error {
     Store { dir: PathBuf, why: String },
     #[error("the store in {} was made with --store {maker}: pass that, or another --data-dir", dir.display())]
     OtherStore { dir: PathBuf, maker: &'static str },
+    #[error("etcd cannot be used: {why}")]
+    Etcd { why: String },
     #[error("certificates: {0}")]
     Certificates(String),
     #[error("{0}")]

@@ -8,6 +8,7 @@ mod demo;
 mod detach;
 mod envtest;
 mod error;
+mod etcd;
 mod health_ports;
 mod instance;
 mod logging;
@@ -15,6 +16,7 @@ mod nodes;
 mod pki;
 mod plane;
 mod probes;
+mod snapshot;
 mod up;
 mod world;
 

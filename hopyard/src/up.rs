@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::apiserver::{self, DurabilityArg, Store};
 use crate::error::Error;
+use crate::etcd::EtcdFlags;
 use crate::instance::{Instance, Lock};
 use crate::logging::Format;
 use crate::plane::Plane;
@@ -55,6 +56,8 @@ pub(crate) struct Options {
     /// When a write is answered
     #[arg(long, value_enum, default_value_t)]
     pub durability: DurabilityArg,
+    #[command(flatten)]
+    pub etcd: EtcdFlags,
     /// Return once everything runs, and leave it running
     #[arg(long)]
     pub detach: bool,
@@ -114,6 +117,7 @@ pub(crate) async fn start(options: &Options) -> Result<Running, Error> {
         disable_admission_plugins: Vec::new(),
         store: options.store,
         durability: options.durability,
+        etcd: options.etcd.clone(),
     };
     let endpoint = aws::layout::CONTROL_PLANE;
     let started = apiserver::start(&api, Some(Arc::new(plane.clone())), Some(endpoint.into())).await?;

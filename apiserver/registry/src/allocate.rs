@@ -7,11 +7,14 @@ use std::sync::Arc;
 
 use apiserver_meta::Status;
 use apiserver_meta::field::{FieldError, Problem};
+use apiserver_storage::EventKind;
+use apiserver_watchcache::{Cache, Watcher};
 use rand::RngExt;
 use serde_json::{Value, json};
 
 use crate::object;
 use crate::registry::{Call, Registry};
+use crate::shared::claims::SERVICES;
 use crate::strategy::service::needs_node_ports;
 
 /// Where cluster IPs and node ports come from.
@@ -72,6 +75,8 @@ pub(crate) struct Allocator {
     ips: HashMap<Ipv4Addr, Owner>,
     /// A port may be shared by the protocols of one Service.
     ports: HashMap<u16, Owner>,
+    /// Follows the Services where other servers write some.
+    followed: Option<Watcher>,
 }
 
 /// Allocations of one write; given back unless kept.
@@ -126,7 +131,7 @@ impl Drop for Claim {
 
 impl Allocator {
     pub(crate) fn new(ranges: ServiceRanges) -> Self {
-        Self { ranges, ips: HashMap::new(), ports: HashMap::new() }
+        Self { ranges, ips: HashMap::new(), ports: HashMap::new(), followed: None }
     }
 
     /// Takes over what a stored Service holds.
@@ -137,6 +142,39 @@ impl Allocator {
         for port in node_ports(service) {
             self.ports.insert(port, owner.clone());
         }
+    }
+
+    /// Learns what other servers gave out and took back.
+    fn follow(&mut self, cache: &Arc<Cache>) {
+        loop {
+            let Some(changes) = self.followed.as_mut().and_then(|watcher| watcher.now().ok()) else {
+                return self.adopt_all(cache);
+            };
+            if changes.changes.is_empty() {
+                return;
+            }
+            for change in changes.changes {
+                self.release(change.object.key());
+                if change.kind != EventKind::Deleted {
+                    self.adopt(change.object.key(), &change.object.parse());
+                }
+            }
+        }
+    }
+
+    fn adopt_all(&mut self, cache: &Arc<Cache>) {
+        let services = cache.snapshot(SERVICES);
+        self.ips.clear();
+        self.ports.clear();
+        for object in services.objects.values() {
+            self.adopt(object.key(), &object.parse());
+        }
+        self.followed = cache.watch(SERVICES, services.revision).ok();
+    }
+
+    fn release(&mut self, key: &Owner) {
+        self.ips.retain(|_, owner| owner != key);
+        self.ports.retain(|_, owner| owner != key);
     }
 
     fn free_ip(&self) -> Option<Ipv4Addr> {
@@ -168,7 +206,7 @@ impl Allocator {
     }
 }
 
-fn cluster_ips(service: &Value) -> Vec<Ipv4Addr> {
+pub(crate) fn cluster_ips(service: &Value) -> Vec<Ipv4Addr> {
     let list = service.pointer("/spec/clusterIPs").and_then(Value::as_array).into_iter().flatten();
     let single = service.pointer("/spec/clusterIP").into_iter();
     let mut ips: Vec<Ipv4Addr> =
@@ -177,7 +215,7 @@ fn cluster_ips(service: &Value) -> Vec<Ipv4Addr> {
     ips
 }
 
-fn node_ports(service: &Value) -> Vec<u16> {
+pub(crate) fn node_ports(service: &Value) -> Vec<u16> {
     let ports = service.pointer("/spec/ports").and_then(Value::as_array).into_iter().flatten();
     let health = service.pointer("/spec/healthCheckNodePort").into_iter();
     let mut numbers: Vec<u16> = ports
@@ -217,6 +255,9 @@ impl Registry {
         claim.dry_run = call.dry_run;
         let outcome = {
             let mut allocator = self.allocator();
+            if self.store().is_shared() {
+                allocator.follow(self.cache());
+            }
             claim_ips(&mut allocator, &mut claim, key, service)
                 .and_then(|()| claim_ports(&mut allocator, &mut claim, key, service, old))
         };
@@ -259,9 +300,7 @@ impl Registry {
     /// Takes back what a deleted Service held.
     pub(crate) fn release_service(&self, call: &Call, key: &Owner) {
         if call.resource.kind == "Service" && call.resource.group.is_empty() {
-            let mut allocator = self.allocator();
-            allocator.ips.retain(|_, owner| owner != key);
-            allocator.ports.retain(|_, owner| owner != key);
+            self.allocator().release(key);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use apiserver_meta::Status;
 use apiserver_meta::selector::{FieldSelector, LabelSelector};
-use apiserver_watchcache::{Error as CacheError, Object};
+use apiserver_watchcache::{Error as CacheError, Object, Snapshot};
 
 use crate::catalogue::Resource;
 use crate::fields;
@@ -100,28 +100,20 @@ impl Registry {
             objects.retain(|object| selectors.select(resource, object));
             return Ok(Listing { revision: snapshot.revision, objects, next: None, remaining: None });
         }
-        // The state now, by an index: its revision may be later than that of the snapshot.
-        let labelled = match selectors.labels.fixed() {
-            Some((label, values)) if wanted.is_none() && !resource.asks_to_convert() => {
-                self.cache().labelled(&resource.prefix, &scope, label, values)
+        let (snapshot, (objects, next, remaining)) = match self.labelled(call, selectors, page) {
+            // By an index: the state now, which may be later than that of the snapshot.
+            Some((now, found)) => (now, paged(found.iter(), selectors, page)),
+            None => {
+                let rest = snapshot.from(&scope, start);
+                let page = if resource.asks_to_convert() && !selectors.is_everything() {
+                    // What is selected can only be told of objects in the version of the call.
+                    let all = self.served_objects(resource, rest.cloned().collect()).await?;
+                    paged(all.iter().filter(|object| selectors.select(resource, object)), selectors, page)
+                } else {
+                    paged(rest.filter(|object| selectors.select(resource, object)), selectors, page)
+                };
+                (snapshot, page)
             }
-            _ => None,
-        };
-        if let Some((snapshot, found)) = labelled {
-            let chosen = found.iter().filter(|object| selectors.select(resource, object));
-            let (objects, next, remaining) = paged(chosen, selectors, page);
-            if next.is_some() {
-                self.cache().keep_for_pages(&resource.prefix, &snapshot);
-            }
-            return Ok(Listing { revision: snapshot.revision, objects, next, remaining });
-        }
-        let rest = snapshot.from(&scope, start);
-        let (objects, next, remaining) = if resource.asks_to_convert() && !selectors.is_everything() {
-            // What is selected can only be told of objects in the version of the call.
-            let all = self.served_objects(resource, rest.cloned().collect()).await?;
-            paged(all.iter().filter(|object| selectors.select(resource, object)), selectors, page)
-        } else {
-            paged(rest.filter(|object| selectors.select(resource, object)), selectors, page)
         };
         let objects = self.served_objects(resource, objects).await?;
         if next.is_some() {
@@ -129,7 +121,22 @@ impl Registry {
         }
         Ok(Listing { revision: snapshot.revision, objects, next, remaining })
     }
+
+    /// The objects of a first page, of the state now, where an index finds those with a label that the selectors fix.
+    fn labelled(&self, call: &Call<'_>, selectors: &Selectors, page: &Page) -> Option<Labelled> {
+        let resource = call.resource;
+        let (label, values) = selectors.labels.fixed()?;
+        if page.from.is_some() || page.exact.is_some() || resource.asks_to_convert() {
+            return None;
+        }
+        let scope = resource.scope(call.namespace);
+        let (now, mut found) = self.cache().labelled(&resource.prefix, &scope, label, values)?;
+        found.retain(|object| selectors.select(resource, object));
+        Some((now, found))
+    }
 }
+
+type Labelled = (Snapshot, Vec<Arc<Object>>);
 
 /// The objects of a page, the key of the next one, and how many follow where nothing was selected.
 fn paged<'a>(

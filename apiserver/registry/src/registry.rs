@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use apiserver_meta::Status;
-use apiserver_storage::{Entry, Error as StoreError, Local, Op, Storage, Write};
+use apiserver_storage::etcd::EtcdError;
+use apiserver_storage::{Entry, Error as StoreError, Op, Storage, Store, Write};
 use apiserver_watchcache::{Cache, Object};
 use bytes::Bytes;
 use futures::channel::mpsc;
@@ -25,7 +26,7 @@ pub struct Registry {
 }
 
 struct Inner {
-    store: Arc<Local>,
+    store: Store,
     cache: Arc<Cache>,
     catalogue: RwLock<Arc<Catalogue>>,
     /// One at a time reads the definitions and replaces the catalogue: an older one must not come last.
@@ -91,7 +92,7 @@ pub fn random_suffix() -> String {
 impl Registry {
     /// A registry over a store whose events feed `cache`, without the named admission plugins.
     pub fn new(
-        store: Arc<Local>,
+        store: impl Into<Store>,
         cache: Arc<Cache>,
         ranges: ServiceRanges,
         disabled_plugins: BTreeSet<String>,
@@ -106,7 +107,7 @@ impl Registry {
         let (exhausted, notes) = mpsc::channel(EXHAUSTED_MAX);
         let registry = Self {
             inner: Arc::new(Inner {
-                store,
+                store: store.into(),
                 cache,
                 catalogue: RwLock::new(Arc::new(catalogue)),
                 reloading: Mutex::default(),
@@ -128,7 +129,7 @@ impl Registry {
         &self.inner.cache
     }
 
-    pub fn store(&self) -> &Arc<Local> {
+    pub fn store(&self) -> &Store {
         &self.inner.store
     }
 
@@ -218,25 +219,34 @@ impl Registry {
         writes: Vec<Write>,
     ) -> Result<Option<Entry>, Status> {
         let creates = matches!(writes.first().map(|write| &write.op), Some(Op::Create(_)));
-        match self.inner.store.commit(writes).await {
+        let outcome = if self.inner.store.is_shared() {
+            let claims = crate::shared::claims::of(&self.inner.cache, &writes);
+            self.inner.store.commit_claiming(writes, &claims).await
+        } else {
+            self.inner.store.commit(writes).await
+        };
+        match outcome {
             Ok(entries) => Ok(entries.into_iter().next()),
             Err(StoreError::Exists { .. }) if creates => {
                 Err(Status::already_exists(&call.resource.group_resource(), name))
             }
             Err(StoreError::Exists { .. } | StoreError::Conflict { .. }) => Ok(None),
-            Err(
-                error @ (StoreError::Engine(_)
-                | StoreError::Closed
-                | StoreError::Compacted { .. }
-                | StoreError::Future { .. }),
-            ) => {
+            Err(error) => {
                 // Closed is what it is at the end.
                 if !matches!(error, StoreError::Closed) {
                     tracing::error!(error = %error, "a write failed");
                 }
-                Err(Status::internal(error))
+                Err(store_failed(&error))
             }
         }
+    }
+
+    /// Returns once what is read here holds everything that was written before the call, by whichever server.
+    ///
+    /// # Errors
+    /// 500 and 504 where a store that others share can't tell.
+    pub async fn catch_up(&self) -> Result<(), Status> {
+        self.inner.store.catch_up().await.map_err(|error| store_failed(&error))
     }
 
     /// The state of the namespace of a call: upstream's NamespaceLifecycle admission.
@@ -273,6 +283,27 @@ impl Registry {
             );
         }
         Err(status)
+    }
+}
+
+/// What a client gets where the store failed.
+fn store_failed(error: &StoreError) -> Status {
+    match error {
+        StoreError::Etcd(error) => match &**error {
+            // etcd's own words, as upstream passes them on.
+            EtcdError::Refused(_) => Status::new(500, "", error.to_string()),
+            EtcdError::TimedOut
+            | EtcdError::Broken(_)
+            | EtcdError::Unreachable(_)
+            | EtcdError::Behind { .. } => Status::timeout(error.to_string(), 1),
+            error => Status::internal(error),
+        },
+        // Who asks again is given another.
+        StoreError::Taken { .. } => Status::timeout(
+            "another server gave a cluster IP or node port of this Service to another Service meanwhile",
+            1,
+        ),
+        error => Status::internal(error),
     }
 }
 

@@ -272,7 +272,7 @@ async fn route(
         warnings,
     };
     if !info.is_resource {
-        return match health::answer(&context) {
+        return match health::answer(&context).await {
             Some(answer) => Ok(answer),
             None => discovery::answer(&mut context),
         };
@@ -290,7 +290,22 @@ async fn route(
         context.accepted = negotiate::accept(&parts.headers, plain.pretty, place)?;
     }
     check_place(info, &resource)?;
+    catch_up(server, info, query).await?;
     handlers::dispatch(context, &resource, body, upgrade).await
+}
+
+/// A request that does not say how old what it sees may be sees everything that was written before it, by whichever server.
+/// One that names a version this server has not heard of finds out whether another one has.
+async fn catch_up(server: &ApiServer, info: &RequestInfo, query: &Query) -> Result<(), Status> {
+    let registry = server.registry();
+    if !registry.store().is_shared() {
+        return Ok(());
+    }
+    let reads = matches!(info.verb.as_str(), "get" | "list" | "watch");
+    match query.text("resourceVersion").parse::<u64>() {
+        Ok(version) if reads && version <= registry.cache().revision() => Ok(()),
+        _ => registry.catch_up().await,
+    }
 }
 
 fn authenticate(server: &ApiServer, headers: &HeaderMap, certificate: Option<&User>) -> Result<User, Status> {

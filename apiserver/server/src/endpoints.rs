@@ -1,5 +1,8 @@
-//! The endpoints of the `kubernetes` Service: where this server is. They are put right again whatever becomes of them, and
+//! The endpoints of the `kubernetes` Service: where this server is, and others that share its store. They are put right again whatever becomes of them, and
 //! when a restart moves the server, as upstream's endpoint reconciler does.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use apiserver_meta::Status;
 use apiserver_registry::{Call, Changed};
@@ -16,13 +19,23 @@ pub(crate) async fn publish(server: &ApiServer) -> Result<(), Status> {
     if address.ip().is_loopback() {
         return Ok(());
     }
-    let (ip, family) = (address.ip().to_string(), if address.is_ipv4() { "IPv4" } else { "IPv6" });
+    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    // The ports of a slice are those of all its addresses.
+    let others = crate::housekeeping::other_endpoints(server).into_iter();
+    let others =
+        others.filter(|other| other.port() == address.port() && other.is_ipv4() == address.is_ipv4());
+    let addresses: BTreeSet<IpAddr> = others.chain([address]).map(|place| place.ip()).collect();
+    let in_slice: Vec<Value> = addresses
+        .iter()
+        .map(|ip| json!({"addresses": [ip.to_string()], "conditions": {"ready": true}}))
+        .collect();
+    let in_subset: Vec<Value> = addresses.iter().map(|ip| json!({"ip": ip.to_string()})).collect();
     let ports = json!([{"name": "https", "port": address.port(), "protocol": "TCP"}]);
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
         "addressType": family,
-        "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
+        "endpoints": in_slice,
         "ports": ports,
     });
     let endpoints = json!({
@@ -31,7 +44,7 @@ pub(crate) async fn publish(server: &ApiServer) -> Result<(), Status> {
             "name": "kubernetes", "namespace": "default",
             "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
         },
-        "subsets": [{"addresses": [{"ip": ip}], "ports": ports}],
+        "subsets": [{"addresses": in_subset, "ports": ports}],
     });
     // Together, so that they share a sync.
     let (slice, endpoints) = futures::join!(

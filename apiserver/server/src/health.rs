@@ -1,5 +1,7 @@
 //! `/livez`, `/readyz`, `/healthz`, `/version` and the key documents.
 
+use std::time::Duration;
+
 use apiserver_meta::Status;
 use http::StatusCode;
 use serde_json::json;
@@ -10,26 +12,36 @@ use crate::negotiate;
 const CHECKS: &[&str] = &[
     "ping",
     "log",
-    "store",
+    STORE,
     "poststarthook/start-system-namespaces-controller",
     "poststarthook/rbac/bootstrap-roles",
 ];
 
+/// The check of the store. One that other servers share has upstream's name.
+const STORE: &str = "store";
+const ETCD: &str = "etcd";
+/// How long etcd may take, as upstream's check.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The answer to one of these paths; `None` for any other.
-pub(crate) fn answer(context: &Context) -> Option<Answer> {
+pub(crate) async fn answer(context: &Context<'_>) -> Option<Answer> {
     let path = context.info.path.as_str();
     for (endpoint, checks_shutdown) in [("livez", false), ("readyz", true), ("healthz", false)] {
         let Some(rest) = path.strip_prefix('/').and_then(|path| path.strip_prefix(endpoint)) else {
             continue;
         };
         return match rest {
-            "" | "/" => Some(checks(context, endpoint, checks_shutdown)),
+            "" | "/" => Some(checks(context, endpoint, checks_shutdown).await),
             rest => {
-                let known = rest.strip_prefix('/').is_some_and(|check| CHECKS.contains(&check));
-                Some(if known {
-                    Answer::text(StatusCode::OK, "ok")
-                } else {
-                    Answer::text(StatusCode::NOT_FOUND, "404 page not found\n")
+                let asked = rest.strip_prefix('/').unwrap_or("");
+                let shared = context.server.registry().store().is_shared();
+                Some(match named(shared).find(|check| *check == asked) {
+                    Some(ETCD) if !etcd_answers(context).await => Answer::text(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        "internal server error: etcd failed\n",
+                    ),
+                    Some(_) => Answer::text(StatusCode::OK, "ok"),
+                    None => Answer::text(StatusCode::NOT_FOUND, "404 page not found\n"),
                 })
             }
         };
@@ -49,20 +61,38 @@ pub(crate) fn answer(context: &Context) -> Option<Answer> {
     }
 }
 
-fn checks(context: &Context, endpoint: &str, checks_shutdown: bool) -> Answer {
+/// The checks there are.
+fn named(shared: bool) -> impl Iterator<Item = &'static str> {
+    CHECKS.iter().map(move |check| if *check == STORE && shared { ETCD } else { check })
+}
+
+/// Whether etcd answers, and this server knows of everything in it. True where there is none.
+async fn etcd_answers(context: &Context<'_>) -> bool {
+    let store = context.server.registry().store();
+    tokio::time::timeout(PATIENCE, store.catch_up()).await.is_ok_and(|outcome| outcome.is_ok())
+}
+
+async fn checks(context: &Context<'_>, endpoint: &str, checks_shutdown: bool) -> Answer {
     let stopping = checks_shutdown && *context.server.inner.shutdown.borrow();
     let verbose = context.query.get("verbose").is_some();
     let excluded: Vec<&str> = context.query.all("exclude").collect();
-    if !verbose && excluded.is_empty() && !stopping {
+    let failing = !excluded.contains(&ETCD) && !etcd_answers(context).await;
+    if !verbose && excluded.is_empty() && !stopping && !failing {
         return Answer::text(StatusCode::OK, "ok");
     }
     let mut lines = String::new();
-    for check in CHECKS {
-        let state = if excluded.contains(check) { "excluded: ok" } else { "ok" };
+    for check in named(context.server.registry().store().is_shared()) {
+        if check == ETCD && failing {
+            lines.push_str("[-]etcd failed: reason withheld\n");
+            continue;
+        }
+        let state = if excluded.contains(&check) { "excluded: ok" } else { "ok" };
         lines.push_str(&format!("[+]{check} {state}\n"));
     }
     if stopping {
         lines.push_str("[-]shutdown failed: reason withheld\n");
+    }
+    if stopping || failing {
         lines.push_str(&format!("{endpoint} check failed\n"));
         return Answer::text(StatusCode::INTERNAL_SERVER_ERROR, lines);
     }

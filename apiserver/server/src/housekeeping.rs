@@ -18,6 +18,9 @@ use crate::service::ApiServer;
 const MANAGER: &str = "kube-apiserver";
 /// Age at which an Event is forgotten; upstream's default.
 const EVENT_TTL: Duration = Duration::from_secs(3600);
+const IDENTITY_LABEL: &str = "apiserver.kubernetes.io/identity";
+/// Where a server that shares its store with others is.
+const ENDPOINT_ANNOTATION: &str = "hopyard.dev/endpoint";
 const SWEEP: Duration = Duration::from_secs(30);
 const CLEANUP_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 
@@ -156,7 +159,39 @@ async fn remove_definition(
 
 /// Runs until the server shuts down.
 pub fn run(server: ApiServer) -> BoxFuture<'static, ()> {
-    keep(server).boxed()
+    async {
+        if server.registry().store().is_shared() {
+            futures::join!(keep(server.clone()), follow_definitions(server));
+        } else {
+            keep(server).await;
+        }
+    }
+    .boxed()
+}
+
+/// Serves what definitions say that were written through other servers.
+async fn follow_definitions(server: ApiServer) {
+    let mut shutdown = server.inner.shutdown.subscribe();
+    let registry = server.registry();
+    let catalogue = registry.catalogue();
+    let Some(definitions) = catalogue.get("apiextensions.k8s.io", "v1", "customresourcedefinitions") else {
+        return;
+    };
+    loop {
+        let cache = registry.cache();
+        // A watcher that was told that it missed something is replaced: all definitions are read again whatever changed.
+        let Ok(mut watcher) = cache.watch(&definitions.prefix, cache.revision()) else { continue };
+        registry.reload_custom();
+        while let Ok(batch) = watcher.now() {
+            if !batch.changes.is_empty() {
+                registry.reload_custom();
+            }
+            tokio::select! {
+                () = watcher.changed() => {}
+                _ = shutdown.changed() => return,
+            }
+        }
+    }
 }
 
 async fn keep(server: ApiServer) {
@@ -177,7 +212,7 @@ async fn keep(server: ApiServer) {
             _ = shutdown.changed() => return,
         }
         let registry = server.registry();
-        renew_identity(registry).await;
+        renew_identity(&server).await;
         crate::conditions::settle(registry).await;
         if let Err(status) = crate::endpoints::publish(&server).await {
             tracing::warn!(error = %status, "the endpoints of the kubernetes Service could not be written");
@@ -195,26 +230,65 @@ async fn keep(server: ApiServer) {
     }
 }
 
+/// The name of this server's identity. Those that share a store are told apart by where they are.
+fn identity(server: &ApiServer) -> String {
+    if !server.registry().store().is_shared() {
+        return "apiserver-hopyard".to_owned();
+    }
+    let place = format!("{} {}", server.inner.config.advertise, server.inner.config.endpoint);
+    let digest = ring::digest::digest(&ring::digest::SHA256, place.as_bytes());
+    let text: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("apiserver-hopyard-{text}")
+}
+
 /// The Lease by which other servers and components see this one.
-async fn renew_identity(registry: &Registry) {
+async fn renew_identity(server: &ApiServer) {
+    let registry = server.registry();
     let catalogue = registry.catalogue();
     let Some(leases) = catalogue.get("coordination.k8s.io", "v1", "leases") else { return };
-    let name = "apiserver-hopyard";
+    let name = identity(server);
     let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
     let change = |live: Option<&Value>| {
         let mut lease = live.cloned().unwrap_or_else(|| {
             json!({
                 "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-                "metadata": {"name": name, "namespace": "kube-system", "labels": {"apiserver.kubernetes.io/identity": "kube-apiserver"}},
+                "metadata": {"name": name, "namespace": "kube-system", "labels": {IDENTITY_LABEL: MANAGER}},
                 "spec": {"holderIdentity": name, "leaseDurationSeconds": 3600},
             })
         });
         lease["spec"]["renewTime"] = time.clone().into();
+        if registry.store().is_shared() {
+            lease["metadata"]["annotations"][ENDPOINT_ANNOTATION] =
+                server.inner.config.endpoint.to_string().into();
+        }
         Ok(Changed::Patched(lease))
     };
-    if let Err(status) = registry.update(&call(leases, Some("kube-system"), ""), name, true, change).await {
+    if let Err(status) = registry.update(&call(leases, Some("kube-system"), ""), &name, true, change).await {
         tracing::warn!(error = %status, "the identity Lease could not be renewed");
     }
+}
+
+/// Where the other servers are that share the store and have renewed their identity of late.
+pub(crate) fn other_endpoints(server: &ApiServer) -> Vec<std::net::SocketAddr> {
+    let registry = server.registry();
+    let catalogue = registry.catalogue();
+    let Some(leases) = catalogue.get("coordination.k8s.io", "v1", "leases") else { return Vec::new() };
+    if !registry.store().is_shared() {
+        return Vec::new();
+    }
+    let own = identity(server);
+    let horizon = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(3 * SWEEP.as_secs() as i64);
+    let snapshot = registry.cache().snapshot(&leases.prefix);
+    let scope = leases.scope(Some("kube-system"));
+    let others = snapshot.scope(&scope).filter(|lease| lease.label(IDENTITY_LABEL) == Some(MANAGER));
+    let parsed = others.map(|lease| lease.parse()).filter(|lease| object::name(lease) != own);
+    parsed
+        .filter(|lease| {
+            let renewed = lease["spec"]["renewTime"].as_str().and_then(|time| time.parse().ok());
+            renewed.is_some_and(|renewed: jiff::Timestamp| renewed > horizon)
+        })
+        .filter_map(|lease| lease["metadata"]["annotations"][ENDPOINT_ANNOTATION].as_str()?.parse().ok())
+        .collect()
 }
 
 /// The Service that got nothing is told so, as upstream's repair loops do.

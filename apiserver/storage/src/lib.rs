@@ -7,6 +7,7 @@
 mod directory;
 mod document;
 mod engine;
+pub mod etcd;
 mod inbox;
 pub mod limits;
 mod local;
@@ -15,6 +16,7 @@ mod memory;
 mod record;
 mod sled_engine;
 mod staged;
+mod store;
 mod window;
 
 pub use document::{Document, Stored};
@@ -23,6 +25,7 @@ pub use local::{Durability, Local, Publish};
 pub use log::LogEngine;
 pub use memory::MemoryEngine;
 pub use sled_engine::SledEngine;
+pub use store::Store;
 
 use std::sync::Arc;
 
@@ -48,6 +51,13 @@ pub enum Op {
 pub struct Write {
     pub key: Key,
     pub op: Op,
+}
+
+/// Names that are given once among all that share a store, such as addresses: `take` must be free.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    pub take: Vec<Key>,
+    pub free: Vec<Key>,
 }
 
 /// A key's state after a write or in a range.
@@ -85,12 +95,16 @@ pub enum Error {
     Exists { key: Key },
     #[error("key {key} is at revision {found:?}, not {expect}")]
     Conflict { key: Key, expect: Revision, found: Option<Revision> },
+    #[error("{key} is claimed already")]
+    Taken { key: Key },
     #[error("revision {asked} has been compacted; the oldest is {oldest}")]
     Compacted { asked: Revision, oldest: Revision },
     #[error("revision {asked} is in the future; the current one is {current}")]
     Future { asked: Revision, current: Revision },
     #[error("the store could not write: {}", .0.chain())]
     Engine(Arc<EngineError>),
+    #[error("{}", .0.chain())]
+    Etcd(Arc<etcd::EtcdError>),
     #[error("the store is closed")]
     Closed,
 }

@@ -30,11 +30,31 @@ pub enum Durability {
 /// Sees every event, in order, before the write is answered. Must not block.
 pub trait Publish: Send + Sync + 'static {
     fn publish(&self, events: &[Arc<Event>]);
+
+    /// Nothing else happened up to this revision.
+    fn reached(&self, revision: Revision) {
+        let _ = revision;
+    }
+
+    /// These events lead to the state at `revision`, but others may have come between: nobody can be told what happened
+    /// before it.
+    fn restart(&self, events: &[Arc<Event>], revision: Revision) {
+        self.publish(events);
+        self.reached(revision);
+    }
 }
 
 impl<P: Publish> Publish for Arc<P> {
     fn publish(&self, events: &[Arc<Event>]) {
         (**self).publish(events);
+    }
+
+    fn reached(&self, revision: Revision) {
+        (**self).reached(revision);
+    }
+
+    fn restart(&self, events: &[Arc<Event>], revision: Revision) {
+        (**self).restart(events, revision);
     }
 }
 

@@ -1,13 +1,18 @@
-//! One contract suite for every engine: what a store promises, whatever is below it.
+//! Every engine keeps the contract, and what engines promise besides.
+
+#[path = "support/suite.rs"]
+mod suite;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 
 use apiserver_storage::{
-    Document, Durability, Engine, EngineError, Error, Event, EventKind, Loaded, Local, LogEngine,
-    MemoryEngine, Op, Publish, Record, SledEngine, Storage, Write, limits,
+    Durability, Engine, EngineError, Error, Loaded, Local, LogEngine, MemoryEngine, Record, SledEngine,
+    Storage, limits,
 };
+
+use suite::{Seen, Sink, create, delete, run_all, update};
 
 type Open = fn(&Path) -> Result<Box<dyn Engine>, EngineError>;
 
@@ -25,115 +30,10 @@ fn fresh_dir() -> PathBuf {
     dir
 }
 
-#[derive(Default)]
-struct Sink(Mutex<Vec<Arc<Event>>>);
-
-impl Publish for Sink {
-    fn publish(&self, events: &[Arc<Event>]) {
-        self.0.lock().expect("not poisoned").extend_from_slice(events);
-    }
-}
-
-type Seen = Arc<Sink>;
-
 fn open(engine: impl Engine) -> (Local, Seen) {
     let seen: Seen = Arc::default();
     let store = Local::open(engine, Durability::Commit, seen.clone()).expect("opens");
     (store, seen)
-}
-
-fn document(name: &str) -> Document {
-    Document { bytes: format!("{{\"metadata\":{{\"name\":\"{name}\"}}}}").into(), splice: Some(13) }
-}
-
-fn create(key: &str) -> Write {
-    Write { key: key.into(), op: Op::Create(document(key)) }
-}
-
-fn update(key: &str, expect: u64) -> Write {
-    Write { key: key.into(), op: Op::Update { expect, document: document(key) } }
-}
-
-fn delete(key: &str, expect: u64) -> Write {
-    Write { key: key.into(), op: Op::Delete { expect } }
-}
-
-async fn preconditions_hold(store: &Local) {
-    assert_eq!(store.commit(vec![create("/a")]).await.expect("commits")[0].revision, 1);
-    assert!(matches!(store.commit(vec![create("/a")]).await, Err(Error::Exists { .. })));
-    assert!(matches!(store.commit(vec![update("/a", 9)]).await, Err(Error::Conflict { found: Some(1), .. })));
-    assert!(matches!(store.commit(vec![delete("/b", 1)]).await, Err(Error::Conflict { found: None, .. })));
-    assert_eq!(store.commit(vec![update("/a", 1)]).await.expect("commits")[0].revision, 2);
-}
-
-async fn a_transaction_is_all_or_nothing(store: &Local) {
-    let before = store.revision();
-    assert!(store.commit(vec![create("/t"), create("/a")]).await.is_err());
-    assert!(store.range("/t").await.expect("lists").1.is_empty());
-    assert_eq!(store.revision(), before);
-    store.commit(vec![create("/t"), create("/u")]).await.expect("commits");
-    assert_eq!(store.range("/t").await.expect("lists").1.len(), 1);
-}
-
-async fn every_write_is_seen_once(store: &Local, seen: &Seen) {
-    let before = seen.0.lock().expect("not poisoned").len();
-    let start = store.revision();
-    let writes = (0..50).map(|i| store.commit(vec![create(&format!("/many/{i:02}"))]));
-    for outcome in futures_like_join(writes).await {
-        outcome.expect("commits");
-    }
-    let seen: Vec<Arc<Event>> = seen.0.lock().expect("not poisoned").clone();
-    let revisions: Vec<u64> = seen[before..].iter().map(|event| event.revision).collect();
-    assert_eq!(revisions, (start + 1..=start + 50).collect::<Vec<_>>());
-    let keys: Vec<String> =
-        store.range("/many/").await.expect("lists").1.iter().map(|entry| entry.key.to_string()).collect();
-    assert_eq!(keys.len(), 50);
-    assert!(keys.is_sorted());
-}
-
-async fn futures_like_join<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut pending: Vec<_> = futures.map(Box::pin).collect();
-    let mut done = Vec::new();
-    std::future::poll_fn(|context| {
-        pending.retain_mut(|future| match future.as_mut().poll(context) {
-            std::task::Poll::Ready(output) => {
-                done.push(output);
-                false
-            }
-            std::task::Poll::Pending => true,
-        });
-        if pending.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
-    done
-}
-
-async fn a_deletion_carries_the_last_value(store: &Local) {
-    let created = store.commit(vec![create("/gone")]).await.expect("commits");
-    let deleted = store.commit(vec![delete("/gone", created[0].revision)]).await.expect("commits");
-    let events = store.events("/gone", created[0].revision).expect("events");
-    assert_eq!(events.len(), 1);
-    assert_eq!(events[0].kind, EventKind::Deleted);
-    let text = String::from_utf8(events[0].value.bytes.to_vec()).expect("is text");
-    assert!(text.contains(&format!("\"resourceVersion\":\"{}\"", deleted[0].revision)), "{text}");
-    assert!(store.range("/gone").await.expect("lists").1.is_empty());
-}
-
-async fn compaction_forgets_events_not_state(store: &Local) {
-    let revision = store.revision();
-    let before = store.range("/").await.expect("lists").1.len();
-    store.compact(revision).await.expect("compacts");
-    assert!(matches!(store.events("/", revision - 1), Err(Error::Compacted { .. })));
-    assert!(store.events("/", revision).expect("events").is_empty());
-    assert_eq!(store.range("/").await.expect("lists").1.len(), before);
-}
-
-async fn run_all(store: &Local, seen: &Seen) {
-    preconditions_hold(store).await;
-    a_transaction_is_all_or_nothing(store).await;
-    every_write_is_seen_once(store, seen).await;
-    a_deletion_carries_the_last_value(store).await;
-    compaction_forgets_events_not_state(store).await;
 }
 
 #[tokio::test]

@@ -101,6 +101,8 @@ pub struct Cache {
 struct State {
     revision: Revision,
     resources: HashMap<String, Resource>,
+    /// What happened up to here can't be told of any resource, nor of those that are not known yet.
+    floor: Revision,
 }
 
 #[derive(Debug)]
@@ -110,6 +112,8 @@ struct Resource {
     window: VecDeque<Arc<Change>>,
     window_bytes: usize,
     floor: Revision,
+    /// Revision of the last change; 0 where there was none.
+    changed: Revision,
     tick: watch::Sender<Revision>,
 }
 
@@ -121,8 +125,16 @@ impl Resource {
             window: VecDeque::new(),
             window_bytes: 0,
             floor,
+            changed: 0,
             tick: watch::Sender::new(floor),
         }
+    }
+
+    /// Forgets what happened before `floor`, whatever it was.
+    fn begin_at(&mut self, floor: Revision) {
+        self.window.clear();
+        self.window_bytes = 0;
+        self.floor = floor;
     }
 
     fn apply(&mut self, event: &Event) {
@@ -133,6 +145,7 @@ impl Resource {
         };
         let change = Arc::new(Change { revision: event.revision, kind: event.kind, object, previous });
         self.labels.change(change.previous.as_ref(), change.is_state().then_some(&change.object));
+        self.changed = self.changed.max(event.revision);
         self.window_bytes += cost(&change);
         self.window.push_back(change);
         while self.window.len() > limits::WINDOW_EVENTS_MIN
@@ -185,6 +198,7 @@ impl Cache {
     /// Forgets that events up to `floor` can be watched: the store compacted them before this process began.
     pub fn raise_floor(&self, floor: Revision) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.floor = state.floor.max(floor);
         for resource in state.resources.values_mut() {
             while resource.window.front().is_some_and(|change| change.revision <= floor) {
                 if let Some(oldest) = resource.window.pop_front() {
@@ -202,11 +216,7 @@ impl Cache {
 
     /// Revision of the last change of a resource; 0 where there was none in this process.
     pub fn last_change(&self, resource: &str) -> Revision {
-        self.read()
-            .resources
-            .get(resource)
-            .and_then(|found| found.window.back())
-            .map_or(0, |change| change.revision)
+        self.read().resources.get(resource).map_or(0, |found| found.changed)
     }
 
     /// The current state of a resource; `resource` is its key prefix.
@@ -234,6 +244,9 @@ impl Cache {
             return Err(Error::Future { asked: at, current: state.revision });
         }
         let Some(found) = state.resources.get(resource) else {
+            if at < state.floor {
+                return Err(Error::Expired { asked: at, oldest: state.floor });
+            }
             return Ok(Snapshot { revision: at, objects: OrdMap::new() });
         };
         let mut objects = found.objects.clone();
@@ -285,13 +298,35 @@ impl Cache {
         let resource = resource_of(scope).to_owned();
         let tick = {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            let found = state.resources.entry(resource.clone()).or_insert_with(|| Resource::new(0));
+            let floor = state.floor;
+            let found = state.resources.entry(resource.clone()).or_insert_with(|| Resource::new(floor));
             if after < found.floor {
                 return Err(Error::Expired { asked: after, oldest: found.floor });
             }
             found.tick.subscribe()
         };
         Ok(Watcher::new(self.clone(), resource, scope.to_owned(), after, tick))
+    }
+
+    /// Applies events under the lock; the resources they are of.
+    fn apply(state: &mut State, events: &[Arc<Event>]) -> Vec<watch::Sender<Revision>> {
+        let mut touched: Vec<watch::Sender<Revision>> = Vec::new();
+        let mut previous: &str = "";
+        let floor = state.floor;
+        for event in events {
+            let name = resource_of(&event.key);
+            if !state.resources.contains_key(name) {
+                state.resources.insert(name.to_owned(), Resource::new(floor));
+            }
+            if let Some(resource) = state.resources.get_mut(name) {
+                resource.apply(event);
+                if name != previous {
+                    touched.push(resource.tick.clone());
+                    previous = name;
+                }
+            }
+        }
+        touched
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
@@ -302,29 +337,36 @@ impl Cache {
 impl Publish for Cache {
     fn publish(&self, events: &[Arc<Event>]) {
         let Some(last) = events.last() else { return };
-        let mut touched: Vec<watch::Sender<Revision>> = Vec::new();
-        {
+        let touched = {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            let mut previous: &str = "";
-            for event in events {
-                let name = resource_of(&event.key);
-                if !state.resources.contains_key(name) {
-                    state.resources.insert(name.to_owned(), Resource::new(0));
-                }
-                if let Some(resource) = state.resources.get_mut(name) {
-                    resource.apply(event);
-                    if name != previous {
-                        touched.push(resource.tick.clone());
-                        previous = name;
-                    }
-                }
-            }
+            let touched = Self::apply(&mut state, events);
             state.revision = last.revision;
-        }
+            touched
+        };
         for tick in touched {
             tick.send_replace(last.revision);
         }
         self.revision.send_replace(last.revision);
+    }
+
+    fn reached(&self, revision: Revision) {
+        self.advance_to(revision);
+    }
+
+    fn restart(&self, events: &[Arc<Event>], revision: Revision) {
+        let ticks: Vec<watch::Sender<Revision>> = {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            Self::apply(&mut state, events);
+            state.floor = revision;
+            state.revision = revision;
+            state.resources.values_mut().for_each(|resource| resource.begin_at(revision));
+            // Every watcher is to learn that it missed something, whatever it watches.
+            state.resources.values().map(|resource| resource.tick.clone()).collect()
+        };
+        for tick in ticks {
+            tick.send_replace(revision);
+        }
+        self.revision.send_replace(revision);
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use apiserver_storage::{Document, Durability, EventKind, Local, MemoryEngine, Op, Storage, Write};
+use apiserver_storage::{
+    Document, Durability, Event, EventKind, Local, MemoryEngine, Op, Publish, Storage, Stored, Write,
+};
 use proptest::prelude::*;
 
 use crate::{Cache, Error};
@@ -84,6 +86,48 @@ async fn a_watcher_that_fell_behind_is_told() {
     assert!(matches!(slow.now(), Err(Error::Expired { asked: 1, oldest: 2 })));
     assert!(matches!(cache.watch(PODS, 0), Err(Error::Expired { .. })));
     assert_eq!(cache.watch(PODS, 2).unwrap().now().unwrap().changes.len(), 1);
+}
+
+fn event(name: &str, revision: u64) -> Arc<Event> {
+    Arc::new(Event {
+        key: format!("{PODS}default/{name}").into(),
+        revision,
+        kind: EventKind::Created,
+        value: Stored::loaded(b"{}"[..].into(), None),
+        previous: None,
+    })
+}
+
+#[test]
+fn changes_of_one_revision_are_told_together() {
+    let cache = Arc::new(Cache::default());
+    let mut watcher = cache.watch(PODS, 0).unwrap();
+    let events: Vec<_> = (0..300).map(|i| event(&i.to_string(), 2)).chain([event("last", 3)]).collect();
+    cache.publish(&events);
+    // Who resumes from a version it was told has seen all of it.
+    let first = watcher.now().unwrap();
+    assert_eq!((first.changes.len(), first.revision), (300, 2));
+    assert_eq!(watcher.now().unwrap().changes.len(), 1);
+}
+
+#[test]
+fn where_history_is_lost_every_watcher_is_told() {
+    let cache = Arc::new(Cache::default());
+    cache.publish(&[event("a", 2), event("b", 3)]);
+    let mut watchers = [cache.watch(PODS, 3).unwrap(), cache.watch("/registry/core/nodes/", 3).unwrap()];
+    // Everything was read again at 9; of what happened meanwhile only some is known.
+    cache.restart(&[event("c", 7)], 9);
+    for watcher in &mut watchers {
+        assert!(matches!(watcher.now(), Err(Error::Expired { asked: 3, oldest: 9 })));
+    }
+    for resource in [PODS, "/registry/core/nodes/", "/registry/core/secrets/"] {
+        assert!(matches!(cache.watch(resource, 8), Err(Error::Expired { .. })), "{resource}");
+        assert!(matches!(cache.snapshot_at(resource, 8), Err(Error::Expired { .. })), "{resource}");
+        assert!(cache.watch(resource, 9).unwrap().now().unwrap().changes.is_empty());
+    }
+    assert_eq!((cache.revision(), cache.snapshot(PODS).objects.len(), cache.last_change(PODS)), (9, 3, 7));
+    cache.reached(12);
+    assert_eq!(cache.revision(), 12);
 }
 
 proptest! {

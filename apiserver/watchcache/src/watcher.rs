@@ -49,7 +49,8 @@ impl Watcher {
         let mut revision = state.revision.max(self.after);
         if let Some(resource) = state.resources.get(&self.resource) {
             for change in resource.since(self.after)? {
-                if changes.len() == BATCH_MAX {
+                // Changes of one revision belong together: who resumes from it would miss the rest.
+                if changes.len() >= BATCH_MAX && change.revision > self.after {
                     // More is waiting: come back at once.
                     self.tick.mark_changed();
                     revision = self.after;

@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -86,7 +87,16 @@ func (c *client) renew() bool {
 		API string `json:"api"`
 	}
 	text, err := os.ReadFile(filepath.Join(c.dir, "instance.json"))
-	if err != nil || json.Unmarshal(text, &found) != nil {
+	if err == nil {
+		err = json.Unmarshal(text, &found)
+	} else {
+		// An API server alone says where it is in its kubeconfig only.
+		text, err = os.ReadFile(filepath.Join(c.dir, "kubeconfig"))
+		if _, rest, ok := strings.Cut(string(text), "server: https://"); ok {
+			found.API, _, _ = strings.Cut(rest, "\n")
+		}
+	}
+	if err != nil || found.API == "" {
 		return false
 	}
 	file := func(name string) string { return filepath.Join(c.dir, "pki", name) }
@@ -142,6 +152,10 @@ func (c *client) send(method, path string, body any) (int, []byte) {
 	defer answer.Body.Close()
 	read, err := io.ReadAll(answer.Body)
 	if err != nil {
+		return 0, nil
+	}
+	if answer.StatusCode >= 500 {
+		// A store that does not answer may have done it nevertheless.
 		return 0, nil
 	}
 	return answer.StatusCode, read
@@ -394,14 +408,20 @@ func fail(format string, arguments ...any) {
 
 func main() {
 	if len(os.Args) != 4 {
-		fail("history DIR SECONDS CLIENTS")
+		fail("history DIR[,DIR] SECONDS CLIENTS")
 	}
 	seconds, _ := strconv.Atoi(os.Args[2])
 	clients, _ := strconv.Atoi(os.Args[3])
-	c := &client{dir: os.Args[1]}
-	if !c.renew() {
-		fail("no instance in %s", os.Args[1])
+	// Several servers of one cluster: each has its part of the clients.
+	var servers []*client
+	for _, dir := range strings.Split(os.Args[1], ",") {
+		server := &client{dir: dir}
+		if !server.renew() {
+			fail("no instance in %s", dir)
+		}
+		servers = append(servers, server)
 	}
+	c := servers[0]
 	var first struct {
 		Metadata struct {
 			ResourceVersion string `json:"resourceVersion"`
@@ -425,12 +445,12 @@ func main() {
 	var workers, watchers sync.WaitGroup
 	for who := range clients {
 		workers.Add(1)
-		go func() { defer workers.Done(); work(c, r, who, stop) }()
+		go func() { defer workers.Done(); work(servers[who%len(servers)], r, who, stop) }()
 	}
 	seen := make([]watched, 4)
 	for i := range seen {
 		watchers.Add(1)
-		go func() { defer watchers.Done(); seen[i] = watch(c, start, done) }()
+		go func() { defer watchers.Done(); seen[i] = watch(servers[i%len(servers)], start, done) }()
 	}
 	workers.Wait()
 	// One more write, for the watchers to end at.

@@ -106,10 +106,19 @@ impl Registry {
     ) -> Result<Option<Entry>, Status> {
         let Some(mut due) = charge.0 else { return self.commit(call, name, vec![write]).await };
         for _ in 0..TRIES {
-            let writes = std::iter::once(write.clone()).chain(due.writes.iter().cloned()).collect();
-            let entry = self.commit(call, name, writes).await?;
+            let entry = if self.store().is_shared() {
+                self.commit_in_turn(call, name, &write, &due).await?
+            } else {
+                let writes = std::iter::once(write.clone()).chain(due.writes.iter().cloned()).collect();
+                self.commit(call, name, writes).await?
+            };
             if entry.is_some() {
                 return Ok(entry);
+            }
+            if let Op::Update { expect, .. } | Op::Delete { expect } = write.op
+                && self.cache().get(&write.key).is_none_or(|found| found.revision() != expect)
+            {
+                return Ok(None);
             }
             let quotas = self.quotas_of(call.namespace.unwrap_or(""));
             if quotas.iter().map(|quota| quota.revision()).eq(due.quotas.iter().map(|quota| quota.revision()))
@@ -122,6 +131,49 @@ impl Registry {
             due.quotas = quotas;
         }
         Err(Status::modified(&apiserver_meta::GroupResource::new("", "resourcequotas"), name))
+    }
+
+    /// The writes of one transaction of a shared store have one revision: were two quotas among them, a client that has seen
+    /// the first would resume behind the second. So all but one are charged before, each by itself, as upstream charges
+    /// all, and are given back where the object is not written after all.
+    async fn commit_in_turn(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        write: &Write,
+        due: &Due<'_>,
+    ) -> Result<Option<Entry>, Status> {
+        let mut ahead = due.writes.clone();
+        let mut last = vec![write.clone()];
+        last.extend(ahead.pop());
+        let mut charged = Vec::with_capacity(ahead.len());
+        for charge in ahead {
+            match self.commit(call, name, vec![charge]).await {
+                Ok(Some(entry)) => charged.push(entry),
+                refused => {
+                    self.give_back(call, charged, &due.quotas).await;
+                    return refused;
+                }
+            }
+        }
+        let outcome = self.commit(call, name, last).await;
+        if !matches!(outcome, Ok(Some(_))) {
+            self.give_back(call, charged, &due.quotas).await;
+        }
+        outcome
+    }
+
+    /// Writes quotas as they were before, where nobody else has written them since. What can't be given back the loop that
+    /// counts puts right.
+    async fn give_back(&self, call: &Call<'_>, charged: Vec<Entry>, before: &[Arc<Object>]) {
+        for entry in charged {
+            let Some(quota) = before.iter().find(|quota| *quota.key() == entry.key) else { continue };
+            let document = encode::document(&encode::without_revision(Value::clone(&self.trees().of(quota))));
+            let op = Op::Update { expect: entry.revision, document };
+            if let Err(status) = self.commit(call, "", vec![Write { key: entry.key, op }]).await {
+                tracing::warn!(error = %status, "a quota could not be given back what was not used");
+            }
+        }
     }
 
     /// How a change is measured, where its namespace has quotas. Without any this is one look at the cache.
