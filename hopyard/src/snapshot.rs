@@ -16,6 +16,7 @@ use crate::etcd::EtcdFlags;
 
 /// Objects written at once: they share the store's syncs.
 const BATCH: usize = 256;
+const DEFINITIONS: &str = "/registry/apiextensions.k8s.io/customresourcedefinitions/";
 const FORMAT: &str = "hopyard.dev/snapshot/v1";
 
 /// Which store is meant.
@@ -53,6 +54,11 @@ impl Options {
 
 /// Writes all objects to the file.
 pub(crate) async fn save(options: &Options) -> Result<(), Error> {
+    let dir = apiserver::place(options.data_dir.as_deref());
+    // What is opened is made, and a mistyped directory would be an empty store.
+    if !options.etcd.are_given() && !dir.exists() {
+        return Err(Error::Failed(format!("{}: there is no store", dir.display())));
+    }
     let store = options.open().await?;
     let range = store.range("/registry/").await;
     store.close();
@@ -86,13 +92,20 @@ async fn fill(store: &apiserver_storage::Store, writes: &[Write]) -> Result<(), 
             "the store has objects: a snapshot is restored into an empty one".to_owned(),
         ));
     }
-    for batch in writes.chunks(BATCH) {
+    // Definitions last: objects that are older than theirs are looked at again when they are read.
+    let is_definition = |write: &&Write| write.key.starts_with(DEFINITIONS);
+    let (definitions, others): (Vec<&Write>, Vec<&Write>) = writes.iter().partition(is_definition);
+    for batch in others.chunks(BATCH).chain(definitions.chunks(BATCH)) {
         let commits = batch.iter().map(|write| async {
             let claims = apiserver_registry::claims_of_new(write);
-            store.commit_claiming(vec![write.clone()], &claims).await
+            (&write.key, store.commit_claiming(vec![Write::clone(write)], &claims).await)
         });
-        for outcome in futures::future::join_all(commits).await {
-            outcome.map_err(failed)?;
+        for (key, outcome) in futures::future::join_all(commits).await {
+            outcome.map_err(|error| {
+                let why =
+                    format!("{key}: {error}; the store has a part of the objects now and must be emptied");
+                Error::Failed(why)
+            })?;
         }
     }
     Ok(())

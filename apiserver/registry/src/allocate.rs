@@ -82,7 +82,8 @@ pub(crate) struct Allocator {
 /// Allocations of one write; given back unless kept.
 #[must_use]
 pub(crate) struct Claim {
-    registry: Option<Registry>,
+    /// Where it is entered, and as whose.
+    made: Option<(Registry, Owner)>,
     ips: Vec<Ipv4Addr>,
     ports: Vec<u16>,
     dry_run: bool,
@@ -93,7 +94,7 @@ pub(crate) struct Claim {
 impl Claim {
     pub(crate) fn nothing() -> Self {
         Self {
-            registry: None,
+            made: None,
             ips: Vec::new(),
             ports: Vec::new(),
             dry_run: false,
@@ -103,28 +104,16 @@ impl Claim {
 
     /// The write succeeded.
     pub(crate) fn keep(mut self) {
-        if let Some(registry) = self.registry.take() {
-            let mut allocator = registry.allocator();
-            for ip in &self.freed.0 {
-                allocator.ips.remove(ip);
-            }
-            for port in &self.freed.1 {
-                allocator.ports.remove(port);
-            }
+        if let Some((registry, owner)) = self.made.take() {
+            registry.allocator().free(&owner, &self.freed.0, &self.freed.1);
         }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some(registry) = self.registry.take() {
-            let mut allocator = registry.allocator();
-            for ip in &self.ips {
-                allocator.ips.remove(ip);
-            }
-            for port in &self.ports {
-                allocator.ports.remove(port);
-            }
+        if let Some((registry, owner)) = self.made.take() {
+            registry.allocator().free(&owner, &self.ips, &self.ports);
         }
     }
 }
@@ -141,6 +130,20 @@ impl Allocator {
         }
         for port in node_ports(service) {
             self.ports.insert(port, owner.clone());
+        }
+    }
+
+    /// Takes back what is the owner's still: another server may have given it to somebody else meanwhile.
+    fn free(&mut self, owner: &Owner, ips: &[Ipv4Addr], ports: &[u16]) {
+        for ip in ips {
+            if self.ips.get(ip) == Some(owner) {
+                self.ips.remove(ip);
+            }
+        }
+        for port in ports {
+            if self.ports.get(port) == Some(owner) {
+                self.ports.remove(port);
+            }
         }
     }
 
@@ -251,7 +254,7 @@ impl Registry {
             return Ok(Claim::nothing());
         }
         let mut claim = Claim::nothing();
-        claim.registry = Some(self.clone());
+        claim.made = Some((self.clone(), key.clone()));
         claim.dry_run = call.dry_run;
         let outcome = {
             let mut allocator = self.allocator();

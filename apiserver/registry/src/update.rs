@@ -20,7 +20,7 @@ use crate::strategy::pod;
 use crate::{custom, encode};
 
 /// Tries before a busy object is given up; upstream gives up never, a client's timeout does.
-const TRIES: usize = 64;
+pub(crate) const TRIES: usize = 64;
 
 /// What must hold of the current object beside its resourceVersion.
 #[derive(Clone, Debug, Default)]

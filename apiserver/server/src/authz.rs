@@ -233,11 +233,10 @@ fn applies(subject: &Value, namespace: &str, user: &User) -> bool {
 impl Rbac {
     /// The roles and bindings as they are now.
     pub(crate) fn index(&self, registry: &Registry) -> Arc<Index> {
+        // Before the snapshots: what they have that is newer is indexed again, what they missed would stay.
+        let changed = PREFIXES.map(|prefix| registry.cache().last_change(prefix));
         let snapshots = PREFIXES.map(|prefix| registry.cache().snapshot(prefix));
-        let stamp = std::array::from_fn(|i| {
-            let objects = &snapshots[i].objects;
-            (registry.cache().last_change(PREFIXES[i]), objects.len())
-        });
+        let stamp = std::array::from_fn(|i| (changed[i], snapshots[i].objects.len()));
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, index)) = index.as_ref()
             && *known == stamp

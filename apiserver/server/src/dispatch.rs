@@ -255,9 +255,15 @@ async fn route(
     upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Result<Answer, Status> {
     let Asked { parts, info, query, warnings } = asked;
-    let user = authenticate(server, &parts.headers, certificate)?;
-    let user = impersonate(server, &parts.headers, user)?;
-    authorize(server, info, &user)?;
+    let registry = server.registry();
+    let user = match admitted(server, &parts.headers, info, certificate) {
+        // Another server may have made the account or the binding just now.
+        Err(refusal) if registry.store().is_shared() => {
+            registry.catch_up().await.map_err(|_| refusal)?;
+            admitted(server, &parts.headers, info, certificate)?
+        }
+        outcome => outcome?,
+    };
     let pretty = negotiate::is_pretty(query, &parts.headers);
     let plain = Accepted { media: Media::Json, form: Form::Object, pretty };
     let mut context = Context {
@@ -277,10 +283,15 @@ async fn route(
             None => discovery::answer(&mut context),
         };
     }
-    let catalogue = server.registry().catalogue();
-    let Some(resource) = catalogue.get(&info.group, &info.version, &info.resource).cloned() else {
-        return Err(unknown_resource(server, info));
-    };
+    let known = || registry.catalogue().get(&info.group, &info.version, &info.resource).cloned();
+    let mut resource = known();
+    if resource.is_none() && registry.store().is_shared() {
+        // As may have been its definition.
+        registry.catch_up().await?;
+        registry.reload_custom();
+        resource = known();
+    }
+    let Some(resource) = resource else { return Err(unknown_resource(server, info)) };
     if !matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
         let place = if resource.is_custom() {
             Place::Custom
@@ -306,6 +317,19 @@ async fn catch_up(server: &ApiServer, info: &RequestInfo, query: &Query) -> Resu
         Ok(version) if reads && version <= registry.cache().revision() => Ok(()),
         _ => registry.catch_up().await,
     }
+}
+
+/// Who asks, as whom, if they may.
+fn admitted(
+    server: &ApiServer,
+    headers: &HeaderMap,
+    info: &RequestInfo,
+    certificate: Option<&User>,
+) -> Result<User, Status> {
+    let user = authenticate(server, headers, certificate)?;
+    let user = impersonate(server, headers, user)?;
+    authorize(server, info, &user)?;
+    Ok(user)
 }
 
 fn authenticate(server: &ApiServer, headers: &HeaderMap, certificate: Option<&User>) -> Result<User, Status> {

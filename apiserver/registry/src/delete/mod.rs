@@ -13,6 +13,7 @@ use crate::encode;
 use crate::list::Selectors;
 use crate::object;
 use crate::registry::{Call, Registry};
+use crate::update::TRIES;
 use step::Step;
 
 /// What becomes of the objects a deleted one owns.
@@ -67,12 +68,18 @@ impl Registry {
         let gr = call.resource.group_resource();
         let key = call.resource.key(call.namespace, name);
         let write = |op: Op| vec![Write { key: key.clone(), op }];
-        let mut marked = false;
-        loop {
+        // The uid of what was marked.
+        let mut marked: Option<String> = None;
+        for _ in 0..TRIES {
             let current = self.cache().get(&key).ok_or_else(|| Status::not_found(&gr, name))?;
             let mut expect = current.revision();
             let mut old = outline_of(&current);
-            if !marked {
+            if let Some(uid) = &marked {
+                // Somebody else removed it, and its name is another's now.
+                if uid != object::uid(&old) {
+                    return Err(Status::not_found(&gr, name));
+                }
+            } else {
                 step::check_preconditions(call, name, &old, options)?;
                 self.admit_deletion(call, name, &current).await?;
             }
@@ -93,7 +100,7 @@ impl Registry {
                         let document = with_outline(call, &current, &next);
                         let done = self.commit(call, name, write(Op::Update { expect, document })).await?;
                         let Some(entry) = done else { continue };
-                        (marked, expect) = (true, entry.revision);
+                        (marked, expect) = (Some(object::uid(&old).to_owned()), entry.revision);
                     }
                     old = next;
                 }
@@ -108,6 +115,7 @@ impl Registry {
             self.release_service(call, &key);
             return Ok(gone(call, &current, old, entry.revision));
         }
+        Err(Status::modified(&gr, name))
     }
 
     async fn admit_deletion(&self, call: &Call<'_>, name: &str, current: &Object) -> Result<(), Status> {

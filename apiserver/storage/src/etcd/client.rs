@@ -38,6 +38,8 @@ pub(super) struct Client {
     user: Option<(String, String)>,
     /// By which etcd knows the user; it is given anew when it expired.
     token: RwLock<Option<AsciiMetadataValue>>,
+    /// One at a time asks for a token: etcd makes it dear.
+    authenticating: tokio::sync::Mutex<()>,
 }
 
 /// What may be done about a call that failed.
@@ -65,7 +67,13 @@ impl Client {
             }
             None => None,
         };
-        Ok(Self { members, chosen: watch::Sender::new(0), user, token: RwLock::default() })
+        Ok(Self {
+            members,
+            chosen: watch::Sender::new(0),
+            user,
+            token: RwLock::default(),
+            authenticating: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Tells when another member is taken.
@@ -124,30 +132,46 @@ impl Client {
         Q: prost::Message + Clone + 'static,
         A: prost::Message + Default + 'static,
     {
-        let known = self.token.read().unwrap_or_else(PoisonError::into_inner).is_some();
-        if self.user.is_some() && !known {
-            self.authenticate(member).await?;
+        let mut token = self.token();
+        if self.user.is_some() && token.is_none() {
+            self.authenticate(member, None).await?;
+            token = self.token();
         }
-        match self.send(member, path, request.clone()).await {
+        match self.send(member, path, request.clone(), token.as_ref()).await {
             Err(error) if self.user.is_some() && error.wants_token() => {
-                self.authenticate(member).await?;
-                self.send(member, path, request).await
+                self.authenticate(member, token.as_ref()).await?;
+                self.send(member, path, request, self.token().as_ref()).await
             }
             outcome => outcome,
         }
     }
 
-    async fn authenticate(&self, member: usize) -> Result<(), EtcdError> {
+    fn token(&self) -> Option<AsciiMetadataValue> {
+        self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gets another token than `old`, unless somebody did meanwhile.
+    async fn authenticate(&self, member: usize, old: Option<&AsciiMetadataValue>) -> Result<(), EtcdError> {
         let Some((name, password)) = self.user.clone() else { return Ok(()) };
+        let _turn = self.authenticating.lock().await;
+        if self.token().as_ref() != old {
+            return Ok(());
+        }
         let asked = messages::AuthenticateRequest { name, password };
-        *self.token.write().unwrap_or_else(PoisonError::into_inner) = None;
-        let told: messages::AuthenticateResponse = self.send(member, messages::AUTHENTICATE, asked).await?;
+        let told: messages::AuthenticateResponse =
+            self.send(member, messages::AUTHENTICATE, asked, None).await?;
         let token = told.token.parse().map_err(|_| EtcdError::Nonsense)?;
         *self.token.write().unwrap_or_else(PoisonError::into_inner) = Some(token);
         Ok(())
     }
 
-    async fn send<Q, A>(&self, member: usize, path: &'static str, request: Q) -> Result<A, EtcdError>
+    async fn send<Q, A>(
+        &self,
+        member: usize,
+        path: &'static str,
+        request: Q,
+        token: Option<&AsciiMetadataValue>,
+    ) -> Result<A, EtcdError>
     where
         Q: prost::Message + 'static,
         A: prost::Message + Default + 'static,
@@ -155,7 +179,7 @@ impl Client {
         let mut grpc = grpc(&self.members[member]);
         grpc.ready().await.map_err(unready)?;
         let path = PathAndQuery::from_static(path);
-        let answer = grpc.unary(self.request_of(request), path, ProstCodec::<Q, A>::default()).await?;
+        let answer = grpc.unary(request_of(request, token), path, ProstCodec::<Q, A>::default()).await?;
         Ok(answer.into_inner())
     }
 
@@ -173,27 +197,27 @@ impl Client {
     ) -> Result<tonic::Streaming<messages::WatchResponse>, EtcdError> {
         let opening = async {
             // A watch whose token expired would be refused in a message of its own.
-            self.authenticate(member).await?;
+            self.authenticate(member, self.token().as_ref()).await?;
             let mut grpc = grpc(&self.members[member]);
             grpc.ready().await.map_err(unready)?;
             let path = PathAndQuery::from_static(messages::WATCH);
-            let answer = grpc.streaming(self.request_of(requests), path, ProstCodec::default()).await?;
+            let answer = grpc
+                .streaming(request_of(requests, self.token().as_ref()), path, ProstCodec::default())
+                .await?;
             Ok(answer.into_inner())
         };
         timeout(limits::READ, opening).await.map_err(|_| EtcdError::TimedOut)?
     }
 }
 
-impl Client {
-    /// A member that has lost its leader refuses at once, and ends watches, instead of being silent.
-    fn request_of<T>(&self, message: T) -> tonic::Request<T> {
-        let mut request = tonic::Request::new(message);
-        request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
-        if let Some(token) = &*self.token.read().unwrap_or_else(PoisonError::into_inner) {
-            request.metadata_mut().insert("token", token.clone());
-        }
-        request
+/// A member that has lost its leader refuses at once, and ends watches, instead of being silent.
+fn request_of<T>(message: T, token: Option<&AsciiMetadataValue>) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
+    if let Some(token) = token {
+        request.metadata_mut().insert("token", token.clone());
     }
+    request
 }
 
 fn unready(error: tonic::transport::Error) -> EtcdError {

@@ -67,7 +67,8 @@ impl EtcdError {
     pub(super) fn wants_token(&self) -> bool {
         match self {
             Self::Refused(status) => {
-                status.code() == tonic::Code::Unauthenticated || status.message() == NO_NAME
+                status.code() == tonic::Code::Unauthenticated
+                    || [NO_NAME, OLD_USERS].contains(&status.message())
             }
             _ => false,
         }
@@ -90,6 +91,9 @@ const NO_LEADER: &str = "etcdserver: no leader";
 
 /// What is said to who sends no token where etcd has users.
 const NO_NAME: &str = "etcdserver: user name is empty";
+
+/// What is said to a token that is older than a change of etcd's users.
+const OLD_USERS: &str = "etcdserver: revision of auth store is old";
 
 impl From<tonic::Status> for EtcdError {
     fn from(status: tonic::Status) -> Self {

@@ -52,11 +52,12 @@ struct Following {
 }
 
 impl Feed {
-    /// Reads everything.
-    pub(super) async fn list(&self) -> Result<(), EtcdError> {
+    /// Reads everything. A value that can't be read keeps a server from starting, since it would seem deleted; one that
+    /// runs keeps the object as it knows it.
+    pub(super) async fn list(&self, starts: bool) -> Result<(), EtcdError> {
         let root = self.replica.layout.root();
         let range_end = end_of(&root);
-        let (mut key, mut revision, mut objects) = (root, 0, Vec::new());
+        let (mut key, mut revision, mut objects, mut unread) = (root, 0, Vec::new(), Vec::new());
         loop {
             let request = RangeRequest {
                 key,
@@ -71,14 +72,22 @@ impl Feed {
                 // Every page is of the first one's state.
                 revision = page.header.as_ref().map_or(0, |header| header.revision);
             }
-            let Some(last) = page.kvs.last().map(|pair| pair.key.clone()).filter(|_| page.more) else {
-                take(&self.replica, page, &mut objects)?;
-                break;
-            };
-            take(&self.replica, page, &mut objects)?;
+            let last = page.kvs.last().map(|pair| pair.key.clone()).filter(|_| page.more);
+            for pair in page.kvs {
+                let key = pair.key.clone();
+                match self.replica.read(pair) {
+                    Ok(object) => objects.extend(object),
+                    Err(error) if starts => return Err(error),
+                    Err(error) => {
+                        tracing::error!(error = %error.chain(), "an object in etcd is left as it was known before");
+                        unread.extend(self.replica.layout.of_etcd(&key));
+                    }
+                }
+            }
+            let Some(last) = last else { break };
             key = [&last[..], &[0]].concat().into();
         }
-        self.replica.reset(objects, unsigned(revision));
+        self.replica.reset(objects, &unread, unsigned(revision));
         Ok(())
     }
 
@@ -102,9 +111,9 @@ impl Feed {
                         revision = self.replica.revision(),
                         "etcd has compacted what comes next; everything is read again"
                     );
-                    if let Err(error) = self.list().await {
+                    if let Err(error) = self.list(false).await {
                         tracing::warn!(error = %error.chain(), "etcd could not be read");
-                        sleep(limits::RETRY).await;
+                        sleep(limits::RELIST).await;
                     }
                 }
             }
@@ -204,14 +213,6 @@ impl Feed {
         self.replica.apply(changes.collect(), upto);
         Ok(())
     }
-}
-
-/// A value that can't be read keeps the server from starting: it would seem deleted.
-fn take(replica: &Replica, page: RangeResponse, objects: &mut Vec<Change>) -> Result<(), EtcdError> {
-    for pair in page.kvs {
-        objects.extend(replica.read(pair)?);
-    }
-    Ok(())
 }
 
 /// The end of the range of keys that begin with `prefix`, which ends with a slash.

@@ -20,6 +20,9 @@ pub(super) const WRITE: Duration = Duration::from_secs(10);
 /// Between tries when every member refused.
 pub(super) const RETRY: Duration = Duration::from_millis(100);
 
+/// Between tries to read everything again.
+pub(super) const RELIST: Duration = Duration::from_secs(1);
+
 /// etcd refuses clients that ask more often than every five seconds whether it is there.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub(super) const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -75,7 +75,7 @@ impl Etcd {
         let replica = Arc::new(Replica::new(Box::new(publish), layout, values));
         let (wanted, wanted_of_feed) = watch::channel(0);
         let feed = Feed { client: client.clone(), replica: replica.clone(), wanted: wanted_of_feed };
-        feed.list().await?;
+        feed.list(true).await?;
         let (readers, inbox) = mpsc::channel(limits::READERS_MAX);
         let mut tasks =
             vec![tokio::spawn(feed.run()), tokio::spawn(revisions::run(client.clone(), key, inbox))];

@@ -88,8 +88,9 @@ impl Replica {
         self.revision.send_replace(upto);
     }
 
-    /// Takes the whole state as it is at `revision`. What happened before can't be told any more.
-    pub(super) fn reset(&self, objects: Vec<Change>, revision: Revision) {
+    /// Takes the whole state as it is at `revision`, with `unread` objects as they are known. What happened before can't be
+    /// told any more.
+    pub(super) fn reset(&self, objects: Vec<Change>, unread: &[Key], revision: Revision) {
         let mut events = Vec::new();
         {
             let mut state = self.write();
@@ -103,6 +104,11 @@ impl Replica {
                 let Some(event) = event_of(change, known) else { continue };
                 state.current.insert(event.key.clone(), entry_of(&event));
                 events.push(Arc::new(event));
+            }
+            for key in unread {
+                if let Some(known) = before.remove(key) {
+                    state.current.insert(key.clone(), known);
+                }
             }
             for (key, gone) in before {
                 let change = Change { key, revision, document: None };
