@@ -66,6 +66,22 @@ fn the_commands_of_a_running_instance() {
 }
 
 #[test]
+fn a_directory_that_is_not_there_is_not_saved() {
+    let dir = std::env::temp_dir().join(format!("hopyard-e2e-unsaved-{}", std::process::id()));
+    drop(std::fs::remove_dir_all(&dir));
+    let file = dir.with_extension("snapshot");
+    std::fs::write(&file, "an older one").expect("a file");
+    let mut save = Command::new(e2e::binary());
+    let output = save.args(["snapshot", "save"]).arg(&file).arg("--data-dir").arg(&dir).output();
+    let output = output.expect("hopyard runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("there is no store"), "{}", stderr(&output));
+    assert!(!dir.exists());
+    assert_eq!(std::fs::read_to_string(&file).expect("the file"), "an older one");
+    std::fs::remove_file(&file).expect("it is ours");
+}
+
+#[test]
 fn detached_it_runs_until_it_is_told_to_stop() {
     let dir = std::env::temp_dir().join(format!("hopyard-e2e-detached-{}", std::process::id()));
     drop(std::fs::remove_dir_all(&dir));

@@ -467,3 +467,21 @@ fn claim_port(
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_owners_own_is_taken_back() {
+        let mut allocator = Allocator::new(ServiceRanges::default());
+        let (mine, other): (Owner, Owner) = ("/mine".into(), "/other".into());
+        let ip = Ipv4Addr::new(10, 96, 7, 7);
+        allocator
+            .adopt(&other, &json!({"spec": {"clusterIPs": ["10.96.7.7"], "ports": [{"nodePort": 30007}]}}));
+        allocator.free(&mine, &[ip], &[30007]);
+        assert_eq!((allocator.ips.len(), allocator.ports.len()), (1, 1));
+        allocator.free(&other, &[ip], &[30007]);
+        assert_eq!((allocator.ips.len(), allocator.ports.len()), (0, 0));
+    }
+}
