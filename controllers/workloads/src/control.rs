@@ -130,10 +130,13 @@ pub(crate) async fn delete_all<K: Object>(
     failure.map_or(Ok(()), Err)
 }
 
-/// Wake the controllers of Pods of this kind of owner.
+/// Wake the controllers of Pods that changed, of this kind of owner. They are not in a hurry: requests are led away from a
+/// Pod that goes before there is another one, and counts are told when all is done.
 pub(crate) fn wake_owner(pods: &Cache<Pod>, kind: &'static str, queue: Queue<Key>) {
-    wake_controllers(pods, kind, queue, |change| {
-        pods::story(&change.key, change.old.as_deref(), change.new.as_deref())
+    pods.on_change(move |change| {
+        for key in controllers(change, kind) {
+            queue.add_settled(key, pods::story(&change.key, change.old.as_deref(), change.new.as_deref()));
+        }
     });
 }
 
@@ -145,13 +148,17 @@ pub(crate) fn wake_controllers<K: Object>(
     story: fn(&Change<K>) -> String,
 ) {
     dependents.on_change(move |change| {
-        let versions = [change.old.as_ref(), change.new.as_ref()];
-        for owner in versions.into_iter().flatten().filter_map(|object| controller_of(object.meta())) {
-            if owner.kind == kind {
-                queue.add(Key::new(&change.key.namespace, &owner.name), story(change));
-            }
+        for key in controllers(change, kind) {
+            queue.add(key, story(change));
         }
     });
+}
+
+/// The controllers of this kind that what changed had and has.
+fn controllers<'a, K: Object>(change: &'a Change<K>, kind: &'a str) -> impl Iterator<Item = Key> + 'a {
+    let versions = [change.old.as_ref(), change.new.as_ref()];
+    let owners = versions.into_iter().flatten().filter_map(|object| controller_of(object.meta()));
+    owners.filter(move |owner| owner.kind == kind).map(|owner| Key::new(&change.key.namespace, &owner.name))
 }
 
 /// Wake the owners that would adopt a Pod without a controller.

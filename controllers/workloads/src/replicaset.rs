@@ -2,15 +2,15 @@
 //!
 //! It does not look at nodes beyond preferring to delete from crowded ones.
 
-use crate::control::{claim, create_all, delete_all, pod_from, wake_adopters};
-use controllers_kit::meta::{controller_of, now};
+use crate::control::{claim, create_all, delete_all, pod_from, wake_adopters, wake_owner};
+use controllers_kit::meta::now;
 use controllers_kit::selector::contains;
 use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder, pods};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(crate) async fn run(caches: Caches) {
     let (sets, pods) = (caches.of::<ReplicaSet>(), caches.of::<Pod>());
     let queue: Queue<Key> = Queue::new();
     sets.wake(&queue);
-    wake_set(&pods, queue.clone());
+    wake_owner(&pods, "ReplicaSet", queue.clone());
     wake_adopters(&pods, &sets, |set| set.spec.as_ref().map(|s| &s.selector), queue.clone());
     sets.synced().await;
     pods.synced().await;
@@ -38,23 +38,6 @@ pub(crate) async fn run(caches: Caches) {
         async move { this.reconcile(key).await }
     })
     .await;
-}
-
-/// Wake the controller of a Pod that changed. It is not in a hurry: requests are led away from a Pod that goes before
-/// there is another one, and counts are told when all is done.
-fn wake_set(pods: &Cache<Pod>, queue: Queue<Key>) {
-    pods.on_change(move |change| {
-        let (old, new) = (change.old.as_deref(), change.new.as_deref());
-        for name in [old, new].into_iter().flatten().filter_map(owner).collect::<BTreeSet<_>>() {
-            let key = Key::new(&change.key.namespace, &name);
-            queue.add_settled(key, pods::story(&change.key, old, new));
-        }
-    });
-}
-
-/// The name of the ReplicaSet that controls a Pod.
-fn owner(pod: &Pod) -> Option<String> {
-    controller_of(&pod.metadata).filter(|owner| owner.kind == "ReplicaSet").map(|owner| owner.name.clone())
 }
 
 impl Loop {
