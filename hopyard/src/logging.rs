@@ -22,9 +22,11 @@ impl FormatTime for Clock {
     }
 }
 
-/// Starts logging to standard error. `RUST_LOG` overrides the default filter.
+/// Starts logging to standard error. `RUST_LOG` overrides the default filter, unless it is empty: that would silence it.
 pub(crate) fn start(format: Format) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let asked = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| !text.trim().is_empty());
+    let filter =
+        asked.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new("info"));
     let base = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
