@@ -2,6 +2,10 @@
 //!
 //! It waits on conditions, never on the clock, and shows the log of an instance that failed its test.
 
+mod judge;
+
+pub use judge::Judge;
+
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};

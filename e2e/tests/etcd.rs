@@ -7,11 +7,11 @@ mod etcd_server;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use e2e::{Instance, wait_for};
+use e2e::{Instance, Judge, wait_for};
 use etcd_server::{EtcdCluster, binaries_for};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -476,40 +476,21 @@ const LIFE: Duration = Duration::from_millis(1500);
 
 #[test]
 fn clients_of_two_servers_see_one_order_of_things() {
-    let judge = e2e::root().join("target/clients/history");
-    if !judge.exists() {
-        eprintln!(
-            "SKIPPED clients_of_two_servers_see_one_order_of_things: there is no history; e2e/clients/install target/clients makes it"
-        );
+    if Judge::binary().is_none() {
         return;
     }
-    let seconds = std::env::var("HOPYARD_HISTORY_SECONDS").ok().and_then(|text| text.parse().ok());
-    let seconds = seconds.unwrap_or(JUDGED);
     for binary in binaries_for("clients_of_two_servers_see_one_order_of_things") {
         let mut cluster = EtcdCluster::start(&binary, 3);
         let servers = [server_over(&cluster), server_over(&cluster)];
         let dirs = format!("{},{}", servers[0].dir().display(), servers[1].dir().display());
-        let clients = Command::new(&judge)
-            .args([&dirs, &seconds.to_string(), "12"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the clients start");
-        let began = Instant::now();
-        let mut kills = 0;
-        while began.elapsed() + 2 * LIFE < Duration::from_secs(seconds) {
-            let born = Instant::now();
-            wait_for("the clients to work for a while", || born.elapsed() > LIFE);
+        let Some(mut judge) = Judge::start(&dirs, JUDGED) else { return };
+        judge.disturb(LIFE, || {
             let leader = cluster.leader();
             cluster.kill(leader);
             cluster.leader();
             cluster.restart(leader);
-            kills += 1;
-        }
-        let output = clients.wait_with_output().expect("the clients end");
-        let said = e2e::stdout(&output);
-        println!("{}: {kills} kills; {said}", binary.display());
-        assert!(output.status.success() && said.starts_with("linearizable"), "{said}");
-        assert!(kills >= 1, "nobody was killed");
+        });
+        judge.conclude(1);
     }
 }
 
