@@ -173,6 +173,33 @@ async fn where_history_is_gone_everything_is_read_again_and_nobody_is_told_half(
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_again_is_kept_as_it_was_known() {
+    for binary in binaries_for("what_cannot_be_read_again_is_kept_as_it_was_known") {
+        let cluster = EtcdCluster::start(&binary, 1);
+        let gate = Gate::before(&cluster.servers()[0]).await;
+        let seen = Arc::<Sink>::default();
+        let store = etcd_store::open(&[gate.url()], seen.clone()).await;
+        let other = etcd_store::open(&cluster.servers(), Arc::<Sink>::default()).await;
+        let known = other.commit(vec![create("known")]).await.expect("commits")[0].revision;
+        recovered(&store).await;
+        gate.shut();
+        let op = Op::Update { expect: known, document: Document::opaque("of another kind") };
+        other.commit(vec![Write { key: format!("{PREFIX}known").into(), op }]).await.expect("commits");
+        let last = other.commit(vec![create("new")]).await.expect("commits")[0].revision;
+        other.compact(last).await.expect("compacts");
+        gate.open();
+        recovered(&store).await;
+        assert_eq!(seen.restarts.lock().expect("not poisoned").last(), Some(&last));
+        let found = store.range(PREFIX).await.expect("lists").1;
+        let found: Vec<_> = found.iter().map(|entry| (&*entry.key, entry.revision)).collect();
+        assert_eq!(found, [(&*format!("{PREFIX}known"), known), (&*format!("{PREFIX}new"), last)]);
+        // One that starts has nothing to keep.
+        let options = etcd_store::options(&cluster.servers());
+        assert!(Etcd::open(options, Arc::<Sink>::default()).await.is_err());
+    }
+}
+
+#[tokio::test]
 async fn no_read_fails_where_a_member_does() {
     for binary in binaries_for("no_read_fails_where_a_member_does") {
         let mut cluster = EtcdCluster::start(&binary, 3);
