@@ -61,12 +61,18 @@ impl Api {
 
     /// Bytes of the answer, which must be a success.
     fn ask(&self, method: Method, path: &str, media: &str, body: &Value) -> usize {
+        self.ask_encoded(method, path, media, body, "identity")
+    }
+
+    /// As [`Api::ask`], by a client that takes this encoding.
+    fn ask_encoded(&self, method: Method, path: &str, media: &str, body: &Value, encoding: &str) -> usize {
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let body = Full::from(body).map_err(|never| match never {}).boxed_unsync();
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::CONTENT_TYPE, media)
+            .header(header::ACCEPT_ENCODING, encoding)
             .body(body)
             .expect("a request");
         self.runtime.block_on(async {
@@ -157,4 +163,39 @@ fn list_one_percent_by_label(bencher: Bencher<'_, '_>) {
     let api = Api::start();
     let path = format!("{PODS}?labelSelector=tier%3Drare");
     bencher.bench_local(|| api.ask(Method::GET, &path, "", &Value::Null));
+}
+
+/// Of a list nothing of which changed.
+#[divan::bench]
+fn list_all_gzip_again(bencher: Bencher<'_, '_>) {
+    let api = Api::start();
+    let list = || api.ask_encoded(Method::GET, PODS, "", &Value::Null, "gzip");
+    list();
+    bencher.bench_local(list);
+}
+
+/// Of a list of which one object changed.
+#[divan::bench]
+fn list_all_gzip_after_a_change(bencher: Bencher<'_, '_>) {
+    let api = Api::start();
+    bencher
+        .with_inputs(|| api.create())
+        .bench_local_values(|_| api.ask_encoded(Method::GET, PODS, "", &Value::Null, "gzip"));
+}
+
+#[divan::bench]
+fn delete(bencher: Bencher<'_, '_>) {
+    let api = Api::start();
+    bencher
+        .with_inputs(|| api.create())
+        .bench_local_values(|path| api.ask(Method::DELETE, &path, "", &Value::Null));
+}
+
+/// Of a hundred Pods.
+#[divan::bench]
+fn delete_collection(bencher: Bencher<'_, '_>) {
+    let api = Api::start();
+    let delete = || api.ask(Method::DELETE, PODS, "", &Value::Null);
+    delete();
+    bencher.with_inputs(|| (0..100).for_each(|_| drop(api.create()))).bench_local_values(|()| delete());
 }
