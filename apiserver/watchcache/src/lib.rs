@@ -5,6 +5,7 @@
 //! costs nothing and holds nobody up. Watchers hold a position, not a buffer: a slow one costs no memory and
 //! learns that it fell out of the window. Nothing here touches the disk or knows what an object means.
 
+mod behind;
 mod labels;
 mod object;
 mod watcher;
@@ -12,9 +13,11 @@ mod watcher;
 pub use object::Object;
 pub use watcher::{Batch, Watcher};
 
+use behind::Behind;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use apiserver_storage::{Event, EventKind, Key, Publish, Revision};
 use imbl::OrdMap;
@@ -115,6 +118,7 @@ struct Resource {
     /// Revision of the last change; 0 where there was none.
     changed: Revision,
     tick: watch::Sender<Revision>,
+    behind: Behind,
 }
 
 impl Resource {
@@ -127,6 +131,7 @@ impl Resource {
             floor,
             changed: 0,
             tick: watch::Sender::new(floor),
+            behind: Behind::default(),
         }
     }
 
@@ -157,12 +162,20 @@ impl Resource {
         }
     }
 
-    fn since(&self, after: Revision) -> Result<impl Iterator<Item = &Arc<Change>>, Error> {
+    fn since(&self, after: Revision) -> Result<impl ExactSizeIterator<Item = &Arc<Change>>, Error> {
         if after < self.floor {
             return Err(Error::Expired { asked: after, oldest: self.floor });
         }
         let start = self.window.partition_point(|change| change.revision <= after);
         Ok(self.window.range(start..))
+    }
+
+    /// A watcher that reads has still `unread` events to come.
+    fn is_behind(&self, unread: usize) {
+        let bytes_each = (self.window_bytes / self.window.len().max(1)).max(1);
+        let room = (limits::WINDOW_BYTES_MAX / bytes_each)
+            .clamp(limits::WINDOW_EVENTS_MIN, limits::WINDOW_EVENTS_MAX);
+        self.behind.say(unread as f64 / room as f64, Instant::now());
     }
 }
 
@@ -306,6 +319,12 @@ impl Cache {
             found.tick.subscribe()
         };
         Ok(Watcher::new(self.clone(), resource, scope.to_owned(), after, tick))
+    }
+
+    /// How long a write of a resource should wait for its watchers, at most a tenth of a second: they are about to fall
+    /// out of the window.
+    pub fn wait_for_watchers(&self, resource: &str) -> Duration {
+        self.read().resources.get(resource).map_or(Duration::ZERO, |found| found.behind.wait(Instant::now()))
     }
 
     /// Applies events under the lock; the resources they are of.

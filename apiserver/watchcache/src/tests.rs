@@ -7,7 +7,7 @@ use apiserver_storage::{
 };
 use proptest::prelude::*;
 
-use crate::{Cache, Error};
+use crate::{Cache, Error, limits};
 
 const PODS: &str = "/registry/core/pods/";
 
@@ -89,13 +89,30 @@ async fn a_watcher_that_fell_behind_is_told() {
 }
 
 fn event(name: &str, revision: u64) -> Arc<Event> {
+    event_of(name, revision, b"{}"[..].into())
+}
+
+fn event_of(name: &str, revision: u64, bytes: bytes::Bytes) -> Arc<Event> {
     Arc::new(Event {
         key: format!("{PODS}default/{name}").into(),
         revision,
         kind: EventKind::Created,
-        value: Stored::loaded(b"{}"[..].into(), None),
+        value: Stored::loaded(bytes, None),
         previous: None,
     })
+}
+
+#[test]
+fn writers_wait_for_a_watcher_that_reads_before_it_falls_out_of_the_window() {
+    let cache = Arc::new(Cache::default());
+    let mut watcher = cache.watch(PODS, 0).unwrap();
+    let large: bytes::Bytes = vec![b' '; limits::WINDOW_BYTES_MAX / 2_000].into();
+    let events: Vec<_> = (1..1_800).map(|revision| event_of("a", revision, large.clone())).collect();
+    cache.publish(&events);
+    assert!(cache.wait_for_watchers(PODS).is_zero(), "nobody waits for who reads nothing");
+    watcher.now().unwrap();
+    assert!(!cache.wait_for_watchers(PODS).is_zero());
+    assert!(cache.wait_for_watchers("/registry/core/services/").is_zero());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::{Cache, Change, Error};
 
 /// Changes handed out at once: bounds what one slow watcher holds.
-const BATCH_MAX: usize = 256;
+const BATCH_MAX: usize = 64;
 
 /// Follows one scope of one resource.
 #[derive(Debug)]
@@ -48,12 +48,14 @@ impl Watcher {
         let mut changes = Vec::new();
         let mut revision = state.revision.max(self.after);
         if let Some(resource) = state.resources.get(&self.resource) {
-            for change in resource.since(self.after)? {
+            let mut unread = resource.since(self.after)?;
+            while let Some(change) = unread.next() {
                 // Changes of one revision belong together: who resumes from it would miss the rest.
                 if changes.len() >= BATCH_MAX && change.revision > self.after {
                     // More is waiting: come back at once.
                     self.tick.mark_changed();
                     revision = self.after;
+                    resource.is_behind(unread.len() + 1);
                     break;
                 }
                 self.after = change.revision;

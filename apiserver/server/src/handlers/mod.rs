@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod frames;
 mod items;
 mod lists;
 mod options;
@@ -70,6 +71,12 @@ async fn route(
     let info = context.info;
     if context.method == http::Method::HEAD {
         return Err(method_not_allowed());
+    }
+    if !matches!(info.verb.as_str(), "get" | "list" | "watch") {
+        let wait = context.server.registry().cache().wait_for_watchers(&resource.scope(None));
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
     }
     if !info.subresource.is_empty() {
         let subresource = resource.subresource(&info.subresource).ok_or_else(|| {

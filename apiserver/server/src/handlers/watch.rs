@@ -13,6 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::frames::Frames;
 use super::{options, protobuf, read, served};
 use crate::body::{self, BoxError};
 use crate::dispatch::{Answer, Context};
@@ -148,6 +149,8 @@ struct Running {
     first: std::vec::IntoIter<Arc<Object>>,
     /// The bookmark that ends the state is still to be sent.
     ends_state: bool,
+    /// What has happened and is still to be sent.
+    frames: Frames,
     state_revision: u64,
     deadline: tokio::time::Instant,
     next_bookmark: tokio::time::Instant,
@@ -176,6 +179,7 @@ fn events(
         watcher,
         first: first.into_iter(),
         ends_state,
+        frames: Frames::default(),
         state_revision: revision,
         deadline: now + timeout,
         // A watch with a deadline gets its bookmark shortly before it ends, as upstream's do.
@@ -197,7 +201,7 @@ impl Running {
         if self.done {
             return None;
         }
-        if let Some(chunk) = self.state_chunk() {
+        if let Some(chunk) = self.state_chunk().or_else(|| self.frames.chunk()) {
             return Some(chunk);
         }
         if let Some(error) = self.expired.take() {
@@ -226,24 +230,12 @@ impl Running {
                     return Some(frame(self.asked.accepted.media, "ERROR", &status.to_json()));
                 }
             };
-            let mut buffer = BytesMut::new();
-            let mut single = None;
             for change in &changes {
-                let Some(frame) = self.frame(change) else { continue };
-                match (single.take(), buffer.is_empty()) {
-                    (None, true) => single = Some(frame),
-                    (Some(first), _) => {
-                        buffer.put_slice(&first);
-                        buffer.put_slice(&frame);
-                    }
-                    (None, false) => buffer.put_slice(&frame),
-                }
+                let frame = self.frame(change);
+                self.frames.extend(frame);
             }
-            if let Some(frame) = single {
-                return Some(frame);
-            }
-            if !buffer.is_empty() {
-                return Some(buffer.freeze());
+            if let Some(chunk) = self.frames.chunk() {
+                return Some(chunk);
             }
             if *shutdown.borrow() {
                 return None;
