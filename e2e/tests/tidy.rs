@@ -8,6 +8,7 @@ const LINES_MAX: usize = 800;
 
 /// Crates without I/O, clock, randomness or async, and what they may not depend on.
 const PURE: &[&str] = &[
+    "apiserver-json",
     "apiserver-meta",
     "apiserver-cel",
     "apiserver-schema",
@@ -22,18 +23,27 @@ const IMPURE: &[&str] = &["tokio", "hyper", "kube", "sled", "rand", "axum"];
 
 /// Who may use which rooms of the API server: nobody outside, but the binary and the tests.
 const API_SERVER: &[(&str, &[&str])] = &[
-    ("apiserver-meta", &[]),
+    ("apiserver-json", &[]),
+    ("apiserver-meta", &["apiserver-json"]),
     ("apiserver-storage", &["apiserver-meta"]),
-    ("apiserver-watchcache", &["apiserver-meta", "apiserver-storage"]),
-    ("apiserver-schema", &["apiserver-meta"]),
-    ("apiserver-cel", &["apiserver-meta"]),
+    ("apiserver-watchcache", &["apiserver-json", "apiserver-meta", "apiserver-storage"]),
+    ("apiserver-schema", &["apiserver-json", "apiserver-meta"]),
+    ("apiserver-cel", &["apiserver-json", "apiserver-meta"]),
     (
         "apiserver-registry",
-        &["apiserver-cel", "apiserver-meta", "apiserver-schema", "apiserver-storage", "apiserver-watchcache"],
+        &[
+            "apiserver-cel",
+            "apiserver-json",
+            "apiserver-meta",
+            "apiserver-schema",
+            "apiserver-storage",
+            "apiserver-watchcache",
+        ],
     ),
     (
         "apiserver-server",
         &[
+            "apiserver-json",
             "apiserver-meta",
             "apiserver-registry",
             "apiserver-schema",

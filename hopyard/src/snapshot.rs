@@ -7,8 +7,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use apiserver_json::{Value, json};
 use apiserver_storage::{Durability, Event, Op, Publish, Storage, Write};
-use serde_json::{Value, json};
 
 use crate::apiserver::{self, Store};
 use crate::error::Error;
@@ -117,13 +117,13 @@ fn read(path: &Path) -> Result<Vec<Write>, Error> {
     let mut lines = BufReader::new(std::fs::File::open(path).map_err(failed)?).lines();
     let damaged = |number: usize| Error::Failed(format!("{}:{number}: this is no snapshot", path.display()));
     let head = lines.next().transpose().map_err(failed)?.unwrap_or_default();
-    let head: Value = serde_json::from_str(&head).map_err(|_| damaged(1))?;
+    let head: Value = apiserver_json::from_str(&head).map_err(|_| damaged(1))?;
     if head["format"] != FORMAT {
         return Err(damaged(1));
     }
     let mut writes = Vec::new();
     for (i, line) in lines.enumerate() {
-        let mut line: Value = serde_json::from_str(&line.map_err(failed)?).map_err(|_| damaged(i + 2))?;
+        let mut line: Value = apiserver_json::from_str(&line.map_err(failed)?).map_err(|_| damaged(i + 2))?;
         let mut object = line["object"].take();
         let metadata = object.get_mut("metadata").and_then(Value::as_object_mut);
         let (Some(key), Some(metadata)) = (line["key"].as_str(), metadata) else {

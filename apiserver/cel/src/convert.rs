@@ -1,6 +1,6 @@
 //! Conversions between types, and the text forms of values.
 
-use serde_json::{Map, Value, json};
+use apiserver_json::{Value, json};
 
 use crate::library::time;
 use crate::value::{Failure, Key, Outcome, Val, fail, text};
@@ -19,9 +19,9 @@ pub(crate) fn to_json(value: &Val<'_>) -> Value {
         Val::List(items) => items.iter().map(to_json).collect(),
         Val::Map(entries) => {
             let name = |key: &Key| string(&key.value()).unwrap_or_default();
-            Value::Object(entries.iter().map(|(k, v)| (name(k), to_json(v))).collect::<Map<_, _>>())
+            Value::Object(entries.iter().map(|(k, v)| (name(k), to_json(v))).collect())
         }
-        other => string(other).map_or(Value::Null, Value::String),
+        other => string(other).map_or(Value::Null, Value::from),
     }
 }
 

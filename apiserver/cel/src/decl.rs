@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use apiserver_json::{Map, Value};
 
 use crate::check::Env;
 use crate::escape::escape;
@@ -50,15 +50,15 @@ pub(crate) struct Decl {
     pub nullable: bool,
 }
 
-fn flag(schema: &Map<String, Value>, name: &str) -> bool {
+fn flag(schema: &Map, name: &str) -> bool {
     schema.get(name).and_then(Value::as_bool).unwrap_or(false)
 }
 
-fn bound(schema: &Map<String, Value>, name: &str) -> Option<i64> {
+fn bound(schema: &Map, name: &str) -> Option<i64> {
     schema.get(name).and_then(Value::as_i64).map(|max| max.max(0))
 }
 
-fn text<'a>(schema: &'a Map<String, Value>, name: &str) -> &'a str {
+fn text<'a>(schema: &'a Map, name: &str) -> &'a str {
     schema.get(name).and_then(Value::as_str).unwrap_or("")
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn embedded(schema: &Value) -> bool {
     schema.get("x-kubernetes-embedded-resource").and_then(Value::as_bool).unwrap_or(false)
 }
 
-fn declare_text(map: &Map<String, Value>, max_length: Option<i64>, nullable: bool) -> Option<Arc<Decl>> {
+fn declare_text(map: &Map, max_length: Option<i64>, nullable: bool) -> Option<Arc<Decl>> {
     let enumerated = || {
         let values = map.get("enum").and_then(Value::as_array).filter(|values| !values.is_empty())?;
         let longest = values.iter().filter_map(Value::as_str).map(str::len).max().unwrap_or(0);
@@ -128,7 +128,7 @@ fn declare_text(map: &Map<String, Value>, max_length: Option<i64>, nullable: boo
     Some(Arc::new(Decl { shape: Shape::Scalar, of, max_elements: max, min_size: min, nullable }))
 }
 
-fn declare_object(map: &Map<String, Value>, root: bool, name: &str) -> Option<Arc<Decl>> {
+fn declare_object(map: &Map, root: bool, name: &str) -> Option<Arc<Decl>> {
     let nullable = flag(map, "nullable");
     if !root && let Some(values) = map.get("additionalProperties").filter(|values| values.is_object()) {
         let value = declare(values, embedded(values), &format!("{name}.@elem"))?;
@@ -146,11 +146,11 @@ fn declare_object(map: &Map<String, Value>, root: bool, name: &str) -> Option<Ar
     let mut properties: BTreeMap<&str, Value> =
         own.into_iter().flatten().map(|(name, schema)| (name.as_str(), schema.clone())).collect();
     if root {
-        let string = || serde_json::json!({"type": "string"});
+        let string = || apiserver_json::json!({"type": "string"});
         properties.insert("kind", string());
         properties.insert("apiVersion", string());
-        let metadata = serde_json::json!({"name": string(), "generateName": string()});
-        properties.insert("metadata", serde_json::json!({"type": "object", "properties": metadata}));
+        let metadata = apiserver_json::json!({"name": string(), "generateName": string()});
+        properties.insert("metadata", apiserver_json::json!({"type": "object", "properties": metadata}));
     }
     let required: Vec<&str> = map
         .get("required")

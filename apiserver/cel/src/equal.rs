@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use serde_json::Value;
+use apiserver_json::Value;
 
 use crate::decl::ListType;
 use crate::value::{Key, Val, from_json};

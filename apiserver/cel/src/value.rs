@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use apiserver_json::{Map, Value};
 
 use crate::decl::{Decl, ListType, Shape};
 use crate::library::object::Opaque;
@@ -49,7 +49,7 @@ pub(crate) enum Val<'a> {
     List(Arc<Vec<Val<'a>>>),
     Map(Arc<BTreeMap<Key, Val<'a>>>),
     JsonList(&'a [Value], Option<&'a Decl>),
-    JsonMap(&'a Map<String, Value>, Option<&'a Decl>),
+    JsonMap(&'a Map, Option<&'a Decl>),
     Type(Arc<str>),
     Optional(Option<Arc<Val<'a>>>),
     Opaque(Arc<Opaque>),
@@ -222,8 +222,8 @@ impl<'a> Val<'a> {
                         let value = map.get(&property.name).filter(|value| !value.is_null())?;
                         Some(from_json(value, Some(&property.decl)))
                     }
-                    Some(Shape::Map(value)) => map.get(&**name).map(|item| from_json(item, Some(value))),
-                    _ => map.get(&**name).map(|item| from_json(item, None)),
+                    Some(Shape::Map(value)) => map.get(name).map(|item| from_json(item, Some(value))),
+                    _ => map.get(name).map(|item| from_json(item, None)),
                 }
             }
             _ => None,

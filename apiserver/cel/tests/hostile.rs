@@ -1,8 +1,8 @@
 //! No expression panics, hangs or exhausts memory.
 
 use apiserver_cel::{Input, Policy, Rules, policy_errors, schema_errors};
+use apiserver_json::{Value, json};
 use proptest::prelude::*;
-use serde_json::{Value, json};
 
 fn schema(rule: &str) -> Value {
     let list = json!({"type": "array", "items": {"type": "string"}});

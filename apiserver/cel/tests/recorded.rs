@@ -4,7 +4,7 @@
 //! definition.
 
 use apiserver_cel::{Rules, schema_errors};
-use serde_json::Value;
+use apiserver_json::Value;
 
 fn answer(case: &Value) -> Vec<String> {
     let schema = &case["schema"];
@@ -28,7 +28,7 @@ fn answer(case: &Value) -> Vec<String> {
 fn answers_are_upstreams() {
     let mut wrong = Vec::new();
     for line in include_str!("../data/recorded.jsonl").lines() {
-        let case: Value = serde_json::from_str(line).unwrap();
+        let case: Value = apiserver_json::from_str(line).unwrap();
         let mut want: Vec<&str> =
             case["errors"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         want.sort_unstable();

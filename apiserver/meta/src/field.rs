@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use serde_json::{Value, json};
+use apiserver_json::{Value, json};
 
 /// The kind of a field error. `reason` is what a `Status` cause carries; `title` opens its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

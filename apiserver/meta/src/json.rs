@@ -1,7 +1,7 @@
 //! JSON as Go's decoder speaks of it.
 
 /// A JSON syntax error in Go's words.
-pub fn go_error(raw: &[u8], error: &serde_json::Error) -> String {
+pub fn go_error(raw: &[u8], error: &apiserver_json::Error) -> String {
     if error.is_eof() {
         return "unexpected end of JSON input".to_owned();
     }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use apiserver_json::{Map, Text, Value};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
 
 use crate::packed::{METADATA, Packed};
 
@@ -14,8 +14,8 @@ pub type Members = [(&'static str, &'static [&'static str])];
 ///
 /// # Errors
 /// What is wrong with the JSON.
-pub fn outline(bytes: &[u8], members: &Members) -> Result<Value, serde_json::Error> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
+pub fn outline(bytes: &[u8], members: &Members) -> Result<Value, apiserver_json::Error> {
+    let mut reader = apiserver_json::Deserializer::from_slice(bytes);
     let outline = Whole(members).deserialize(&mut reader)?;
     reader.end()?;
     Ok(outline)
@@ -40,7 +40,7 @@ impl<'de> Visitor<'de> for Whole<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        while let Some(key) = access.next_key::<String>()? {
+        while let Some(key) = access.next_key_seed(Text)? {
             let value = if key == METADATA {
                 access.next_value_seed(Packed::metadata())?
             } else if let Some((_, chosen)) = self.0.iter().find(|(name, _)| *name == key) {
@@ -75,7 +75,7 @@ impl<'de> Visitor<'de> for Chosen<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        while let Some(key) = access.next_key::<String>()? {
+        while let Some(key) = access.next_key_seed(Text)? {
             if self.0.contains(&key.as_str()) {
                 map.insert(key, access.next_value()?);
             } else {
@@ -118,7 +118,7 @@ impl<'de> Visitor<'de> for Chosen<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use apiserver_json::json;
 
     #[test]
     fn an_outline_has_the_metadata_and_what_is_named() {

@@ -7,9 +7,9 @@
 use std::cell::Cell;
 use std::fmt;
 
+use apiserver_json::value::RawValue;
+use apiserver_json::{Map, Text, Value, write, write_text};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 pub(crate) const METADATA: &str = "metadata";
 const MANAGED_FIELDS: &str = "managedFields";
@@ -19,7 +19,7 @@ const FIELDS_V1: &str = "fieldsV1";
 ///
 /// # Errors
 /// What is wrong with the JSON.
-pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+pub fn parse(bytes: &[u8]) -> Result<Value, apiserver_json::Error> {
     parse_document(bytes).map(|parsed| parsed.value)
 }
 
@@ -34,15 +34,21 @@ pub struct Parsed {
 ///
 /// # Errors
 /// What is wrong with the JSON.
-pub fn parse_document(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
+pub fn parse_document(bytes: &[u8]) -> Result<Parsed, apiserver_json::Error> {
+    // Looked at as a whole, text is quicker found to be text.
+    let Ok(text) = std::str::from_utf8(bytes) else { return plainly(bytes) };
+    let mut reader = apiserver_json::Deserializer::from_str(text);
     let duplicates = Cell::new(false);
     let packed = Packed { level: Level::Object, duplicates: Some(&duplicates) };
     match packed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value)) {
         Ok(value) => Ok(Parsed { value, duplicates: duplicates.get() }),
         // Another shape than an object's, or broken: the plain parser knows what to say.
-        Err(_) => Ok(Parsed { value: serde_json::from_slice(bytes)?, duplicates: true }),
+        Err(_) => plainly(bytes),
     }
+}
+
+fn plainly(bytes: &[u8]) -> Result<Parsed, apiserver_json::Error> {
+    Ok(Parsed { value: apiserver_json::from_slice(bytes)?, duplicates: true })
 }
 
 /// The JSON of an object's `metadata`, packed or not.
@@ -65,18 +71,12 @@ pub fn write_metadata(out: &mut Vec<u8>, metadata: &Value) {
     }
 }
 
-/// The JSON of a value that holds nothing packed.
-pub fn write(out: &mut Vec<u8>, value: &Value) {
-    // Writing a Value to memory cannot fail: its keys are strings.
-    serde_json::to_writer(out, value).expect("a JSON value serialises");
-}
-
 /// Turns a packed tree into an ordinary one.
 pub fn unpack(object: &mut Value) {
     let entries = object.get_mut(METADATA).and_then(|metadata| metadata.get_mut(MANAGED_FIELDS));
     for entry in entries.and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(Value::String(text)) = entry.get(FIELDS_V1)
-            && let Ok(fields) = serde_json::from_str::<Value>(text)
+            && let Ok(fields) = apiserver_json::from_str::<Value>(text)
         {
             entry[FIELDS_V1] = fields;
         }
@@ -96,7 +96,7 @@ fn write_entry(out: &mut Vec<u8>, entry: &Value) {
 
 /// Whether text is JSON; what the ownership of fields writes is seen quickly.
 fn is_json(text: &str) -> bool {
-    nested_keys(text.as_bytes()) || serde_json::from_str::<IgnoredAny>(text).is_ok()
+    nested_keys(text.as_bytes()) || apiserver_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 /// Whether text is an object of objects of objects, without a space and without escapes other than of a quote or a
@@ -143,13 +143,13 @@ fn nested_keys(text: &[u8]) -> bool {
     }
 }
 
-fn write_map(out: &mut Vec<u8>, map: &Map<String, Value>, each: impl Fn(&mut Vec<u8>, &str, &Value)) {
+fn write_map(out: &mut Vec<u8>, map: &Map, each: impl Fn(&mut Vec<u8>, &str, &Value)) {
     out.push(b'{');
     for (i, (key, value)) in map.iter().enumerate() {
         if i > 0 {
             out.push(b',');
         }
-        serde_json::to_writer(&mut *out, key).expect("a string serialises");
+        write_text(out, key);
         out.push(b':');
         each(out, key, value);
     }
@@ -205,7 +205,7 @@ impl<'de> Visitor<'de> for Packed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        while let Some(key) = access.next_key::<String>()? {
+        while let Some(key) = access.next_key_seed(Text)? {
             let value = match (self.level, key.as_str()) {
                 (Level::Object, METADATA) => access.next_value_seed(self.at(Level::Metadata))?,
                 (Level::Metadata, MANAGED_FIELDS) => access.next_value_seed(self.at(Level::Entries))?,
@@ -214,7 +214,7 @@ impl<'de> Visitor<'de> for Packed<'_> {
                     if !text.starts_with('{') {
                         return Err(A::Error::custom("fieldsV1 is no object"));
                     }
-                    Value::String(text.to_owned())
+                    text.into()
                 }
                 _ => access.next_value_seed(self.at(Level::Deeper))?,
             };
@@ -264,7 +264,7 @@ impl<'de> Visitor<'de> for Packed<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use apiserver_json::json;
 
     #[test]
     fn packed_and_plain_trees_are_written_alike() {
@@ -291,7 +291,7 @@ mod tests {
         }
         let text = r#"{"a":1,"b":{"a":1.5,"c":[true,null,-1,18446744073709551615,"x",{"a":{}}]}}"#;
         assert!(!parsed(text).duplicates);
-        assert_eq!(parsed(text).value, serde_json::from_str::<Value>(text).unwrap());
+        assert_eq!(parsed(text).value, apiserver_json::from_str::<Value>(text).unwrap());
     }
 
     #[test]
@@ -331,11 +331,11 @@ mod tests {
             r#"{"metadata":{"managedFields":[1]}}"#,
             r#"{"metadata":{"managedFields":[{"fieldsV1":"} evil"}]}}"#,
         ] {
-            let want: Value = serde_json::from_str(text).unwrap();
+            let want: Value = apiserver_json::from_str(text).unwrap();
             assert_eq!(parse(text.as_bytes()).unwrap(), want, "{text}");
             let mut out = Vec::new();
             write_metadata(&mut out, &want["metadata"]);
-            assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), want["metadata"], "{text}");
+            assert_eq!(apiserver_json::from_slice::<Value>(&out).unwrap(), want["metadata"], "{text}");
         }
         for broken in ["{", r#"{"metadata":{"managedFields":[{"fieldsV1":{]}]}}"#, "{} x"] {
             assert!(parse(broken.as_bytes()).is_err());

@@ -1,6 +1,6 @@
 //! Quantities (`k8s.io/apimachinery/pkg/api/resource`), compared in thousandths.
 
-use serde_json::Value;
+use apiserver_json::Value;
 
 /// The amount of a quantity in thousandths, rounded up; `None` where the text is none.
 pub fn parse(value: &Value) -> Option<i128> {

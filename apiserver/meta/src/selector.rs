@@ -2,7 +2,7 @@
 
 use crate::field::FieldError;
 use crate::names;
-use serde_json::Value;
+use apiserver_json::Value;
 
 /// One requirement of a label selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl LabelSelector {
         if let Some(labels) = value.get("matchLabels").and_then(Value::as_object) {
             for (key, value) in labels {
                 requirements.push(Requirement {
-                    key: key.clone(),
+                    key: key.to_string(),
                     operator: Operator::In,
                     values: vec![value.as_str()?.to_owned()],
                 });
@@ -243,7 +243,9 @@ impl Parser {
         };
         let key_errors = names::qualified_name(&key);
         if !key_errors.is_empty() {
-            return Err(FieldError::invalid("key", &Value::String(key), key_errors.join("; ")).to_string());
+            return Err(
+                FieldError::invalid("key", &Value::String(key.into()), key_errors.join("; ")).to_string()
+            );
         }
         if negated {
             return Ok(Requirement { key, operator: Operator::DoesNotExist, values: Vec::new() });
@@ -330,7 +332,7 @@ fn check_values(key: &str, operator: Operator, values: &[String]) -> Result<(), 
             if value.parse::<i64>().is_err() {
                 return Err(FieldError::invalid(
                     format!("values[{i}]"),
-                    &Value::String(value.clone()),
+                    &Value::String(value.clone().into()),
                     "for 'Gt', 'Lt' operators, the value must be an integer",
                 )
                 .to_string());
@@ -342,7 +344,7 @@ fn check_values(key: &str, operator: Operator, values: &[String]) -> Result<(), 
         if !errors.is_empty() {
             return Err(FieldError::invalid(
                 format!("values[{i}][{key}]"),
-                &Value::String(value.clone()),
+                &Value::String(value.clone().into()),
                 errors.join("; "),
             )
             .to_string());

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value, json};
+use apiserver_json::{Map, Value, json};
 
 use crate::field::{self, FieldError};
 use crate::gvk::{GroupResource, GroupVersionKind};

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use apiserver_meta::field::{FieldError, Problem};
 use apiserver_storage::EventKind;
 use apiserver_watchcache::{Cache, Watcher};
 use rand::RngExt;
-use serde_json::{Value, json};
 
 use crate::object;
 use crate::registry::{Call, Registry};

@@ -326,9 +326,9 @@ pub fn default_columns() -> Vec<Column> {
 }
 
 fn lines<T: serde::de::DeserializeOwned>(text: &str) -> impl Iterator<Item = T> {
-    text.lines()
-        .filter(|line| !line.is_empty())
-        .map(|line| serde_json::from_str(line).expect("the table is part of the binary and parsed by a test"))
+    text.lines().filter(|line| !line.is_empty()).map(|line| {
+        apiserver_json::from_str(line).expect("the table is part of the binary and parsed by a test")
+    })
 }
 
 /// Kubernetes' version order: stable before beta before alpha, higher numbers first, others by name.

@@ -1,8 +1,8 @@
 //! Create: fill in metadata, apply the kind's rules, allocate, record ownership, store.
 
+use apiserver_json::Value;
 use apiserver_meta::Status;
 use apiserver_storage::{Op, Write};
-use serde_json::Value;
 
 use crate::admission::{self, Attempt};
 use crate::object;

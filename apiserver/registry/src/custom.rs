@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use apiserver_cel::Rules;
+use apiserver_json::{Value, json};
 use apiserver_meta::field::{FieldError, Problem};
 use apiserver_schema::Schema;
-use serde_json::{Value, json};
 
 use crate::catalogue::{Column, Resource, Subresource};
 use crate::conversion::Conversion;

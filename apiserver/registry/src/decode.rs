@@ -1,9 +1,9 @@
 //! From a request body's JSON to an object of a kind: the right kind, known fields, right types.
 
+use apiserver_json::Value;
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_schema::json_kind;
 use apiserver_schema::{Decode, Schema};
-use serde_json::Value;
 
 use crate::catalogue::Resource;
 
@@ -43,7 +43,7 @@ pub fn decode(
     let Body { mut value, raw, duplicates, mut strict } = body;
     check_kind(resource, &gvk, &value, raw)?;
     if value.is_null() {
-        value = Value::Object(serde_json::Map::new());
+        value = Value::Object(apiserver_json::Map::new());
     }
     if let Some(map) = value.as_object_mut() {
         map.insert("apiVersion".into(), gvk.api_version().into());

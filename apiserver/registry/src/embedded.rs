@@ -1,9 +1,9 @@
 //! Objects inside custom resources (`x-kubernetes-embedded-resource`): what every API object must have.
 
+use apiserver_json::{Map, Value};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use apiserver_schema::Schema;
-use serde_json::{Map, Value};
 
 use crate::object;
 
@@ -25,7 +25,7 @@ pub(crate) fn validate(
                 let is_property =
                     schema.object().is_some_and(|object| object.fields.contains_key(key.as_str()));
                 let path = match (is_property, path) {
-                    (true, "") => key.clone(),
+                    (true, "") => key.to_string(),
                     (true, path) => format!("{path}.{key}"),
                     (false, path) => format!("{path}[{key}]"),
                 };
@@ -42,7 +42,7 @@ pub(crate) fn validate(
     }
 }
 
-fn validate_object(map: &Map<String, Value>, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+fn validate_object(map: &Map, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for member in ["apiVersion", "kind"] {
         if !map.contains_key(member) {
             errors.push(FieldError::required(format!("{path}.{member}"), ""));
@@ -89,7 +89,7 @@ fn kind_problem(kind: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use apiserver_json::json;
 
     use super::*;
 

@@ -1,9 +1,9 @@
 //! An object as the store takes it: JSON without a resourceVersion, and the place where that goes.
 
+use apiserver_json::Value;
 use apiserver_meta::packed;
 use apiserver_storage::Document;
 use apiserver_watchcache::Object;
-use serde_json::Value;
 
 /// Serialises once, a packed tree as any other. The store splices the revision in at commit.
 pub fn document(object: &Value) -> Document {
@@ -26,14 +26,14 @@ pub fn document(object: &Value) -> Document {
             bytes.push(b'"');
         } else {
             bytes.pop();
-            packed::write(&mut bytes, &Value::String(key.clone()));
+            apiserver_json::write(&mut bytes, &Value::String(key.clone()));
         }
         bytes.push(b':');
         if key == "metadata" {
             splice = Some(bytes.len() + 1);
             packed::write_metadata(&mut bytes, value);
         } else {
-            packed::write(&mut bytes, value);
+            apiserver_json::write(&mut bytes, value);
         }
     }
     bytes.push(b'}');
@@ -57,7 +57,7 @@ pub(crate) fn without_revision(mut object: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use apiserver_json::json;
 
     #[test]
     fn the_splice_points_into_metadata() {

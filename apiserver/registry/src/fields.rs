@@ -1,7 +1,7 @@
 //! Selectable fields: which paths a field selector of a kind may name, and their values.
 
+use apiserver_json::Value;
 use apiserver_meta::selector::FieldSelector;
-use serde_json::Value;
 
 use crate::catalogue::Resource;
 
@@ -154,7 +154,7 @@ fn lookup(object: &Value, path: &str) -> String {
         }
     }
     match place {
-        Value::String(text) => text.clone(),
+        Value::String(text) => text.to_string(),
         Value::Bool(_) | Value::Number(_) => place.to_string(),
         _ => String::new(),
     }

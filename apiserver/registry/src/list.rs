@@ -162,7 +162,7 @@ pub fn cache_error(error: &CacheError) -> Status {
                 format!("Timeout: Too large resource version: {asked}, current: {current}"),
                 1,
             );
-            status.details = Some(serde_json::json!({
+            status.details = Some(apiserver_json::json!({
                 "retryAfterSeconds": 1,
                 "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
             }));

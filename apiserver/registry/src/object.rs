@@ -2,9 +2,9 @@
 //!
 //! Rules are those of `k8s.io/apimachinery/pkg/api/validation/objectmeta.go` and `registry/rest`.
 
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::{Map, Value, json};
 
 use crate::catalogue::Resource;
 use crate::strategy::Strategy;
@@ -15,18 +15,18 @@ const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
 const GENERATED_PREFIX_MAX: usize = 58;
 
 /// The metadata object; an empty one where there is none.
-pub fn metadata(object: &Value) -> &Map<String, Value> {
-    static EMPTY: std::sync::OnceLock<Map<String, Value>> = std::sync::OnceLock::new();
+pub fn metadata(object: &Value) -> &Map {
+    static EMPTY: std::sync::OnceLock<Map> = std::sync::OnceLock::new();
     object.get("metadata").and_then(Value::as_object).unwrap_or_else(|| EMPTY.get_or_init(Map::new))
 }
 
 /// The metadata object, made where it is missing.
-pub fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
+pub fn metadata_mut(object: &mut Value) -> &mut Map {
     member_mut(object, "metadata")
 }
 
 /// A member that is an object, made where it is missing or something else.
-pub fn member_mut<'a>(object: &'a mut Value, name: &str) -> &'a mut Map<String, Value> {
+pub fn member_mut<'a>(object: &'a mut Value, name: &str) -> &'a mut Map {
     if !object.is_object() {
         *object = json!({});
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use apiserver_json::Value;
 use apiserver_meta::Status;
 use apiserver_storage::etcd::EtcdError;
 use apiserver_storage::{Entry, Error as StoreError, Op, Storage, Store, Write};
@@ -10,7 +11,6 @@ use apiserver_watchcache::{Cache, Object};
 use bytes::Bytes;
 use futures::channel::mpsc;
 use rand::RngExt;
-use serde_json::Value;
 
 use crate::admission::quota::Turns;
 use crate::admission::{Compiled, PolicyHook, Requester, WebhookHook};
@@ -275,7 +275,7 @@ impl Registry {
         if let Some(Value::Object(details)) = &mut status.details {
             details.insert(
                 "causes".into(),
-                serde_json::json!([{
+                apiserver_json::json!([{
                     "reason": "NamespaceTerminating",
                     "message": format!("namespace {namespace} is being terminated"),
                     "field": "metadata.namespace",

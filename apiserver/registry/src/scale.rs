@@ -1,8 +1,8 @@
 //! The `autoscaling/v1` Scale that a kind's scale subresource shows of an object, and how one is written back.
 
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::Status;
 use apiserver_meta::field::FieldError;
-use serde_json::{Map, Value, json};
 
 use crate::catalogue::Resource;
 use crate::custom::ScalePaths;
@@ -41,7 +41,7 @@ pub fn view(resource: &Resource, value: &Value) -> Option<Value> {
     let mut kept = Map::new();
     for member in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = metadata.get(member) {
-            kept.insert(member.to_owned(), value.clone());
+            kept.insert(member.to_owned().into(), value.clone());
         }
     }
     let number = |pointer: &str| value.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);

@@ -3,9 +3,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use apiserver_json::Value;
 use apiserver_storage::Revision;
 use apiserver_watchcache::Object;
-use serde_json::Value;
 
 use crate::encode;
 

@@ -5,11 +5,11 @@
 
 use std::sync::OnceLock;
 
+use apiserver_json::Value;
 use apiserver_meta::Status;
 use apiserver_meta::field::FieldError;
 use apiserver_schema::{FieldSet, Manager, Operation};
 use apiserver_storage::{Op, Write};
-use serde_json::Value;
 
 use crate::admission::{self, Attempt};
 use crate::catalogue::Resource;
@@ -301,9 +301,9 @@ fn keep_all_but_status(resource: &Resource, new: &mut Value, old: &Value) {
     let old_metadata = object::metadata(old);
     let metadata = object::metadata_mut(new);
     for member in kept {
-        match old_metadata.get(*member) {
-            Some(value) => metadata.insert((*member).to_owned(), value.clone()),
-            None => metadata.remove(*member),
+        match old_metadata.get(member) {
+            Some(value) => metadata.insert((*member).to_owned().into(), value.clone()),
+            None => metadata.remove(member),
         };
     }
     let own = |key: &str| key == "metadata" || key == "status";
@@ -332,7 +332,7 @@ fn generation_moves(call: &Call, new: &Value, old: &Value) -> bool {
     if resource.strategy.annotations_count && annotations(new) != annotations(old) {
         return true;
     }
-    let empty = serde_json::Map::new();
+    let empty = apiserver_json::Map::new();
     let (new, old) = (new.as_object().unwrap_or(&empty), old.as_object().unwrap_or(&empty));
     new.iter().any(|(key, value)| counts(key) && old.get(key) != Some(value))
         || old.keys().any(|key| counts(key) && !new.contains_key(key))

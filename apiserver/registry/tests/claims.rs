@@ -5,10 +5,10 @@ mod common;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use apiserver_json::{Value, json};
 use apiserver_registry::{DeleteOptions, ServiceRanges};
 use common::call;
 use futures::future::join_all;
-use serde_json::{Value, json};
 
 const PORTS: usize = 40;
 
@@ -46,14 +46,14 @@ async fn what_is_given_out_is_unique_and_comes_back() {
         let outcomes: Vec<_> =
             join_all(writers).await.into_iter().map(|done| done.expect("no panic")).collect();
         let mut created: Vec<Value> =
-            outcomes.iter().flatten().map(|bytes| serde_json::from_slice(bytes).expect("JSON")).collect();
+            outcomes.iter().flatten().map(|bytes| apiserver_json::from_slice(bytes).expect("JSON")).collect();
         // A pair may lose twice while the other holds the last port: who is missing gets one now.
         for i in 0..PORTS {
             let name = format!("s-{i}");
             if !created.iter().any(|service| service["metadata"]["name"] == name.as_str()) {
                 let written = registry.create(&call(&services, "default"), service(&name)).await;
                 let bytes = written.unwrap_or_else(|status| panic!("round {round}, {name}: {status}")).bytes;
-                created.push(serde_json::from_slice(&bytes).expect("JSON"));
+                created.push(apiserver_json::from_slice(&bytes).expect("JSON"));
             }
         }
         let ports: BTreeSet<u64> =

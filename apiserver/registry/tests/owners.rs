@@ -2,14 +2,14 @@
 
 mod common;
 
+use apiserver_json::{Value, json};
 use apiserver_registry::{Call, Changed, Registry, ServiceRanges};
-use serde_json::{Value, json};
 
 async fn create(registry: &Registry, name: &str, object: Value) -> Value {
     let catalogue = registry.catalogue();
     let resource = catalogue.get("", "v1", name).expect("a built-in resource");
     let written = registry.create(&common::call(resource, "default"), object).await.expect("it is created");
-    serde_json::from_slice(&written.bytes).expect("JSON")
+    apiserver_json::from_slice(&written.bytes).expect("JSON")
 }
 
 async fn change(
@@ -26,7 +26,7 @@ async fn change(
         Ok(Changed::Patched(new))
     };
     let (written, _) = registry.update(&call, "x", false, change).await.expect("it is changed");
-    serde_json::from_slice(&written.bytes).expect("JSON")
+    apiserver_json::from_slice(&written.bytes).expect("JSON")
 }
 
 /// Names of the fields of `spec` and `status` that somebody owns.

@@ -2,8 +2,8 @@
 
 mod common;
 
+use apiserver_json::{Value, json};
 use apiserver_registry::{Registry, ServiceRanges};
-use serde_json::{Value, json};
 
 const NAMESPACE: &str = "team";
 
@@ -12,7 +12,7 @@ async fn create(registry: &Registry, group: &str, name: &str, object: Value) -> 
     let resource = catalogue.get(group, "v1", name).expect("a built-in resource");
     let written =
         registry.create(&common::call(resource, NAMESPACE), object).await.map_err(|status| status.message)?;
-    Ok(serde_json::from_slice(&written.bytes).expect("an object"))
+    Ok(apiserver_json::from_slice(&written.bytes).expect("an object"))
 }
 
 /// A namespace, and a default account that mounts no token.

@@ -3,9 +3,9 @@
 
 mod common;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use apiserver_registry::{Call, Changed, Registry, ServiceRanges};
-use serde_json::{Value, json};
 
 const NAMESPACE: &str = "team";
 
@@ -13,7 +13,7 @@ async fn create(registry: &Registry, group: &str, name: &str, object: Value) -> 
     let catalogue = registry.catalogue();
     let resource = catalogue.get(group, "v1", name).expect("a built-in resource");
     let written = registry.create(&common::call(resource, NAMESPACE), object).await?;
-    Ok(serde_json::from_slice(&written.bytes).expect("an object"))
+    Ok(apiserver_json::from_slice(&written.bytes).expect("an object"))
 }
 
 async fn update(

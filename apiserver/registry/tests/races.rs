@@ -2,10 +2,10 @@
 
 mod common;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use apiserver_registry::{Changed, DeleteOptions, ServiceRanges};
 use common::call;
-use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Handle;
@@ -51,7 +51,7 @@ async fn overtaken_by(change: fn(Value) -> Changed, deletion: bool) -> (Result<V
             Ok(change(with(live, "own")))
         })
         .await;
-    (outcome.map(|(written, _)| serde_json::from_slice(&written.bytes).expect("JSON")), runs)
+    (outcome.map(|(written, _)| apiserver_json::from_slice(&written.bytes).expect("JSON")), runs)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

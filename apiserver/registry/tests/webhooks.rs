@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use apiserver_json::{Value, json};
 use apiserver_registry::{
     Call, Changed, DeleteOptions, Operation, Registry, Requester, ServiceRanges, Warnings, WebhookAddress,
     WebhookCaller, WebhookError, WebhookTarget,
@@ -13,7 +14,6 @@ use apiserver_registry::{
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use serde_json::{Value, json};
 
 const NAMESPACE: &str = "team";
 
@@ -48,7 +48,7 @@ impl WebhookCaller for Hooks {
         body: Bytes,
         _: Duration,
     ) -> BoxFuture<'a, Result<Bytes, WebhookError>> {
-        let review: Value = serde_json::from_slice(&body).expect("a review is JSON");
+        let review: Value = apiserver_json::from_slice(&body).expect("a review is JSON");
         let path = match &target.address {
             WebhookAddress::Url(url) => url.rsplit('/').next().unwrap_or("").to_owned(),
             WebhookAddress::Service { name, .. } => name.clone(),
@@ -116,7 +116,7 @@ impl World {
             .with(group, name, async |call| self.registry.create(&call, decoded(&call, object)).await)
             .await
             .map_err(|status| format!("{} {}", status.code, status.message))?;
-        Ok(serde_json::from_slice(&written.bytes).expect("an object"))
+        Ok(apiserver_json::from_slice(&written.bytes).expect("an object"))
     }
 
     async fn configure(&self, kind: &str, name: &str, webhooks: Value) {
@@ -334,7 +334,7 @@ async fn an_update_is_changed_and_a_scale_is_shown_as_one() {
         })
         .await
         .expect("it is updated");
-    let updated: Value = serde_json::from_slice(&written.bytes).expect("an object");
+    let updated: Value = apiserver_json::from_slice(&written.bytes).expect("an object");
     assert_eq!(updated["data"]["k"], "webhook");
     let template =
         json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
@@ -356,7 +356,7 @@ async fn an_update_is_changed_and_a_scale_is_shown_as_one() {
         })
         .await
         .expect("it is scaled");
-    let scaled: Value = serde_json::from_slice(&written.bytes).expect("an object");
+    let scaled: Value = apiserver_json::from_slice(&written.bytes).expect("an object");
     assert_eq!(scaled["spec"]["replicas"], 7);
     let asked = world.hooks.asked();
     let (_, request) = asked.first().expect("one request");

@@ -4,10 +4,9 @@
 //! `omitempty` members too, members without it are there, quantities and times are canonical. Kind-specific
 //! defaults and validation are not here. Custom resources are pruned and validated instead.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use serde_json::{Map, Value, json};
+use apiserver_json::{Map, SmolStr, Value, json};
 
 use crate::golang;
 use crate::node::{Field, Object, Schema, Shape};
@@ -75,7 +74,7 @@ pub fn zero(schema: &Schema) -> Value {
         Shape::Object(object) if object.go_struct => {
             let mut map = Map::new();
             for (name, value) in skeleton(object) {
-                map.insert(name.to_string(), value.clone());
+                map.insert(name.to_string().into(), value.clone());
             }
             Value::Object(map)
         }
@@ -111,7 +110,8 @@ fn always(field: &Field) -> Option<Value> {
 }
 
 enum Step<'a> {
-    Key(Cow<'a, str>),
+    Field(&'a str),
+    Key(SmolStr),
     Index(usize),
 }
 
@@ -174,7 +174,7 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
             for (key, item) in map.iter_mut() {
-                self.path.push(Step::Key(Cow::Owned(key.clone())));
+                self.path.push(Step::Key(key.clone()));
                 self.element(slot.get(), item)?;
                 self.path.pop();
             }
@@ -197,7 +197,7 @@ impl<'a> Reader<'a> {
             }
             self.owner = owner;
             self.stack.push(name);
-            self.path.push(Step::Key(Cow::Borrowed(name)));
+            self.path.push(Step::Field(name));
             let done = self.node(field.schema.get(), item);
             self.path.pop();
             self.stack.truncate(outer.1);
@@ -220,8 +220,8 @@ impl<'a> Reader<'a> {
             map.retain(|key, item| !item.is_null() && object.fields.contains_key(key.as_str()));
         }
         for (name, value) in skeleton(object) {
-            if !map.contains_key(&**name) {
-                map.insert(name.to_string(), value.clone());
+            if !map.contains_key(name) {
+                map.insert(name.to_string().into(), value.clone());
             }
         }
         Ok(())
@@ -298,10 +298,12 @@ impl<'a> Reader<'a> {
             }
             (Shape::Quantity, Value::String(text)) => quantity::canonical(text).map_err(str::to_owned),
             (Shape::Quantity, other) => quantity::canonical(&other.to_string()).map_err(str::to_owned),
-            (Shape::Bytes, Value::String(text)) => check_base64(text).map(|()| text.clone()).map_err(|at| {
-                let prefix = if self.mode == Decode::Json { "" } else { "error decoding from json: " };
-                format!("{prefix}illegal base64 data at input byte {at}")
-            }),
+            (Shape::Bytes, Value::String(text)) => {
+                check_base64(text).map(|()| text.to_string()).map_err(|at| {
+                    let prefix = if self.mode == Decode::Json { "" } else { "error decoding from json: " };
+                    format!("{prefix}illegal base64 data at input byte {at}")
+                })
+            }
             (Shape::Bytes, _) => return self.mismatch(schema, value),
             (Shape::Time, Value::String(text)) => time::normalise_time(text),
             (Shape::MicroTime, Value::String(text)) => time::normalise_micro_time(text),
@@ -310,7 +312,7 @@ impl<'a> Reader<'a> {
         };
         match canonical {
             Ok(text) => {
-                *value = Value::String(text);
+                *value = Value::String(text.into());
                 Ok(())
             }
             Err(message) => self.fail(message),
@@ -346,14 +348,18 @@ impl<'a> Reader<'a> {
         }
         let mut path = String::new();
         for step in &self.path {
-            match step {
-                Step::Key(name) if path.is_empty() => path.push_str(name),
-                Step::Key(name) => {
-                    path.push('.');
-                    path.push_str(name);
+            let name: &str = match step {
+                Step::Field(name) => name,
+                Step::Key(name) => name,
+                Step::Index(i) => {
+                    path.push_str(&format!("[{i}]"));
+                    continue;
                 }
-                Step::Index(i) => path.push_str(&format!("[{i}]")),
+            };
+            if !path.is_empty() {
+                path.push('.');
             }
+            path.push_str(name);
         }
         if !path.is_empty() {
             path.push('.');

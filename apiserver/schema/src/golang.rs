@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use apiserver_json::Value;
 
 /// `%v` of a decoded JSON value.
 pub fn display(value: &Value) -> String {

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use apiserver_json::Value;
 use regex::Regex;
-use serde_json::Value;
 
 /// One node of a structural schema. Cheap to share: children are behind `Arc`.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use apiserver_json::{Map, Value, json};
 use schemars::generate::SchemaSettings;
-use serde_json::{Map, Value, json};
 
 use crate::node::{Field, Schema, Shape};
 use crate::types::{definition_name, kinds, list_facts, named};
@@ -47,7 +47,7 @@ pub fn field_descriptions(fields: &[(&str, &str)]) -> Vec<Option<String>> {
     fields
         .iter()
         .map(|(definition, member)| {
-            let text = docs.get(*definition)?.get("properties")?.get(member)?.get("description")?;
+            let text = docs.get(definition)?.get("properties")?.get(member)?.get("description")?;
             text.as_str().map(str::to_owned)
         })
         .collect()
@@ -105,7 +105,7 @@ macro_rules! document {
 }
 
 /// Descriptions and required fields by definition name.
-fn documentation() -> Map<String, Value> {
+fn documentation() -> Map {
     use k8s_openapi::api::admissionregistration::v1 as admissionregistration;
     use k8s_openapi::api::apps::v1 as apps;
     use k8s_openapi::api::authentication::v1 as authentication;
@@ -156,7 +156,7 @@ fn documentation() -> Map<String, Value> {
         meta::APIGroup, meta::APIGroupList, meta::APIResourceList, meta::APIVersions, meta::DeleteOptions, meta::ListMeta, meta::Status,
         apiregistration::APIService,
     }
-    generator.take_definitions(false)
+    generator.take_definitions(false).into_iter().collect()
 }
 
 fn definition(version: OpenApi, name: &'static str, schema: &Schema, docs: Option<&Value>) -> Value {
@@ -173,7 +173,7 @@ fn definition(version: OpenApi, name: &'static str, schema: &Schema, docs: Optio
         _ => json!({}),
     };
     if let (Value::Object(map), Some(text)) = (&mut out, docs.and_then(|docs| docs.get("description"))) {
-        map.insert("description".to_owned(), text.clone());
+        map.insert("description".into(), text.clone());
     }
     out
 }
@@ -192,7 +192,7 @@ const HAVE_NO_NAME: &[&str] = &[
 
 fn object(version: OpenApi, name: &'static str, schema: &Schema, docs: Option<&Value>) -> Value {
     let mut out = Map::new();
-    out.insert("type".to_owned(), json!("object"));
+    out.insert("type".into(), json!("object"));
     let facts = list_facts(name);
     let mut properties = Map::new();
     let object = schema.object();
@@ -201,16 +201,16 @@ fn object(version: OpenApi, name: &'static str, schema: &Schema, docs: Option<&V
         if let Value::Object(map) = &mut property {
             let text = docs.and_then(|docs| docs.get("properties")?.get(&**field_name)?.get("description"));
             if let Some(text) = text {
-                map.insert("description".to_owned(), text.clone());
+                map.insert("description".into(), text.clone());
             }
             if let Some(row) = facts.iter().find(|row| row[0] == &**field_name) {
                 extensions(row, map);
             }
         }
-        properties.insert(field_name.to_string(), bare_reference(property));
+        properties.insert(field_name.to_string().into(), bare_reference(property));
     }
     if !properties.is_empty() {
-        out.insert("properties".to_owned(), Value::Object(properties));
+        out.insert("properties".into(), Value::Object(properties));
     }
     let gvks = group_version_kinds(name);
     let required: Vec<Value> = match docs.and_then(|docs| docs.get("required")?.as_array()) {
@@ -227,15 +227,15 @@ fn object(version: OpenApi, name: &'static str, schema: &Schema, docs: Option<&V
         None => Vec::new(),
     };
     if !required.is_empty() {
-        out.insert("required".to_owned(), Value::Array(required));
+        out.insert("required".into(), Value::Array(required));
     }
     if let Some(row) = facts.iter().find(|row| row[0] == "(type)")
-        && let Ok(Value::Object(more)) = serde_json::from_str(row[5])
+        && let Ok(Value::Object(more)) = apiserver_json::from_str(row[5])
     {
         out.extend(more);
     }
     if !gvks.is_empty() {
-        out.insert("x-kubernetes-group-version-kind".to_owned(), Value::Array(gvks));
+        out.insert("x-kubernetes-group-version-kind".into(), Value::Array(gvks));
     }
     Value::Object(out)
 }
@@ -265,7 +265,7 @@ fn field(version: OpenApi, field: &Field) -> Value {
         _ => None,
     };
     if let (Value::Object(map), Some(default), OpenApi::V3) = (&mut out, default, version) {
-        map.insert("default".to_owned(), default);
+        map.insert("default".into(), default);
     }
     out
 }
@@ -302,7 +302,7 @@ fn element(version: OpenApi, schema: &Schema) -> Value {
         _ => return bare_reference(out),
     };
     if let (Value::Object(map), OpenApi::V3) = (&mut out, version) {
-        map.insert("default".to_owned(), default);
+        map.insert("default".into(), default);
     }
     out
 }
@@ -318,7 +318,7 @@ fn bare_reference(value: Value) -> Value {
     }
 }
 
-fn extensions(row: &[&'static str; 6], map: &mut Map<String, Value>) {
+fn extensions(row: &[&'static str; 6], map: &mut Map) {
     let [_, strategy, merge_key, list_type, keys, map_type] = *row;
     for (name, text) in [
         ("x-kubernetes-patch-strategy", strategy),
@@ -327,12 +327,12 @@ fn extensions(row: &[&'static str; 6], map: &mut Map<String, Value>) {
         ("x-kubernetes-map-type", map_type),
     ] {
         if !text.is_empty() {
-            map.insert(name.to_owned(), json!(text));
+            map.insert(name.to_owned().into(), json!(text));
         }
     }
     if !keys.is_empty() {
         let keys: Vec<_> = keys.split(',').collect();
-        map.insert("x-kubernetes-list-map-keys".to_owned(), json!(keys));
+        map.insert("x-kubernetes-list-map-keys".into(), json!(keys));
     }
 }
 

@@ -190,7 +190,7 @@ impl<'a> Scan<'a> {
     fn string(&mut self) -> Option<Cow<'a, str>> {
         let (text, escaped) = self.text()?;
         if escaped {
-            return serde_json::from_slice(text).ok().map(Cow::Owned);
+            return apiserver_json::from_slice(text).ok().map(Cow::Owned);
         }
         std::str::from_utf8(text.get(1..text.len() - 1)?).ok().map(Cow::Borrowed)
     }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use serde_json::{Value, json};
+use apiserver_json::{Value, json};
 
 use crate::node::{Field, List, ListKind, Object, Patch, Schema, Shape, Slot};
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use apiserver_json::{Value, json};
 use apiserver_registry::{Registry, ServiceRanges};
 use apiserver_server::{ApiServer, Authentication, Config, User};
 use apiserver_storage::{Durability, Local, MemoryEngine};
@@ -10,7 +11,6 @@ use apiserver_watchcache::Cache;
 use divan::Bencher;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full};
-use serde_json::{Value, json};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 /// Objects in the store while single ones are written.

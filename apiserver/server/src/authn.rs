@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use http::HeaderMap;
-use serde_json::{Value, json};
 use x509_parser::prelude::FromDer;
 
 use crate::token::ServiceAccountKeys;

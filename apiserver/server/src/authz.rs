@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use apiserver_json::{Value, json};
 use apiserver_registry::Registry;
 use apiserver_watchcache::Object;
-use serde_json::{Value, json};
 
 use crate::authn::User;
 

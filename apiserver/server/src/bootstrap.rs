@@ -2,11 +2,11 @@
 //!
 //! Objects that exist are left alone, so a restart writes nothing.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::{GroupVersion, GroupVersionKind, Status};
 use apiserver_registry::{Call, Registry, object};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use serde_json::{Value, json};
 
 use crate::service::ApiServer;
 
@@ -36,7 +36,9 @@ async fn lay_out(server: &ApiServer) -> Result<(), Status> {
     let mut objects: Vec<Value> = OBJECTS
         .lines()
         .filter(|line| !line.is_empty())
-        .map(|line| serde_json::from_str(line).expect("the table is part of the binary and parsed by a test"))
+        .map(|line| {
+            apiserver_json::from_str(line).expect("the table is part of the binary and parsed by a test")
+        })
         .collect();
     objects.push(json!({
         "apiVersion": "v1", "kind": "ConfigMap",
@@ -124,6 +126,6 @@ mod tests {
 
     #[test]
     fn the_bootstrap_objects_parse() {
-        assert!(OBJECTS.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+        assert!(OBJECTS.lines().all(|line| apiserver_json::from_str::<Value>(line).is_ok()));
     }
 }

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use apiserver_registry::{Call, Changed, Registry, Resource, now, object};
 use apiserver_schema::FieldSet;
-use serde_json::{Value, json};
 
 /// A kind with such a condition.
 struct Kind {

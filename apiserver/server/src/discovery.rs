@@ -1,10 +1,10 @@
 //! What is served: `/api`, `/apis`, their groups and versions, aggregated discovery, OpenAPI.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use apiserver_registry::{Catalogue, Group, Resource};
 use http::header::{HeaderValue, VARY};
 use http::{Method, StatusCode};
-use serde_json::{Value, json};
 
 use crate::dispatch::{Answer, Context, method_not_allowed, page_not_found};
 use crate::negotiate::{self, Media, Place};

@@ -1,5 +1,6 @@
 //! From a request to its handler: who, whether, what, and the shape of an error on the way.
 
+use apiserver_json::Value;
 use apiserver_meta::{GroupResource, Status};
 use apiserver_registry::{Call, Resource, Warnings};
 use bytes::Bytes;
@@ -7,7 +8,6 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
-use serde_json::Value;
 use std::sync::{Arc, OnceLock};
 
 use crate::authn::{self, User};
@@ -138,7 +138,7 @@ impl Answer {
 fn render(accepted: Accepted, value: &Value) -> Bytes {
     let text = match accepted.media {
         Media::Yaml => crate::yaml_writer::write(value),
-        _ if accepted.pretty => serde_json::to_string_pretty(value).unwrap_or_default() + "\n",
+        _ if accepted.pretty => format!("{value:#}\n"),
         _ => value.to_string() + "\n",
     };
     text.into()
@@ -387,7 +387,7 @@ fn authorize(server: &ApiServer, info: &RequestInfo, user: &User) -> Result<(), 
     let why = authz::refusal(user, &wanted);
     if !info.is_resource {
         let mut status = Status::forbidden(&GroupResource::new("", ""), "", &why);
-        status.details = Some(serde_json::json!({}));
+        status.details = Some(apiserver_json::json!({}));
         return Err(status);
     }
     Err(Status::forbidden(&GroupResource::new(info.group.clone(), info.resource.clone()), &info.name, &why))
@@ -413,12 +413,12 @@ pub(crate) const PAGE_NOT_FOUND: &str = "page not found";
 
 pub(crate) fn not_found_here() -> Status {
     Status::new(404, "NotFound", "the server could not find the requested resource")
-        .with_details(serde_json::json!({}))
+        .with_details(apiserver_json::json!({}))
 }
 
 pub(crate) fn method_not_allowed() -> Status {
     Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
-        .with_details(serde_json::json!({}))
+        .with_details(apiserver_json::json!({}))
 }
 
 /// A namespaced resource without a namespace can only be listed and watched.

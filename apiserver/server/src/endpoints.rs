@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use apiserver_registry::{Call, Changed};
-use serde_json::{Value, json};
 
 use crate::service::ApiServer;
 

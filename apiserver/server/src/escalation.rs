@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
+use apiserver_json::Value;
 use apiserver_meta::{GroupResource, Status};
 use apiserver_registry::{Resource, object};
-use serde_json::Value;
 
 use crate::authn::User;
 use crate::authz::{Attributes, Rule};
@@ -238,7 +238,7 @@ fn describe(rule: &Rule) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use apiserver_json::json;
 
     #[test]
     fn rules_cover_as_upstreams_comparator_says() {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use apiserver_json::json;
 use apiserver_meta::Status;
 use http::StatusCode;
-use serde_json::json;
 
 use crate::dispatch::{Answer, Context, failure};
 use crate::negotiate;
@@ -140,7 +140,7 @@ fn version(context: &Context) -> Answer {
         "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, architecture()),
     });
-    Answer::json(StatusCode::OK, serde_json::to_string_pretty(&body).unwrap_or_default())
+    Answer::json(StatusCode::OK, format!("{body:#}"))
 }
 
 fn openid(context: &Context) -> Answer {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use apiserver_registry::{
     Call, Changed, DeleteOptions, Exhausted, Registry, Resource, Selectors, custom, now, object,
@@ -10,7 +11,6 @@ use apiserver_registry::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
-use serde_json::{Value, json};
 use std::sync::Arc;
 
 use crate::service::ApiServer;
@@ -39,7 +39,7 @@ impl ApiServer {
     /// What follows the creation of an object of some kinds, before it is answered.
     pub(crate) async fn after_create(&self, resource: &Arc<Resource>, bytes: &Bytes) {
         if is_definition(resource) {
-            let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
+            let value: Value = apiserver_json::from_slice(bytes).unwrap_or_default();
             self.after_update(resource, object::name(&value)).await;
         } else {
             crate::conditions::settle_after(self.registry(), resource).await;

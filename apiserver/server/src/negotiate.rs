@@ -220,7 +220,7 @@ fn check_route(header: &str, place: Place) -> Result<(), Status> {
     }
     let types = [OBJECT_TYPES, if streams { EVENT_TYPES } else { &[] }].concat().join(", ");
     let text = format!("406: Not Acceptable\n\nAvailable representations: {types}");
-    Err(Status::new(406, "NotAcceptable", text).with_details(serde_json::json!({})))
+    Err(Status::new(406, "NotAcceptable", text).with_details(apiserver_json::json!({})))
 }
 
 /// The form of an error: as the client wants, and readable JSON where that cannot be.
@@ -285,7 +285,7 @@ pub(crate) fn patch_media(headers: &HeaderMap, custom: bool) -> Result<PatchMedi
         }
         _ => {
             let status = Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
-            return Err(status.with_details(serde_json::json!({})));
+            return Err(status.with_details(apiserver_json::json!({})));
         }
     };
     Ok(media)

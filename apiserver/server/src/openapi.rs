@@ -9,12 +9,12 @@ mod wire;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::Status;
 use apiserver_registry::{Catalogue, Resource};
 use apiserver_schema::OpenApi;
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::{Map, Value, json};
 
 use self::paths::{Path, Shape};
 use crate::dispatch::{Answer, Context, page_not_found};
@@ -108,12 +108,12 @@ fn with_etag(mut answer: Answer, hash: &str) -> Answer {
 fn index(catalogue: &Catalogue) -> Answer {
     let mut names = vec!["api".to_owned(), "apis".to_owned()];
     names.extend(paths::of_server().iter().map(|path| path.path.trim_matches('/').to_owned()));
-    let mut entries: Map<String, Value> = Map::new();
+    let mut entries: Map = Map::new();
     let mut entry = |name: String, shape: &str| {
         let digest = ring::digest::digest(&ring::digest::SHA256, shape.as_bytes());
         let hash: String = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
         let address = json!({"serverRelativeURL": format!("/openapi/v3/{name}?hash={hash}")});
-        entries.insert(name, address);
+        entries.insert(name.into(), address);
     };
     for group in catalogue.groups() {
         if !group.name.is_empty() && !paths::is_custom(catalogue, group) {
@@ -206,7 +206,7 @@ fn loose_definition(v3: bool, name: &str) -> Option<Value> {
             ];
             let optional =
                 ["emulationMajor", "emulationMinor", "minCompatibilityMajor", "minCompatibilityMinor"];
-            let properties: Map<String, Value> =
+            let properties: Map =
                 names.iter().chain(&optional).map(|name| ((*name).to_owned(), text.clone())).collect();
             json!({
                 "type": "object", "description": "What the server is.",
@@ -236,7 +236,7 @@ fn info(server_version: &str) -> Value {
     json!({"title": "Kubernetes", "version": server_version})
 }
 
-fn rendered(v3: bool, paths: &[Path]) -> Map<String, Value> {
+fn rendered(v3: bool, paths: &[Path]) -> Map {
     paths.iter().map(|path| (path.path.clone(), render::path(v3, path))).collect()
 }
 
@@ -248,10 +248,10 @@ fn v3(paths: &[Path], rows: &[Arc<Resource>], server_version: &str) -> Value {
             ["ObjectMeta", "ListMeta"].map(|kind| format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"));
         names.extend(metadata);
     }
-    let mut schemas: Map<String, Value> =
+    let mut schemas: Map =
         names.iter().filter_map(|name| Some((name.clone(), loose_definition(true, name)?))).collect();
     if schemas.values().any(|schema| schema.to_string().contains(RAW)) {
-        schemas.insert(RAW.to_owned(), json!({"type": "object"}));
+        schemas.insert(RAW.to_owned().into(), json!({"type": "object"}));
     }
     let known = apiserver_schema::openapi_definitions_of(OpenApi::V3, names.iter().map(String::as_str));
     schemas.extend(known.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
@@ -267,7 +267,7 @@ fn v3(paths: &[Path], rows: &[Arc<Resource>], server_version: &str) -> Value {
 }
 
 fn v2(catalogue: &Catalogue, server_version: &str) -> Value {
-    let mut definitions: Map<String, Value> = apiserver_schema::openapi_definitions(OpenApi::V2)
+    let mut definitions: Map = apiserver_schema::openapi_definitions(OpenApi::V2)
         .into_iter()
         .map(|(name, schema)| (name.to_owned(), schema))
         .collect();

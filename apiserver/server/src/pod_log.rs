@@ -1,9 +1,9 @@
 //! Logs of containers: which is meant, and what may be asked of it.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
 use http::{HeaderValue, StatusCode};
-use serde_json::Value;
 
 use crate::body::stream;
 use crate::dispatch::{Answer, Context};

@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use apiserver_json::Value;
 use apiserver_meta::Status;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use hyper::upgrade::OnUpgrade;
-use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use bytes::Bytes;
 use http::StatusCode;
 use hyper::upgrade::OnUpgrade;
-use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
@@ -335,7 +335,7 @@ async fn follow_sizes(source: Option<Source>, size: &watch::Sender<TerminalSize>
     let mut kept = Vec::new();
     while let Some(bytes) = source.next().await {
         kept.extend_from_slice(&bytes);
-        let mut values = serde_json::Deserializer::from_slice(&kept).into_iter::<Value>();
+        let mut values = apiserver_json::Deserializer::from_slice(&kept).into_iter::<Value>();
         let mut read = 0;
         while let Some(Ok(value)) = values.next() {
             let number =

@@ -2,9 +2,9 @@
 //!
 //! The admission plugins CertificateApproval and CertificateSigning upstream.
 
+use apiserver_json::Value;
 use apiserver_meta::Status;
 use apiserver_registry::{Resource, object};
-use serde_json::Value;
 
 use crate::authz::Attributes;
 use crate::dispatch::Context;

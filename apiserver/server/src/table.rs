@@ -1,9 +1,9 @@
 //! Tables and partial metadata.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use apiserver_registry::{Resource, columns, unfolded};
 use bytes::{BufMut, BytesMut};
-use serde_json::{Value, json};
 
 /// What a row carries beside its cells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

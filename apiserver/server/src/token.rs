@@ -1,5 +1,6 @@
 //! Service account tokens: issued, bound, verified, and the keys published as JWKS. ES256.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use apiserver_registry::{Registry, object};
 use base64::Engine;
@@ -8,7 +9,6 @@ use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
 };
-use serde_json::{Value, json};
 
 use crate::authn::User;
 
@@ -185,7 +185,7 @@ impl ServiceAccountKeys {
             .map_err(|_| refuse())?;
         let claims =
             signed.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok()).ok_or_else(refuse)?;
-        let claims: Value = serde_json::from_slice(&claims).map_err(|_| refuse())?;
+        let claims: Value = apiserver_json::from_slice(&claims).map_err(|_| refuse())?;
         let now = jiff::Timestamp::now().as_second();
         if claims["exp"].as_i64().unwrap_or(0) <= now {
             return Err("service account token has expired".to_owned());

@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 
+use apiserver_json::{Map, Number, Value};
 use apiserver_meta::field::go_quote;
 use libyaml_safer::{ErrorKind, Event, EventData, Parser};
-use serde_json::{Map, Number, Value};
 
 use crate::limits;
 
@@ -44,7 +44,7 @@ pub(crate) fn parse(raw: &[u8]) -> Result<(Value, Vec<String>), String> {
 /// Most YAML is JSON. Where both readers agree on it, the faster one does.
 fn plain_json(raw: &[u8]) -> Option<Value> {
     let value: Value = match raw.trim_ascii_start().first()? {
-        b'{' => serde_json::from_slice(raw).ok()?,
+        b'{' => apiserver_json::from_slice(raw).ok()?,
         _ => return None,
     };
     (!has_float(&value) && apiserver_schema::duplicate_fields(raw).is_empty()).then_some(value)
@@ -177,8 +177,8 @@ impl Reader<'_> {
                     let shown = go_quote(&text);
                     (text, shown)
                 }
-                Value::Bool(flag) => (flag.to_string(), flag.to_string()),
-                Value::Number(number) => (number.to_string(), number.to_string()),
+                Value::Bool(flag) => (flag.to_string().into(), flag.to_string()),
+                Value::Number(number) => (number.to_string().into(), number.to_string()),
                 Value::Null => {
                     return Err("unsupported map key of type: %!s(<nil>), key: <nil>".to_owned());
                 }
@@ -199,7 +199,7 @@ fn nodes(value: &Value) -> usize {
     }
 }
 
-fn merge(map: &mut Map<String, Value>, value: Value) -> Result<(), String> {
+fn merge(map: &mut Map, value: Value) -> Result<(), String> {
     match value {
         Value::Object(other) => map.extend(other),
         Value::Array(list) if list.iter().all(Value::is_object) => {
@@ -227,12 +227,12 @@ fn describe(error: &libyaml_safer::Error) -> String {
 
 fn scalar(tag: Option<&str>, plain: bool, text: String) -> Result<Value, String> {
     let tag = match tag {
-        None | Some("" | "!") if !plain => return Ok(Value::String(text)),
+        None | Some("" | "!") if !plain => return Ok(Value::String(text.into())),
         None | Some("" | "!") => "",
         Some(tag) => match tag.strip_prefix(TAG) {
             Some(name @ ("bool" | "int" | "float" | "null" | "timestamp")) => name,
             // `!!str`, `!!binary` and what nobody knows: text.
-            _ => return Ok(Value::String(text)),
+            _ => return Ok(Value::String(text.into())),
         },
     };
     let (found, value) = resolve(&text)?;
@@ -325,7 +325,7 @@ fn float(number: f64) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use apiserver_json::json;
 
     #[test]
     fn plain_scalars_are_read_as_go_yaml_does() {

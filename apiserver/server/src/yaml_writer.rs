@@ -1,8 +1,8 @@
 //! YAML answers as upstream writes them: members in a natural order, text folded at 80 columns, and quotes only
 //! around what would otherwise be read as something else. go-yaml 2 (`encode.go`, `sorter.go`) and its emitter.
 
+use apiserver_json::{SmolStr, Value};
 use libyaml_safer::{Emitter, Encoding, Event, MappingStyle, ScalarStyle, SequenceStyle};
-use serde_json::Value;
 
 use crate::yaml;
 
@@ -35,7 +35,7 @@ fn node(emitter: &mut Emitter<'_>, value: &Value) -> libyaml_safer::Result<()> {
         Value::Object(map) => {
             let style = if map.is_empty() { MappingStyle::Flow } else { MappingStyle::Block };
             emitter.emit(Event::mapping_start(None, None, true, style))?;
-            let mut members: Vec<(&String, &Value)> = map.iter().collect();
+            let mut members: Vec<(&SmolStr, &Value)> = map.iter().collect();
             members.sort_by(|(a, _), (b, _)| natural(a, b));
             for (key, member) in members {
                 scalar(emitter, key, style_of(key))?;
@@ -129,7 +129,7 @@ fn natural(a: &str, b: &str) -> std::cmp::Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use apiserver_json::json;
 
     #[test]
     fn texts_are_quoted_as_upstream_quotes_them() {

@@ -2,11 +2,11 @@
 
 mod common;
 
+use apiserver_json::{Value, json};
 use apiserver_server::{ApiServer, User};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use serde_json::{Value, json};
 
 use common::server;
 
@@ -22,7 +22,7 @@ async fn ask(server: &ApiServer, method: Method, path: &str, body: &Value) -> (S
         .expect("a request");
     let (parts, body) = server.handle(request, Some(&User::master("test"))).await.into_parts();
     let body = body.collect().await.expect("a whole body").to_bytes();
-    (parts.status, serde_json::from_slice(&body).expect("JSON"))
+    (parts.status, apiserver_json::from_slice(&body).expect("JSON"))
 }
 
 async fn spec(server: &ApiServer, version: &str) -> Value {

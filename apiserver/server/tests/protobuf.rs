@@ -4,12 +4,12 @@ mod common;
 
 use std::time::Duration;
 
+use apiserver_json::{Value, json};
 use apiserver_schema::{from_protobuf, to_protobuf};
 use apiserver_server::{ApiServer, ResponseBody, User};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use serde_json::{Value, json};
 
 use common::server;
 
@@ -73,7 +73,7 @@ async fn get(server: &ApiServer, path: &str, accept: &str) -> Reply {
 
 async fn get_json(server: &ApiServer, path: &str) -> Value {
     let reply = get(server, path, "application/json").await;
-    serde_json::from_slice(&reply.body).expect("JSON")
+    apiserver_json::from_slice(&reply.body).expect("JSON")
 }
 
 async fn create(server: &ApiServer, path: &str, object: &Value) -> Reply {

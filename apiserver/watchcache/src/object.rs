@@ -2,10 +2,10 @@
 
 use std::sync::OnceLock;
 
+use apiserver_json::Value;
+use apiserver_json::value::RawValue;
 use apiserver_storage::{Document, EventKind, Key, Revision, Stored};
 use bytes::Bytes;
-use serde_json::Value;
-use serde_json::value::RawValue;
 
 /// An immutable version of an object.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Object {
     /// The object parsed. Costs a parse a call: keep the result.
     pub fn parse(&self) -> Value {
         // What is stored was serialised by this server; a damaged record is refused when the log is loaded.
-        serde_json::from_slice(&self.value.bytes).unwrap_or_default()
+        apiserver_json::from_slice(&self.value.bytes).unwrap_or_default()
     }
 
     /// The JSON of the object's `metadata`. Reads no more than that.
@@ -104,7 +104,7 @@ fn labels_of(metadata: &[u8]) -> Pairs {
         #[serde(default)]
         labels: Option<std::collections::BTreeMap<Box<str>, Box<str>>>,
     }
-    serde_json::from_slice::<Metadata>(metadata)
+    apiserver_json::from_slice::<Metadata>(metadata)
         .ok()
         .and_then(|metadata| metadata.labels)
         .map(|labels| labels.into_iter().collect())
@@ -121,10 +121,11 @@ fn metadata_of(object: &[u8], inside: Option<usize>) -> &[u8] {
     }
     let found = match inside.and_then(|at| object.get(at.checked_sub(1)?..)) {
         // Only the metadata is read, not what follows it.
-        Some(rest) if rest.first() == Some(&b'{') => {
-            serde_json::Deserializer::from_slice(rest).into_iter::<&RawValue>().next().and_then(Result::ok)
-        }
-        _ => serde_json::from_slice::<Whole>(object).ok().and_then(|whole| whole.metadata),
+        Some(rest) if rest.first() == Some(&b'{') => apiserver_json::Deserializer::from_slice(rest)
+            .into_iter::<&RawValue>()
+            .next()
+            .and_then(Result::ok),
+        _ => apiserver_json::from_slice::<Whole>(object).ok().and_then(|whole| whole.metadata),
     };
     found.map_or(NOTHING, |raw| raw.get().as_bytes())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use apiserver_json::{Map, Value};
 
 use super::field_path;
 use crate::check::Env;
@@ -167,7 +167,7 @@ fn node(validations: &Value, schema: &Value, decl: Option<&Arc<Decl>>) -> Option
         let Some(property) = node_properties.get(name) else { continue };
         let step = escape(name).unwrap_or_else(|| format!("\u{0}{name}"));
         if let Some(made) = child(below, property, &step) {
-            properties.insert(name.clone(), made);
+            properties.insert(name.to_string(), made);
         }
     }
     let additional = match (validations.get("additionalProperties"), schema.get("additionalProperties")) {

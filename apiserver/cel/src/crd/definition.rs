@@ -1,7 +1,7 @@
 //! Whether a definition's rules can stand: their shape, their types, and what they can cost.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
-use serde_json::{Value, json};
 
 use super::compile::{cardinality, compile_rule, environments, shared_step, written};
 use super::field_path;

@@ -1,6 +1,6 @@
 //! `fieldPath` of a rule: a JSON path of fields and keys that the schema has.
 
-use serde_json::Value;
+use apiserver_json::Value;
 
 /// Splits at `.`, `[` and `]`, which are tokens of their own; quoted text is one token.
 fn tokens(path: &str) -> Vec<&str> {
@@ -92,7 +92,7 @@ pub(super) fn normalise(path: &str, schema: &Value) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::normalise;
-    use serde_json::json;
+    use apiserver_json::json;
 
     #[test]
     fn paths_are_those_of_the_schema() {

@@ -1,7 +1,7 @@
 //! Running a definition's rules on an object: `validation.go` of upstream's `schema/cel`.
 
+use apiserver_json::{Map, Value};
 use apiserver_meta::field::{FieldError, Problem, go_quote, go_value};
-use serde_json::{Map, Value};
 
 use super::compile::{Node, Rule, Rules};
 use crate::eval::{Meter, Variables};
@@ -112,12 +112,12 @@ impl<'r> Run<'r> {
         &mut self,
         node: &'a Node,
         path: &str,
-        map: &'a Map<String, Value>,
+        map: &'a Map,
         old: Option<&'a Value>,
         past: Past<'a>,
     ) {
         for (name, value) in map {
-            let (below, at) = match (&node.additional, node.properties.get(name)) {
+            let (below, at) = match (&node.additional, node.properties.get(name.as_str())) {
                 (Some(additional), _) => (&**additional, format!("{path}[{name}]")),
                 (None, Some(property)) => (property, join(path, name)),
                 (None, None) => continue,

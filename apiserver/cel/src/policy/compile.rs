@@ -1,7 +1,7 @@
 //! Compiling a policy, and what is wrong with its expressions.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
-use serde_json::Value;
 
 use super::types::{PATCH, declare_patches, declare_variable, declare_variables, environment};
 use crate::check::Env;

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use serde_json::Value;
+use apiserver_json::Value;
 
 use super::compile::{Expression, Policy, Validation};
 use crate::eval::{Meter, Variables};

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use apiserver_json::Value;
 use apiserver_meta::selector::LabelSelector;
-use serde_json::Value;
 
 use super::request::is_namespace;
 use super::{Attempt, Operation};
@@ -139,7 +139,7 @@ fn fits(selector: &LabelSelector, object: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use apiserver_json::json;
 
     use super::*;
     use crate::catalogue::Catalogue;

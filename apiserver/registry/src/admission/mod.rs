@@ -15,9 +15,9 @@ mod webhooks;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use apiserver_json::Value;
 use apiserver_meta::Status;
 use apiserver_storage::Revision;
-use serde_json::Value;
 
 use self::matching::{Asked, Surroundings};
 use crate::registry::{Call, Registry};

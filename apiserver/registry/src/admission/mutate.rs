@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use apiserver_json::Value;
 use apiserver_meta::{Status, packed};
 use apiserver_schema::Decode;
-use serde_json::Value;
 
 use super::matching::{Asked, Surroundings};
 use super::request::{is_own_kind, kind_of};
@@ -250,7 +250,7 @@ impl Registry {
 
 /// The operations of a patch; `None` where there are none.
 fn operations(patch: &[u8]) -> Result<Option<Value>, Refusal> {
-    let read: Result<Value, _> = serde_json::from_slice(patch);
+    let read: Result<Value, _> = apiserver_json::from_slice(patch);
     let wrong =
         |why: String| Refusal::Unanswered(format!("received undecodable patch in webhook response: {why}"));
     match read {

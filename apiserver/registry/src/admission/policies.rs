@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use apiserver_cel::{Decision, Input, Policy};
+use apiserver_json::{Value, json};
 use apiserver_meta::selector::LabelSelector;
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_watchcache::Object;
-use serde_json::{Value, json};
 
 use super::POLICY_PLUGIN;
 use super::matching::Asked;

@@ -8,13 +8,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use apiserver_json::Value;
 use apiserver_meta::Status;
 use apiserver_storage::{Entry, Op, Write};
 use apiserver_watchcache::Object;
 use controllers_quota_model::fit::{Refusal, fit};
 use controllers_quota_model::measure::{Change, Measure};
 use controllers_quota_model::{Amounts, amounts};
-use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::registry::{Call, Registry, now};
@@ -57,11 +57,22 @@ pub(crate) struct Charge<'a>(Option<Due<'a>>);
 struct Due<'a> {
     _turn: MutexGuard<'a, ()>,
     measure: Measure,
-    new: Value,
-    old: Option<Value>,
+    sizes: Sizes,
     /// The quotas as they were looked at, all of the namespace's.
     quotas: Vec<Arc<Object>>,
     writes: Vec<Write>,
+}
+
+/// An object and what it was before, as the functions that measure take them: they are the loop's, too.
+struct Sizes {
+    new: serde_json::Value,
+    old: Option<serde_json::Value>,
+}
+
+impl Sizes {
+    fn change<'a>(&'a self, call: &'a Call<'_>) -> Change<'a> {
+        Change { new: &self.new, old: self.old.as_ref(), subresource: call.subresource }
+    }
 }
 
 impl Registry {
@@ -75,23 +86,25 @@ impl Registry {
         new: &Value,
         old: Option<&Value>,
     ) -> Result<Charge<'_>, Status> {
-        let change = Change { new, old, subresource: call.subresource };
-        let Some((namespace, measure)) = self.measured(call, change) else { return Ok(Charge::default()) };
+        let Some((namespace, measure)) = self.measured(call) else { return Ok(Charge::default()) };
+        let sizes = Sizes { new: new.into(), old: old.map(Into::into) };
+        if !measure.looks_at(sizes.change(call)) {
+            return Ok(Charge::default());
+        }
         let since = Instant::now();
         loop {
             let turn = self.turns().of(namespace).lock().await;
             let quotas = self.quotas_of(namespace);
-            match self.writes(call, &quotas, &measure, change) {
+            match self.writes(call, &quotas, &measure, sizes.change(call)) {
                 Ok(writes) if writes.is_empty() => return Ok(Charge::default()),
                 Ok(writes) => {
-                    let (new, old) = (new.clone(), old.cloned());
-                    return Ok(Charge(Some(Due { _turn: turn, measure, new, old, quotas, writes })));
+                    return Ok(Charge(Some(Due { _turn: turn, measure, sizes, quotas, writes })));
                 }
                 Err(Refusal::Unknown(_)) if since.elapsed() < PATIENCE => {
                     drop(turn);
                     tokio::time::sleep(LOOK).await;
                 }
-                Err(refusal) => return Err(forbidden(call, new, refusal)),
+                Err(refusal) => return Err(forbidden(call, object::name(new), refusal)),
             }
         }
     }
@@ -125,9 +138,8 @@ impl Registry {
             {
                 return Ok(None);
             }
-            let change = Change { new: &due.new, old: due.old.as_ref(), subresource: call.subresource };
-            let writes = self.writes(call, &quotas, &due.measure, change);
-            due.writes = writes.map_err(|refusal| forbidden(call, &due.new, refusal))?;
+            let writes = self.writes(call, &quotas, &due.measure, due.sizes.change(call));
+            due.writes = writes.map_err(|refusal| forbidden(call, name, refusal))?;
             due.quotas = quotas;
         }
         Err(Status::modified(&apiserver_meta::GroupResource::new("", "resourcequotas"), name))
@@ -179,8 +191,8 @@ impl Registry {
         }
     }
 
-    /// How a change is measured, where its namespace has quotas. Without any this is one look at the cache.
-    fn measured<'a>(&self, call: &Call<'a>, change: Change<'_>) -> Option<(&'a str, Measure)> {
+    /// How a write is measured, where its namespace has quotas. Without any this is one look at the cache.
+    fn measured<'a>(&self, call: &Call<'a>) -> Option<(&'a str, Measure)> {
         let resource = call.resource;
         let namespace = call.namespace.filter(|_| resource.namespaced)?;
         let quotas = self.cache().snapshot(QUOTAS);
@@ -191,8 +203,7 @@ impl Registry {
         if self.disabled_plugins().contains(NAME) {
             return None;
         }
-        let measure = Measure::of(&resource.group, &resource.name)?;
-        measure.looks_at(change).then_some((namespace, measure))
+        Some((namespace, Measure::of(&resource.group, &resource.name)?))
     }
 
     fn quotas_of(&self, namespace: &str) -> Vec<Arc<Object>> {
@@ -208,7 +219,8 @@ impl Registry {
         change: Change<'_>,
     ) -> Result<Vec<Write>, Refusal> {
         let trees: Vec<Value> = quotas.iter().map(|quota| Value::clone(&self.trees().of(quota))).collect();
-        let changed = fit(&trees, measure, change, jiff::Timestamp::now())?;
+        let plain: Vec<serde_json::Value> = trees.iter().map(Into::into).collect();
+        let changed = fit(&plain, measure, change, jiff::Timestamp::now())?;
         Ok(changed
             .into_iter()
             .filter_map(|(place, used)| self.status_write(call, &quotas[place], &trees[place], &used))
@@ -220,13 +232,13 @@ impl Registry {
         let resource = catalogue.get("", "v1", "resourcequotas")?;
         let own = Call { resource, subresource: "status", manager: MANAGER, ..*call };
         let mut new = old.clone();
-        object::member_mut(&mut new, "status").insert("used".into(), amounts::write(used));
+        object::member_mut(&mut new, "status").insert("used".into(), amounts::write(used).into());
         record_owner(&own, &now(), Some(old), &mut new);
         let document = encode::document(&encode::without_revision(new));
         Some(Write { key: quota.key().clone(), op: Op::Update { expect: quota.revision(), document } })
     }
 }
 
-fn forbidden(call: &Call<'_>, object: &Value, refusal: Refusal) -> Status {
-    Status::forbidden(&call.resource.group_resource(), object::name(object), &refusal.sentence())
+fn forbidden(call: &Call<'_>, name: &str, refusal: Refusal) -> Status {
+    Status::forbidden(&call.resource.group_resource(), name, &refusal.sentence())
 }

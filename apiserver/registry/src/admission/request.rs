@@ -1,7 +1,7 @@
 //! The `AdmissionRequest`: what webhooks are sent and what expressions call `request`.
 
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::GroupVersionKind;
-use serde_json::{Map, Value, json};
 
 use super::{Attempt, Operation};
 use crate::catalogue::Resource;
@@ -54,7 +54,7 @@ fn options(call: &Call<'_>, operation: Operation) -> Value {
 fn user(call: &Call<'_>) -> Value {
     let requester = &call.requester;
     let mut user = Map::new();
-    let mut put = |member: &str, value: Value| drop(user.insert(member.to_owned(), value));
+    let mut put = |member: &str, value: Value| drop(user.insert(member.to_owned().into(), value));
     if !requester.name.is_empty() {
         put("username", requester.name.into());
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use serde_json::Value;
+use apiserver_json::Value;
 
 /// Who asks; nobody where the server itself writes.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,6 +1,6 @@
 //! The Targets column of autoscalers: `formatHPAMetrics` upstream.
 
-use serde_json::Value;
+use apiserver_json::Value;
 
 use crate::strategy::shared::{at, has, text};
 
@@ -59,7 +59,7 @@ fn target(metric: &Value, state: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use apiserver_json::json;
 
     #[test]
     fn metrics_are_shown_by_their_kind() {

@@ -1,6 +1,6 @@
 //! Cells of everything that is not a Pod or a workload.
 
-use serde_json::{Value, json};
+use apiserver_json::{Value, json};
 
 use super::{Subject, devices, or_none, selector_text, storage};
 

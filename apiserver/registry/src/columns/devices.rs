@@ -1,6 +1,6 @@
 //! Cells of claims of devices, and of the devices there are.
 
-use serde_json::{Value, json};
+use apiserver_json::{Value, json};
 
 use super::Subject;
 

@@ -8,7 +8,7 @@ mod pod;
 mod storage;
 mod workload;
 
-use serde_json::{Value, json};
+use apiserver_json::{Value, json};
 
 use crate::catalogue::Resource;
 use crate::object;

@@ -1,6 +1,6 @@
 //! Cells of Pods (`printPod`).
 
-use serde_json::{Value, json};
+use apiserver_json::{Value, json};
 
 use super::{Subject, age, or_none};
 

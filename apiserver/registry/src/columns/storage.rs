@@ -1,6 +1,6 @@
 //! Cells of volumes, claims, and the kinds of `storage.k8s.io`.
 
-use serde_json::{Value, json};
+use apiserver_json::{Value, json};
 
 use super::Subject;
 

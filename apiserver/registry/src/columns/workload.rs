@@ -1,6 +1,6 @@
 //! Cells of workloads.
 
-use serde_json::{Value, json};
+use apiserver_json::{Value, json};
 
 use super::{Subject, human_duration, selector_text};
 

@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use apiserver_json::Value;
 use apiserver_meta::{Status, packed};
 use apiserver_schema::Schema;
 use apiserver_watchcache::Object;
 use bytes::Bytes;
-use serde_json::Value;
 
 pub use self::settle::needs_settling;
 use crate::catalogue::Resource;

@@ -1,11 +1,11 @@
 //! The `ConversionReview`: what a webhook is sent, and what its answer must be.
 
+use apiserver_json::value::RawValue;
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersion, GroupVersionKind};
 use apiserver_schema::json_kind;
 use bytes::Bytes;
-use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
 
 use crate::strategy::shared::text;
 use crate::webhook::{Envelope, Version};
@@ -77,7 +77,7 @@ pub(super) fn read(version: Version, uid: &str, body: &[u8]) -> Result<Vec<Box<R
         converted_objects: Option<Vec<Box<RawValue>>>,
     }
     // It was parsed above: members that stand twice are all that is left to go wrong.
-    let review: Review = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let review: Review = apiserver_json::from_slice(body).map_err(|error| error.to_string())?;
     Ok(review.response.converted_objects.unwrap_or_default())
 }
 
@@ -102,7 +102,7 @@ pub(super) fn checked(
 }
 
 fn check(original: &Value, raw: &RawValue, wanted: &str) -> Result<Value, String> {
-    let mut object: Value = serde_json::from_str(raw.get()).map_err(|error| error.to_string())?;
+    let mut object: Value = apiserver_json::from_str(raw.get()).map_err(|error| error.to_string())?;
     match &object {
         Value::Object(_) => {}
         // Go's decoder never sees it.
@@ -142,7 +142,7 @@ fn check(original: &Value, raw: &RawValue, wanted: &str) -> Result<Value, String
 }
 
 /// The metadata of the original with the labels and annotations of what was made of it.
-fn restored(original: &Value, converted: &Value) -> Result<Map<String, Value>, String> {
+fn restored(original: &Value, converted: &Value) -> Result<Map, String> {
     let answered = converted.get("metadata").ok_or("missing metadata in converted object")?;
     let Value::Object(answered) = answered else {
         return Err(format!("invalid metadata of type {} in converted object", go_type(answered)));
@@ -176,7 +176,7 @@ fn restored(original: &Value, converted: &Value) -> Result<Map<String, Value>, S
             }
             aggregate(&errors)?;
         }
-        metadata.insert(member.to_owned(), found);
+        metadata.insert(member.to_owned().into(), found);
     }
     Ok(metadata)
 }

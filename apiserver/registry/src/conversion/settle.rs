@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use apiserver_json::Value;
 use apiserver_watchcache::Object;
 use bytes::Bytes;
-use serde_json::Value;
 
 use super::is_in;
 use crate::catalogue::Resource;

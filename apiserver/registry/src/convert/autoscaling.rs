@@ -3,8 +3,8 @@
 //! v1 knows one metric, the share of a processor. The others, and whatever else only v2 has, are told in annotations,
 //! which are read back and are never stored.
 
+use apiserver_json::{Map, Value, json};
 use apiserver_schema::internal_json;
-use serde_json::{Map, Value, json};
 
 use crate::strategy::shared::{at, at_mut, default, text};
 
@@ -83,7 +83,7 @@ pub(crate) fn drop_annotations(object: &mut Value) {
 
 fn annotation(object: &Value, name: &str) -> Option<Value> {
     let text = at(object, &["metadata", "annotations", name]).as_str()?;
-    serde_json::from_str(text).ok()
+    apiserver_json::from_str(text).ok()
 }
 
 /// As v2 has it.
@@ -139,7 +139,7 @@ pub(crate) fn from_v2(object: &mut Value) {
     let mut annotations = Map::new();
     let mut note = |name: &str, go_type: &str, value: Value| {
         if value.as_array().is_none_or(|list| !list.is_empty()) && !value.is_null() {
-            annotations.insert(name.to_owned(), internal_json(go_type, &value).into());
+            annotations.insert(name.to_owned().into(), internal_json(go_type, &value).into());
         }
     };
     if let Some(spec) = at_mut(object, &["spec"]) {

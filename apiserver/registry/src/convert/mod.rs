@@ -7,7 +7,7 @@ pub(crate) mod autoscaling;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use apiserver_json::{Value, json};
 
 use crate::catalogue::Resource;
 
@@ -96,7 +96,7 @@ fn rename<'a>(object: &mut Value, names: impl Iterator<Item = (&'a str, &'a str)
     let Some(map) = object.as_object_mut() else { return };
     for (from, to) in names {
         if let Some(value) = map.remove(from) {
-            map.insert(to.to_owned(), value);
+            map.insert(to.to_owned().into(), value);
         }
     }
 }

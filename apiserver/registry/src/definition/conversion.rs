@@ -1,14 +1,14 @@
 //! `spec.conversion`: its strategy, and the webhook that belongs to one of them.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
-use serde_json::Value;
 
 use crate::strategy::shared::{default, has, items, text};
 use crate::strategy::webhooks::{check_client, check_versions};
 
 /// No strategy is one too; a webhook's port is 443, and one that says nothing is none.
-pub(super) fn fill_in(spec: &mut serde_json::Map<String, Value>) {
-    let conversion = spec.entry("conversion").or_insert_with(|| serde_json::json!({"strategy": "None"}));
+pub(super) fn fill_in(spec: &mut apiserver_json::Map) {
+    let conversion = spec.entry("conversion").or_insert_with(|| apiserver_json::json!({"strategy": "None"}));
     let Some(conversion) = conversion.as_object_mut() else { return };
     let Some(webhook) = conversion.get_mut("webhook") else { return };
     let service = webhook.pointer_mut("/clientConfig/service").and_then(Value::as_object_mut);
@@ -73,7 +73,7 @@ fn recognizes(conversion: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use apiserver_json::json;
 
     use super::*;
 
@@ -163,11 +163,11 @@ mod tests {
                 json!({"webhook": {"clientConfig": {"service": {"name": "s", "port": 443}}}}),
             ),
         ] {
-            let mut spec = serde_json::Map::from_iter([("conversion".to_owned(), conversion)]);
+            let mut spec = apiserver_json::Map::from_iter([("conversion".to_owned(), conversion)]);
             fill_in(&mut spec);
             assert_eq!(spec["conversion"], want);
         }
-        let mut spec = serde_json::Map::new();
+        let mut spec = apiserver_json::Map::new();
         fill_in(&mut spec);
         assert_eq!(spec["conversion"], json!({"strategy": "None"}));
     }

@@ -1,8 +1,8 @@
 //! Defaults in a schema: each must be what the schema allows, and its validation rules too.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_schema::Schema;
-use serde_json::Value;
 
 use crate::embedded;
 

@@ -1,6 +1,6 @@
 //! How Go prints upstream's internal type of a definition, which is what is shown of a wrong one.
 
-use serde_json::{Map, Value, json};
+use apiserver_json::{Map, Value, json};
 
 use super::versions::Hoisted;
 

@@ -1,7 +1,7 @@
 //! Columns, subresources and selectable fields of a version, or of all of them.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
-use serde_json::Value;
 
 fn text<'a>(value: &'a Value, path: &str) -> &'a str {
     value.pointer(path).and_then(Value::as_str).unwrap_or("")

@@ -11,9 +11,9 @@ mod names;
 mod status;
 mod versions;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names::{dns1035_label, dns1123_subdomain};
-use serde_json::{Value, json};
 
 use crate::object;
 use crate::strategy::shared::{default_text, items, text};

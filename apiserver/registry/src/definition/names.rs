@@ -1,7 +1,7 @@
 //! The names of a definition and of what it defines.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
-use serde_json::Value;
 
 use super::label;
 use crate::object;

@@ -1,7 +1,7 @@
 //! The status of a definition: the versions objects have ever been stored in.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
-use serde_json::{Value, json};
 
 use super::storage_version;
 use crate::object;

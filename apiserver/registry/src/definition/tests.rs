@@ -1,6 +1,6 @@
 //! Definitions right and wrong, with the errors kube-apiserver 1.36 has for them.
 
-use serde_json::{Value, json};
+use apiserver_json::{Value, json};
 
 use super::DEFINITION;
 

@@ -1,7 +1,7 @@
 //! The versions of a definition, and what all of them say alike.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::{FieldError, Problem};
-use serde_json::{Value, json};
 
 use super::{internal, label, members};
 use crate::strategy::shared::{has, items, text};

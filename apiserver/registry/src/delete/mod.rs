@@ -2,11 +2,11 @@
 
 mod step;
 
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::{Status, outline, packed};
 use apiserver_storage::{Document, Op, Write};
 use apiserver_watchcache::Object;
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
 
 use crate::admission::{self, Attempt};
 use crate::encode;

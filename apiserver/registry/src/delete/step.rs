@@ -1,7 +1,7 @@
 //! What deleting an object does to it: the rules, on an outline of it.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::Status;
-use serde_json::{Value, json};
 
 use super::{DeleteOptions, Propagation};
 use crate::object;

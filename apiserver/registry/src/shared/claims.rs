@@ -2,9 +2,9 @@
 //! beside the objects, claimed and let go in the transaction that writes the Service. The allocator's memory only makes a
 //! good choice; this makes it certain.
 
+use apiserver_json::Value;
 use apiserver_storage::{Claims, Key, Op, Write};
 use apiserver_watchcache::Cache;
-use serde_json::Value;
 
 use crate::allocate::{cluster_ips, node_ports};
 
@@ -25,7 +25,7 @@ pub(crate) fn of(cache: &Cache, writes: &[Write]) -> Claims {
             Op::Update { expect, document } => (Some(*expect), Some(document)),
             Op::Delete { expect } => (Some(*expect), None),
         };
-        let after = after.and_then(|document| serde_json::from_slice(&document.bytes).ok());
+        let after = after.and_then(|document| apiserver_json::from_slice(&document.bytes).ok());
         // Where it is another version by now, nothing will be written.
         let before = before.and_then(|_| cache.get(&write.key)).map(|object| object.parse());
         let (before, after) = (held(before.as_ref()), held(after.as_ref()));

@@ -1,14 +1,14 @@
 //! Values in etcd: this server writes JSON without a resourceVersion, which kube-apiserver reads; kube-apiserver writes its own
 //! kinds as protobuf and custom resources as JSON, which are read here.
 
+use apiserver_json::Value;
+use apiserver_json::value::RawValue;
 use apiserver_meta::GroupVersion;
 use apiserver_schema::Decode;
 use apiserver_storage::Document;
 use apiserver_storage::etcd::Values;
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::{encode, object};
 
@@ -24,7 +24,7 @@ impl Values for StoredValues {
         if let Some(splice) = splice_of_ours(&value) {
             return Ok(Document { bytes: value, splice: Some(splice) });
         }
-        let tree: Value = serde_json::from_slice(&value).map_err(|error| error.to_string())?;
+        let tree: Value = apiserver_json::from_slice(&value).map_err(|error| error.to_string())?;
         if !tree.get("metadata").is_some_and(Value::is_object) {
             return Err("it has no metadata".to_owned());
         }
@@ -63,8 +63,8 @@ fn splice_of_ours(value: &[u8]) -> Option<usize> {
     if !rest[end..].starts_with(b"\",\"kind\":\"") || value.contains(&b'\n') {
         return None;
     }
-    let metadata = serde_json::from_slice::<Whole>(value).ok()?.metadata.get();
-    let known: Metadata = serde_json::from_str(metadata).ok()?;
+    let metadata = apiserver_json::from_slice::<Whole>(value).ok()?.metadata.get();
+    let known: Metadata = apiserver_json::from_str(metadata).ok()?;
     if known.resource_version.is_some() || !metadata.starts_with('{') {
         return None;
     }
@@ -75,11 +75,11 @@ fn splice_of_ours(value: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use apiserver_json::json;
 
     fn read(value: &[u8]) -> Result<Value, String> {
         let document = StoredValues.read("", Bytes::copy_from_slice(value))?;
-        serde_json::from_slice(&document.at(7)).map_err(|error| error.to_string())
+        apiserver_json::from_slice(&document.at(7)).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::{Value, json};
 
 use super::shared::{at, check_ip, check_optional, items, keep_status, require};
 use super::{PLAIN, Strategy};

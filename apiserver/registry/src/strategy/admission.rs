@@ -1,8 +1,8 @@
 //! ValidatingAdmissionPolicies: their shape, and that their expressions compile. Bindings of all policies.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::{Value, json};
 
 use super::shared::{
     at, at_mut, check_required, check_rule, default, invalid_as, items, items_mut, keep_status, text,

@@ -1,8 +1,8 @@
 //! APIServices: `pkg/apis/apiregistration/validation` upstream.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{base64, names};
-use serde_json::{Value, json};
 
 use super::shared::{
     at, check_optional, check_rule, default, has, is_true, items, keep_status, number, require, text,

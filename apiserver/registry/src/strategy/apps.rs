@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use apiserver_schema::FieldSet;
-use serde_json::{Map, Value, json};
 
 use super::shared::{at, at_mut, default, default_text, is_empty, items, keep_status, number, text};
 use super::{PLAIN, Strategy, pod, workload};
@@ -179,7 +179,7 @@ pub(super) static STATEFUL_SET: Strategy = Strategy {
             "persistentVolumeClaimRetentionPolicy",
             "minReadySeconds",
         ];
-        let fixed = |set: &Value| -> Map<String, Value> {
+        let fixed = |set: &Value| -> Map {
             let mut spec = at(set, &["spec"]).as_object().cloned().unwrap_or_default();
             spec.retain(|key, _| !mutable.contains(&key.as_str()));
             spec
@@ -350,7 +350,7 @@ fn default_template_itself(template: &mut Value) {
 }
 
 /// A strategy that is named is taken as it is; only one that is not gets a place to begin at.
-fn default_stateful_strategy(spec: &mut Map<String, Value>) {
+fn default_stateful_strategy(spec: &mut Map) {
     let named = spec.get("updateStrategy").is_some_and(|strategy| !text(strategy, "type").is_empty());
     if !named {
         default_strategy(spec, "updateStrategy", json!({"partition": 0}));
@@ -366,7 +366,7 @@ fn default_stateful_strategy(spec: &mut Map<String, Value>) {
     }
 }
 
-fn default_strategy(spec: &mut Map<String, Value>, member: &str, rolling: Value) {
+fn default_strategy(spec: &mut Map, member: &str, rolling: Value) {
     default(spec, member, json!({}));
     let Some(strategy) = spec.get_mut(member).and_then(Value::as_object_mut) else { return };
     default_text(strategy, "type", "RollingUpdate");

@@ -1,8 +1,8 @@
 //! HorizontalPodAutoscalers of both versions: `pkg/apis/autoscaling/validation` upstream.
 
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
-use serde_json::{Map, Value, json};
 
 use super::shared::{
     at, at_mut, check_not_negative, check_required, check_rule, check_set_enum, default, has, items,
@@ -66,7 +66,7 @@ fn in_v2(new: &mut Value, old: &Value, change: fn(&mut Value, &Value)) {
     from_v2(new);
 }
 
-fn default_v2(spec: &mut Map<String, Value>) {
+fn default_v2(spec: &mut Map) {
     if spec.get("metrics").and_then(Value::as_array).is_none_or(Vec::is_empty) {
         let target = json!({"type": "Utilization", "averageUtilization": 80});
         let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": target}});

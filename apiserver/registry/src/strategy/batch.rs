@@ -1,7 +1,7 @@
 //! Jobs and CronJobs.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
-use serde_json::{Value, json};
 
 use super::shared::{
     at, at_mut, check_immutable, check_immutable_as, check_not_negative, check_set_enum, default,

@@ -1,8 +1,8 @@
 //! ConfigMap, Secret, Namespace, ServiceAccount, Endpoints, volumes.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::{Value, json};
 
 use super::shared::{
     at, check_ip, check_one_of, check_optional, check_port, check_rule, default_text, items, items_mut,

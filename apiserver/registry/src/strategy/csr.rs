@@ -4,10 +4,10 @@
 
 use std::sync::OnceLock;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{base64, names};
 use apiserver_schema::{FieldSet, internal_diff};
-use serde_json::{Value, json};
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
 use super::pem;

@@ -1,7 +1,7 @@
 //! PodDisruptionBudgets: `pkg/apis/policy/validation` upstream.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::{FieldError, Problem};
-use serde_json::{Value, json};
 
 use super::shared::{at, check_label_selector, check_not_negative, check_set_enum, has, keep_status};
 use super::workload::{check_amount, check_whole, selector_as_go};

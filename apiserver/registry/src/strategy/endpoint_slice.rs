@@ -1,8 +1,8 @@
 //! EndpointSlices: `pkg/apis/discovery/validation` upstream.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::Value;
 
 use super::core::special_ip_error;
 use super::shared::{

@@ -1,8 +1,8 @@
 //! Events, in both of their groups: `pkg/apis/core/validation/events.go`. Errors name the members of the core group.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::Value;
 
 use super::shared::{at, check_immutable_as, check_rule, has, number, text};
 use super::{PLAIN, Strategy};

@@ -1,8 +1,8 @@
 //! FlowSchemas and PriorityLevelConfigurations: `pkg/apis/flowcontrol/validation` upstream.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::{Value, json};
 
 use super::shared::{
     at, at_mut, check_optional, check_range, check_rule, has, is_true, items, keep_status, number, require,
@@ -57,16 +57,16 @@ pub(super) static PRIORITY_LEVEL: Strategy = Strategy {
 };
 
 /// Sets a number that is missing or null.
-fn default_pointer(object: &mut serde_json::Map<String, Value>, member: &str, value: i64) {
+fn default_pointer(object: &mut apiserver_json::Map, member: &str, value: i64) {
     if object.get(member).is_none_or(Value::is_null) {
-        object.insert(member.to_owned(), value.into());
+        object.insert(member.to_owned().into(), value.into());
     }
 }
 
 /// Sets a number that is missing or zero.
-fn default_number(object: &mut serde_json::Map<String, Value>, member: &str, value: i64) {
+fn default_number(object: &mut apiserver_json::Map, member: &str, value: i64) {
     if object.get(member).and_then(Value::as_i64).unwrap_or(0) == 0 {
-        object.insert(member.to_owned(), value.into());
+        object.insert(member.to_owned().into(), value.into());
     }
 }
 

@@ -1,8 +1,8 @@
 //! Rules of Jobs, alone or in a CronJob: `validateJobSpec` and its like upstream.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::{FieldError, Problem, go_quote};
 use apiserver_meta::names;
-use serde_json::{Value, json};
 
 use super::pod;
 use super::shared::{

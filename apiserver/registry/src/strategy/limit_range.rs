@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use apiserver_json::{Map, SmolStr, Value};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
-use serde_json::{Map, Value};
 
 use super::shared::{at, check_rule, items, items_mut, text};
 use super::{PLAIN, Strategy, resources};
@@ -104,7 +104,7 @@ fn validate_amounts(limit: &Value, of_pod: bool, path: &str, errors: &mut Vec<Fi
         let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         Some((quantity::parse(value)?, shown))
     };
-    let names: BTreeSet<&String> =
+    let names: BTreeSet<&SmolStr> =
         MEMBERS.iter().filter_map(|member| limit[*member].as_object()).flat_map(Map::keys).collect();
     for name in names {
         for (smaller, larger, on, value, [low, high]) in ORDER {

@@ -1,8 +1,8 @@
 //! What a policy or a binding may match, and the parameters they name.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::{Value, json};
 
 use super::shared::{at, check_label_selector, items, text};
 

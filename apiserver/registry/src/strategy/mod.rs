@@ -2,10 +2,10 @@
 //!
 //! A strategy holds functions over plain JSON; the verbs that call them are the same for every kind.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use apiserver_schema::FieldSet;
-use serde_json::Value;
 
 use crate::admission::Requester;
 

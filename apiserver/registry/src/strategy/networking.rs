@@ -1,8 +1,8 @@
 //! Ingresses, their classes, network policies, EndpointSlices and Leases.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::{Value, json};
 
 use super::shared::{
     at, at_mut, check_ip, check_one_of, check_optional, check_port, check_required, check_rule, has,

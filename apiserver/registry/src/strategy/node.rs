@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use apiserver_schema::FieldSet;
-use serde_json::Value;
 
 use super::pod::scheduling::check_taint_effect;
 use super::shared::{at, check_rule, go_struct, items, keep_status, text};
@@ -30,9 +30,9 @@ pub(super) static NODE: Strategy = Strategy {
     },
     prepare_create: |node| {
         // A new node takes no Pods until the node lifecycle controller has seen it ready.
-        let taint = serde_json::json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
+        let taint = apiserver_json::json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
         let spec = crate::object::member_mut(node, "spec");
-        let taints = spec.entry("taints").or_insert_with(|| serde_json::json!([]));
+        let taints = spec.entry("taints").or_insert_with(|| apiserver_json::json!([]));
         if let Some(taints) = taints.as_array_mut()
             && !taints.iter().any(|known| known["key"] == taint["key"] && known["effect"] == taint["effect"])
         {
@@ -62,7 +62,7 @@ pub(super) static NODE: Strategy = Strategy {
 };
 
 /// The older member is the first of the newer one.
-fn name_first_range(spec: &mut serde_json::Map<String, Value>) {
+fn name_first_range(spec: &mut apiserver_json::Map) {
     let one =
         spec.get("podCIDR").filter(|range| range.as_str().is_some_and(|range| !range.is_empty())).cloned();
     let first = spec.get("podCIDRs").and_then(|ranges| ranges.get(0)).cloned();

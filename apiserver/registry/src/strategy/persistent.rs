@@ -1,9 +1,9 @@
 //! PersistentVolumes and their claims, new and updated: `ValidatePersistentVolumeSpec` and its like upstream.
 
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
 use apiserver_schema::internal_diff;
-use serde_json::{Map, Value, json};
 
 use super::pod::defaults::default_source;
 use super::pod::paths::check_no_backsteps;
@@ -61,12 +61,12 @@ pub(super) static PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
 };
 
 /// Two members say where the data comes from: what one says the other says, too.
-fn join_sources(spec: &mut Map<String, Value>) {
+fn join_sources(spec: &mut Map) {
     for (from, to) in [("dataSource", "dataSourceRef"), ("dataSourceRef", "dataSource")] {
         if let Some(source) = spec.get(from).filter(|source| text(source, "namespace").is_empty()).cloned()
             && !spec.contains_key(to)
         {
-            spec.insert(to.to_owned(), source);
+            spec.insert(to.to_owned().into(), source);
         }
     }
 }
@@ -121,7 +121,7 @@ fn validate_claim_update(new: &Value, old: &Value) -> Vec<FieldError> {
 fn keep(object: &mut Value, other: &Value, member: &str) {
     let Some(map) = object.as_object_mut() else { return };
     match other.get(member) {
-        Some(value) => map.insert(member.to_owned(), value.clone()),
+        Some(value) => map.insert(member.to_owned().into(), value.clone()),
         None => map.remove(member),
     };
 }
@@ -172,7 +172,7 @@ pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
             false => (status.get(member) == before.get(member)).then(|| crate::registry::now().into()),
         };
         if let (Some(time), Some(status)) = (time, at_mut(new, &["status"])) {
-            status.insert(member.to_owned(), time);
+            status.insert(member.to_owned().into(), time);
         }
     },
     validate_create: validate_volume,

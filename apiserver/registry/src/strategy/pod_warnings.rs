@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use apiserver_json::Value;
 use apiserver_meta::quantity;
-use serde_json::Value;
 
 use super::shared::{at, items, text};
 
@@ -74,7 +74,7 @@ pub(super) fn warnings(pod: &Value, path: &str) -> Vec<String> {
         }
     }
     for resource in ["memory", "ephemeral-storage"] {
-        out.fractional(at(spec, &["overhead"]), &format!("{}.overhead", out.spec), resource);
+        out.fractional(at(spec, &["overhead"]), |out| format!("{}.overhead", out.spec), resource);
     }
     let seccomp = |holder: &Value| !at(holder, &["securityContext", "seccompProfile"]).is_null();
     const SECCOMP: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
@@ -82,15 +82,17 @@ pub(super) fn warnings(pod: &Value, path: &str) -> Vec<String> {
         out.lines.push(format!("{}.annotations[{SECCOMP_POD}]: {SECCOMP}", out.metadata));
     }
     for (container, place) in containers(spec, &out.spec) {
-        let key = format!("{SECCOMP_CONTAINER}{}", text(container, "name"));
-        if !seccomp(container) && annotations.get(&key).is_some() {
-            out.lines.push(format!("{}.annotations[{key}]: {SECCOMP}", out.metadata));
+        if !annotations.is_null() && !seccomp(container) {
+            let key = format!("{SECCOMP_CONTAINER}{}", text(container, "name"));
+            if annotations.get(&key).is_some() {
+                out.lines.push(format!("{}.annotations[{key}]: {SECCOMP}", out.metadata));
+            }
         }
         for resource in ["memory", "ephemeral-storage"] {
             for list in ["limits", "requests"] {
                 out.fractional(
                     at(container, &["resources", list]),
-                    &format!("{place}.resources.{list}"),
+                    |_| format!("{place}.resources.{list}"),
                     resource,
                 );
             }
@@ -196,10 +198,11 @@ impl Out {
         }
     }
 
-    fn fractional(&mut self, list: &Value, place: &str, resource: &str) {
+    fn fractional(&mut self, list: &Value, place: impl FnOnce(&Self) -> String, resource: &str) {
         let Some(value) = list.get(resource) else { return };
         if quantity::parse(value).is_some_and(|thousandths| thousandths % 1000 != 0) {
             let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let place = place(self);
             self.lines.push(format!(
                 "{place}[{resource}]: fractional byte value {shown:?} is invalid, must be an integer"
             ));
@@ -267,6 +270,9 @@ impl Out {
     fn affinity(&mut self, spec: &Value) {
         for kind in ["podAffinity", "podAntiAffinity"] {
             let terms = at(spec, &["affinity", kind]);
+            if terms.is_null() {
+                continue;
+            }
             let base = format!("{}.affinity.{kind}", self.spec);
             for (i, term) in items(terms, "requiredDuringSchedulingIgnoredDuringExecution").iter().enumerate()
             {
@@ -308,7 +314,7 @@ pub(super) fn of_namesake(object: &Value, template: &Value, path: &str) -> Vec<S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use apiserver_json::json;
 
     #[test]
     fn names_are_hostnames() {

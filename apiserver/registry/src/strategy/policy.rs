@@ -1,8 +1,8 @@
 //! NetworkPolicies: `ValidateNetworkPolicySpec` upstream.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::{Value, json};
 
 use super::addresses::{check_range, masked, parse_range};
 use super::shared::{

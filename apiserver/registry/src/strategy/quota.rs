@@ -1,7 +1,7 @@
 //! ResourceQuotas: `ValidateResourceQuotaSpec` upstream.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
-use serde_json::{Value, json};
 
 use super::resources::{check_quantity, check_quota_name};
 use super::shared::{at, go_struct, items, keep_status, text};

@@ -1,8 +1,8 @@
 //! Roles and role bindings: `pkg/apis/rbac/validation`.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::{Value, json};
 
 use super::shared::{
     check_label_selector, check_optional, check_rule, default_text, invalid_as, items, items_mut, text,

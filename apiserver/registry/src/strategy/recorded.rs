@@ -3,7 +3,7 @@
 //! `recorded.jsonl`: Secrets by type, EndpointSlices, flow control, APIServices and CertificateSigningRequests.
 //! `mutations.jsonl`: objects that were fine until one member was removed, emptied, doubled or spoilt.
 
-use serde_json::{Map, Value};
+use apiserver_json::{Map, Value};
 
 use super::table::{Write, check};
 
@@ -13,7 +13,7 @@ fn new_objects_are_refused_as_recorded() {
         include_str!("recorded.jsonl").lines().chain(include_str!("mutations.jsonl").lines()).collect();
     assert!(lines.len() > 300, "{}", lines.len());
     for line in lines {
-        let row: Value = serde_json::from_str(line).expect("a row is JSON");
+        let row: Value = apiserver_json::from_str(line).expect("a row is JSON");
         let causes: Vec<&str> =
             row["causes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let nothing = Value::Object(Map::new());

@@ -1,8 +1,8 @@
 //! Requests and limits of containers and Pods, and the quantities in them: `validateResourceRequirements` upstream.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
-use serde_json::Value;
 
 use super::shared::{NOT_NEGATIVE, check_rule};
 
@@ -198,6 +198,6 @@ pub(super) fn check_quota_name(name: &str, path: &str, errors: &mut Vec<FieldErr
 fn as_text(value: &Value) -> Value {
     match value {
         Value::String(_) => value.clone(),
-        other => Value::String(other.to_string()),
+        other => Value::String(other.to_string().into()),
     }
 }

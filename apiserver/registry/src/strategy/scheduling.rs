@@ -1,7 +1,7 @@
 //! PriorityClasses: `pkg/apis/scheduling/validation`.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
-use serde_json::Value;
 
 use super::shared::{check_immutable, default, number, text};
 use super::{PLAIN, Strategy};

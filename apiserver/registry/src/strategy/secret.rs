@@ -1,8 +1,8 @@
 //! Secrets: `ValidateSecret` upstream, and what it wants of each type.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{base64, names};
-use serde_json::{Value, json};
 
 use super::core::{DATA_BYTES_MAX, immutable_data};
 use super::pem;
@@ -92,7 +92,7 @@ fn check_json(secret: &Value, key: &str, errors: &mut Vec<FieldError>) {
 
 /// Why Go's decoder takes this for no JSON object.
 fn no_object(bytes: &[u8]) -> Option<String> {
-    let kind = match serde_json::from_slice::<Value>(bytes) {
+    let kind = match apiserver_json::from_slice::<Value>(bytes) {
         Ok(Value::Object(_) | Value::Null) => return None,
         Ok(Value::Array(_)) => "array",
         Ok(Value::String(_)) => "string",
@@ -113,7 +113,7 @@ const PLACES: &[(&str, &str)] = &[
     ("trailing characters", "after top-level value"),
 ];
 
-fn go_syntax(bytes: &[u8], error: &serde_json::Error) -> String {
+fn go_syntax(bytes: &[u8], error: &apiserver_json::Error) -> String {
     if error.is_eof() {
         return "unexpected end of JSON input".to_owned();
     }

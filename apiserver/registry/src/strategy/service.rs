@@ -1,8 +1,8 @@
 //! Services: `pkg/apis/core/v1/defaults.go`, `pkg/apis/core/validation/validation.go` (ValidateService).
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::{Value, json};
 
 use super::shared::{
     at, at_mut, check_one_of, check_port, check_port_or_name, check_rule, check_set_enum, default,
@@ -140,7 +140,7 @@ pub(crate) fn needs_node_ports(kind: &str) -> bool {
     matches!(kind, "NodePort" | "LoadBalancer")
 }
 
-fn carry_node_ports(spec: &mut serde_json::Map<String, Value>, old_spec: &Value) {
+fn carry_node_ports(spec: &mut apiserver_json::Map, old_spec: &Value) {
     let taken: Vec<Value> = spec
         .get("ports")
         .and_then(Value::as_array)
@@ -163,13 +163,8 @@ fn carry_node_ports(spec: &mut serde_json::Map<String, Value>, old_spec: &Value)
     }
 }
 
-fn drop_type_dependent(
-    spec: &mut serde_json::Map<String, Value>,
-    old_spec: &Value,
-    old_kind: &str,
-    kind: &str,
-) {
-    let same = |spec: &serde_json::Map<String, Value>, member: &str| spec.get(member) == old_spec.get(member);
+fn drop_type_dependent(spec: &mut apiserver_json::Map, old_spec: &Value, old_kind: &str, kind: &str) {
+    let same = |spec: &apiserver_json::Map, member: &str| spec.get(member) == old_spec.get(member);
     if kind == "ExternalName" {
         if same(spec, "clusterIP") && same(spec, "clusterIPs") {
             spec.remove("clusterIP");

@@ -1,8 +1,8 @@
 //! Cluster IPs of a Service and their families, in a cluster whose Services have IPv4 alone:
 //! `pkg/registry/core/service/storage/alloc.go` and `ValidateServiceClusterIPsRelatedFields` upstream.
 
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
-use serde_json::{Map, Value, json};
 
 use super::shared::{items, text};
 
@@ -11,7 +11,7 @@ const POLICIES: &[&str] = &["PreferDualStack", "RequireDualStack", "SingleStack"
 const NOT_FOR_NAMES: &str = "may not be set for ExternalName services";
 
 /// An older client knows `clusterIP` only: `clusterIPs` follows it.
-pub(super) fn pair(spec: &mut Map<String, Value>) {
+pub(super) fn pair(spec: &mut Map) {
     let single = spec.get("clusterIP").and_then(Value::as_str).filter(|ip| !ip.is_empty()).map(str::to_owned);
     if let Some(ip) = single
         && !spec.contains_key("clusterIPs")
@@ -22,7 +22,7 @@ pub(super) fn pair(spec: &mut Map<String, Value>) {
 
 /// What a client means that changes one of `clusterIP` and `clusterIPs` and knows, or sends, the other as it was:
 /// `normalizeClusterIPs`.
-pub(super) fn normalise(spec: &mut Map<String, Value>, old: &Value) {
+pub(super) fn normalise(spec: &mut Map, old: &Value) {
     let (ip, old_ip) = (spec.get("clusterIP").and_then(Value::as_str).unwrap_or(""), text(old, "clusterIP"));
     let ips = spec.get("clusterIPs").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let old_ips = items(old, "clusterIPs");

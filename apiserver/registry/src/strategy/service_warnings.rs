@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde_json::Value;
+use apiserver_json::Value;
 
 use super::shared::{at, items, text};
 
@@ -78,7 +78,7 @@ fn of_ip(path: &str, given: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use apiserver_json::json;
 
     #[test]
     #[rustfmt::skip]

@@ -2,27 +2,27 @@
 
 use std::net::IpAddr;
 
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use apiserver_schema::internal_json;
-use serde_json::{Map, Value, json};
 
 /// Sets a member where it is missing, or nothing.
-pub(crate) fn default(object: &mut Map<String, Value>, member: &str, value: impl Into<Value>) {
+pub(crate) fn default(object: &mut Map, member: &str, value: impl Into<Value>) {
     if object.get(member).is_none_or(Value::is_null) {
-        object.insert(member.to_owned(), value.into());
+        object.insert(member.to_owned().into(), value.into());
     }
 }
 
 /// Sets a string member where it is missing or empty.
-pub(crate) fn default_text(object: &mut Map<String, Value>, member: &str, value: &str) {
+pub(crate) fn default_text(object: &mut Map, member: &str, value: &str) {
     if object.get(member).and_then(Value::as_str).is_none_or(str::is_empty) {
-        object.insert(member.to_owned(), value.into());
+        object.insert(member.to_owned().into(), value.into());
     }
 }
 
 /// The object at a path of members, where there is one.
-pub(crate) fn at_mut<'a>(object: &'a mut Value, path: &[&str]) -> Option<&'a mut Map<String, Value>> {
+pub(crate) fn at_mut<'a>(object: &'a mut Value, path: &[&str]) -> Option<&'a mut Map> {
     let mut place = object;
     for member in path {
         place = place.get_mut(member)?;

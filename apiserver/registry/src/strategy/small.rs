@@ -1,8 +1,8 @@
 //! Kinds with few rules of their own: RuntimeClass, ControllerRevision, IngressClass.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::{Value, json};
 
 use super::pod::scheduling::check_tolerations;
 use super::shared::{

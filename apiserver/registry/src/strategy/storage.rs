@@ -1,8 +1,8 @@
 //! Kinds of `storage.k8s.io`: `pkg/apis/storage/validation` upstream.
 
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
-use serde_json::{Map, Value, json};
 
 use super::pod::volumes::{check_driver_name, check_token_lifetime};
 use super::shared::{

@@ -2,9 +2,9 @@
 
 use std::sync::OnceLock;
 
+use apiserver_json::Value;
 use apiserver_meta::{GroupVersion, GroupVersionKind};
 use apiserver_schema::{Decode, decode, merge_patch};
-use serde_json::Value;
 
 use crate::catalogue::{Catalogue, Resource};
 use crate::object;
@@ -33,7 +33,7 @@ pub(super) fn check(write: Write, base: &Value, rows: &[(Value, Value, &[&str])]
 
 /// As [`check`], of new objects: rows of (what differs from the base, causes).
 pub(super) fn check_new(base: &Value, rows: &[(Value, &[&str])]) {
-    let none = Value::Object(serde_json::Map::new());
+    let none = Value::Object(apiserver_json::Map::new());
     let rows: Vec<(Value, Value, &[&str])> =
         rows.iter().map(|(change, want)| (none.clone(), change.clone(), *want)).collect();
     check(Write::Create, base, &rows);

@@ -1,8 +1,8 @@
 //! PersistentVolumeClaims and PersistentVolumes: `ValidatePersistentVolumeClaimSpec` and its like upstream.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
-use serde_json::Value;
 
 use super::resources;
 use super::shared::{at, check_label_selector, check_optional, check_set_enum, items, require, text};

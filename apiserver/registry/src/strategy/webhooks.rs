@@ -1,8 +1,8 @@
 //! Configurations of admission webhooks: `pkg/apis/admissionregistration/validation` upstream.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::{Value, json};
 
 use super::match_resources::check_rule as check_match_rule;
 use super::shared::{

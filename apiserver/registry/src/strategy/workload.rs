@@ -1,9 +1,9 @@
 //! Rules of kinds that make Pods of a template: `pkg/apis/apps/validation` upstream.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::{FieldError, Problem};
 use apiserver_meta::{names, selector::LabelSelector};
 use apiserver_schema::internal_json;
-use serde_json::{Value, json};
 
 use super::shared::{
     NOT_NEGATIVE, at, check_label_selector, check_not_negative, check_optional, check_set_enum, invalid_as,

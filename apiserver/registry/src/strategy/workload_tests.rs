@@ -1,6 +1,6 @@
 //! What upstream says of kinds that make Pods: rows of what differs from a plain object, and the causes.
 
-use serde_json::{Value, json};
+use apiserver_json::{Value, json};
 
 use super::table::{Write, check, check_new};
 

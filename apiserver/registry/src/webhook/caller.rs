@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use apiserver_json::Value;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use serde_json::Value;
 
 use crate::strategy::shared::{number, text};
 

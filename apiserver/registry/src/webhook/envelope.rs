@@ -1,8 +1,8 @@
 //! The outside of a review: its version, its kind, and the types of the members of its answer.
 
+use apiserver_json::Value;
 use apiserver_meta::json::go_error;
 use apiserver_schema::json_kind;
-use serde_json::Value;
 
 use crate::strategy::shared::text;
 
@@ -66,10 +66,10 @@ impl Envelope {
     /// # Errors
     /// The decoder's sentence.
     pub(crate) fn read(&self, version: Version, body: &[u8]) -> Result<Value, String> {
-        let review: Value = match serde_json::from_slice(body) {
+        let review: Value = match apiserver_json::from_slice(body) {
             Ok(review) => review,
             // What is no JSON may be YAML, where a page of HTML is a string.
-            Err(_) if !body.trim_ascii_start().starts_with(b"{") => Value::String(String::new()),
+            Err(_) if !body.trim_ascii_start().starts_with(b"{") => Value::String(String::new().into()),
             Err(error) => {
                 let why = go_error(body, &error);
                 return Err(format!("couldn't get version/kind; json parse error: {why}"));

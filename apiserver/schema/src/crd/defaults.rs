@@ -1,6 +1,6 @@
 //! Structural defaulting of custom resources.
 
-use serde_json::Value;
+use apiserver_json::Value;
 
 use crate::node::{Schema, Shape};
 
@@ -39,9 +39,9 @@ fn fill(schema: &Schema, value: &mut Value) {
             for (name, field) in &object.fields {
                 let node = field.schema.get();
                 let Some(default) = &node.default else { continue };
-                let missing = map.get(&**name).is_none_or(|v| v.is_null() && refuses_null(node));
+                let missing = map.get(name).is_none_or(|v| v.is_null() && refuses_null(node));
                 if missing {
-                    map.insert(name.to_string(), default.clone());
+                    map.insert(name.to_string().into(), default.clone());
                 }
             }
             for (key, item) in map.iter_mut() {

@@ -1,7 +1,7 @@
 //! Objects inside custom resources: their types are read as any object's, their metadata as Go would.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
-use serde_json::Value;
 
 use crate::decode::{Decode, Unknown, decode};
 use crate::node::Schema;
@@ -36,7 +36,7 @@ fn visit(
                 let is_property =
                     schema.object().is_some_and(|object| object.fields.contains_key(key.as_str()));
                 let path = match (is_property || is_object, path) {
-                    (true, "") => key.clone(),
+                    (true, "") => key.to_string(),
                     (true, path) => format!("{path}.{key}"),
                     (false, path) => format!("{path}[{key}]"),
                 };
@@ -65,7 +65,7 @@ fn visit(
 
 fn metadata(value: &mut Value, path: &str, unknown: &mut Vec<String>) -> Result<(), FieldError> {
     if value.is_null() {
-        *value = Value::Object(serde_json::Map::new());
+        *value = Value::Object(apiserver_json::Map::new());
     }
     let schema = named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
     let before = value.clone();

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use apiserver_json::{Map, Value};
 use apiserver_meta::field::FieldError;
 use regex::Regex;
-use serde_json::{Map, Value};
 
 use crate::node::{Field, List, ListKind, Object, Rules, Schema, Shape, Slot};
 use crate::types::named;
@@ -22,7 +22,7 @@ pub fn from_crd_schema(openapi_v3: &Value) -> Result<Arc<Schema>, Vec<FieldError
     if depth(openapi_v3) > MAX_DEPTH {
         return Err(vec![FieldError::invalid(
             "",
-            &Value::String(String::new()),
+            &Value::String(String::new().into()),
             "schema is nested too deeply",
         )]);
     }
@@ -71,11 +71,11 @@ fn add_meta(schema: &mut Schema) {
     object.fields.insert("metadata".into(), Field::plain(Slot::node(meta)));
 }
 
-fn flag(map: &Map<String, Value>, name: &str) -> bool {
+fn flag(map: &Map, name: &str) -> bool {
     map.get(name).and_then(Value::as_bool).unwrap_or(false)
 }
 
-fn node(map: &Map<String, Value>) -> Schema {
+fn node(map: &Map) -> Schema {
     let preserve = flag(map, "x-kubernetes-preserve-unknown-fields");
     let kind = map.get("type").and_then(Value::as_str).unwrap_or_default();
     let int_or_string = flag(map, "x-kubernetes-int-or-string");
@@ -109,7 +109,7 @@ fn node(map: &Map<String, Value>) -> Schema {
     schema
 }
 
-fn object(map: &Map<String, Value>, preserve: bool) -> Object {
+fn object(map: &Map, preserve: bool) -> Object {
     let mut fields = BTreeMap::new();
     for (name, value) in map.get("properties").and_then(Value::as_object).into_iter().flatten() {
         let Some(value) = value.as_object() else { continue };
@@ -128,7 +128,7 @@ fn object(map: &Map<String, Value>, preserve: bool) -> Object {
     Object { fields, additional, atomic, required: strings(map.get("required")), ..Object::default() }
 }
 
-fn list(map: &Map<String, Value>) -> List {
+fn list(map: &Map) -> List {
     let items = match map.get("items").and_then(Value::as_object) {
         Some(items) => Slot::node(node(items)),
         None => Slot::shared(Schema::any()),
@@ -145,7 +145,7 @@ fn strings(value: Option<&Value>) -> Vec<Box<str>> {
     value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect()
 }
 
-fn rules(map: &Map<String, Value>) -> Rules {
+fn rules(map: &Map) -> Rules {
     let text = |name: &str| map.get(name).and_then(Value::as_str).map(str::to_owned);
     let number = |name: &str| map.get(name).and_then(Value::as_f64);
     let count = |name: &str| map.get(name).and_then(Value::as_u64);

@@ -2,7 +2,7 @@
 //!
 //! `metadata` is no matter of the CRD's schema; `decode_metadata` reads it as any other object's.
 
-use serde_json::{Map, Value};
+use apiserver_json::{Map, Value};
 
 use super::is_meta;
 use crate::decode::{Decode, DecodeError, Unknown, decode};
@@ -56,13 +56,7 @@ impl Pruner {
         }
     }
 
-    fn object(
-        &mut self,
-        schema: Option<&Schema>,
-        map: &mut Map<String, Value>,
-        is_root: bool,
-        preserve: bool,
-    ) {
+    fn object(&mut self, schema: Option<&Schema>, map: &mut Map, is_root: bool, preserve: bool) {
         let embedded = is_root || schema.is_some_and(|s| s.embedded);
         map.retain(|key, item| {
             if embedded && is_meta(key) {

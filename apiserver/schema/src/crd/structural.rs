@@ -4,8 +4,8 @@
 
 mod lists;
 
+use apiserver_json::{Map, SmolStr, Value, json};
 use apiserver_meta::field::{FieldError, Problem, go_quote};
-use serde_json::{Map, Value, json};
 
 use super::is_meta;
 
@@ -69,7 +69,7 @@ fn flag(node: &Value, name: &str) -> bool {
     node.get(name).and_then(Value::as_bool).unwrap_or(false)
 }
 
-fn members<'a>(node: &'a Value, name: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
+fn members<'a>(node: &'a Value, name: &str) -> impl Iterator<Item = (&'a SmolStr, &'a Value)> {
     node.get(name).and_then(Value::as_object).into_iter().flatten()
 }
 
@@ -321,7 +321,7 @@ fn nested(node: &Value, path: &str, int_or_string: bool, errors: &mut Vec<FieldE
     for (name, child) in members(node, "properties") {
         nested(child, &format!("{path}.properties[{name}]"), false, errors);
     }
-    let empty: Map<String, Value> = Map::new();
+    let empty: Map = Map::new();
     let map = node.as_object().unwrap_or(&empty);
     for (name, detail) in [
         ("type", "must be empty to be structural"),

@@ -1,7 +1,7 @@
 //! Structural schemas of definitions, as tables.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::aggregate;
-use serde_json::{Value, json};
 
 use super::*;
 

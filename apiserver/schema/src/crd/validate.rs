@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
+use apiserver_json::{Map, Value};
 use apiserver_meta::field::{FieldError, Problem, go_quote};
-use serde_json::{Map, Value};
 
 use super::formats;
 use crate::node::{ListKind, Object, Rules, Schema, Shape};
@@ -277,13 +277,7 @@ fn check_enum(schema: &Schema, rules: &Rules, value: &Value, path: &str, errors:
     });
 }
 
-fn check_object(
-    schema: &Schema,
-    rules: &Rules,
-    map: &Map<String, Value>,
-    path: &str,
-    errors: &mut Vec<FieldError>,
-) {
+fn check_object(schema: &Schema, rules: &Rules, map: &Map, path: &str, errors: &mut Vec<FieldError>) {
     let size = map.len();
     if let Some(min) = rules.min_properties.filter(|min| (size as u64) < *min) {
         let detail = format!("{path} in body should have at least {min} properties");
@@ -294,19 +288,13 @@ fn check_object(
     }
     if let Some(object) = schema.object() {
         members(schema, object, map, path, errors);
-        for name in object.required.iter().filter(|name| !map.contains_key(&***name)) {
+        for name in object.required.iter().filter(|name| !map.contains_key(name)) {
             errors.push(FieldError::required(join(path, name), ""));
         }
     }
 }
 
-fn members(
-    schema: &Schema,
-    object: &Object,
-    map: &Map<String, Value>,
-    path: &str,
-    errors: &mut Vec<FieldError>,
-) {
+fn members(schema: &Schema, object: &Object, map: &Map, path: &str, errors: &mut Vec<FieldError>) {
     for (key, item) in map {
         if object.go_struct && key == "managedFields" {
             continue;

@@ -1,6 +1,6 @@
 //! Decoding, as tables.
 
-use serde_json::json;
+use apiserver_json::json;
 
 use super::*;
 use crate::types::builtin;

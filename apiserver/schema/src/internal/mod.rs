@@ -12,8 +12,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+use apiserver_json::Value;
 use apiserver_meta::field::go_json;
-use serde_json::Value;
 
 use self::unified::unified_diff;
 
@@ -108,7 +108,9 @@ fn print(go_type: &str, value: Option<&Value>, around: &Value, depth: usize) -> 
         (b'{', Some(value)) => {
             let entries = value.as_object().into_iter().flatten();
             Printed::Members(
-                entries.map(|(key, item)| (key.clone(), print(rest, Some(item), value, depth + 1))).collect(),
+                entries
+                    .map(|(key, item)| (key.to_string(), print(rest, Some(item), value, depth + 1)))
+                    .collect(),
             )
         }
         _ if go_type.len() > 1 => members_of(go_type, value.unwrap_or(&Value::Null), around, depth),
@@ -194,7 +196,7 @@ fn lower_camel(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use apiserver_json::json;
 
     use super::*;
 

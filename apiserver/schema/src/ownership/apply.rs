@@ -1,6 +1,6 @@
 //! Server-side apply: the merge, its conflicts, and who owns what afterwards.
 
-use serde_json::{Map, Value};
+use apiserver_json::{Map, Value};
 
 use super::conflict::{ApplyError, Conflict};
 use super::entries::{self, Entries, Fields, Identity, Operation, Owned};
@@ -133,11 +133,7 @@ fn same_object(live: &Value, result: &Value) -> bool {
     })
 }
 
-fn same_members(
-    a: &Map<String, Value>,
-    b: &Map<String, Value>,
-    same: impl Fn(&str, &Value, &Value) -> bool,
-) -> bool {
+fn same_members(a: &Map, b: &Map, same: impl Fn(&str, &Value, &Value) -> bool) -> bool {
     a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(key, a, b)))
 }
 
@@ -174,7 +170,7 @@ fn prune(schema: &Schema, merged: Value, owners: &mut Entries, last: Option<&Fie
 /// The fields that client-side apply set and that still have the values it set: kubectl may take them over.
 fn client_side_fields(schema: &Schema, live: &Value, manager: &Manager<'_>) -> Option<FieldSet> {
     let text = live.get("metadata")?.get("annotations")?.get(LAST_APPLIED)?.as_str()?;
-    let applied: Value = serde_json::from_str(text).ok()?;
+    let applied: Value = apiserver_json::from_str(text).ok()?;
     if applied.get("apiVersion")?.as_str()? != manager.api_version {
         return None;
     }

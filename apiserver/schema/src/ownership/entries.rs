@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use apiserver_json::{Map, Value, json};
 
 use super::set::FieldSet;
 use super::text;
@@ -52,7 +52,7 @@ impl Fields {
 
     /// From FieldsV1 text.
     pub(super) fn raw(text: String) -> Self {
-        Self { raw: Some(Value::String(text)), set: FieldSet::new() }
+        Self { raw: Some(Value::String(text.into())), set: FieldSet::new() }
     }
 
     /// The parsed set; fields that cannot be read count as none.
@@ -101,7 +101,7 @@ impl Fields {
     }
 
     fn into_fields_v1(self) -> Value {
-        self.raw.unwrap_or_else(|| Value::String(self.set.to_fields_v1()))
+        self.raw.unwrap_or_else(|| Value::String(self.set.to_fields_v1().into()))
     }
 }
 
@@ -218,7 +218,7 @@ pub(super) fn set_raw(object: &mut Value, list: Option<Value>) {
         Some(list) => {
             let metadata = map.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
             if let Value::Object(metadata) = metadata {
-                metadata.insert("managedFields".to_owned(), list);
+                metadata.insert("managedFields".into(), list);
             }
         }
         None => {
@@ -231,18 +231,18 @@ pub(super) fn set_raw(object: &mut Value, list: Option<Value>) {
 
 fn encode(identity: Identity, owned: Owned) -> Value {
     let mut entry = Map::new();
-    entry.insert("apiVersion".to_owned(), Value::String(owned.api_version));
-    entry.insert("fieldsType".to_owned(), json!("FieldsV1"));
-    entry.insert("fieldsV1".to_owned(), owned.fields.into_fields_v1());
+    entry.insert("apiVersion".into(), Value::String(owned.api_version.into()));
+    entry.insert("fieldsType".into(), json!("FieldsV1"));
+    entry.insert("fieldsV1".into(), owned.fields.into_fields_v1());
     if !identity.manager.is_empty() {
-        entry.insert("manager".to_owned(), Value::String(identity.manager));
+        entry.insert("manager".into(), Value::String(identity.manager.into()));
     }
-    entry.insert("operation".to_owned(), json!(identity.operation.as_str()));
+    entry.insert("operation".into(), json!(identity.operation.as_str()));
     if !identity.subresource.is_empty() {
-        entry.insert("subresource".to_owned(), Value::String(identity.subresource));
+        entry.insert("subresource".into(), Value::String(identity.subresource.into()));
     }
     if let Some(time) = owned.time {
-        entry.insert("time".to_owned(), Value::String(time));
+        entry.insert("time".into(), Value::String(time.into()));
     }
     Value::Object(entry)
 }

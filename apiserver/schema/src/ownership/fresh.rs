@@ -3,10 +3,10 @@
 //!
 //! It comes to what `manager::record` makes of a comparison with the empty object; a property test holds it to that.
 
-use serde_json::{Map, Value};
+use apiserver_json::{Map, Value};
 
 use super::set::FieldSet;
-use super::walk::{Form, Place, child_of, entries, escape, form, groups, is_mixed, items, steps};
+use super::walk::{Form, Place, child_of, entries, form, groups, is_mixed, items, steps};
 use crate::golang::equal;
 use crate::node::Schema;
 
@@ -130,7 +130,7 @@ impl Writer {
         }
         self.out.push('"');
         self.out.push_str(step.0);
-        escape(step.1, &mut self.out);
+        apiserver_json::escape(&mut self.out, step.1);
         self.out.push_str("\":{");
         let (is_new, any) = match new {
             Some(new) => self.visit(schema, empty, new, place, below, !never),

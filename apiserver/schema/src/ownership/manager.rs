@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use serde_json::{Map, Value};
+use apiserver_json::{Map, Value};
 
 use super::entries::{self, Entries, Fields, Identity, Operation, Owned};
 use super::fresh;

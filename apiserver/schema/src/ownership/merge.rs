@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::{Map, Value};
+use apiserver_json::{Map, Value};
 
 use super::set::FieldSet;
 use super::walk::{Form, child_of, entries, form, item_step, items};
@@ -244,7 +244,7 @@ pub(super) fn remove(schema: &Schema, value: &Value, set: &FieldSet) -> Value {
     }
 }
 
-fn remove_keys(schema: &Schema, map: &Map<String, Value>, set: &FieldSet) -> Value {
+fn remove_keys(schema: &Schema, map: &Map, set: &FieldSet) -> Value {
     let mut out = Map::new();
     let mut matched = false;
     for (key, item) in map {

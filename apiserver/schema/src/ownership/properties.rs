@@ -1,7 +1,7 @@
 //! Properties of apply that hold for any configurations.
 
+use apiserver_json::{Map, Value, json};
 use proptest::prelude::*;
-use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::node::Schema;
@@ -35,10 +35,10 @@ fn config() -> impl Strategy<Value = Value> {
         }
         let mut spec = Map::new();
         if !ports.is_empty() {
-            spec.insert("ports".to_owned(), json!(ports));
+            spec.insert("ports".into(), json!(ports));
         }
         if !selector.is_empty() {
-            spec.insert("selector".to_owned(), json!(selector));
+            spec.insert("selector".into(), json!(selector));
         }
         if !spec.is_empty() {
             out["spec"] = Value::Object(spec);

@@ -6,9 +6,9 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use apiserver_json::Map;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::{Map, Value};
 
 use crate::node::{Schema, Shape};
 
@@ -217,7 +217,7 @@ impl FieldSet {
 
     /// Reads the JSON text of FieldsV1. Steps of unknown kinds are dropped, malformed ones make the whole unreadable.
     pub fn from_fields_v1(text: &str) -> Option<Self> {
-        serde_json::from_str::<Option<Decoded>>(text)
+        apiserver_json::from_str::<Option<Decoded>>(text)
             .ok()
             .map(|read| read.map(|read| read.set).unwrap_or_default())
     }
@@ -277,8 +277,8 @@ impl<'de> Visitor<'de> for Reader {
             };
             let readable = match kind {
                 "f" => true,
-                "v" => serde_json::from_str::<IgnoredAny>(rest).is_ok(),
-                "k" => rest.starts_with('{') && serde_json::from_str::<IgnoredAny>(rest).is_ok(),
+                "v" => apiserver_json::from_str::<IgnoredAny>(rest).is_ok(),
+                "k" => rest.starts_with('{') && apiserver_json::from_str::<IgnoredAny>(rest).is_ok(),
                 "i" => rest.parse::<i64>().is_ok(),
                 _ => {
                     access.next_value::<IgnoredAny>()?;
@@ -346,7 +346,7 @@ pub fn print_path(path: &[&str]) -> String {
             }
             Some(("v", value)) => out.push_str(&format!("[={value}]")),
             Some(("k", keys)) => {
-                let keys: Map<String, Value> = serde_json::from_str(keys).unwrap_or_default();
+                let keys: Map = apiserver_json::from_str(keys).unwrap_or_default();
                 let keys: Vec<_> = keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
                 out.push_str(&format!("[{}]", keys.join(",")));
             }
@@ -359,11 +359,11 @@ pub fn print_path(path: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use apiserver_json::json;
 
     use super::*;
 
-    fn set(value: Value) -> FieldSet {
+    fn set(value: apiserver_json::Value) -> FieldSet {
         FieldSet::from_fields_v1(&value.to_string()).unwrap()
     }
 

@@ -1,6 +1,6 @@
 //! Ownership and apply: upstream's cases as tables, and properties over random objects.
 
-use serde_json::{Value, json};
+use apiserver_json::{Value, json};
 
 use super::*;
 use crate::decode::{Decode, decode};
@@ -28,7 +28,7 @@ fn fields(object: &Value, name: &str) -> Value {
     let list = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
     list.iter().find(|e| e["manager"] == name).map_or(Value::Null, |e| {
         let text = e["fieldsV1"].as_str().expect("entries are written packed");
-        serde_json::from_str(text).unwrap()
+        apiserver_json::from_str(text).unwrap()
     })
 }
 

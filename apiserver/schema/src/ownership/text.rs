@@ -77,7 +77,7 @@ impl<'a> Cursor<'a> {
         let escaped = self.string()?;
         let quoted = &self.text[start..self.at];
         if escaped {
-            serde_json::from_str(quoted).ok().map(Cow::Owned)
+            apiserver_json::from_str(quoted).ok().map(Cow::Owned)
         } else {
             quoted.get(1..quoted.len() - 1).map(Cow::Borrowed)
         }

@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use serde_json::{Map, Value};
+use apiserver_json::{Map, Value, escape};
 
 use super::set::FieldSet;
 use crate::golang::equal;
@@ -89,7 +89,7 @@ pub(super) fn item_step(list: &List, item: &Value) -> Result<String, String> {
         .iter()
         .filter_map(|key| {
             let default = || fields?.get(key)?.key_default.as_ref();
-            Some((&**key, map.get(&**key).or_else(default)?))
+            Some((&**key, map.get(key).or_else(default)?))
         })
         .collect();
     if sorted.is_empty() {
@@ -119,22 +119,10 @@ fn write_scalar(value: &Value, out: &mut String) {
     match value {
         Value::String(text) => {
             out.push('"');
-            escape(text, out);
+            escape(out, text);
             out.push('"');
         }
         other => out.push_str(&other.to_string()),
-    }
-}
-
-/// Writes text as it stands in a JSON string.
-pub(super) fn escape(text: &str, out: &mut String) {
-    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
-    if text.bytes().all(plain) {
-        out.push_str(text);
-    } else {
-        // Writing a string to memory cannot fail.
-        let quoted = serde_json::to_string(text).unwrap_or_default();
-        out.push_str(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default());
     }
 }
 
@@ -243,13 +231,7 @@ fn leaf(old: Option<&Value>, new: Option<&Value>) -> Found {
     Found { here: sort_of_one(old, new).or_else(modified), below: Comparison::default() }
 }
 
-fn maps(
-    schema: &Schema,
-    old: Option<&Map<String, Value>>,
-    new: Option<&Map<String, Value>>,
-    place: Place,
-    out: &mut Comparison,
-) {
+fn maps(schema: &Schema, old: Option<&Map>, new: Option<&Map>, place: Place, out: &mut Comparison) {
     let mut olds = old.into_iter().flatten().peekable();
     let mut news = new.into_iter().flatten().peekable();
     loop {
@@ -329,7 +311,7 @@ pub(super) fn groups<'a, 'v>(
     steps.chunk_by(|(a, _), (b, _)| a == b)
 }
 
-pub(super) fn entries(value: Option<&Value>) -> Option<&Map<String, Value>> {
+pub(super) fn entries(value: Option<&Value>) -> Option<&Map> {
     value.and_then(Value::as_object)
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Directives are taken out of a patch here; what they mean for a list's order is in `order`.
 
-use serde_json::{Map, Value};
+use apiserver_json::{Map, Value};
 
 use super::PatchError;
 use crate::golang;
@@ -18,16 +18,16 @@ pub(super) fn fail<T>(message: impl Into<String>) -> Result<T, PatchError> {
 }
 
 /// `unknown patch type: nope in map: map[…]`.
-pub(super) fn bad_patch_type<T>(directive: &Value, map: &Map<String, Value>) -> Result<T, PatchError> {
+pub(super) fn bad_patch_type<T>(directive: &Value, map: &Map) -> Result<T, PatchError> {
     let shown = match directive {
-        Value::String(text) => text.clone(),
+        Value::String(text) => text.to_string(),
         other => format!("%!s({}={})", golang::type_name(other), golang::display(other)),
     };
     fail(format!("unknown patch type: {shown} in map: {}", golang::display(&Value::Object(map.clone()))))
 }
 
 /// `map: map[…] does not contain declared merge key: name`.
-pub(super) fn no_merge_key<T>(map: &Map<String, Value>, key: &str) -> Result<T, PatchError> {
+pub(super) fn no_merge_key<T>(map: &Map, key: &str) -> Result<T, PatchError> {
     let map = golang::display(&Value::Object(map.clone()));
     fail(format!("map: {map} does not contain declared merge key: {key}"))
 }
@@ -50,10 +50,7 @@ pub(super) fn directive_key<'a>(key: &'a str, prefix: &str) -> Result<&'a str, P
 }
 
 /// Clears what `$retainKeys` does not list; the patch may set listed keys only.
-pub(super) fn retain_keys(
-    original: &mut Map<String, Value>,
-    patch: &mut Map<String, Value>,
-) -> Result<(), PatchError> {
+pub(super) fn retain_keys(original: &mut Map, patch: &mut Map) -> Result<(), PatchError> {
     let Some(keys) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
     let Value::Array(keys) = keys else { return fail("invalid patch format of retainKeys") };
     let listed = |key: &str| keys.iter().any(|k| k.as_str() == Some(key));

@@ -3,8 +3,8 @@
 //! That library allows negative array indices and takes a missing value for null; so does this.
 
 use crate::decode::json_kind;
+use apiserver_json::Value;
 use apiserver_meta::field::go_quote;
-use serde_json::Value;
 
 use super::PatchError;
 
@@ -118,7 +118,7 @@ fn replace(doc: &mut Value, path: Option<&str>, value: Value) -> Result<(), Patc
         return fail(format!("replace operation does not apply: doc is missing path: {path}: missing value"));
     };
     match parent {
-        Value::Object(map) => drop(map.insert(key, value)),
+        Value::Object(map) => drop(map.insert(key.into(), value)),
         Value::Array(items) => match index(items.len(), &key) {
             Ok(at) if at < items.len() => items[at] = value,
             _ => {
@@ -252,7 +252,7 @@ fn get<'a>(parent: &'a Value, key: &str) -> Result<Option<&'a Value>, String> {
 
 fn insert(parent: &mut Value, key: &str, value: Value) -> Result<(), String> {
     match parent {
-        Value::Object(map) => drop(map.insert(key.to_owned(), value)),
+        Value::Object(map) => drop(map.insert(key.to_owned().into(), value)),
         Value::Array(items) if key == "-" => items.push(value),
         Value::Array(items) => {
             let at = index(items.len() + 1, key).map_err(|message| {
@@ -290,7 +290,7 @@ fn take(parent: &mut Value, key: &str) -> Result<Value, String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use apiserver_json::json;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 //!
 //! Knows no schema: lists are replaced, null removes.
 
-use serde_json::{Map, Value};
+use apiserver_json::{Map, Value};
 
 /// Applies a merge patch. A patch that is no object replaces the document.
 pub fn merge_patch(doc: &Value, patch: &Value) -> Value {
@@ -31,7 +31,7 @@ fn merge_into(target: &mut Value, patch: &Value) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use apiserver_json::json;
 
     use super::*;
 

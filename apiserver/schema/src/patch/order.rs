@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use apiserver_json::Value;
 
 use super::PatchError;
 use super::directives::{PATCH, bad_argument, fail, no_merge_key};

@@ -2,7 +2,7 @@
 //!
 //! Fields the kind does not have are errors, as upstream looks up the strategy of every map and list it merges.
 
-use serde_json::{Map, Value};
+use apiserver_json::{Map, Value};
 
 use super::PatchError;
 use super::directives::{
@@ -55,11 +55,7 @@ fn items_of(schema: Option<&Schema>) -> Option<&Schema> {
     schema.and_then(Schema::list).map(|list| &**list.items.get())
 }
 
-fn merge_maps(
-    schema: Option<&Schema>,
-    mut original: Map<String, Value>,
-    mut patch: Map<String, Value>,
-) -> Result<Map<String, Value>, PatchError> {
+fn merge_maps(schema: Option<&Schema>, mut original: Map, mut patch: Map) -> Result<Map, PatchError> {
     if let Some(directive) = patch.get(PATCH) {
         return match directive.as_str() {
             Some("replace") => {
@@ -74,18 +70,18 @@ fn merge_maps(
     merge_ordered(schema, &mut original, &mut patch)?;
     for (key, value) in patch {
         let (key, is_delete_list) = if key.starts_with(DELETE_PREFIX) {
-            (directive_key(&key, DELETE_PREFIX)?.to_owned(), true)
+            (directive_key(&key, DELETE_PREFIX)?.into(), true)
         } else {
             (key, false)
         };
-        merge_member(schema, &mut original, key, value, is_delete_list)?;
+        merge_member(schema, &mut original, key.to_string(), value, is_delete_list)?;
     }
     Ok(original)
 }
 
 fn merge_member(
     schema: Option<&Schema>,
-    original: &mut Map<String, Value>,
+    original: &mut Map,
     key: String,
     mut value: Value,
     is_delete_list: bool,
@@ -121,18 +117,14 @@ fn merge_member(
         }
     };
     if let Some(merged) = merged {
-        original.insert(key, merged);
+        original.insert(key.into(), merged);
     }
     Ok(())
 }
 
 /// Merges the lists that `$setElementOrder` directives name, and takes both out of the patch.
-fn merge_ordered(
-    schema: Option<&Schema>,
-    original: &mut Map<String, Value>,
-    patch: &mut Map<String, Value>,
-) -> Result<(), PatchError> {
-    let directives: Vec<String> = patch.keys().filter(|key| key.starts_with(ORDER_PREFIX)).cloned().collect();
+fn merge_ordered(schema: Option<&Schema>, original: &mut Map, patch: &mut Map) -> Result<(), PatchError> {
+    let directives: Vec<_> = patch.keys().filter(|key| key.starts_with(ORDER_PREFIX)).cloned().collect();
     for directive in directives {
         let order = match patch.remove(&directive) {
             Some(Value::Array(order)) => order,
@@ -155,7 +147,7 @@ fn merge_ordered(
             (Some(_), Some(wanted)) => wanted,
         };
         let arranged = arrange(merged, &order, &before, merge_key)?;
-        original.insert(key.to_owned(), Value::Array(arranged));
+        original.insert(key.to_owned().into(), Value::Array(arranged));
         patch.remove(key);
     }
     Ok(())
@@ -276,7 +268,7 @@ fn merge_elements(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use apiserver_json::json;
 
     use super::*;
     use crate::types::builtin;

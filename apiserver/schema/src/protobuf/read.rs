@@ -1,7 +1,7 @@
 //! Reading: a body as the JSON tree that it means.
 
+use apiserver_json::{Map, Value};
 use apiserver_meta::base64;
-use serde_json::{Map, Value};
 
 use super::table::{Field, Index, Kind, Shape, table};
 use super::{DEPTH_MAX, MAGIC, special};
@@ -103,7 +103,7 @@ pub fn from_protobuf(raw: &[u8]) -> Result<Value, String> {
     Ok(Value::Object(object))
 }
 
-pub(super) fn message(index: Index, bytes: &[u8], depth: usize) -> Option<Map<String, Value>> {
+pub(super) fn message(index: Index, bytes: &[u8], depth: usize) -> Option<Map> {
     if depth > DEPTH_MAX {
         return None;
     }
@@ -118,7 +118,7 @@ pub(super) fn message(index: Index, bytes: &[u8], depth: usize) -> Option<Map<St
     Some(object)
 }
 
-fn read_field(object: &mut Map<String, Value>, field: &Field, wire: Wire<'_>, depth: usize) -> Option<()> {
+fn read_field(object: &mut Map, field: &Field, wire: Wire<'_>, depth: usize) -> Option<()> {
     match field.shape {
         Shape::List => {
             let list = object.entry(field.member).or_insert_with(|| Value::Array(Vec::new()));
@@ -131,7 +131,7 @@ fn read_field(object: &mut Map<String, Value>, field: &Field, wire: Wire<'_>, de
             let (key, entry) = map_entry(field.kind, entry, depth)?;
             let map = object.entry(field.member).or_insert_with(|| Value::Object(Map::new()));
             if let Value::Object(map) = map {
-                map.insert(key, entry);
+                map.insert(key.into(), entry);
             }
         }
         Shape::Inline => {
@@ -140,7 +140,7 @@ fn read_field(object: &mut Map<String, Value>, field: &Field, wire: Wire<'_>, de
             }
         }
         Shape::Always | Shape::Pointer => {
-            object.insert(field.member.to_owned(), value(field.kind, wire, depth)?);
+            object.insert(field.member.to_owned().into(), value(field.kind, wire, depth)?);
         }
     }
     Some(())
@@ -169,11 +169,11 @@ pub(super) fn value(kind: Kind, wire: Wire<'_>, depth: usize) -> Option<Value> {
         (Kind::Bool, Wire::Number(number)) => Value::Bool(number != 0),
         (Kind::Int, Wire::Number(number)) => Value::from(number.cast_signed()),
         (Kind::Double, Wire::Number(bits)) => {
-            serde_json::Number::from_f64(f64::from_bits(bits)).map_or(Value::Null, Value::Number)
+            apiserver_json::Number::from_f64(f64::from_bits(bits)).map_or(Value::Null, Value::Number)
         }
         (Kind::Bool | Kind::Int | Kind::Double, _) | (_, Wire::Number(_)) => return None,
-        (Kind::Text, Wire::Bytes(text)) => Value::String(text_of(text)),
-        (Kind::Bytes, Wire::Bytes(bytes)) => Value::String(base64::encode(bytes)),
+        (Kind::Text, Wire::Bytes(text)) => Value::String(text_of(text).into()),
+        (Kind::Bytes, Wire::Bytes(bytes)) => Value::String(base64::encode(bytes).into()),
         (Kind::Texts, Wire::Bytes(bytes)) => texts(bytes)?,
         (Kind::Message(index), Wire::Bytes(bytes)) => Value::Object(message(index, bytes, depth + 1)?),
         (kind, Wire::Bytes(bytes)) => special::read(kind, bytes, depth)?,
@@ -185,7 +185,7 @@ fn texts(bytes: &[u8]) -> Option<Value> {
     let mut list = Reader { rest: bytes };
     while let Some(field) = list.next() {
         if let (1, Wire::Bytes(text)) = field? {
-            items.push(Value::String(text_of(text)));
+            items.push(Value::String(text_of(text).into()));
         }
     }
     Some(Value::Array(items))

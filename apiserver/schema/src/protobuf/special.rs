@@ -1,6 +1,6 @@
 //! Types that JSON writes in a form of their own.
 
-use serde_json::Value;
+use apiserver_json::Value;
 
 use super::read::{self, Reader, Wire, message};
 use super::table::{Kind, table};
@@ -76,20 +76,20 @@ pub(super) fn read(kind: Kind, raw: &[u8], depth: usize) -> Option<Value> {
             _ => {}
         }
     }
-    let string = |bytes: &[u8]| Value::String(String::from_utf8_lossy(bytes).into_owned());
+    let string = |bytes: &[u8]| Value::String(String::from_utf8_lossy(bytes).into_owned().into());
     Some(match kind {
         Kind::Time | Kind::MicroTime => {
             let (seconds, nanos) = (first.unwrap_or(0), second.unwrap_or(0));
             if raw.is_empty() || (seconds == ZERO_TIME && nanos == 0) {
                 return Some(Value::Null);
             }
-            Value::String(time::write(seconds, (kind == Kind::MicroTime).then_some(nanos / 1000)))
+            Value::String(time::write(seconds, (kind == Kind::MicroTime).then_some(nanos / 1000)).into())
         }
         Kind::Quantity => string(text.unwrap_or(b"0")),
         Kind::IntOrString if first.unwrap_or(0) == 0 => Value::from(second.unwrap_or(0)),
         Kind::IntOrString => string(text.unwrap_or_default()),
         Kind::Json | Kind::Fields => {
-            text.and_then(|raw| serde_json::from_slice(raw).ok()).unwrap_or(Value::Null)
+            text.and_then(|raw| apiserver_json::from_slice(raw).ok()).unwrap_or(Value::Null)
         }
         _ => choice(kind, raw, depth)?,
     })

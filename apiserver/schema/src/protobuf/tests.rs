@@ -1,8 +1,8 @@
 //! What Go wrote, and what holds for any object.
 
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::base64;
 use proptest::prelude::*;
-use serde_json::{Map, Value, json};
 
 use super::table::{Field, Index, Kind, Shape, table};
 use super::*;
@@ -16,7 +16,7 @@ fn bodies_are_gos_byte_for_byte() {
     let mut kinds = 0;
     for line in SAMPLES.lines() {
         let (json, body) = line.split_once('\t').unwrap();
-        let tree: Value = serde_json::from_str(json).unwrap();
+        let tree: Value = apiserver_json::from_str(json).unwrap();
         let body = base64::decode(body).unwrap();
         assert_eq!(to_protobuf(&tree).unwrap(), body, "{json}");
         let read = from_protobuf(&body).unwrap();
@@ -102,14 +102,14 @@ impl Choices<'_> {
     }
 }
 
-fn any_message(index: Index, choices: &mut Choices, depth: usize) -> Map<String, Value> {
+fn any_message(index: Index, choices: &mut Choices, depth: usize) -> Map {
     let mut object = Map::new();
     for field in table().fields(index) {
         if field.shape == Shape::Inline {
             let Kind::Message(inner) = field.kind else { continue };
             object.extend(any_message(inner, choices, depth));
         } else if depth < 8 && choices.below(3) == 1 {
-            object.insert(field.member.to_owned(), any_field(field, choices, depth));
+            object.insert(field.member.to_owned().into(), any_field(field, choices, depth));
         }
     }
     object
@@ -120,7 +120,7 @@ fn any_field(field: &Field, choices: &mut Choices, depth: usize) -> Value {
     let mut item = || any_value(field.kind, choices, depth + 1);
     match field.shape {
         Shape::List => (0..count).map(|_| item()).collect(),
-        Shape::Map => (0..count).map(|i| (format!("k{i}"), item())).collect::<Map<_, _>>().into(),
+        Shape::Map => (0..count).map(|i| (format!("k{i}"), item())).collect::<Map>().into(),
         _ => item(),
     }
 }

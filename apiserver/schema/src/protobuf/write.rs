@@ -3,7 +3,7 @@
 //! Fields are written in order of number. What is no pointer is written even where it is zero; lists and maps that are
 //! empty are not; maps are sorted by key, as the trees are. Of what a tree does not hold, Go's zero value is written.
 
-use serde_json::{Map, Value};
+use apiserver_json::{Map, Value};
 
 use super::MAGIC;
 use super::special;
@@ -80,13 +80,13 @@ pub fn write_event(out: &mut Vec<u8>, kind: &str, object: &[u8]) {
     }
 }
 
-pub(super) fn fields(out: &mut Vec<u8>, message: Index, object: Option<&Map<String, Value>>) {
+pub(super) fn fields(out: &mut Vec<u8>, message: Index, object: Option<&Map>) {
     for field in table().fields(message) {
         write_field(out, field, object);
     }
 }
 
-fn write_field(out: &mut Vec<u8>, field: &Field, object: Option<&Map<String, Value>>) {
+fn write_field(out: &mut Vec<u8>, field: &Field, object: Option<&Map>) {
     let found = object.and_then(|object| object.get(field.member));
     let number = field.number;
     match field.shape {

@@ -37,7 +37,7 @@ pub(super) async fn create(
 pub(super) fn check_namespace(
     context: &Context,
     resource: &Resource,
-    value: &serde_json::Value,
+    value: &apiserver_json::Value,
 ) -> Result<(), Status> {
     let (Some(namespace), true) = (context.info.scope(), resource.namespaced) else { return Ok(()) };
     let given = object::namespace(value);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use apiserver_registry::{Call, DeleteOptions, Deleted, Resource};
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::{Value, json};
 
 use super::{item, lists, object_answer, options, protobuf, served};
 use crate::dispatch::{Answer, Context};
@@ -54,7 +54,7 @@ pub(super) async fn delete_collection(
         // Unstructured lists print an empty token.
         metadata["continue"] = "".into();
     }
-    let parse = |bytes: &Bytes| served(resource, serde_json::from_slice(bytes).unwrap_or_default());
+    let parse = |bytes: &Bytes| served(resource, apiserver_json::from_slice(bytes).unwrap_or_default());
     let list = match (context.accepted.form, context.accepted.media) {
         (Form::Table, _) => {
             let rows = left

@@ -35,7 +35,7 @@ impl Items {
         if stored.starts_with(self.stored_head.as_bytes()) {
             self.put(out, stored);
         } else {
-            let value = serde_json::from_slice(stored).unwrap_or_default();
+            let value = apiserver_json::from_slice(stored).unwrap_or_default();
             self.put(out, &apiserver_registry::document(&served(&self.resource, value)).bytes);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::field::go_quote;
 use apiserver_meta::{GroupVersionKind, Status};
@@ -9,7 +10,6 @@ use apiserver_registry::{Listing, Page, Resource};
 use apiserver_watchcache::Object;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
-use serde_json::{Value, json};
 
 use super::items::Items;
 use super::{item, options, pieces, protobuf, read, served};
@@ -64,7 +64,7 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
                 .objects
                 .iter()
                 .map(|object| {
-                    table::partial_of(serde_json::from_slice(object.metadata()).unwrap_or_default())
+                    table::partial_of(apiserver_json::from_slice(object.metadata()).unwrap_or_default())
                 })
                 .collect();
             let list = table::partial_list(items, &metadata);
@@ -241,7 +241,7 @@ fn read_token(token: &str, resource: &Resource) -> Result<(String, u64), Status>
     };
     let raw = unbase64_url(token).ok_or_else(|| refuse("illegal base64 data".to_owned()))?;
     let value: Value =
-        serde_json::from_slice(&raw).map_err(|error| refuse(super::json_error(&raw, &error)))?;
+        apiserver_json::from_slice(&raw).map_err(|error| refuse(super::json_error(&raw, &error)))?;
     if value["v"] != "meta.k8s.io/v1" {
         return Err(refuse(format!("server does not recognize this encoded version {}", value["v"])));
     }

@@ -19,13 +19,13 @@ mod watch;
 
 use std::sync::Arc;
 
+use apiserver_json::Value;
 use apiserver_meta::Status;
 use apiserver_meta::json::go_error as json_error;
 use apiserver_meta::packed::{self, Parsed};
 use apiserver_registry::{Body, Resource};
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::Value;
 
 pub(crate) use pieces::Pieces;
 
@@ -141,7 +141,7 @@ pub(crate) fn object_answer(
             None => Answer::value(status, accepted, &tree),
         };
     }
-    let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let value: Value = apiserver_json::from_slice(&bytes).unwrap_or_default();
     value_answer(context, resource, status, value)
 }
 
@@ -199,7 +199,7 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
                 Ok(parsed) => parsed,
                 // Go replaces what is no UTF-8.
                 Err(_) if std::str::from_utf8(raw).is_err() => {
-                    let value = serde_json::from_str(&String::from_utf8_lossy(raw))
+                    let value = apiserver_json::from_str(&String::from_utf8_lossy(raw))
                         .map_err(|error| unrecognized(json_error(raw, &error)))?;
                     Parsed { value, duplicates: true }
                 }

@@ -1,10 +1,10 @@
 //! Options that several verbs share: dry run, field manager, field validation, selectors, delete options.
 
+use apiserver_json::{Map, Value};
 use apiserver_meta::field::{FieldError, go_quote};
 use apiserver_meta::selector::{FieldSelector, LabelSelector};
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{Call, DeleteOptions, FieldValidation, Propagation, Resource, Selectors};
-use serde_json::{Map, Value};
 use std::sync::Arc;
 
 use crate::dispatch::Context;
@@ -61,9 +61,9 @@ pub(crate) fn write_options(context: &Context, kind: &str) -> Result<WriteOption
 }
 
 /// Keeps the options that were given for admission, which shows them to webhooks.
-fn remember(context: &Context, mut given: Map<String, Value>, dry_run: bool) {
+fn remember(context: &Context, mut given: Map, dry_run: bool) {
     if dry_run {
-        given.insert("dryRun".into(), serde_json::json!(["All"]));
+        given.insert("dryRun".into(), apiserver_json::json!(["All"]));
     }
     drop(context.options.set(given.into()));
 }
@@ -71,7 +71,7 @@ fn remember(context: &Context, mut given: Map<String, Value>, dry_run: bool) {
 fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut Vec<FieldError>) -> bool {
     let values: Vec<&str> = values.collect();
     if values.iter().any(|value| *value != "All") {
-        errors.push(FieldError::not_supported("dryRun", &serde_json::json!(values), &["All"]));
+        errors.push(FieldError::not_supported("dryRun", &apiserver_json::json!(values), &["All"]));
     }
     !values.is_empty()
 }
@@ -175,7 +175,7 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
         let mut value: Value = match if raw.starts_with(apiserver_schema::PROTOBUF_MAGIC) {
             Ok(apiserver_schema::from_protobuf(raw).map_err(Status::bad_request)?)
         } else {
-            serde_json::from_slice(raw)
+            apiserver_json::from_slice(raw)
         } {
             Ok(value) => value,
             Err(error) => match crate::yaml::parse(raw) {

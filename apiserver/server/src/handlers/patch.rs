@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status, packed};
 use apiserver_registry::{Changed, FieldValidation, Resource, now, object, read as decode_tree};
@@ -9,7 +10,6 @@ use apiserver_schema::json_kind;
 use apiserver_schema::{ApplyError, Decode, FieldSet, Manager, Operation, PatchError, Schema};
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::{Value, json};
 
 use super::options::{self, WriteOptions};
 use super::{object_answer, read, update};
@@ -94,7 +94,7 @@ pub(super) fn parse(media: PatchMedia, raw: Bytes, force: bool) -> Result<Patch,
                 .map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?
                 .0
         }
-        _ => serde_json::from_slice(&raw).map_err(|error| {
+        _ => apiserver_json::from_slice(&raw).map_err(|error| {
             let why = super::json_error(&raw, &error);
             match media {
                 PatchMedia::Strategic => Status::bad_request(why),

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use apiserver_json::Value;
 use apiserver_meta::packed;
 use apiserver_registry::Resource;
 use apiserver_schema::protobuf::{
@@ -12,7 +13,6 @@ use apiserver_schema::protobuf::{
 };
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::Value;
 
 use super::served;
 use crate::compress;

@@ -1,9 +1,9 @@
 //! What is wrong with an access review: `pkg/apis/authorization/validation` upstream.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::{FieldError, Problem};
 use apiserver_meta::names;
 use apiserver_meta::selector::{FieldSelector, LabelSelector};
-use serde_json::{Value, json};
 
 use super::reviews::text;
 

@@ -3,12 +3,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{Call, Resource, decode, object};
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::{Value, json};
 
 use super::review_checks::{check_local, check_self, check_subject, ignored_selectors};
 use super::{create, options, parse_body};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{
@@ -10,7 +11,6 @@ use apiserver_registry::{
 use apiserver_schema::{ApplyError, Decode, Schema};
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::{Value, json};
 
 use super::options::{self, WriteOptions};
 use super::{parse_body, patch, served, subresources, update};
@@ -36,7 +36,7 @@ pub(super) async fn answer(
             requester: context.requester(),
         };
         let bytes = registry.read(&call, name).await?;
-        let current = served(resource, serde_json::from_slice(&bytes).unwrap_or_default());
+        let current = served(resource, apiserver_json::from_slice(&bytes).unwrap_or_default());
         scale::check_shown(resource, &current)?;
         return Ok(scale_answer(context, resource, &current));
     }
@@ -76,7 +76,7 @@ pub(super) async fn answer(
     };
     let outcome = registry.update(&call, name, false, change).await;
     let (written, _) = context.told(&warnings, outcome)?;
-    let value = served(resource, serde_json::from_slice(&written.bytes).unwrap_or_default());
+    let value = served(resource, apiserver_json::from_slice(&written.bytes).unwrap_or_default());
     Ok(scale_answer(context, resource, &value).warn(warnings))
 }
 

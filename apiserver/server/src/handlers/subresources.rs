@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{Body, Call, Changed, DeleteOptions, Operation, Resource, cannot_handle, object};
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::{Value, json};
 
 use super::options::{self, WriteOptions};
 use super::{parse_body, patch, read, scaling, update};
@@ -171,7 +171,7 @@ async fn eviction(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) 
     }
     let options = options::write_options(context, "CreateOptions")?;
     let delete = value.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
-    let delete_options = if delete.as_object().is_some_and(serde_json::Map::is_empty) {
+    let delete_options = if delete.as_object().is_some_and(apiserver_json::Map::is_empty) {
         DeleteOptions::default()
     } else {
         options::delete_options(context, delete.to_string().as_bytes())?.0

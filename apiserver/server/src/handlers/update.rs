@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use apiserver_json::Value;
 use apiserver_meta::Status;
 use apiserver_registry::{Changed, Resource, decode, object};
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::Value;
 
 use super::{create, object_answer, options, parse_body, read};
 use crate::dispatch::{Answer, Context};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::field::go_quote;
 use apiserver_meta::{GroupVersionKind, Status};
@@ -11,7 +12,6 @@ use apiserver_storage::EventKind;
 use apiserver_watchcache::{Change, Error as CacheError, Object, Watcher};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
-use serde_json::{Value, json};
 
 use super::frames::Frames;
 use super::{options, protobuf, read, served};

@@ -1,6 +1,6 @@
 //! The parameters of the API's operations: names, types, and what they do.
 
-use serde_json::{Value, json};
+use apiserver_json::{Value, json};
 
 /// Name, type, and what it does. All of them are given in queries.
 const QUERY: &[(&str, &str, &str)] = &[

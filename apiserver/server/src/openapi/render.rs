@@ -1,7 +1,7 @@
 //! Writes operations as either version of OpenAPI has them. What all operations of a path take is said once, at the path,
 //! as upstream does.
 
-use serde_json::{Map, Value, json};
+use apiserver_json::{Map, Value, json};
 
 use super::parameters;
 use super::paths::{Operation, Path, Shape};
@@ -54,16 +54,16 @@ pub(super) fn path(v3: bool, path: &Path) -> Value {
     own.sort_by_key(|(name, _)| *name);
     let mut out = Map::new();
     for operation in &path.operations {
-        out.insert(operation.method.to_owned(), method(v3, operation, &shared));
+        out.insert(operation.method.to_owned().into(), method(v3, operation, &shared));
     }
     if !own.is_empty() {
-        out.insert("parameters".to_owned(), own.into_iter().map(|(_, value)| value).collect());
+        out.insert("parameters".into(), own.into_iter().map(|(_, value)| value).collect());
     }
     Value::Object(out)
 }
 
 fn method(v3: bool, operation: &Operation, shared: &[&str]) -> Value {
-    let answers: Map<String, Value> = operation
+    let answers: Map = operation
         .answers
         .iter()
         .map(|(code, shape)| (code.to_string(), answer(v3, *code, shape, operation)))
@@ -82,7 +82,7 @@ fn method(v3: bool, operation: &Operation, shared: &[&str]) -> Value {
     if let Some(body) = &operation.body {
         let schema = reference(v3, &body.definition);
         if v3 {
-            let content: Map<String, Value> = operation
+            let content: Map = operation
                 .consumes
                 .iter()
                 .map(|media| ((*media).to_owned(), json!({"schema": schema})))
@@ -121,13 +121,13 @@ fn answer(v3: bool, code: u16, shape: &Shape, operation: &Operation) -> Value {
     if !v3 {
         return json!({"description": phrase(code), "schema": schema});
     }
-    let content: Map<String, Value> =
+    let content: Map =
         operation.produces.iter().map(|media| ((*media).to_owned(), json!({"schema": schema}))).collect();
     json!({"description": phrase(code), "content": content})
 }
 
 /// The query parameters that version 2 refers to.
-pub(super) fn shared_parameters() -> Map<String, Value> {
+pub(super) fn shared_parameters() -> Map {
     let shared = parameters::names().filter(|name| !IN_PLACE.contains(name));
     shared.filter_map(|name| Some((name.to_owned(), parameters::query(false, name)?))).collect()
 }

@@ -3,7 +3,7 @@
 //! Field numbers are facts of the published message definitions. What no Kubernetes document has (headers, examples,
 //! security) is not written.
 
-use serde_json::{Map, Value};
+use apiserver_json::{Map, Value};
 
 /// The media type, as upstream names it.
 pub(crate) const MEDIA: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
@@ -184,7 +184,7 @@ fn message(object: &Value, fields: &[Field]) -> Vec<u8> {
             for (name, value) in members.iter().filter(|(name, _)| name.starts_with("x-")) {
                 bytes(&mut out, *field, &named(name, &free(value)));
             }
-        } else if let Some(value) = members.get(*name) {
+        } else if let Some(value) = members.get(name) {
             member(&mut out, *field, *kind, value);
         }
     }
@@ -286,7 +286,7 @@ pub(crate) fn encode(document: &Value) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use apiserver_json::json;
 
     #[test]
     fn members_are_written_under_their_numbers() {

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 fn ends_are_told_as_each_version_tells_them() {
     let command = ["sh".to_owned(), "-c".to_owned(), "exit 3".to_owned()];
     let refused = || Err("no such binary".to_owned());
-    let message = |text: String| serde_json::from_str::<Value>(&text).expect("a Status")["message"].clone();
+    let message =
+        |text: String| apiserver_json::from_str::<Value>(&text).expect("a Status")["message"].clone();
     let exec = |outcome, ending| told(Kind::Exec, &command, outcome, ending);
     assert_eq!(exec(Ok(0), Ending::Text), "");
     assert_eq!(exec(Ok(0), Ending::Status), r#"{"metadata":{},"status":"Success"}"#);
@@ -21,7 +22,7 @@ fn ends_are_told_as_each_version_tells_them() {
     assert_eq!(message(exec(Ok(3), Ending::Status)), text);
     let text = "command terminated with non-zero exit code: command terminated with exit code 3";
     assert_eq!(message(exec(Ok(3), Ending::Translated)), text);
-    let status: Value = serde_json::from_str(&exec(Ok(3), Ending::Status)).expect("a Status");
+    let status: Value = apiserver_json::from_str(&exec(Ok(3), Ending::Status)).expect("a Status");
     assert_eq!(status["reason"], "NonZeroExitCode");
     assert_eq!(status["details"]["causes"], json!([{"reason": "ExitCode", "message": "3"}]));
     let text = "Internal error occurred: error executing command in container: no such binary";
@@ -109,7 +110,7 @@ async fn a_websocket_carries_input_output_size_and_end() {
     assert_eq!(heard[..2], [Message::binary(&b"\x01"[..]), Message::binary(&b"\x01hello"[..])]);
     let end = heard[2].clone().into_data();
     assert_eq!(end[0], 3);
-    let status: Value = serde_json::from_slice(&end[1..]).expect("a Status");
+    let status: Value = apiserver_json::from_slice(&end[1..]).expect("a Status");
     assert_eq!(status["details"]["causes"][0]["message"], "42");
     assert_eq!(heard.len(), 4, "a goodbye is last");
     server.await.expect("the server ends");

@@ -1,8 +1,8 @@
 //! From a Service to somebody who serves it: `util/proxy` upstream.
 
+use apiserver_json::Value;
 use apiserver_watchcache::Cache;
 use rand::RngExt;
-use serde_json::Value;
 
 /// Where a connection for a Service goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -86,8 +86,8 @@ fn from_endpoints(endpoints: &Value, port_name: &str) -> Vec<(String, u16)> {
 mod tests {
     use std::sync::Arc;
 
+    use apiserver_json::json;
     use apiserver_storage::{Durability, Local, MemoryEngine, Op, Storage, Write};
-    use serde_json::json;
 
     use super::*;
 

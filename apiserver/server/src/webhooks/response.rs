@@ -1,11 +1,11 @@
 //! What a webhook's HTTP answer is taken for: client-go's `Result`.
 
+use apiserver_json::Value;
 use apiserver_meta::field::go_quote;
 use bytes::{Bytes, BytesMut};
 use http::{Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use serde_json::Value;
 
 use crate::limits::BODY_BYTES_MAX;
 
@@ -72,7 +72,7 @@ pub(super) fn read(answer: Answer) -> Result<Bytes, Failed> {
 
 /// A Status in the place of an answer speaks for itself.
 fn status_message(body: &[u8]) -> Option<String> {
-    let value: Value = serde_json::from_slice(body).ok()?;
+    let value: Value = apiserver_json::from_slice(body).ok()?;
     let is_failure = value["kind"] == "Status" && value["apiVersion"] == "v1" && value["status"] != "Success";
     is_failure.then(|| value["message"].as_str().unwrap_or("unknown").to_owned())
 }

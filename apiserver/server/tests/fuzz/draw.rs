@@ -1,9 +1,9 @@
 //! Draws values: what a definition says, now and then something else, and damage.
 
+use apiserver_json::{Map, Value, json};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use serde_json::{Map, Value, json};
 
 /// Deeper than this, objects are empty.
 const DEPTH: usize = 7;
@@ -185,7 +185,7 @@ pub(crate) fn anything(rng: &mut StdRng, depth: usize) -> Value {
         5 if depth > 0 => {
             let mut map = Map::new();
             (0..rng.random_range(0..3)).for_each(|_| {
-                map.insert(text(rng), anything(rng, depth - 1));
+                map.insert(text(rng).into(), anything(rng, depth - 1));
             });
             Value::Object(map)
         }
@@ -246,7 +246,7 @@ fn object(rng: &mut StdRng, definitions: &Value, schema: &Value, depth: usize) -
         }
     }
     if chance(rng, 0.01) {
-        map.insert(text(rng), anything(rng, 2));
+        map.insert(text(rng).into(), anything(rng, 2));
     }
     Value::Object(map)
 }

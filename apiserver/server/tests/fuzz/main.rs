@@ -13,6 +13,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use apiserver_json::Value;
 use apiserver_server::{ApiServer, User};
 use futures::FutureExt;
 use http::{Method, Request};
@@ -20,7 +21,6 @@ use http_body_util::{BodyExt, Full};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use request::{Asked, Operations};
-use serde_json::Value;
 
 /// How long a run takes unless it is told otherwise.
 const SECONDS: u64 = 15;
@@ -74,7 +74,7 @@ fn is_upstreams(asked: &Asked, status: u16, body: &[u8]) -> bool {
 async fn document(server: &ApiServer) -> Value {
     let asked = Asked::get("/openapi/v2");
     let (_, body) = send(server, &asked).await.expect("a request");
-    serde_json::from_slice(&body).expect("the document is JSON")
+    apiserver_json::from_slice(&body).expect("the document is JSON")
 }
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use apiserver_json::{Value, json};
 use http::Method;
 use rand::RngExt;
 use rand::rngs::StdRng;
-use serde_json::{Value, json};
 
 use crate::draw::{NAMES, anything, chance, choose, damage, deepen, of_definition, pick, text};
 
@@ -131,7 +131,7 @@ impl Operations {
                     body.map(|body| if method == "patch" { object } else { &body["schema"]["$ref"] });
                 all.push(Operation {
                     method: method.to_uppercase().parse().expect("a method"),
-                    path: path.clone(),
+                    path: path.to_string(),
                     query: query.map(|one| (text(&one["name"]), text(&one["type"]))).collect(),
                     body: schema.and_then(|schema| schema.as_str()?.rsplit('/').next().map(str::to_owned)),
                 });
@@ -349,7 +349,7 @@ fn directives(rng: &mut StdRng, value: &mut Value) {
                 } else {
                     anything(rng, 2)
                 };
-                map.insert(directive.to_owned(), said);
+                map.insert(directive.to_owned().into(), said);
             }
         }
         Value::Array(list) => list.iter_mut().for_each(|value| directives(rng, value)),

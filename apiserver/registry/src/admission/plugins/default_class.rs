@@ -1,6 +1,6 @@
 //! DefaultIngressClass and DefaultStorageClass: what names no class gets the default one, the newest of several.
 
-use serde_json::Value;
+use apiserver_json::Value;
 
 use crate::object;
 use crate::registry::{Call, Registry};

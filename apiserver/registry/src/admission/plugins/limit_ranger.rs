@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use apiserver_json::{Map, Value};
 use apiserver_meta::quantity;
-use serde_json::{Map, Value};
 
 use crate::object;
 use crate::registry::{Call, Registry};
@@ -27,7 +27,7 @@ pub(super) fn set_defaults(registry: &Registry, call: &Call<'_>, pod: &mut Value
         let mut told = Vec::new();
         let merged = |member: &str| {
             let lists = limits(&range, "Container").filter_map(|limit| limit.get(member)?.as_object());
-            lists.flatten().map(|(name, amount)| (name.clone(), amount.clone())).collect::<Map<_, _>>()
+            lists.flatten().map(|(name, amount)| (name.clone(), amount.clone())).collect::<Map>()
         };
         let defaults =
             [("requests", "request", merged("defaultRequest")), ("limits", "limit", merged("default"))];
@@ -55,7 +55,7 @@ pub(super) fn set_defaults(registry: &Registry, call: &Call<'_>, pod: &mut Value
 }
 
 /// Sets the amounts a container lacks; gives their names.
-fn fill(container: &mut Value, member: &str, defaults: &Map<String, Value>) -> Vec<String> {
+fn fill(container: &mut Value, member: &str, defaults: &Map) -> Vec<String> {
     if defaults.is_empty() {
         return Vec::new();
     }
@@ -67,7 +67,7 @@ fn fill(container: &mut Value, member: &str, defaults: &Map<String, Value>) -> V
     for (name, amount) in defaults {
         if !amounts.contains_key(name) {
             amounts.insert(name.clone(), amount.clone());
-            set.push(name.clone());
+            set.push(name.to_string());
         }
     }
     set
@@ -144,7 +144,7 @@ fn amounts(list: &Value) -> Amounts {
     let list = list.as_object().into_iter().flatten();
     list.filter_map(|(name, value)| {
         let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        Some((name.clone(), (quantity::parse(value)?, shown)))
+        Some((name.to_string(), (quantity::parse(value)?, shown)))
     })
     .collect()
 }
@@ -277,7 +277,7 @@ fn written_like(first: &str, thousandths: i128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use apiserver_json::json;
 
     #[test]
     fn bounds_are_upstreams_sentences() {

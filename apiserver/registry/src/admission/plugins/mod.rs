@@ -11,8 +11,8 @@ mod storage_protection;
 
 use std::collections::BTreeSet;
 
+use apiserver_json::Value;
 use apiserver_meta::Status;
-use serde_json::Value;
 
 use crate::object;
 use crate::registry::{Call, Registry};

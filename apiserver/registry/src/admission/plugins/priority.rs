@@ -1,6 +1,6 @@
 //! Priority: a Pod's class becomes its number; only one PriorityClass is the default.
 
-use serde_json::Value;
+use apiserver_json::Value;
 
 use crate::object;
 use crate::registry::{Call, Registry};

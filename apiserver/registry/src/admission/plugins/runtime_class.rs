@@ -1,6 +1,6 @@
 //! RuntimeClass: a Pod's class exists, and what it costs and where it runs is the Pod's, too.
 
-use serde_json::{Value, json};
+use apiserver_json::{Value, json};
 
 use crate::object;
 use crate::registry::{Call, Registry};

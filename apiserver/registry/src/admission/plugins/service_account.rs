@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use apiserver_json::{Value, json};
 use apiserver_watchcache::Object;
-use serde_json::{Value, json};
 
 use crate::object;
 use crate::registry::{Call, Registry, random_suffix};

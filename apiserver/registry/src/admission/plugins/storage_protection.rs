@@ -1,7 +1,7 @@
 //! StorageObjectInUseProtection: what stores data is not gone while somebody uses it. A controller takes the finalizer
 //! away once nobody does.
 
-use serde_json::Value;
+use apiserver_json::Value;
 
 use crate::object;
 use crate::registry::{Call, Registry};

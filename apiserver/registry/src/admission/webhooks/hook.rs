@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver_cel::{Input, Policy};
+use apiserver_json::Value;
 use apiserver_meta::Status;
 use apiserver_meta::selector::LabelSelector;
-use serde_json::Value;
 
 use super::super::matching::Asked;
 use super::super::request::request;

@@ -8,8 +8,8 @@ mod review;
 
 use std::sync::Arc;
 
+use apiserver_json::{Value, json};
 use apiserver_meta::Status;
-use serde_json::{Value, json};
 
 pub(crate) use hook::Hook;
 pub(super) use reinvocation::Reinvocation;

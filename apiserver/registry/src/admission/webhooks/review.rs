@@ -1,8 +1,8 @@
 //! The `AdmissionReview`: what a webhook is sent, and what its answer must be. `request/admissionreview.go` upstream.
 
-use apiserver_meta::{Status, packed};
+use apiserver_json::Value;
+use apiserver_meta::Status;
 use bytes::Bytes;
-use serde_json::Value;
 
 use crate::encode;
 use crate::strategy::shared::text;
@@ -30,7 +30,7 @@ pub(super) fn body(version: Version, request: &Value, object: Option<&Value>, ol
     REVIEW.open(&mut out, version);
     for (member, value) in request.as_object().into_iter().flatten() {
         out.extend_from_slice(format!("\"{member}\":").as_bytes());
-        packed::write(&mut out, value);
+        apiserver_json::write(&mut out, value);
         out.push(b',');
     }
     for (member, object) in [("object", object), ("oldObject", old)] {
@@ -136,7 +136,7 @@ pub(super) fn denial(webhook: &str, status: Option<&Value>) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use apiserver_json::json;
 
     fn review(response: Value) -> Value {
         json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
@@ -244,7 +244,7 @@ mod tests {
         let request = json!({"uid": "u", "operation": "UPDATE"});
         let object = json!({"kind": "Pod", "metadata": {"name": "p", "managedFields": [{"fieldsV1": "{\"f:a\":{}}"}]}});
         let sent: Value =
-            serde_json::from_slice(&body(Version::V1, &request, Some(&object), None)).expect("JSON");
+            apiserver_json::from_slice(&body(Version::V1, &request, Some(&object), None)).expect("JSON");
         assert_eq!(
             (&sent["apiVersion"], &sent["kind"]),
             (&json!("admission.k8s.io/v1"), &json!("AdmissionReview"))

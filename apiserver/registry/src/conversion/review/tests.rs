@@ -38,7 +38,7 @@ fn reviews_are_sent_as_upstream_sends_them() {
     let mut object = original();
     object["metadata"]["managedFields"] = json!([{"manager": "m", "fieldsV1": "{\"f:spec\":{}}"}]);
     let sent = body(Version::V1beta1, "r", "e.com/v2", &[object, original()]);
-    let sent: Value = serde_json::from_slice(&sent).expect("JSON");
+    let sent: Value = apiserver_json::from_slice(&sent).expect("JSON");
     assert_eq!(sent["apiVersion"], "apiextensions.k8s.io/v1beta1");
     let request = &sent["request"];
     assert_eq!((&request["uid"], &request["desiredAPIVersion"]), (&json!("r"), &json!("e.com/v2")));

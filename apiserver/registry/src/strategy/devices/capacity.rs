@@ -1,8 +1,8 @@
 //! Errors of how much of a device's capacity one may ask for.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::quantity;
-use serde_json::Value;
 
 use super::super::shared::{at, has, items};
 use super::parts::check_set;

@@ -1,8 +1,8 @@
 //! Errors of claims of devices, of templates of such, and of classes.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::Value;
 
 use super::super::pod::scheduling::check_node_selector;
 use super::super::shared::{

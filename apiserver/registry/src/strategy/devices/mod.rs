@@ -5,8 +5,8 @@ mod claim;
 mod parts;
 mod slice;
 
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
-use serde_json::{Map, Value, json};
 
 use super::shared::{at, at_mut, check_immutable_as, default, default_text, items_mut, keep_status};
 use super::{PLAIN, Strategy};
@@ -115,7 +115,7 @@ fn default_requests(spec: Option<&mut Value>) {
     }
 }
 
-fn default_count(request: &mut Map<String, Value>) {
+fn default_count(request: &mut Map) {
     default_text(request, "allocationMode", "ExactCount");
     let counts = request.get("count").and_then(Value::as_i64).is_some_and(|count| count != 0);
     if request.get("allocationMode").is_some_and(|mode| mode == "ExactCount") && !counts {

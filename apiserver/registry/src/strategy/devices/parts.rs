@@ -1,9 +1,9 @@
 //! What the checks of devices share: lists with a bound, names, selectors, opaque configurations.
 
 use apiserver_cel::device_selector_error;
+use apiserver_json::{Map, Value};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::{Map, Value};
 
 use super::super::shared::{at, check_rule, items, text};
 
@@ -64,7 +64,7 @@ pub(super) fn check_set(
 
 /// Errors of a map: of its keys, told of the map itself, and of its values.
 pub(super) fn check_map(
-    map: Option<&Map<String, Value>>,
+    map: Option<&Map>,
     max: usize,
     path: &str,
     check_key: fn(&str, &str, &mut Vec<FieldError>),

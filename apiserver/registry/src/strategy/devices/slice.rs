@@ -1,8 +1,8 @@
 //! Errors of slices: pools of devices, their attributes, what they share, and where they are.
 
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::{Map, Value, json};
 
 use super::super::pod::scheduling::check_node_selector;
 use super::super::shared::{
@@ -70,7 +70,7 @@ fn is_rich(device: &Value) -> bool {
         || members(device, "attributes").into_iter().flatten().any(|(_, attribute)| lists(attribute))
 }
 
-fn members<'a>(holder: &'a Value, member: &str) -> Option<&'a Map<String, Value>> {
+fn members<'a>(holder: &'a Value, member: &str) -> Option<&'a Map> {
     holder.get(member).and_then(Value::as_object)
 }
 

@@ -1,7 +1,7 @@
 //! The FlowSchemas and PriorityLevelConfigurations that every server has: their specs are fixed.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
-use serde_json::{Value, json};
 
 use crate::strategy::shared::at;
 

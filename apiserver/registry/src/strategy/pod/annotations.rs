@@ -1,7 +1,7 @@
 //! Annotations that mean something in a Pod: profiles of old, the cost of deletion, mirrors of files.
 
+use apiserver_json::{Map, Value};
 use apiserver_meta::field::FieldError;
-use serde_json::{Map, Value};
 
 use super::super::shared::{at, text};
 use super::Spec;
@@ -14,17 +14,12 @@ const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/
 pub(super) const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// The annotations of a Pod or template.
-pub(super) fn of(metadata: &Value) -> Option<&Map<String, Value>> {
+pub(super) fn of(metadata: &Value) -> Option<&Map> {
     metadata.get("annotations").and_then(Value::as_object).filter(|map| !map.is_empty())
 }
 
 /// Errors of annotations a Pod reads: `ValidatePodSpecificAnnotations`.
-pub(super) fn check(
-    annotations: Option<&Map<String, Value>>,
-    path: &str,
-    pod: &Spec,
-    errors: &mut Vec<FieldError>,
-) {
+pub(super) fn check(annotations: Option<&Map>, path: &str, pod: &Spec, errors: &mut Vec<FieldError>) {
     let Some(annotations) = annotations else { return };
     let value = |key: &str| annotations.get(key).and_then(Value::as_str);
     if let Some(mirror) = value(MIRROR)
@@ -79,11 +74,7 @@ fn check_seccomp(profile: &str, path: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// Errors of annotations that say something else than the fields that took their place.
-pub(super) fn check_match(
-    annotations: Option<&Map<String, Value>>,
-    pod: &Spec,
-    errors: &mut Vec<FieldError>,
-) {
+pub(super) fn check_match(annotations: Option<&Map>, pod: &Spec, errors: &mut Vec<FieldError>) {
     let Some(annotations) = annotations else { return };
     let value = |key: String| annotations.get(&key).and_then(Value::as_str);
     let own = at(pod.spec, &["securityContext"]);
@@ -156,10 +147,10 @@ pub(super) fn check_update(new: &Value, old: &Value, errors: &mut Vec<FieldError
         let path = format!("metadata.annotations[{key}]");
         errors.push(FieldError::forbidden(path, format!("may not {verb} {what}")));
     };
-    for key in before.iter().filter(|(key, value)| after.get(*key) != Some(value)).map(|(key, _)| key) {
+    for key in before.iter().filter(|(key, value)| after.get(key) != Some(value)).map(|(key, _)| key) {
         refuse(key, "remove or update");
     }
-    for key in after.keys().filter(|key| !before.contains_key(*key)) {
+    for key in after.keys().filter(|key| !before.contains_key(key)) {
         refuse(key, "add");
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
+use apiserver_json::Value;
 use apiserver_meta::field::{FieldError, Problem};
 use apiserver_meta::names;
-use serde_json::Value;
 
 use super::super::resources;
 use super::super::shared::{
-    PORT_RANGE, at, check_enum, check_required, check_set_enum, has, items, number, require, text,
+    PORT_RANGE, at, check_enum, check_required, check_set_enum, has, is_empty, items, number, require, text,
 };
 use super::{Spec, env, mounts, probes, security};
 
@@ -138,9 +138,15 @@ fn check_common(container: &Value, path: &str, pod: &Spec, errors: &mut Vec<Fiel
     mounts::check_mounts(container, path, pod, errors);
     mounts::check_devices(container, path, pod, errors);
     check_enum(container, "imagePullPolicy", path, PULL_POLICIES, errors);
-    resources::validate(at(container, &["resources"]), &format!("{path}.resources"), errors);
-    check_claims(at(container, &["resources"]), &format!("{path}.resources"), pod, errors);
-    check_resize_policy(container, &format!("{path}.resizePolicy"), pod, errors);
+    let resources = at(container, &["resources"]);
+    if !is_empty(resources) {
+        let path = format!("{path}.resources");
+        resources::validate(resources, &path, errors);
+        check_claims(resources, &path, pod, errors);
+    }
+    if !items(container, "resizePolicy").is_empty() {
+        check_resize_policy(container, &format!("{path}.resizePolicy"), pod, errors);
+    }
     security::check_container(at(container, &["securityContext"]), path, pod, errors);
 }
 

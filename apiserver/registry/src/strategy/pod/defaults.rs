@@ -1,6 +1,6 @@
 //! Defaults of Pods and templates: `pkg/apis/core/v1/defaults.go` and what is generated beside it.
 
-use serde_json::{Map, Value, json};
+use apiserver_json::{Map, Value, json};
 
 use super::super::shared::{at_mut, default, default_text, has, items_mut, text};
 use super::volumes::SOURCES;
@@ -149,7 +149,7 @@ fn default_probe(probe: &mut Value) {
     }
 }
 
-fn default_http_get(get: &mut Map<String, Value>) {
+fn default_http_get(get: &mut Map) {
     default_text(get, "path", "/");
     default_text(get, "scheme", "HTTP");
 }
@@ -168,9 +168,9 @@ pub(crate) const SOURCE_TEXTS: &[(&str, &str, &str)] = &[
 ];
 
 /// Defaults of sources that Pods and PersistentVolumes have in common.
-pub(crate) fn default_source(holder: &mut Map<String, Value>) {
+pub(crate) fn default_source(holder: &mut Map) {
     for (kind, member, text) in SOURCE_TEXTS {
-        if let Some(source) = holder.get_mut(*kind).and_then(Value::as_object_mut) {
+        if let Some(source) = holder.get_mut(kind).and_then(Value::as_object_mut) {
             // Those of this disk are pointers: empty is not missing.
             match *kind {
                 "azureDisk" => default(source, member, *text),

@@ -1,8 +1,8 @@
 //! Environment variables and what they are taken from: `ValidateEnv`, `ValidateEnvFrom` upstream.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
-use serde_json::Value;
 
 use super::super::shared::{at, check_optional, check_required, check_rule, has, items, require, text};
 use super::Spec;
@@ -40,9 +40,15 @@ const DIVISORS: &[&str] =
 /// Errors of a container's variables.
 pub(super) fn check(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for (i, variable) in items(container, "env").iter().enumerate() {
+        let name = text(variable, "name");
+        let source = variable.get("valueFrom").filter(|source| !source.is_null());
+        // Of most there is nothing to say, and there may be many.
+        if source.is_none() && !name.is_empty() && names::env_var_name(name).is_empty() {
+            continue;
+        }
         let path = format!("{path}.env[{i}]");
         check_required(variable, "name", names::env_var_name, &path, errors);
-        if let Some(source) = variable.get("valueFrom").filter(|source| !source.is_null()) {
+        if let Some(source) = source {
             check_source(source, text(variable, "value"), &format!("{path}.valueFrom"), errors);
         }
     }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use apiserver_json::{Map, Value};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::quantity;
-use serde_json::{Map, Value};
 
 use super::super::resources;
 use super::super::shared::{at, at_mut, has, items, text};
@@ -73,16 +73,16 @@ pub(super) fn default_requests(spec: &mut Value) {
         return;
     }
     let list = |list: &str| at(resources, &[list]).as_object().cloned().unwrap_or_default();
-    let (mut limits, mut requests): (Map<_, _>, Map<_, _>) = (list("limits"), list("requests"));
+    let (mut limits, mut requests): (Map, Map) = (list("limits"), list("requests"));
     for (name, amount) in aggregate(spec, "limits") {
         if is_huge(name) && !requests.contains_key(name) && !limits.contains_key(name) {
-            limits.insert(name.to_owned(), shown(amount).into());
+            limits.insert(name.to_owned().into(), shown(amount).into());
         }
     }
     if !limits.is_empty() {
         for (name, amount) in aggregate(spec, "requests") {
             if matches!(name, "cpu" | "memory") && !requests.contains_key(name) {
-                requests.insert(name.to_owned(), shown(amount).into());
+                requests.insert(name.to_owned().into(), shown(amount).into());
             }
         }
         for (name, limit) in limits.iter().filter(|(name, _)| resources::is_of_pods(name)) {
@@ -92,7 +92,7 @@ pub(super) fn default_requests(spec: &mut Value) {
     let Some(resources) = at_mut(spec, &["resources"]) else { return };
     for (list, amounts) in [("limits", limits), ("requests", requests)] {
         if !amounts.is_empty() {
-            resources.insert(list.to_owned(), amounts.into());
+            resources.insert(list.to_owned().into(), amounts.into());
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use apiserver_schema::FieldSet;
-use serde_json::Value;
 
 use super::shared::{at, check_optional, check_range, check_rule, check_set_enum, items, number, text};
 use super::{PLAIN, Strategy, resources};
@@ -206,7 +206,7 @@ fn check_spec<'a>(mut pod: Spec<'a>, errors: &mut Vec<FieldError>) -> Spec<'a> {
     }
     if let Some(overhead) = spec.get("overhead") {
         let path = format!("{path}.overhead");
-        resources::validate(&serde_json::json!({"limits": overhead}), &path, errors);
+        resources::validate(&apiserver_json::json!({"limits": overhead}), &path, errors);
     }
     security::check_os(&pod, errors);
     env::check_file_volumes(&pod, errors);

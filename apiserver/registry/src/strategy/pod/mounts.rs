@@ -1,7 +1,7 @@
 //! Where containers see volumes: mounts and block devices.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
-use serde_json::Value;
 
 use super::super::shared::{at, check_set_enum, has, is_true, items, require, text};
 use super::Spec;

@@ -1,8 +1,8 @@
 //! A Pod's names, its resolver and the network of its host.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::Value;
 
 use super::super::shared::{at, check_ip, check_rule, is_true, items, number, text};
 use super::Spec;

@@ -1,7 +1,7 @@
 //! Paths within volumes, and the modes of files there.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
-use serde_json::Value;
 
 use super::super::shared::number;
 

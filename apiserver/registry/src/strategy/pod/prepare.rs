@@ -1,6 +1,6 @@
 //! What the server decides of a Pod: `PrepareForCreate` and the admission of tolerations upstream.
 
-use serde_json::{Map, Value, json};
+use apiserver_json::{Map, Value, json};
 
 use super::super::shared::{at, at_mut, default, items, items_mut, text};
 
@@ -46,7 +46,7 @@ pub(super) fn tolerate_lost_nodes(pod: &mut Value) {
 }
 
 /// Fields of features that are off in 1.36 are taken away: `dropDisabledFields`.
-pub(crate) fn drop_disabled(spec: Option<&mut Map<String, Value>>) {
+pub(crate) fn drop_disabled(spec: Option<&mut Map>) {
     let Some(spec) = spec else { return };
     spec.remove("schedulingGroup");
     for list in ["initContainers", "containers", "ephemeralContainers"] {

@@ -1,8 +1,8 @@
 //! Probes and lifecycle hooks: `validateProbe`, `validateLifecycle` upstream.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::Value;
 
 use super::super::shared::{
     NOT_NEGATIVE, at, check_port_or_name, check_set_enum, has, items, number, require, text,

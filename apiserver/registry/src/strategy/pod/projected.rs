@@ -1,7 +1,7 @@
 //! Projected volumes and files of the downward API.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
-use serde_json::Value;
 
 use super::super::shared::{has, items, require, text};
 use super::Spec;

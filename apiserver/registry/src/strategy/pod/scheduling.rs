@@ -1,8 +1,8 @@
 //! Where a Pod may run: tolerations, affinity, spread, gates.
 
+use apiserver_json::{SmolStr, Value};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::Value;
 
 use super::super::shared::{
     at, check_label_selector, check_rule, check_set_enum, has, items, number, require, text,
@@ -16,45 +16,47 @@ pub(crate) const TAINT_EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "N
 /// Errors of tolerations: `ValidateTolerations`.
 pub(crate) fn check_tolerations(list: &[Value], path: &str, errors: &mut Vec<FieldError>) {
     for (i, toleration) in list.iter().enumerate() {
-        let path = format!("{path}[{i}]");
+        let path = || format!("{path}[{i}]");
         let (key, operator) = (text(toleration, "key"), text(toleration, "operator"));
         let (value, effect) = (text(toleration, "value"), text(toleration, "effect"));
         if !key.is_empty() {
-            check_rule(key, names::qualified_name, &format!("{path}.key"), errors);
+            let problems = names::qualified_name(key).into_iter();
+            errors
+                .extend(problems.map(|why| FieldError::invalid(format!("{}.key", path()), &key.into(), why)));
         } else if operator != "Exists" {
             let why =
                 "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-            errors.push(FieldError::invalid(format!("{path}.operator"), &operator.into(), why));
+            errors.push(FieldError::invalid(format!("{}.operator", path()), &operator.into(), why));
         }
         if has(toleration, "tolerationSeconds") && effect != "NoExecute" {
             let why = "effect must be 'NoExecute' when `tolerationSeconds` is set";
-            errors.push(FieldError::invalid(format!("{path}.effect"), &effect.into(), why));
+            errors.push(FieldError::invalid(format!("{}.effect", path()), &effect.into(), why));
         }
-        let place = format!("{path}.operator");
+        let place = || format!("{}.operator", path());
         match operator {
             "" | "Equal" => {
                 let problems = names::label_value(value);
                 if !problems.is_empty() {
-                    errors.push(FieldError::invalid(place, &value.into(), problems.join(";")));
+                    errors.push(FieldError::invalid(place(), &value.into(), problems.join(";")));
                 }
             }
             "Exists" => {
                 if !value.is_empty() {
                     let why = "value must be empty when `operator` is 'Exists'";
-                    errors.push(FieldError::invalid(place, &value.into(), why));
+                    errors.push(FieldError::invalid(place(), &value.into(), why));
                 }
             }
             "Lt" | "Gt" => {
                 let known = ["Equal", "Exists", "Lt", "Gt"];
-                errors.push(FieldError::not_supported_in_order(place, &operator.into(), &known));
+                errors.push(FieldError::not_supported_in_order(place(), &operator.into(), &known));
             }
             _ => {
                 let known = ["Equal", "Exists"];
-                errors.push(FieldError::not_supported_in_order(place, &operator.into(), &known));
+                errors.push(FieldError::not_supported_in_order(place(), &operator.into(), &known));
             }
         }
-        if !effect.is_empty() {
-            check_set_enum(toleration, "effect", &path, TAINT_EFFECTS, errors);
+        if !effect.is_empty() && !TAINT_EFFECTS.contains(&effect) {
+            check_set_enum(toleration, "effect", &path(), TAINT_EFFECTS, errors);
         }
     }
 }
@@ -206,7 +208,7 @@ fn check_label_keys(holder: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let mut selected: Vec<&str> = at(selector, &["matchLabels"])
         .as_object()
         .into_iter()
-        .flat_map(|map| map.keys().map(String::as_str))
+        .flat_map(|map| map.keys().map(SmolStr::as_str))
         .collect();
     for expression in items(selector, "matchExpressions") {
         let key = text(expression, "key");

@@ -1,9 +1,9 @@
 //! Security contexts of Pods and containers: `validatePodSpecSecurityContext`, `ValidateSecurityContext` upstream.
 
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::{FieldError, Problem};
 use apiserver_meta::names;
 use apiserver_schema::internal_json;
-use serde_json::{Value, json};
 
 use super::super::shared::{
     at, check_range, check_rule, check_set_enum, go_struct, has, is_true, items, text,
@@ -22,6 +22,10 @@ const PROFILE_BYTES_MAX: usize = 4095;
 pub(super) fn check_pod(pod: &Spec, errors: &mut Vec<FieldError>) {
     let context = at(pod.spec, &["securityContext"]);
     let path = format!("{}.securityContext", pod.path);
+    let shares_processes = is_true(pod.spec, "shareProcessNamespace");
+    if context.as_object().is_none_or(Map::is_empty) && !shares_processes {
+        return;
+    }
     for member in ["fsGroup", "runAsUser", "runAsGroup"] {
         check_range(context, member, IDS, &path, errors);
     }
@@ -33,7 +37,7 @@ pub(super) fn check_pod(pod: &Spec, errors: &mut Vec<FieldError>) {
             error.field = format!("{path}.supplementalGroups[{i}]");
         }
     }
-    if is_true(pod.spec, "shareProcessNamespace") && is_true(pod.spec, "hostPID") {
+    if shares_processes && is_true(pod.spec, "hostPID") {
         let why = "ShareProcessNamespace and HostPID cannot both be enabled";
         errors.push(FieldError::invalid(format!("{path}.shareProcessNamespace"), &true.into(), why));
     }

@@ -1,8 +1,8 @@
 //! Volume sources that Pods and PersistentVolumes have in common: what each must say.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
-use serde_json::Value;
 
 use super::super::shared::{
     at, check_optional, check_range, check_required, has, is_true, items, number, require, text,

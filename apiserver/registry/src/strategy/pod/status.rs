@@ -1,8 +1,8 @@
 //! What a Pod's status may become: `ValidatePodStatusUpdate` upstream.
 
+use apiserver_json::Value;
 use apiserver_meta::field::{FieldError, Problem};
 use apiserver_meta::names;
-use serde_json::Value;
 
 use super::super::shared::{at, check_ip, check_optional, check_range, check_rule, has, items, number, text};
 use super::annotations;
@@ -25,7 +25,7 @@ pub(super) fn prepare(new: &mut Value, old: &Value) {
         if let Some(value) = before.get(member)
             && status.get(member).is_none_or(|now| now == "" || now == 0)
         {
-            status.insert(member.to_owned(), value.clone());
+            status.insert(member.to_owned().into(), value.clone());
         }
     }
     let mut known: Vec<&Value> = items(before, "conditions").iter().collect();

@@ -1,9 +1,9 @@
 //! What a Pod's `ephemeralcontainers` and `resize` may change: `podEphemeralContainersStrategy` and
 //! `podResizeStrategy` upstream. The rest of what they are sent is dropped.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_schema::internal_diff;
-use serde_json::Value;
 
 use super::super::shared::{at, items, items_mut, text};
 use super::prepare::qos_class;
@@ -77,7 +77,7 @@ fn check_ephemeral(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use apiserver_json::json;
 
     #[test]
     fn each_changes_what_it_is_for() {

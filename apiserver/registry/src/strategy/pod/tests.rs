@@ -1,6 +1,6 @@
 //! What upstream says of Pods: rows of what differs from a plain Pod, and the causes.
 
-use serde_json::{Value, json};
+use apiserver_json::{Value, json};
 
 use super::super::table::{Write, check, check_new};
 

@@ -1,8 +1,8 @@
 //! What may change in a Pod that is there: `ValidatePodUpdate` upstream.
 
+use apiserver_json::{Map, Value};
 use apiserver_meta::field::FieldError;
 use apiserver_schema::internal_diff;
-use serde_json::{Map, Value};
 
 use super::super::shared::{at, at_mut, invalid_as, items, items_mut, number, require, text};
 use super::containers::check_image_space;
@@ -114,9 +114,9 @@ fn mask(spec: &mut Value, old: &Value) {
     }
 }
 
-fn keep(map: &mut Map<String, Value>, old: &Value, member: &str) {
+fn keep(map: &mut Map, old: &Value, member: &str) {
     match old.get(member) {
-        Some(value) => map.insert(member.to_owned(), value.clone()),
+        Some(value) => map.insert(member.to_owned().into(), value.clone()),
         None => map.remove(member),
     };
 }
@@ -159,7 +159,7 @@ fn mask_gated(spec: &mut Value, old: &Value) {
     let Some(map) = spec.as_object_mut() else { return };
     keep(map, old, "nodeSelector");
     if !map.contains_key("affinity") && !node.is_null() {
-        map.insert("affinity".into(), serde_json::json!({}));
+        map.insert("affinity".into(), apiserver_json::json!({}));
     }
     if let Some(affinity) = at_mut(spec, &["affinity"]) {
         if node.is_null() {

@@ -1,8 +1,8 @@
 //! Volumes and what each source of one must say: `ValidateVolumes` and `validateVolumeSource` upstream.
 
+use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
-use serde_json::Value;
 
 use super::super::shared::{
     at, check_enum, check_required, check_rule, check_set_enum, has, items, number, require, text,

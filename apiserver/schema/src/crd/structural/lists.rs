@@ -1,7 +1,7 @@
 //! Rules of `x-kubernetes-list-type`, its keys, and `x-kubernetes-map-type`.
 
+use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
-use serde_json::{Value, json};
 
 use super::{elements, flag, not_supported, text, wants_type};
 

@@ -1,0 +1,243 @@
+//! Looking into a tree and changing parts of it.
+
+use std::borrow::Cow;
+
+use crate::{Map, Number, SmolStr, Value};
+
+static NULL: Value = Value::Null;
+
+/// What a value can be indexed by: the name of a member, the place of an item.
+pub trait Index {
+    #[doc(hidden)]
+    fn of<'a>(&self, value: &'a Value) -> Option<&'a Value>;
+    #[doc(hidden)]
+    fn of_mut<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value>;
+    /// The member or item, a member being made where it is missing.
+    #[doc(hidden)]
+    fn made<'a>(&self, value: &'a mut Value) -> &'a mut Value;
+}
+
+impl Index for str {
+    fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
+        value.as_object()?.get(self)
+    }
+
+    fn of_mut<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value> {
+        value.as_object_mut()?.get_mut(self)
+    }
+
+    fn made<'a>(&self, value: &'a mut Value) -> &'a mut Value {
+        if value.is_null() {
+            *value = Value::Object(Map::new());
+        }
+        match value {
+            Value::Object(map) => map.entry(self).or_insert(Value::Null),
+            other => panic!("cannot access member {self:?} of {other}"),
+        }
+    }
+}
+
+impl Index for usize {
+    fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
+        value.as_array()?.get(*self)
+    }
+
+    fn of_mut<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value> {
+        value.as_array_mut()?.get_mut(*self)
+    }
+
+    fn made<'a>(&self, value: &'a mut Value) -> &'a mut Value {
+        match self.of_mut(value) {
+            Some(item) => item,
+            None => panic!("there is no item {self}"),
+        }
+    }
+}
+
+impl Index for String {
+    fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
+        self.as_str().of(value)
+    }
+
+    fn of_mut<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value> {
+        self.as_str().of_mut(value)
+    }
+
+    fn made<'a>(&self, value: &'a mut Value) -> &'a mut Value {
+        self.as_str().made(value)
+    }
+}
+
+impl Index for SmolStr {
+    fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
+        self.as_str().of(value)
+    }
+
+    fn of_mut<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value> {
+        self.as_str().of_mut(value)
+    }
+
+    fn made<'a>(&self, value: &'a mut Value) -> &'a mut Value {
+        self.as_str().made(value)
+    }
+}
+
+impl<T: Index + ?Sized> Index for &T {
+    fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
+        (**self).of(value)
+    }
+
+    fn of_mut<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value> {
+        (**self).of_mut(value)
+    }
+
+    fn made<'a>(&self, value: &'a mut Value) -> &'a mut Value {
+        (**self).made(value)
+    }
+}
+
+impl<I: Index> std::ops::Index<I> for Value {
+    type Output = Value;
+
+    /// The member or item; null where there is none.
+    fn index(&self, index: I) -> &Value {
+        index.of(self).unwrap_or(&NULL)
+    }
+}
+
+impl<I: Index> std::ops::IndexMut<I> for Value {
+    /// # Panics
+    /// Where an item is missing, or a member is asked for of what is neither an object nor null.
+    fn index_mut(&mut self, index: I) -> &mut Value {
+        index.made(self)
+    }
+}
+
+impl Value {
+    pub fn get(&self, index: impl Index) -> Option<&Value> {
+        index.of(self)
+    }
+
+    pub fn get_mut(&mut self, index: impl Index) -> Option<&mut Value> {
+        index.of_mut(self)
+    }
+
+    pub fn is_null(&self) -> bool {
+        matches!(self, Value::Null)
+    }
+
+    pub fn is_boolean(&self) -> bool {
+        matches!(self, Value::Bool(_))
+    }
+
+    pub fn is_number(&self) -> bool {
+        matches!(self, Value::Number(_))
+    }
+
+    pub fn is_string(&self) -> bool {
+        matches!(self, Value::String(_))
+    }
+
+    pub fn is_array(&self) -> bool {
+        matches!(self, Value::Array(_))
+    }
+
+    pub fn is_object(&self) -> bool {
+        matches!(self, Value::Object(_))
+    }
+
+    pub fn is_i64(&self) -> bool {
+        self.as_number().is_some_and(Number::is_i64)
+    }
+
+    pub fn is_u64(&self) -> bool {
+        self.as_number().is_some_and(Number::is_u64)
+    }
+
+    pub fn is_f64(&self) -> bool {
+        self.as_number().is_some_and(Number::is_f64)
+    }
+
+    pub fn as_bool(&self) -> Option<bool> {
+        if let Value::Bool(value) = self { Some(*value) } else { None }
+    }
+
+    pub fn as_number(&self) -> Option<&Number> {
+        if let Value::Number(number) = self { Some(number) } else { None }
+    }
+
+    pub fn as_i64(&self) -> Option<i64> {
+        self.as_number()?.as_i64()
+    }
+
+    pub fn as_u64(&self) -> Option<u64> {
+        self.as_number()?.as_u64()
+    }
+
+    pub fn as_f64(&self) -> Option<f64> {
+        self.as_number()?.as_f64()
+    }
+
+    pub fn as_str(&self) -> Option<&str> {
+        if let Value::String(text) = self { Some(text) } else { None }
+    }
+
+    pub fn as_array(&self) -> Option<&Vec<Value>> {
+        if let Value::Array(items) = self { Some(items) } else { None }
+    }
+
+    pub fn as_array_mut(&mut self) -> Option<&mut Vec<Value>> {
+        if let Value::Array(items) = self { Some(items) } else { None }
+    }
+
+    pub fn as_object(&self) -> Option<&Map> {
+        if let Value::Object(map) = self { Some(map) } else { None }
+    }
+
+    pub fn as_object_mut(&mut self) -> Option<&mut Map> {
+        if let Value::Object(map) = self { Some(map) } else { None }
+    }
+
+    /// Leaves null in its place.
+    pub fn take(&mut self) -> Value {
+        std::mem::take(self)
+    }
+
+    /// The value at a JSON pointer (RFC 6901).
+    pub fn pointer(&self, pointer: &str) -> Option<&Value> {
+        steps(pointer)?.try_fold(self, |value, step| match value {
+            Value::Object(map) => map.get(&unescaped(step)),
+            Value::Array(items) => items.get(place(step)?),
+            _ => None,
+        })
+    }
+
+    /// As [`Value::pointer`], to be changed.
+    pub fn pointer_mut(&mut self, pointer: &str) -> Option<&mut Value> {
+        steps(pointer)?.try_fold(self, |value, step| match value {
+            Value::Object(map) => map.get_mut(&unescaped(step)),
+            Value::Array(items) => items.get_mut(place(step)?),
+            _ => None,
+        })
+    }
+}
+
+/// The steps of a pointer that is empty or begins with a slash.
+fn steps(pointer: &str) -> Option<impl Iterator<Item = &str>> {
+    if !pointer.is_empty() && !pointer.starts_with('/') {
+        return None;
+    }
+    Some(pointer.split('/').skip(1))
+}
+
+fn unescaped(step: &str) -> Cow<'_, str> {
+    if step.contains('~') { step.replace("~1", "/").replace("~0", "~").into() } else { step.into() }
+}
+
+/// The place of an item: digits without a sign and without a zero in front.
+fn place(step: &str) -> Option<usize> {
+    if step.starts_with('+') || step.len() > 1 && step.starts_with('0') {
+        return None;
+    }
+    step.parse().ok()
+}

@@ -1,0 +1,39 @@
+//! Trees of JSON, as objects are inside the API server.
+//!
+//! They are used as `serde_json`'s are, and read and written by its parser, but are made of fewer pieces: short text, and
+//! thus nearly every key, lies where it is used, an object is one sorted list of its members, and long text is shared by
+//! the trees it was cloned into. Most of what a write costs is making, searching, cloning and dropping trees.
+
+mod access;
+mod convert;
+mod macros;
+mod map;
+mod read;
+mod write;
+
+pub use convert::ToValue;
+pub use map::{Entry, Map};
+pub use read::Text;
+pub use serde_json::{Deserializer, Error, Number, from_slice, from_str};
+pub use smol_str::SmolStr;
+pub use write::{escape, write, write_text};
+
+/// Parts of `serde_json` that know nothing of trees.
+pub mod value {
+    pub use serde_json::value::RawValue;
+}
+
+/// Any JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Value {
+    #[default]
+    Null,
+    Bool(bool),
+    Number(Number),
+    String(SmolStr),
+    Array(Vec<Value>),
+    Object(Map),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! The members of an object, sorted by their keys.
+
+use std::cmp::Ordering;
+
+use smol_str::SmolStr;
+
+use crate::Value;
+
+/// Up to so many members it is quicker to look at each of them.
+const SEARCHED_ONE_BY_ONE: usize = 8;
+
+/// Members in the order of their keys' bytes, each key once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Map(Vec<(SmolStr, Value)>);
+
+/// The place of a key in a map.
+pub enum Entry<'a> {
+    Vacant { map: &'a mut Map, at: usize, key: SmolStr },
+    Occupied { map: &'a mut Map, at: usize },
+}
+
+impl Map {
+    /// An object without members.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Room for so many members.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn find(&self, key: &str) -> Option<usize> {
+        if self.0.len() <= SEARCHED_ONE_BY_ONE {
+            return self.0.iter().position(|(name, _)| name.as_str() == key);
+        }
+        self.place(key).ok()
+    }
+
+    /// Where a key is, or where it would be.
+    fn place(&self, key: &str) -> Result<usize, usize> {
+        // Keys mostly come in order.
+        match self.0.last().map(|(last, _)| last.as_str().cmp(key)) {
+            None | Some(Ordering::Less) => Err(self.0.len()),
+            Some(Ordering::Equal) => Ok(self.0.len() - 1),
+            Some(Ordering::Greater) => self.0.binary_search_by(|(name, _)| name.as_str().cmp(key)),
+        }
+    }
+
+    pub fn contains_key(&self, key: &str) -> bool {
+        self.find(key).is_some()
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.find(key).map(|at| &self.0[at].1)
+    }
+
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
+        self.find(key).map(|at| &mut self.0[at].1)
+    }
+
+    pub fn get_key_value(&self, key: &str) -> Option<(&SmolStr, &Value)> {
+        self.find(key).map(|at| (&self.0[at].0, &self.0[at].1))
+    }
+
+    /// Sets a member; gives what it was before.
+    pub fn insert(&mut self, key: SmolStr, value: Value) -> Option<Value> {
+        match self.place(&key) {
+            Ok(at) => Some(std::mem::replace(&mut self.0[at].1, value)),
+            Err(at) => {
+                self.0.insert(at, (key, value));
+                None
+            }
+        }
+    }
+
+    pub fn remove(&mut self, key: &str) -> Option<Value> {
+        self.remove_entry(key).map(|(_, value)| value)
+    }
+
+    pub fn remove_entry(&mut self, key: &str) -> Option<(SmolStr, Value)> {
+        self.find(key).map(|at| self.0.remove(at))
+    }
+
+    pub fn entry(&mut self, key: impl Into<SmolStr>) -> Entry<'_> {
+        let key = key.into();
+        match self.place(&key) {
+            Ok(at) => Entry::Occupied { map: self, at },
+            Err(at) => Entry::Vacant { map: self, at, key },
+        }
+    }
+
+    /// Keeps the members of which `keep` is true.
+    pub fn retain(&mut self, mut keep: impl FnMut(&SmolStr, &mut Value) -> bool) {
+        self.0.retain_mut(|(key, value)| keep(key, value));
+    }
+
+    /// Moves all members of `other` here; they take the place of those of the same keys.
+    pub fn append(&mut self, other: &mut Self) {
+        self.extend(std::mem::take(other));
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&SmolStr, &Value)> + ExactSizeIterator + Clone {
+        self.0.iter().map(|(key, value)| (key, value))
+    }
+
+    pub fn iter_mut(
+        &mut self,
+    ) -> impl DoubleEndedIterator<Item = (&SmolStr, &mut Value)> + ExactSizeIterator {
+        self.0.iter_mut().map(|(key, value)| (&*key, value))
+    }
+
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &SmolStr> + ExactSizeIterator + Clone {
+        self.0.iter().map(|(key, _)| key)
+    }
+
+    pub fn values(&self) -> impl DoubleEndedIterator<Item = &Value> + ExactSizeIterator + Clone {
+        self.0.iter().map(|(_, value)| value)
+    }
+
+    pub fn values_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Value> + ExactSizeIterator {
+        self.0.iter_mut().map(|(_, value)| value)
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// The member, set to a value where it is missing.
+    pub fn or_insert(self, value: Value) -> &'a mut Value {
+        self.or_insert_with(|| value)
+    }
+
+    /// The member, made where it is missing.
+    pub fn or_insert_with(self, make: impl FnOnce() -> Value) -> &'a mut Value {
+        match self {
+            Self::Occupied { map, at } => &mut map.0[at].1,
+            Self::Vacant { map, at, key } => {
+                map.0.insert(at, (key, make()));
+                &mut map.0[at].1
+            }
+        }
+    }
+}
+
+type Owned = std::vec::IntoIter<(SmolStr, Value)>;
+type Shared<'a> = std::iter::Map<
+    std::slice::Iter<'a, (SmolStr, Value)>,
+    fn(&'a (SmolStr, Value)) -> (&'a SmolStr, &'a Value),
+>;
+type Exclusive<'a> = std::iter::Map<
+    std::slice::IterMut<'a, (SmolStr, Value)>,
+    fn(&'a mut (SmolStr, Value)) -> (&'a SmolStr, &'a mut Value),
+>;
+
+impl IntoIterator for Map {
+    type Item = (SmolStr, Value);
+    type IntoIter = Owned;
+
+    fn into_iter(self) -> Owned {
+        self.0.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Map {
+    type Item = (&'a SmolStr, &'a Value);
+    type IntoIter = Shared<'a>;
+
+    fn into_iter(self) -> Shared<'a> {
+        self.0.iter().map(|(key, value)| (key, value))
+    }
+}
+
+impl<'a> IntoIterator for &'a mut Map {
+    type Item = (&'a SmolStr, &'a mut Value);
+    type IntoIter = Exclusive<'a>;
+
+    fn into_iter(self) -> Exclusive<'a> {
+        self.0.iter_mut().map(|(key, value)| (&*key, value))
+    }
+}
+
+impl<K: Into<SmolStr>, V: Into<Value>> Extend<(K, V)> for Map {
+    fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, members: I) {
+        for (key, value) in members {
+            self.insert(key.into(), value.into());
+        }
+    }
+}
+
+impl<K: Into<SmolStr>, V: Into<Value>> FromIterator<(K, V)> for Map {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(members: I) -> Self {
+        let members = members.into_iter();
+        let mut map = Self::with_capacity(members.size_hint().0);
+        map.extend(members);
+        map
+    }
+}
+
+impl std::ops::Index<&str> for Map {
+    type Output = Value;
+
+    fn index(&self, key: &str) -> &Value {
+        static NULL: Value = Value::Null;
+        self.get(key).unwrap_or(&NULL)
+    }
+}

@@ -1,0 +1,94 @@
+use proptest::prelude::*;
+
+use crate::{Map, SmolStr, Value, from_str, json};
+
+/// Any tree of `serde_json`.
+fn trees() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        any::<u64>().prop_map(Into::into),
+        any::<f64>().prop_map(Into::into),
+        ".{0,40}".prop_map(Into::into),
+    ];
+    leaf.prop_recursive(4, 64, 12, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+            prop::collection::vec(("[a-d]{0,2}|.{20,30}", inner), 0..16)
+                .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn trees_are_read_and_written_as_serde_json_does(tree in trees()) {
+        let text = tree.to_string();
+        let ours: Value = from_str(&text).unwrap();
+        prop_assert_eq!(ours.to_string(), text.clone());
+        prop_assert_eq!(&Value::from(tree.clone()), &ours);
+        prop_assert_eq!(serde_json::to_string(&ours).unwrap(), text);
+        prop_assert_eq!(format!("{ours:#}"), format!("{tree:#}"));
+        prop_assert_eq!(serde_json::Value::from(&ours), tree);
+    }
+
+    #[test]
+    fn a_map_is_a_sorted_map(steps in prop::collection::vec(("[a-e]{0,3}", 0..4_u8, any::<u8>()), 0..60)) {
+        let (mut ours, mut model) = (Map::new(), std::collections::BTreeMap::<String, Value>::new());
+        for (key, step, value) in steps {
+            let value = Value::from(value);
+            match step {
+                0 => prop_assert_eq!(ours.insert(key.as_str().into(), value.clone()), model.insert(key, value)),
+                1 => prop_assert_eq!(ours.remove(&key), model.remove(&key)),
+                2 => {
+                    let made = ours.entry(key.as_str()).or_insert_with(|| value.clone()).clone();
+                    prop_assert_eq!(&made, model.entry(key).or_insert(value));
+                }
+                _ => {
+                    ours.retain(|name, _| name.as_str() != key);
+                    model.retain(|name, _| *name != key);
+                }
+            }
+            prop_assert!(ours.iter().map(|(key, value)| (key.as_str(), value)).eq(model.iter().map(|(key, value)| (key.as_str(), value))));
+            for name in ["", "a", "b", "abc", "e"] {
+                prop_assert_eq!(ours.get(name), model.get(name));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_macro_writes_what_it_says() {
+    let (name, list, nothing) = ("n".to_owned(), vec!["x", "y"], None::<&str>);
+    let value = json!({
+        "a": {"b": [null, true, -1, 1.5, "t", [], {}], "c": name.len() + 1},
+        (name.clone()): list, "nothing": nothing,
+        "last": {"deep": {"er": name}},
+    });
+    let text = r#"{"a":{"b":[null,true,-1,1.5,"t",[],{}],"c":2},"last":{"deep":{"er":"n"}},"n":["x","y"],"nothing":null}"#;
+    assert_eq!(value.to_string(), text);
+    assert_eq!(json!([1, null, [2], {"a": name},]).to_string(), r#"[1,null,[2],{"a":"n"}]"#);
+    assert_eq!((json!(null), json!({}), json!("x")), (Value::Null, Value::Object(Map::new()), "x".into()));
+}
+
+#[test]
+fn pointers_and_indexes_find_what_is_there() {
+    let mut value = json!({"a": {"b/c": [1, {"d~e": 2}]}, "": 3});
+    assert_eq!(value.pointer("/a/b~1c/1/d~0e"), Some(&json!(2)));
+    assert_eq!(value.pointer("/"), Some(&json!(3)));
+    assert_eq!(value.pointer("").map(Value::is_object), Some(true));
+    for nothing in ["a", "/a/b~1c/01", "/a/b~1c/+1", "/a/b~1c/2", "/a/x", "/a/b~1c/-"] {
+        assert_eq!(value.pointer(nothing), None, "{nothing}");
+    }
+    *value.pointer_mut("/a/b~1c/0").unwrap() = json!("new");
+    value["made"]["below"] = json!(true);
+    assert_eq!(value["a"]["b/c"][0], "new");
+    assert_eq!(value["made"]["below"], true);
+    assert!(value["missing"]["below"][7].is_null());
+}
+
+#[test]
+fn trees_are_small() {
+    assert_eq!((size_of::<Value>(), size_of::<SmolStr>(), size_of::<Map>()), (32, 24, 24));
+}
