@@ -1,3 +1,5 @@
+//! Trees against serde_json and a map that is known to be right.
+
 use proptest::prelude::*;
 
 use crate::{Map, SmolStr, Value, from_str, json};
