@@ -185,7 +185,7 @@ fn a_full_port_range_is_told_on_the_service() {
     instance.apply(&all);
     instance.kubectl_ok(&["create", "service", "clusterip", "late", "--tcp=80"]);
     let output = instance.kubectl(&["patch", "service", "late", "-p", r#"{"spec":{"type":"NodePort"}}"#]);
-    let sentence = "spec.ports[0].nodePort: Internal error: failed to allocate a nodePort: range is full";
+    let sentence = "Internal error occurred: failed to allocate a nodePort: range is full";
     assert!(stderr(&output).contains(sentence), "{}", stderr(&output));
     wait_for("an Event on the Service", || {
         let events = instance.events("Service", "late");

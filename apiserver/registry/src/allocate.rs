@@ -12,9 +12,11 @@ use apiserver_storage::EventKind;
 use apiserver_watchcache::{Cache, Watcher};
 use rand::RngExt;
 
+use crate::ip_addresses;
 use crate::object;
 use crate::registry::{Call, Registry};
 use crate::shared::claims::SERVICES;
+use crate::strategy::addresses::range_holds;
 use crate::strategy::service::needs_node_ports;
 
 /// Where cluster IPs and node ports come from.
@@ -34,8 +36,7 @@ impl Default for ServiceRanges {
 
 impl ServiceRanges {
     fn contains(&self, ip: Ipv4Addr) -> bool {
-        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_len)).unwrap_or(0);
-        u32::from(ip) & mask == u32::from(self.network) & mask
+        range_holds(&self.cidr(), ip.into())
     }
 
     /// Addresses that can be given out: all but the network's own and the broadcast address.
@@ -100,6 +101,11 @@ impl Claim {
             dry_run: false,
             freed: (Vec::new(), Vec::new()),
         }
+    }
+
+    /// The cluster IPs that the write takes and those it lets go of.
+    pub(crate) fn cluster_ips(&self) -> (&[Ipv4Addr], &[Ipv4Addr]) {
+        (&self.ips, &self.freed.0)
     }
 
     /// The write succeeded.
@@ -180,16 +186,19 @@ impl Allocator {
         self.ports.retain(|_, owner| owner != key);
     }
 
-    fn free_ip(&self) -> Option<Ipv4Addr> {
+    fn free_ip(&self, cache: &Cache) -> Option<Ipv4Addr> {
         let size = self.ranges.size();
         // Dynamic addresses come from the upper part, so that fixed ones below rarely collide (KEP-3070).
         let reserved = size.checked_div(16).unwrap_or(0).clamp(16, 256).min(size);
         let start = rand::rng().random_range(0..size.max(1));
         let at = |offset: u32| Ipv4Addr::from(u32::from(self.ranges.network) + 1 + offset);
+        let free = |offset: &u32| {
+            !self.ips.contains_key(&at(*offset)) && !ip_addresses::is_taken(cache, at(*offset))
+        };
         (0..size)
             .map(|i| (start + i) % size)
-            .find(|offset| *offset >= reserved && !self.ips.contains_key(&at(*offset)))
-            .or_else(|| (0..reserved).find(|offset| !self.ips.contains_key(&at(*offset))))
+            .find(|offset| *offset >= reserved && free(offset))
+            .or_else(|| (0..reserved).find(free))
             .map(at)
     }
 
@@ -239,6 +248,15 @@ impl Registry {
         self.allocator().ranges
     }
 
+    /// The cluster IPs that are given out, and the keys of the Services that hold them.
+    pub(crate) fn given_out(&self) -> Vec<(Ipv4Addr, Owner)> {
+        let mut allocator = self.allocator();
+        if self.store().is_shared() {
+            allocator.follow(self.cache());
+        }
+        allocator.ips.iter().map(|(ip, owner)| (*ip, owner.clone())).collect()
+    }
+
     /// Gives a Service what it needs, and writes it into the Service.
     ///
     /// # Errors
@@ -261,12 +279,15 @@ impl Registry {
             if self.store().is_shared() {
                 allocator.follow(self.cache());
             }
-            claim_ips(&mut allocator, &mut claim, key, service)
+            claim_ips(&mut allocator, self.cache(), &mut claim, key, service)
                 .and_then(|()| claim_ports(&mut allocator, &mut claim, key, service, old))
         };
         outcome.map_err(|error| {
             if error.problem == Problem::Internal && !call.dry_run {
                 self.note_exhausted(call.namespace.unwrap_or(""), service, old, &error.field);
+            }
+            if error.problem == Problem::Internal {
+                return Status::internal(&error.detail);
             }
             Status::invalid(&call.resource.gvk(), object::name(service), &[error])
         })?;
@@ -300,6 +321,12 @@ impl Registry {
         drop(self.exhausted_notes().try_send(note));
     }
 
+    /// The cluster IPs a Service holds; none of what is no Service.
+    pub(crate) fn held_by_service(&self, call: &Call, object: &Value) -> Vec<Ipv4Addr> {
+        let is_service = call.resource.kind == "Service" && call.resource.group.is_empty();
+        if is_service { cluster_ips(object) } else { Vec::new() }
+    }
+
     /// Takes back what a deleted Service held.
     pub(crate) fn release_service(&self, call: &Call, key: &Owner) {
         if call.resource.kind == "Service" && call.resource.group.is_empty() {
@@ -310,10 +337,12 @@ impl Registry {
 
 fn claim_ips(
     allocator: &mut Allocator,
+    cache: &Cache,
     claim: &mut Claim,
     key: &Owner,
     service: &mut Value,
 ) -> Result<(), FieldError> {
+    let name = object::name(service).to_owned();
     let spec = object::member_mut(service, "spec");
     if spec.get("type").and_then(Value::as_str) == Some("ExternalName") {
         return Ok(());
@@ -335,34 +364,33 @@ fn claim_ips(
             // Unparsable addresses were refused before.
             let Ok(ip) = text.parse::<Ipv4Addr>() else { return Ok(()) };
             let refuse = |why: String| FieldError::invalid("spec.clusterIPs", &json!(given), why);
-            match allocator.ips.get(&ip) {
-                Some(owner) if owner == key => {}
-                // A dry run is not held against what is taken.
-                Some(_) if claim.dry_run => {}
-                Some(_) => {
-                    return Err(refuse(format!(
-                        "failed to allocate IP {ip}: provided IP is already allocated"
-                    )));
-                }
-                None if allocator.ranges.contains(ip) => {
-                    allocator.ips.insert(ip, key.clone());
-                    claim.ips.push(ip);
-                }
-                None => {
+            let held = allocator.ips.get(&ip);
+            if held != Some(key) {
+                if !allocator.ranges.contains(ip) {
                     return Err(refuse(format!(
                         "failed to allocate IP {ip}: the provided network does not match the current range"
                     )));
+                }
+                // A dry run is not held against what is taken, and takes nothing.
+                if !claim.dry_run {
+                    if held.is_some() || ip_addresses::is_taken(cache, ip) {
+                        return Err(refuse(format!(
+                            "failed to allocate IP {ip}: provided IP is already allocated"
+                        )));
+                    }
+                    allocator.ips.insert(ip, key.clone());
+                    claim.ips.push(ip);
                 }
             }
             spec.insert("clusterIP".into(), text.into());
             spec.insert("clusterIPs".into(), json!(given));
         }
         None => {
-            let ip = allocator.free_ip().ok_or_else(|| FieldError {
+            let ip = allocator.free_ip(cache).ok_or_else(|| FieldError {
                 problem: Problem::Internal,
                 field: "spec.clusterIPs".into(),
                 value: String::new(),
-                detail: "failed to allocate a serviceIP: range is full".into(),
+                detail: format!("failed to allocate a serviceIP for Service {name:?}: range is full"),
             })?;
             allocator.ips.insert(ip, key.clone());
             claim.ips.push(ip);

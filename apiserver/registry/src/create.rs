@@ -103,7 +103,9 @@ impl Registry {
         }
         let (bytes, stored_at) = (document.bytes.len(), key.clone());
         let write = Write { key, op: Op::Create(document) };
-        let entry = self.commit_charged(call, &name, write, charge).await?;
+        let (taken, _) = claim.cluster_ips();
+        let beside = self.address_writes(call, &name, taken, &[]);
+        let entry = self.commit_charged(call, &name, write, beside, charge).await?;
         let Some(entry) = entry else {
             return Err(Status::already_exists(&resource.group_resource(), &name));
         };

@@ -17,6 +17,7 @@ mod delete;
 mod embedded;
 mod encode;
 mod fields;
+mod ip_addresses;
 mod list;
 pub mod object;
 mod registry;
@@ -37,6 +38,7 @@ pub use decode::{Body, FieldValidation, cannot_handle, decode, read, unrecognize
 pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use encode::document;
 pub use fields::{check as check_field_selector, of as selectable_fields};
+pub use ip_addresses::{AddressProblem, AddressRepair};
 pub use list::{Listing, Page, Selectors, cache_error, identity};
 pub use registry::{Call, Registry, Written, now, random_suffix};
 pub use shared::{StoredValues, claims_of_new, layout as etcd_layout};

@@ -16,6 +16,7 @@ use crate::admission::quota::Turns;
 use crate::admission::{Compiled, PolicyHook, Requester, WebhookHook};
 use crate::allocate::{Allocator, Exhausted, ServiceRanges};
 use crate::catalogue::{Catalogue, Resource};
+use crate::ip_addresses::ADDRESSES;
 use crate::trees::Trees;
 use crate::webhook::WebhookCaller;
 
@@ -219,6 +220,7 @@ impl Registry {
         writes: Vec<Write>,
     ) -> Result<Option<Entry>, Status> {
         let creates = matches!(writes.first().map(|write| &write.op), Some(Op::Create(_)));
+        let own = writes.first().map(|write| write.key.clone());
         let outcome = if self.inner.store.is_shared() {
             let claims = crate::shared::claims::of(&self.inner.cache, &writes);
             self.inner.store.commit_claiming(writes, &claims).await
@@ -227,6 +229,10 @@ impl Registry {
         };
         match outcome {
             Ok(entries) => Ok(entries.into_iter().next()),
+            // Somebody made an IPAddress of the one that was chosen for a Service.
+            Err(StoreError::Exists { key }) if key.starts_with(ADDRESSES) && Some(&key) != own.as_ref() => {
+                Err(store_failed(&StoreError::Taken { key }))
+            }
             Err(StoreError::Exists { .. }) if creates => {
                 Err(Status::already_exists(&call.resource.group_resource(), name))
             }
@@ -300,7 +306,7 @@ fn store_failed(error: &StoreError) -> Status {
         },
         // Who asks again is given another.
         StoreError::Taken { .. } => Status::timeout(
-            "another server gave a cluster IP or node port of this Service to another Service meanwhile",
+            "a cluster IP or node port of this Service was taken by another object meanwhile",
             1,
         ),
         error => Status::internal(error),

@@ -103,7 +103,11 @@ impl Registry {
                 Op::Update { expect: current.revision(), document }
             };
             let write = Write { key: key.clone(), op };
-            if let Some(entry) = self.commit_charged(call, name, write, charge).await? {
+            let beside = match claim.cluster_ips() {
+                _ if finished => self.address_writes(call, name, &[], &self.held_by_service(call, &old)),
+                (taken, freed) => self.address_writes(call, name, taken, freed),
+            };
+            if let Some(entry) = self.commit_charged(call, name, write, beside, charge).await? {
                 claim.keep();
                 self.after_write(call);
                 let bytes = match last {
@@ -119,7 +123,8 @@ impl Registry {
                 let bytes = self.served_bytes(call.resource, bytes).await?;
                 return Ok((Written { bytes, warnings }, false));
             }
-            if insisted && !repeatable {
+            let moved = self.cache().get(&key).is_none_or(|now| now.revision() != current.revision());
+            if insisted && !repeatable && moved {
                 // Who lost against a deletion is told of it: upstream looks again, too.
                 let gone = !may_create && self.cache().get(&key).is_none();
                 return Err(if gone { Status::not_found(&gr, name) } else { Status::modified(&gr, name) });

@@ -200,6 +200,7 @@ async fn keep(server: ApiServer) {
         Some(notes) => notes.left_stream(),
         None => futures::stream::pending().right_stream(),
     };
+    let mut addresses = apiserver_registry::AddressRepair::default();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -217,6 +218,7 @@ async fn keep(server: ApiServer) {
         if let Err(status) = crate::endpoints::publish(&server).await {
             tracing::warn!(error = %status, "the endpoints of the kubernetes Service could not be written");
         }
+        crate::service_addresses::repair(registry, &mut addresses).await;
         expire_events(registry).await;
         let catalogue = registry.catalogue();
         if let Some(definitions) = catalogue.get("apiextensions.k8s.io", "v1", "customresourcedefinitions") {

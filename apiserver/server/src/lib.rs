@@ -28,6 +28,7 @@ mod remote_command;
 mod request_info;
 mod serve;
 mod service;
+mod service_addresses;
 mod signers;
 mod streams;
 mod table;

@@ -109,21 +109,25 @@ impl Registry {
         }
     }
 
-    /// Commits a write together with what it is charged; `None` means a lost race for the object.
+    /// Commits a write together with what is written beside it and what it is charged; `None` means a lost race.
     pub(crate) async fn commit_charged(
         &self,
         call: &Call<'_>,
         name: &str,
         write: Write,
+        mut beside: Vec<Write>,
         charge: Charge<'_>,
     ) -> Result<Option<Entry>, Status> {
-        let Some(mut due) = charge.0 else { return self.commit(call, name, vec![write]).await };
+        let Some(mut due) = charge.0 else {
+            beside.insert(0, write);
+            return self.commit(call, name, beside).await;
+        };
         for _ in 0..TRIES {
+            let own = std::iter::once(&write).chain(&beside).cloned();
             let entry = if self.store().is_shared() {
-                self.commit_in_turn(call, name, &write, &due).await?
+                self.commit_in_turn(call, name, own.collect(), &due).await?
             } else {
-                let writes = std::iter::once(write.clone()).chain(due.writes.iter().cloned()).collect();
-                self.commit(call, name, writes).await?
+                self.commit(call, name, own.chain(due.writes.iter().cloned()).collect()).await?
             };
             if entry.is_some() {
                 return Ok(entry);
@@ -152,13 +156,12 @@ impl Registry {
         &self,
         call: &Call<'_>,
         name: &str,
-        write: &Write,
+        mut last: Vec<Write>,
         due: &Due<'_>,
     ) -> Result<Option<Entry>, Status> {
         let mut ahead = due.writes.clone();
-        let mut last = vec![write.clone()];
         // Of a quota that is created itself, none is in its transaction.
-        if !write.key.starts_with(QUOTAS) {
+        if !last.iter().any(|write| write.key.starts_with(QUOTAS)) {
             last.extend(ahead.pop());
         }
         let mut charged = Vec::with_capacity(ahead.len());

@@ -109,7 +109,9 @@ impl Registry {
             if call.dry_run {
                 return Ok(gone(call, &current, old, expect));
             }
-            let done = self.commit(call, name, write(Op::Delete { expect })).await?;
+            let mut writes = write(Op::Delete { expect });
+            writes.extend(self.address_writes(call, name, &[], &self.held_by_service(call, &old)));
+            let done = self.commit(call, name, writes).await?;
             let Some(entry) = done else { continue };
             self.after_write(call);
             self.release_service(call, &key);

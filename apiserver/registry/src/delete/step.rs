@@ -8,8 +8,10 @@ use crate::object;
 use crate::registry::{Call, now};
 
 /// What of an object, beside its metadata, says how it is deleted.
-pub(super) const MEMBERS: &[(&str, &[&str])] =
-    &[("spec", &["nodeName", "terminationGracePeriodSeconds", "finalizers"]), ("status", &["phase"])];
+pub(super) const MEMBERS: &[(&str, &[&str])] = &[
+    ("spec", &["nodeName", "terminationGracePeriodSeconds", "finalizers", "clusterIPs"]),
+    ("status", &["phase"]),
+];
 
 pub(super) enum Step {
     Remove,

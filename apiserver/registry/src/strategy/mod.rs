@@ -9,7 +9,7 @@ use apiserver_schema::FieldSet;
 
 use crate::admission::Requester;
 
-mod addresses;
+pub(crate) mod addresses;
 mod admission;
 mod api_service;
 mod apps;
