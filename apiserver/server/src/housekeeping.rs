@@ -201,6 +201,7 @@ async fn keep(server: ApiServer) {
         None => futures::stream::pending().right_stream(),
     };
     let mut addresses = apiserver_registry::AddressRepair::default();
+    let mut tracking = crate::legacy_tokens::Made::default();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -219,6 +220,7 @@ async fn keep(server: ApiServer) {
             tracing::warn!(error = %status, "the endpoints of the kubernetes Service could not be written");
         }
         crate::service_addresses::repair(registry, &mut addresses).await;
+        crate::legacy_tokens::keep(registry, &mut tracking).await;
         expire_events(registry).await;
         let catalogue = registry.catalogue();
         if let Some(definitions) = catalogue.get("apiextensions.k8s.io", "v1", "customresourcedefinitions") {

@@ -17,6 +17,7 @@ mod escalation;
 mod handlers;
 mod health;
 mod housekeeping;
+mod legacy_tokens;
 pub mod limits;
 mod negotiate;
 mod node_proxy;
