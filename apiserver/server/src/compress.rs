@@ -30,7 +30,11 @@ pub(crate) fn mark(answer: &mut Answer) {
 
 /// A large whole answer compressed where the client takes it. Small ones are not worth it.
 pub(crate) fn whole(context: &Context, status: http::StatusCode, media: Media, bytes: Bytes) -> Answer {
-    let plain = |bytes: Bytes| Answer::of(status, media.content_type(), bytes);
+    whole_of(context, bytes, |bytes| Answer::of(status, media.content_type(), bytes))
+}
+
+/// As [`whole`], of an answer that is made of its bytes.
+pub(crate) fn whole_of(context: &Context, bytes: Bytes, plain: impl Fn(Bytes) -> Answer) -> Answer {
     if bytes.len() < crate::limits::GZIP_BYTES_MIN || !is_wanted(context) {
         return plain(bytes);
     }

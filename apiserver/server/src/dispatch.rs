@@ -9,10 +9,12 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use crate::authn::{self, User};
 use crate::authz::{self, Attributes};
 use crate::body::{RequestBody, ResponseBody, full};
+use crate::metrics::Counted;
 use crate::negotiate::{Accepted, Form, Media, Place};
 use crate::query::Query;
 use crate::request_info::RequestInfo;
@@ -150,9 +152,11 @@ pub(crate) async fn answer(
     request: Request<RequestBody>,
     certificate: Option<&User>,
 ) -> Response<ResponseBody> {
+    let since = Instant::now();
     let (mut parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query().unwrap_or(""));
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
+    let _entered = server.inner.metrics.enter(&info, since);
     let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let parts = parts;
     let accepted = negotiate::for_errors(&parts.headers, negotiate::is_pretty(&query, &parts.headers));
@@ -162,9 +166,14 @@ pub(crate) async fn answer(
         Err(status) => return respond(failure(accepted, &status)),
     };
     let warnings = Warnings::default();
-    let asked = Asked { parts: &parts, info: &info, query: &query, warnings: &warnings };
+    let counted = OnceLock::new();
+    let asked =
+        Asked { parts: &parts, info: &info, query: &query, warnings: &warnings, since, counted: &counted };
     let outcome = route(server, asked, body, certificate, upgrade).await;
-    let outcome = outcome.unwrap_or_else(|status| failure(accepted, &status));
+    let mut outcome = outcome.unwrap_or_else(|status| failure(accepted, &status));
+    if let Some(counted) = counted.into_inner() {
+        counted.answered(&mut outcome, warnings.waited());
+    }
     respond(outcome.warn(warnings.take()))
 }
 
@@ -240,21 +249,25 @@ async fn drop_rest(mut body: RequestBody) {
 }
 
 /// A request without its body.
-struct Asked<'a> {
+struct Asked<'a, 's> {
     parts: &'a http::request::Parts,
     info: &'a RequestInfo,
     query: &'a Query,
     warnings: &'a Warnings,
+    since: Instant,
+    /// Set once it is known what is asked, of whom it may be asked.
+    counted: &'a OnceLock<Counted<'s>>,
 }
 
-async fn route(
-    server: &ApiServer,
-    asked: Asked<'_>,
+async fn route<'s>(
+    server: &'s ApiServer,
+    asked: Asked<'_, 's>,
     body: RequestBody,
     certificate: Option<&User>,
     upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Result<Answer, Status> {
-    let Asked { parts, info, query, warnings } = asked;
+    let Asked { parts, info, query, warnings, since, counted } = asked;
+    let metrics = &server.inner.metrics;
     let registry = server.registry();
     let user = match admitted(server, &parts.headers, info, certificate) {
         // Another server may have made the account or the binding just now.
@@ -278,6 +291,9 @@ async fn route(
         warnings,
     };
     if !info.is_resource {
+        if let Some(path) = health::counted_path(&info.path) {
+            drop(counted.set(metrics.health(path, query, since)));
+        }
         return match health::answer(&context).await {
             Some(answer) => Ok(answer),
             None => discovery::answer(&mut context),
@@ -292,6 +308,10 @@ async fn route(
         resource = known();
     }
     let Some(resource) = resource else { return Err(unknown_resource(server, info)) };
+    let request = (&parts.method, &parts.headers, query);
+    if let Some(found) = metrics.resource(&resource, info, request, since) {
+        drop(counted.set(found));
+    }
     if !matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
         let place = if resource.is_custom() {
             Place::Custom

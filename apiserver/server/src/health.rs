@@ -7,7 +7,7 @@ use apiserver_meta::Status;
 use http::StatusCode;
 
 use crate::dispatch::{Answer, Context, failure};
-use crate::negotiate;
+use crate::{metrics, negotiate};
 
 const CHECKS: &[&str] = &[
     "ping",
@@ -22,6 +22,11 @@ const STORE: &str = "store";
 const ETCD: &str = "etcd";
 /// How long etcd may take, as upstream's check.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The path, where requests of it are counted.
+pub(crate) fn counted_path(path: &str) -> Option<&'static str> {
+    ["/healthz", "/livez", "/readyz"].into_iter().find(|known| *known == path)
+}
 
 /// The answer to one of these paths; `None` for any other.
 pub(crate) async fn answer(context: &Context<'_>) -> Option<Answer> {
@@ -47,6 +52,7 @@ pub(crate) async fn answer(context: &Context<'_>) -> Option<Answer> {
         };
     }
     match path {
+        metrics::PATH => Some(metrics::answer(context)),
         "/version" | "/version/" if *context.method == http::Method::GET => Some(version(context)),
         "/.well-known/openid-configuration" => Some(openid(context)),
         "/openid/v1/jwks" => context
@@ -122,10 +128,15 @@ fn version(context: &Context) -> Answer {
         let status = Status::new(406, "NotAcceptable", text).with_details(json!({}));
         return failure(negotiate::for_errors(context.headers, false), &status);
     }
-    let version = &context.server.inner.config.version;
+    let body = build(&context.server.inner.config.version);
+    Answer::json(StatusCode::OK, format!("{body:#}"))
+}
+
+/// What this server was built from and runs on.
+pub(crate) fn build(version: &str) -> apiserver_json::Value {
     let mut numbers = version.trim_start_matches('v').split('.');
     let (major, minor) = (numbers.next().unwrap_or("1"), numbers.next().unwrap_or("36"));
-    let body = json!({
+    json!({
         "major": major,
         "minor": minor,
         "emulationMajor": major,
@@ -139,8 +150,7 @@ fn version(context: &Context) -> Answer {
         "goVersion": "none (rust)",
         "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, architecture()),
-    });
-    Answer::json(StatusCode::OK, format!("{body:#}"))
+    })
 }
 
 fn openid(context: &Context) -> Answer {

@@ -19,6 +19,7 @@ mod health;
 mod housekeeping;
 mod legacy_tokens;
 pub mod limits;
+mod metrics;
 mod negotiate;
 mod node_proxy;
 mod openapi;

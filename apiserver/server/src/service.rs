@@ -46,6 +46,7 @@ pub(crate) struct Inner {
     pub config: Config,
     pub rbac: Rbac,
     pub openapi: crate::openapi::Documents,
+    pub metrics: crate::metrics::Metrics,
     /// Compressed pieces of large lists.
     pub pieces: Arc<crate::handlers::Pieces>,
     /// Set when the server shuts down: readiness fails, watches end.
@@ -64,6 +65,7 @@ impl ApiServer {
                 config,
                 rbac: Rbac::default(),
                 openapi: crate::openapi::Documents::default(),
+                metrics: crate::metrics::Metrics::default(),
                 pieces: Arc::default(),
                 shutdown: tokio::sync::watch::Sender::new(false),
                 stopping: CancellationToken::new(),

@@ -120,7 +120,7 @@ impl Registry {
         let asked = Asked { registry: self, call, attempt: change.of(None), around: &around };
         for hook in hooks.iter() {
             let Some(seen) = hook.is_met(&asked).await? else { continue };
-            let outcome = match self.ask(hook, &asked, &seen, true).await {
+            let outcome = match call.requester.waiting(self.ask(hook, &asked, &seen, true)).await {
                 Ok(Some(patch)) => match operations(&patch) {
                     Ok(None) => Ok(()),
                     Ok(Some(_)) => Err(Refusal::Final(Status::internal(format!(
@@ -185,7 +185,7 @@ impl Registry {
             if !rounds.includes(i) {
                 continue;
             }
-            let outcome = match self.ask(hook, &asked, &seen, true).await {
+            let outcome = match call.requester.waiting(self.ask(hook, &asked, &seen, true)).await {
                 Ok(Some(patch)) => self.patched(call, &seen, value, &patch).await,
                 Ok(None) => Ok(None),
                 Err(refusal) => Err(refusal),

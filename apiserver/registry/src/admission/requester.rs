@@ -1,7 +1,9 @@
 //! Who is behind a call, what they asked for beside the object, and where they are told of warnings.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use apiserver_json::Value;
 
@@ -24,6 +26,16 @@ impl Requester<'_> {
         self.name.is_empty()
     }
 
+    /// What webhooks come to; how long they take is noted.
+    pub(crate) async fn waiting<T>(&self, webhooks: impl Future<Output = T>) -> T {
+        let since = Instant::now();
+        let outcome = webhooks.await;
+        if let Some(warnings) = self.warnings {
+            warnings.wait(since.elapsed());
+        }
+        outcome
+    }
+
     pub(crate) fn warn(&self, text: String) {
         if let Some(warnings) = self.warnings {
             warnings.add(text);
@@ -31,13 +43,16 @@ impl Requester<'_> {
     }
 }
 
-/// Texts for the `Warning` headers of one request, each told once.
+/// Texts for the `Warning` headers of one request, each told once; and how long webhooks made it wait.
 #[derive(Debug, Default)]
-pub struct Warnings(Mutex<Vec<String>>);
+pub struct Warnings {
+    texts: Mutex<Vec<String>>,
+    waited_ns: AtomicU64,
+}
 
 impl Warnings {
     pub fn add(&self, text: String) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.contains(&text) {
             known.push(text);
         }
@@ -45,6 +60,16 @@ impl Warnings {
 
     /// What has been added, once.
     pub fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.texts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Webhooks took so long.
+    fn wait(&self, time: Duration) {
+        self.waited_ns.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long webhooks took, all together.
+    pub fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed))
     }
 }

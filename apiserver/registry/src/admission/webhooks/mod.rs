@@ -107,7 +107,8 @@ impl Registry {
                 Err(refusal) => refusal.settle(hook),
             }
         });
-        futures::future::join_all(answers).await.into_iter().collect()
+        let answers = asked.call.requester.waiting(futures::future::join_all(answers)).await;
+        answers.into_iter().collect()
     }
 
     /// Sends one review; gives the patch that came back, if any. `seen` is the version the webhook is shown.
