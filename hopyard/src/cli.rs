@@ -5,7 +5,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
 use crate::error::Error;
-use crate::{apiserver, commands, demo, detach, envtest, logging, snapshot, up};
+use crate::{apiserver, commands, controller_manager, demo, detach, envtest, logging, snapshot, up};
 
 /// A Kubernetes control plane in one process that explains every hop of a request.
 #[derive(Debug, Parser)]
@@ -85,6 +85,8 @@ enum Command {
     Snapshot(Snapshot),
     /// Run the API server alone
     Apiserver(Box<apiserver::Options>),
+    /// Run the loops that need no nodes, against any API server; of several such processes, one leads
+    ControllerManager(controller_manager::Options),
     /// Lay out `kube-apiserver` and `etcd` for controller-runtime's envtest, and print how to use them
     EnvtestAssets {
         /// Directory, made where it is missing
@@ -172,6 +174,10 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
         Command::Apiserver(options) => {
             logging::start(cli.log);
             runtime()?.block_on(apiserver::run(&options))
+        }
+        Command::ControllerManager(options) => {
+            logging::start(cli.log);
+            runtime()?.block_on(controller_manager::run(&options))
         }
     }
 }

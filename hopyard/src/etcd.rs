@@ -39,7 +39,7 @@ pub(crate) struct EtcdFlags {
     #[arg(long, value_name = "PREFIX", default_value = "/registry")]
     pub etcd_prefix: String,
     /// How often old revisions are compacted, such as 5m0s; 0 for never
-    #[arg(long, value_name = "DURATION", default_value = "5m0s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5m0s", value_parser = crate::duration::parse)]
     pub etcd_compaction_interval: Duration,
 }
 
@@ -91,54 +91,6 @@ impl EtcdFlags {
             layout: apiserver_registry::etcd_layout(&self.etcd_prefix),
             values: Box::new(apiserver_registry::StoredValues),
             compaction_interval: self.etcd_compaction_interval,
-        }
-    }
-}
-
-/// A duration as Go's flags take it, of whole units: `5m0s`, `90s`, `1h30m`, `0`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let refused = || "expected a duration such as 5m0s".to_owned();
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let mut all = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(refused)?;
-        let number: u32 = rest[..digits].parse().map_err(|_| refused())?;
-        let end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
-        let unit = match &rest[digits..end] {
-            "h" => Duration::from_secs(3600),
-            "m" => Duration::from_secs(60),
-            "s" => Duration::from_secs(1),
-            "ms" => Duration::from_millis(1),
-            _ => return Err(refused()),
-        };
-        all = unit.checked_mul(number).and_then(|part| all.checked_add(part)).ok_or_else(refused)?;
-        rest = &rest[end..];
-    }
-    if text.is_empty() { Err(refused()) } else { Ok(all) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_gos() {
-        for (text, seconds) in [
-            ("0", Some(0.0)),
-            ("5m0s", Some(300.0)),
-            ("90s", Some(90.0)),
-            ("1h30m", Some(5400.0)),
-            ("500ms", Some(0.5)),
-            ("", None),
-            ("5", None),
-            ("m", None),
-            ("5x", None),
-            ("99999999999h", None),
-        ] {
-            assert_eq!(parse_duration(text).ok().map(|duration| duration.as_secs_f64()), seconds, "{text}");
         }
     }
 }

@@ -22,11 +22,14 @@ impl FormatTime for Clock {
     }
 }
 
+/// The client's own lines say less than those of whoever asked it.
+const DEFAULT: &str = "info,kube_client=off";
+
 /// Starts logging to standard error. `RUST_LOG` overrides the default filter, unless it is empty: that would silence it.
 pub(crate) fn start(format: Format) {
     let asked = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| !text.trim().is_empty());
     let filter =
-        asked.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new("info"));
+        asked.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(DEFAULT));
     let base = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -77,7 +77,7 @@ impl Error {
         match self {
             Error::Kube(error) => match &**error {
                 kube::Error::Api(status) => status.message.clone(),
-                other => other.to_string(),
+                other => root_cause(other).to_string(),
             },
             other => other.to_string(),
         }
@@ -91,4 +91,13 @@ pub fn gone_is_fine<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// What the rest was caused by: `Connection refused`, not that a service failed.
+fn root_cause(error: &dyn std::error::Error) -> &dyn std::error::Error {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause
 }
