@@ -2,6 +2,8 @@
 //!
 //! It waits on conditions, never on the clock, and shows the log of an instance that failed its test.
 
+pub mod daemon;
+pub mod figure;
 mod judge;
 
 pub use judge::Judge;

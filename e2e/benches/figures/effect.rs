@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::process::Daemon;
+use e2e::daemon::Daemon;
 
 /// How long an effect may take before the measurement is given up.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -4,50 +4,11 @@
 //! With `-- --build` a clean release build is timed as well. No test depends on any of it.
 
 mod effect;
-mod process;
 
 use std::time::{Duration, Instant};
 
-use process::Daemon;
-
-/// One line of the table.
-struct Figure {
-    metric: &'static str,
-    required: f64,
-    unit: &'static str,
-    /// Sorted.
-    measured: Vec<f64>,
-}
-
-impl Figure {
-    fn new(metric: &'static str, required: f64, unit: &'static str, mut measured: Vec<f64>) -> Self {
-        measured.sort_by(f64::total_cmp);
-        Self { metric, required, unit, measured }
-    }
-
-    fn at(&self, share: f64) -> f64 {
-        let last = self.measured.len().saturating_sub(1);
-        self.measured.get((last as f64 * share).round() as usize).copied().unwrap_or(f64::NAN)
-    }
-
-    /// The worst of all counts, not the usual one.
-    fn kept(&self) -> bool {
-        self.at(1.0) <= self.required
-    }
-
-    fn line(&self) -> String {
-        let number = |value: f64| if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.1}") };
-        format!(
-            "{:<52} {:>9} {:>8} {:>8} {:>8}  {}",
-            self.metric,
-            format!("{} {}", self.required, self.unit),
-            number(self.at(0.5)),
-            number(self.at(0.95)),
-            number(self.at(1.0)),
-            if self.kept() { "ok" } else { "MISSED" }
-        )
-    }
-}
+use e2e::daemon::{self, Daemon};
+use e2e::figure::{self, Figure};
 
 fn milliseconds(elapsed: Duration) -> f64 {
     elapsed.as_secs_f64() * 1000.0
@@ -89,7 +50,7 @@ fn idle() -> (f64, f64) {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    process::build_release();
+    daemon::build_release();
     let mut figures = vec![
         Figure::new("fresh `up` to /readyz ok", 150.0, "ms", ready()),
         Figure::new("`demo` from exec to the printed trace", 2000.0, "ms", demo()),
@@ -109,11 +70,10 @@ fn main() {
     figures.push(Figure::new("idle after the demo: resident memory", 80.0, "MiB", vec![memory]));
     figures.push(Figure::new("idle after the demo: CPU over 10 s", 1.0, "%", vec![cpu]));
     if arguments.iter().any(|argument| argument == "--build") {
-        let minutes = process::clean_build().as_secs_f64() / 60.0;
+        let minutes = daemon::clean_build().as_secs_f64() / 60.0;
         figures.push(Figure::new("clean release build", 8.0, "min", vec![minutes]));
     }
-    println!("{:<52} {:>9} {:>8} {:>8} {:>8}", "metric", "required", "median", "p95", "worst");
-    figures.iter().for_each(|figure| println!("{}", figure.line()));
+    figure::print(&figures);
     if again > 0 {
         println!("{again} rounds were measured again: the hypervisor took the CPU away in them");
     }
