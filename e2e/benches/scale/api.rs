@@ -200,6 +200,8 @@ pub(crate) fn send_all(
     };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..connections).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().map(|worker| worker.join().map_err(|_| "a client panicked".to_owned())?).collect()
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().map_err(|_| "a client panicked".to_owned())?)
     })
 }
