@@ -152,8 +152,8 @@ input! {
     DescribeNatGateways {}
     /// Security groups by id, or by name or tags.
     DescribeSecurityGroups { group_ids: Vec<String>, group_name: Option<String>, tags: Vec<(String, Option<String>)> }
-    /// Instances by id (terminated ones too while they are remembered), or by private DNS name.
-    DescribeInstances { instance_ids: Vec<String>, private_dns_names: Vec<String> }
+    /// Instances by id (terminated ones too while they are remembered), or by private DNS name or tags.
+    DescribeInstances { instance_ids: Vec<String>, private_dns_names: Vec<String>, tags: Vec<(String, Option<String>)> }
     /// Interfaces by id, instance, address or description.
     DescribeNetworkInterfaces { network_interface_ids: Vec<String>, instance_id: Option<String>, private_ip_address: Option<String> }
     /// Start `count` machines in a subnet.

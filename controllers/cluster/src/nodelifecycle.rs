@@ -3,7 +3,7 @@
 //! It never deletes a Node: the cloud controller manager does when the machine is gone.
 
 use controllers_kit::meta::now;
-use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder, pods};
+use controllers_kit::{Cache, Caches, Done, Error, Index, Key, Queue, Recorder, pods};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint};
 use k8s_openapi::jiff::Timestamp;
@@ -24,6 +24,7 @@ const NOT_READY: &str = "node.kubernetes.io/not-ready";
 struct Loop {
     nodes: Cache<Node>,
     pods: Cache<Pod>,
+    by_node: Index<Pod>,
     leases: Cache<Lease>,
     events: Recorder,
     /// Last renewal of each lease and when we saw it first: our own clock decides.
@@ -48,8 +49,8 @@ pub(crate) async fn run(caches: Caches) {
     pods.synced().await;
     leases.synced().await;
     let events = Recorder::new(caches.client().clone(), "node-controller");
-    let this =
-        Arc::new(Loop { nodes, pods, leases, events, seen: Mutex::default(), orphans: Mutex::default() });
+    let (by_node, seen, orphans) = (pods::by_node(&pods), Mutex::default(), Mutex::default());
+    let this = Arc::new(Loop { nodes, pods, by_node, leases, events, seen, orphans });
     let (watch, work) = (this.clone(), queue.clone());
     let tick = async move {
         loop {
@@ -147,10 +148,8 @@ impl Loop {
         }
         self.events.normal(node, "NodeNotReady", format!("Node {key} status is now: NodeNotReady"));
         self.nodes.replace_status(&Node { status: Some(status), ..node.clone() }).await?;
-        for pod in
-            self.pods.all().iter().filter(|p| pods::node_name(p) == Some(&key.name) && pods::is_ready(p))
-        {
-            let mut pod = (**pod).clone();
+        for pod in self.by_node.at(&key.name).into_iter().filter(|pod| pods::is_ready(pod)) {
+            let mut pod = (*pod).clone();
             let conditions = pod.status.iter_mut().flat_map(|s| s.conditions.iter_mut().flatten());
             for condition in conditions.filter(|c| c.type_ == "Ready") {
                 condition.status = "False".into();
@@ -168,7 +167,7 @@ impl Loop {
         if taints.is_empty() {
             return Ok(());
         }
-        for pod in self.pods.all().iter().filter(|p| pods::node_name(p) == Some(&node.name)) {
+        for pod in &self.by_node.at(&node.name) {
             if pods::is_terminating(pod) || taints.iter().all(|taint| still_tolerated(pod, taint)) {
                 continue;
             }
@@ -188,11 +187,9 @@ impl Loop {
     async fn collect_orphans(&self) -> Result<(), Error> {
         let known = std::mem::take(&mut *self.orphans.lock().unwrap_or_else(PoisonError::into_inner));
         let mut orphans = HashMap::new();
-        for pod in self.pods.all() {
-            let Some(node) = pods::node_name(&pod) else { continue };
-            if self.nodes.get(&Key::new("", node)).is_some() {
-                continue;
-            }
+        let missing = |node: &String| self.nodes.get(&Key::new("", node)).is_none();
+        for pod in self.by_node.places().iter().filter(|node| missing(node)).flat_map(|n| self.by_node.at(n))
+        {
             let key = Key::of(&pod.metadata);
             let since = known.get(&key).copied().unwrap_or_else(Instant::now);
             if since.elapsed() > ORPHAN {

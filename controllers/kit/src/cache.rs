@@ -16,6 +16,7 @@ use kube::{Client, Resource};
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::index::Index;
 use crate::key::Key;
 use crate::queue::Queue;
 use crate::raw::{self, Raw};
@@ -145,6 +146,17 @@ impl<K: Object> Cache<K> {
     pub fn wake(&self, queue: &Queue<Key>) {
         let queue = queue.clone();
         self.on_change(move |change| queue.add(change.key.clone(), change.story()));
+    }
+
+    /// The objects by what `of` finds in each. Whoever names the same index shares it, so one name means one `of`.
+    pub fn index(&self, name: &'static str, of: fn(&K) -> Vec<String>) -> Index<K> {
+        let places = self.store.index(name, |places| {
+            self.on_change(move |change| {
+                let found = |object: &Option<Arc<K>>| object.as_deref().map(of).unwrap_or_default();
+                places.moved(&change.key, &found(&change.old), &found(&change.new));
+            });
+        });
+        Index::new(self.clone(), places)
     }
 
     /// Wait until everything that existed has been seen.

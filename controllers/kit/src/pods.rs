@@ -1,5 +1,6 @@
 //! What loops ask about Pods.
 
+use crate::{Cache, Index, label_place};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::jiff::Timestamp;
 
@@ -49,6 +50,19 @@ pub fn is_active(pod: &Pod) -> bool {
 /// The node it is bound to.
 pub fn node_name(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
+}
+
+/// The Pods by the node they are bound to.
+pub fn by_node(pods: &Cache<Pod>) -> Index<Pod> {
+    pods.index("node", |pod| node_name(pod).map(str::to_owned).into_iter().collect())
+}
+
+/// The Pods by each of their labels, see [`label_place`].
+pub fn by_label(pods: &Cache<Pod>) -> Index<Pod> {
+    pods.index("label", |pod| {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        pod.metadata.labels.iter().flatten().map(|label| label_place(namespace, label)).collect()
+    })
 }
 
 /// Its address.

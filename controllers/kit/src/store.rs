@@ -11,6 +11,7 @@ use kube::runtime::watcher;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::index::Places;
 use crate::key::Key;
 use crate::meta::{controller_of, version};
 use crate::raw::{Raw, watch_raw};
@@ -37,6 +38,8 @@ pub(crate) struct Store {
     state: RwLock<State>,
     /// Held while a change is applied and told, so that every handler sees changes in order.
     handlers: Mutex<Vec<Handler>>,
+    /// By name.
+    indexes: Mutex<HashMap<&'static str, Arc<Places>>>,
     synced: watch::Sender<bool>,
 }
 
@@ -56,6 +59,7 @@ impl Store {
             decode,
             state: RwLock::default(),
             handlers: Mutex::default(),
+            indexes: Mutex::default(),
             synced: watch::channel(false).0,
         });
         let events = watch_raw(client, resource);
@@ -196,6 +200,17 @@ impl Store {
             handler(Changed { key, old: None, new: Some(object) });
         }
         handlers.push(handler);
+    }
+
+    /// The index of this name; `made` begins to keep it if there is none.
+    pub(crate) fn index(&self, name: &'static str, made: impl FnOnce(Arc<Places>)) -> Arc<Places> {
+        let mut indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let places = Arc::<Places>::default();
+            made(places.clone());
+            places
+        };
+        indexes.entry(name).or_insert_with(make).clone()
     }
 
     pub(crate) async fn synced(&self) {

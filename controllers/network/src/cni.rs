@@ -7,7 +7,7 @@ use ccm_mock_aws_api::ec2::{Instance, InstanceState};
 use ccm_mock_aws_api::instance_types::instance_type;
 use ccm_mock_aws_api::operation::*;
 use ccm_mock_aws_api::{Aws, Code, Error as AwsError, Tag, tag};
-use controllers_kit::{AddressFuture, Caches, Done, Key, PodAddresses, Queue, Sandbox, pods};
+use controllers_kit::{AddressFuture, Caches, Done, Index, Key, PodAddresses, Queue, Sandbox, pods};
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -20,6 +20,7 @@ const NO_ADDRESS: &str = "add cmd: failed to assign an IP address to container";
 /// Address management of all nodes.
 pub struct Cni {
     caches: Caches,
+    by_node: Index<Pod>,
     aws: Arc<dyn Aws>,
     nodes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Node>>>>,
     node_by_uid: Mutex<HashMap<String, String>>,
@@ -59,8 +60,8 @@ impl Cni {
     /// The VPC CNI over this cloud; hand it to the kubelets.
     pub fn new(caches: Caches, aws: Arc<dyn Aws>) -> Arc<Self> {
         // The Pods that run already keep their addresses.
-        caches.of::<Pod>();
-        Arc::new(Cni { caches, aws, nodes: Mutex::default(), node_by_uid: Mutex::default() })
+        let by_node = pods::by_node(&caches.of::<Pod>());
+        Arc::new(Cni { caches, by_node, aws, nodes: Mutex::default(), node_by_uid: Mutex::default() })
     }
 
     /// Fetch a node's first addresses before a Pod asks; what was done, for the log.
@@ -91,7 +92,9 @@ impl Cni {
             return Ok(());
         }
         let says = |error: AwsError| format!("{NO_ADDRESS}: {error}");
-        let instances = self.aws.send(DescribeInstances::default()).await.map_err(says)?;
+        let named =
+            DescribeInstances { tags: vec![("Name".into(), Some(name.to_owned()))], ..Default::default() };
+        let instances = self.aws.send(named).await.map_err(says)?;
         let is_it = |i: &Instance| i.state == InstanceState::Running && tag(&i.tags, "Name") == Some(name);
         let instance = instances
             .into_iter()
@@ -108,7 +111,7 @@ impl Cni {
         let mut pool = Pool::new(interfaces, limits.max_enis, limits.ipv4_per_eni.saturating_sub(1));
         let pods = self.caches.of::<Pod>();
         pods.synced().await;
-        for pod in pods.all().iter().filter(|p| pods::node_name(p) == Some(name) && !pods::is_finished(p)) {
+        for pod in self.by_node.at(name).iter().filter(|pod| !pods::is_finished(pod)) {
             if let (Some(uid), Some(ip)) =
                 (&pod.metadata.uid, pods::pod_ip(pod).and_then(|ip| ip.parse().ok()))
                 && pool.keep(uid, ip)

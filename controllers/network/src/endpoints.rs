@@ -6,7 +6,7 @@ use crate::ports::{Port, is_headless, is_selecting, publishes_not_ready, resolve
 use crate::wake;
 use controllers_kit::meta::{label, now_micro};
 use controllers_kit::selector::contains;
-use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder, pods};
+use controllers_kit::{Cache, Caches, Done, Error, Index, Key, Queue, Recorder, pods};
 use k8s_openapi::api::core::v1::{
     EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Node, ObjectReference, Pod, Service,
 };
@@ -25,7 +25,7 @@ const ADDRESSES_MAX: usize = 1000;
 
 struct Loop {
     services: Cache<Service>,
-    pods: Cache<Pod>,
+    pods: Index<Pod>,
     endpoints: Cache<Endpoints>,
     events: Recorder,
 }
@@ -33,6 +33,7 @@ struct Loop {
 pub(crate) async fn run(caches: Caches) {
     let (services, pods, nodes) = (caches.of::<Service>(), caches.of::<Pod>(), caches.of::<Node>());
     let endpoints = caches.of::<Endpoints>();
+    let by_label = pods::by_label(&pods);
     let queue: Queue<Key> = Queue::new();
     wake::services(&queue, &services, &pods, &nodes, Queue::add_settled);
     endpoints.wake(&queue);
@@ -40,7 +41,7 @@ pub(crate) async fn run(caches: Caches) {
     pods.synced().await;
     endpoints.synced().await;
     let events = Recorder::new(caches.client().clone(), "endpoint-controller");
-    let this = Arc::new(Loop { services, pods, endpoints, events });
+    let this = Arc::new(Loop { services, pods: by_label, endpoints, events });
     controllers_kit::run("endpoints", queue, 2, move |key| {
         let this = this.clone();
         async move { this.reconcile(key).await }
@@ -62,7 +63,7 @@ impl Loop {
         if service.metadata.deletion_timestamp.is_some() || !is_selecting(&service) {
             return Ok(Done::nothing());
         }
-        let (subsets, truncated) = build(&service, &self.pods.in_namespace(&key.namespace));
+        let (subsets, truncated) = build(&service, &wake::candidates(&self.pods, &service));
         let labels = labels(&service);
         if let Some(current) = &current {
             let same = current.subsets.clone().unwrap_or_default() == subsets;

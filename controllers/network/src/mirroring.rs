@@ -6,10 +6,10 @@
 
 mod plan;
 
-use crate::slices::managed_by;
+use crate::slices::{by_service, managed_by};
 use crate::wake;
 use controllers_kit::meta::{annotation, label};
-use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder};
+use controllers_kit::{Cache, Caches, Done, Error, Index, Key, Queue, Recorder};
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ struct Loop {
     services: Cache<Service>,
     endpoints: Cache<Endpoints>,
     slices: Cache<EndpointSlice>,
+    by_service: Index<EndpointSlice>,
     events: Recorder,
 }
 
@@ -31,12 +32,13 @@ pub(crate) async fn run(caches: Caches) {
     let queue: Queue<Key> = Queue::new();
     services.wake(&queue);
     endpoints.wake(&queue);
+    let by_service = by_service(&slices);
     wake::by_slices(&queue, &slices, MANAGER);
     services.synced().await;
     endpoints.synced().await;
     slices.synced().await;
     let events = Recorder::new(caches.client().clone(), "endpoint-slice-mirroring-controller");
-    let this = Arc::new(Loop { services, endpoints, slices, events });
+    let this = Arc::new(Loop { services, endpoints, slices, by_service, events });
     controllers_kit::run("endpointslicemirroring", queue, 2, move |key| {
         let this = this.clone();
         async move { this.reconcile(key).await }
@@ -47,7 +49,7 @@ pub(crate) async fn run(caches: Caches) {
 impl Loop {
     async fn reconcile(&self, key: Key) -> Result<Done, Error> {
         let mut done = Done::nothing();
-        let existing = managed_by(MANAGER, &self.slices, &key);
+        let existing = managed_by(MANAGER, &self.by_service, &key);
         let has_no_selector = |service: &Arc<Service>| {
             let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
             selector.is_none_or(|selector| selector.is_empty())

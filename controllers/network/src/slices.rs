@@ -2,7 +2,7 @@
 
 use crate::ports::Port;
 use controllers_kit::meta::label;
-use controllers_kit::{Cache, Done, Error, Key};
+use controllers_kit::{Cache, Done, Error, Index, Key};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use kube::api::DeleteParams;
 use std::sync::Arc;
@@ -43,17 +43,24 @@ impl Step {
     }
 }
 
+/// The slices by their Service.
+pub(crate) fn by_service(slices: &Cache<EndpointSlice>) -> Index<EndpointSlice> {
+    slices.index("service", |slice| {
+        let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
+        let service = label(&slice.metadata, SERVICE_NAME);
+        service.map(|name| Key::new(namespace, name).to_string()).into_iter().collect()
+    })
+}
+
 /// The slices of a Service that `manager` writes.
 pub(crate) fn managed_by(
     manager: &str,
-    slices: &Cache<EndpointSlice>,
+    slices: &Index<EndpointSlice>,
     service: &Key,
 ) -> Vec<Arc<EndpointSlice>> {
-    let mut found = slices.in_namespace(&service.namespace);
+    let mut found = slices.at(&service.to_string());
     found.retain(|slice| {
-        label(&slice.metadata, SERVICE_NAME) == Some(&service.name)
-            && label(&slice.metadata, MANAGED_BY) == Some(manager)
-            && slice.metadata.deletion_timestamp.is_none()
+        label(&slice.metadata, MANAGED_BY) == Some(manager) && slice.metadata.deletion_timestamp.is_none()
     });
     found
 }

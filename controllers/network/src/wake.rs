@@ -5,9 +5,11 @@
 use crate::slices::{MANAGED_BY, SERVICE_NAME};
 use controllers_kit::meta::label;
 use controllers_kit::selector::contains;
-use controllers_kit::{Cache, Change, Key, Queue, pods};
+use controllers_kit::{Cache, Change, Index, Key, Queue, label_place, pods};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
 
@@ -22,20 +24,20 @@ pub(crate) fn services(
     nodes: &Cache<Node>,
     by_pod: Wake,
 ) {
+    let by_selector = by_selector(services);
     services.wake(queue);
-    let (q, all) = (queue.clone(), services.clone());
-    pods.on_change(move |change| pod_changed(&q, &all, change, by_pod));
-    let (q, all) = (queue.clone(), services.clone());
+    let (q, of) = (queue.clone(), by_selector.clone());
+    pods.on_change(move |change| pod_changed(&q, &of, change, by_pod));
+    let (q, of, there) = (queue.clone(), by_selector.clone(), pods::by_node(pods));
     nodes.on_change(move |change| {
-        let zone = |node: Option<&std::sync::Arc<Node>>| {
-            node.and_then(|n| label(&n.metadata, ZONE).map(str::to_string))
-        };
+        let zone = |node: Option<&Arc<Node>>| node.and_then(|n| label(&n.metadata, ZONE).map(str::to_string));
         let after = zone(change.new.as_ref());
         if after.is_some() && after != zone(change.old.as_ref()) {
-            let services = all.all();
-            services
-                .iter()
-                .for_each(|s| q.add(Key::of(&s.metadata), format!("Node {} has a zone", change.key)));
+            for pod in there.at(&change.key.name) {
+                for service in selecting(&of, &[&*pod]) {
+                    q.add(Key::of(&service.metadata), format!("Node {} has a zone", change.key));
+                }
+            }
         }
     });
 }
@@ -54,20 +56,47 @@ pub(crate) fn by_slices(queue: &Queue<Key>, slices: &Cache<EndpointSlice>, manag
     });
 }
 
-fn pod_changed(queue: &Queue<Key>, services: &Cache<Service>, change: &Change<Pod>, wake: Wake) {
+/// Services by the first label that their selectors ask for: a Pod that one selects has it.
+fn by_selector(services: &Cache<Service>) -> Index<Service> {
+    services.index("selector", |service| {
+        let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
+        let first = service.spec.iter().flat_map(|spec| spec.selector.iter().flatten()).next();
+        first.map(|label| label_place(namespace, label)).into_iter().collect()
+    })
+}
+
+/// The Services whose selectors select a Pod in one of its versions.
+fn selecting(services: &Index<Service>, versions: &[&Pod]) -> Vec<Arc<Service>> {
+    let place = |pod: &&Pod| {
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        let labels = pod.metadata.labels.clone().into_iter().flatten();
+        labels.map(move |(key, value)| label_place(&namespace, (&key, &value)))
+    };
+    let places: BTreeSet<String> = versions.iter().flat_map(place).collect();
+    let mut found: Vec<Arc<Service>> = places.iter().flat_map(|place| services.at(place)).collect();
+    found.retain(|service| {
+        let selector = service.spec.as_ref().and_then(|s| s.selector.as_ref()).filter(|s| !s.is_empty());
+        let labels = versions.iter().filter_map(|pod| pod.metadata.labels.as_ref());
+        selector.is_some_and(|selector| labels.into_iter().any(|labels| contains(labels, selector)))
+    });
+    found
+}
+
+/// The Pods that a Service's selector may select, and few others.
+pub(crate) fn candidates(pods: &Index<Pod>, service: &Service) -> Vec<Arc<Pod>> {
+    let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
+    let selector = service.spec.iter().flat_map(|spec| spec.selector.iter().flatten());
+    pods.at_rarest(selector.map(|label| label_place(namespace, label)))
+}
+
+fn pod_changed(queue: &Queue<Key>, services: &Index<Service>, change: &Change<Pod>, wake: Wake) {
     let (old, new) = (change.old.as_deref(), change.new.as_deref());
     if old.and_then(shown) == new.and_then(shown) {
         return;
     }
-    let selected = |service: &Service| {
-        let selector = service.spec.as_ref().and_then(|s| s.selector.as_ref()).filter(|s| !s.is_empty());
-        let labels = [old, new].into_iter().flatten().filter_map(|pod| pod.metadata.labels.as_ref());
-        selector.is_some_and(|selector| labels.into_iter().any(|labels| contains(labels, selector)))
-    };
-    for service in services.in_namespace(&change.key.namespace) {
-        if selected(&service) {
-            wake(queue, Key::of(&service.metadata), pods::story(&change.key, old, new));
-        }
+    let versions: Vec<&Pod> = [old, new].into_iter().flatten().collect();
+    for service in selecting(services, &versions) {
+        wake(queue, Key::of(&service.metadata), pods::story(&change.key, old, new));
     }
 }
 

@@ -4,7 +4,7 @@
 
 use controllers_kit::meta::{controller_of, controller_reference};
 use controllers_kit::selector::matches;
-use controllers_kit::{Cache, Change, Error, Key, Object, Queue, Recorder, pods};
+use controllers_kit::{Cache, Change, Error, Index, Key, Object, Queue, Recorder, pods};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -63,7 +63,7 @@ pub(crate) async fn claim_members<K: Object>(
     if owner.meta().deletion_timestamp.is_some() {
         return Ok(mine);
     }
-    for pod in pods.in_namespace(owner.meta().namespace.as_deref().unwrap_or_default()) {
+    for pod in orphans(pods).at(owner.meta().namespace.as_deref().unwrap_or_default()) {
         let orphan = controller_of(&pod.metadata).is_none() && pods::is_active(&pod);
         if !orphan || !matches(selector, pod.metadata.labels.as_ref()) || !is_member(&pod) {
             continue;
@@ -75,6 +75,17 @@ pub(crate) async fn claim_members<K: Object>(
         mine.extend(controllers_kit::error::gone_is_fine(adopted)?);
     }
     Ok(mine)
+}
+
+/// Objects without a controller, by namespace.
+pub(crate) fn orphans<K: Object>(all: &Cache<K>) -> Index<K> {
+    all.index("orphans", |object| {
+        let meta = object.meta();
+        match controller_of(meta) {
+            None => vec![meta.namespace.clone().unwrap_or_default()],
+            Some(_) => Vec::new(),
+        }
+    })
 }
 
 /// Create Pods at once, with the Events upstream writes on the owner.
@@ -168,6 +179,8 @@ pub(crate) fn wake_adopters<K: Object>(
     selector: fn(&K) -> Option<&LabelSelector>,
     queue: Queue<Key>,
 ) {
+    // Who is woken looks for them there.
+    orphans(pods);
     let owners = owners.clone();
     pods.on_change(move |change| {
         let Some(pod) = change.new.as_ref().filter(|pod| controller_of(&pod.metadata).is_none()) else {

@@ -5,7 +5,7 @@
 mod plan;
 mod status;
 
-use crate::control::wake_controllers;
+use crate::control::{orphans, wake_controllers};
 use controllers_kit::meta::{annotation, controller_of, controller_reference, now, safe_hash};
 use controllers_kit::selector::matches;
 use controllers_kit::{Cache, Caches, Change, Done, Error, Key, Queue, Recorder, pods};
@@ -43,6 +43,7 @@ pub(crate) async fn run(caches: Caches) {
     let (deployments, sets, pods) =
         (caches.of::<Deployment>(), caches.of::<ReplicaSet>(), caches.of::<Pod>());
     let queue: Queue<Key> = Queue::new();
+    orphans(&sets);
     deployments.wake(&queue);
     wake_controllers(&sets, "Deployment", queue.clone(), Change::story);
     // Recreate waits for the last old Pod to go.
@@ -142,7 +143,7 @@ impl Loop {
         let spec = deployment.spec.clone().unwrap_or_default();
         let namespace = deployment.metadata.namespace.clone().unwrap_or_default();
         if deployment.metadata.deletion_timestamp.is_none() {
-            for set in self.sets.in_namespace(&namespace) {
+            for set in orphans(&self.sets).at(&namespace) {
                 let orphan =
                     controller_of(&set.metadata).is_none() && set.metadata.deletion_timestamp.is_none();
                 if orphan && matches(&spec.selector, set.metadata.labels.as_ref()) {
