@@ -160,12 +160,12 @@ pub(crate) async fn trace(dir: &Path, request: &trace::Request, output: Output) 
 pub(crate) async fn rules(dir: &Path, node: &str, format: RulesFormat) -> Result<(), Error> {
     let programs = crate::world::programs(&client(dir).await?).await?;
     let program = programs.get(node).ok_or_else(|| {
-        let known: Vec<&str> = programs.iter().map(|(name, _)| name.as_str()).collect();
+        let known: Vec<&str> = programs.nodes().map(|node| node.name.as_str()).collect();
         Error::Failed(format!("no node {node:?}; there are {}", known.join(", ")))
     })?;
     let text = match format {
-        RulesFormat::Nft => proxy_agent_nft::nftables(program),
-        RulesFormat::Iptables => proxy_agent_nft::iptables(program),
+        RulesFormat::Nft => proxy_agent_nft::nftables(&program),
+        RulesFormat::Iptables => proxy_agent_nft::iptables(&program),
     };
     print(&text);
     Ok(())

@@ -50,9 +50,10 @@ pub(crate) async fn run(agent: Arc<Agent>, fabric: Fabric) {
 /// Nodes and ports, and the addresses they are at.
 fn places(programs: &Programs) -> BTreeMap<(String, u16), SocketAddrV4> {
     let mut out = BTreeMap::new();
-    for (node, program) in programs.iter() {
-        for port in program.health_check_ports() {
-            out.insert((node.clone(), port), SocketAddrV4::new(program.node().ip, port));
+    let ports = programs.health_check_ports();
+    for node in programs.nodes().filter(|_| !ports.is_empty()) {
+        for port in &ports {
+            out.insert((node.name.clone(), *port), SocketAddrV4::new(node.ip, *port));
         }
     }
     out
@@ -79,7 +80,8 @@ async fn serve(agent: Arc<Agent>, (node, port): (String, u16), listener: Listene
 
 /// What kube-proxy answers: 200 where there is an endpoint to send to, else 503.
 fn answer(programs: &Programs, node: &str, port: u16) -> String {
-    let found = programs.get(node).and_then(|program| program.health_check(port));
+    let program = programs.get(node);
+    let found = program.as_ref().and_then(|program| program.health_check(port));
     let (namespace, name, endpoints) =
         found.map_or(("", "", 0), |(key, endpoints)| (key.namespace.as_str(), key.name.as_str(), endpoints));
     let status = if endpoints > 0 { "200 OK" } else { "503 Service Unavailable" };

@@ -97,6 +97,9 @@ pub(crate) async fn read(client: &Client) -> Result<World, Error> {
             .services
             .insert((namespace.clone(), name.clone()), dataplane_dns::cluster_service(service, slices));
     }
-    let programs = programs.iter().map(|(node, program)| (node.clone(), program.clone())).collect();
+    let programs = programs
+        .nodes()
+        .filter_map(|node| Some((node.name.clone(), (*programs.get(&node.name)?).clone())))
+        .collect();
     Ok(World { cloud, zones, programs, pods, services, endpoint_slices, nodes, ingresses })
 }

@@ -1,7 +1,7 @@
 //! Keeps the rule program of every node in step with Services, EndpointSlices and Nodes.
 //!
-//! One process serves many nodes: what changed is built once per node and published as one snapshot. It applies nothing
-//! to a kernel; whoever carries packets asks [`Agent::evaluate`].
+//! One process serves many nodes: what changed is built once for all that see the same and published as one snapshot. It
+//! applies nothing to a kernel; whoever carries packets asks [`Agent::evaluate`].
 
 mod affinity;
 mod programs;
@@ -54,7 +54,7 @@ impl Agent {
     pub fn evaluate(&self, node: &str, packet: Packet, entry: Entry, choice: Choice) -> Option<Verdict> {
         let programs = self.programs();
         let program = programs.get(node)?;
-        let run = evaluate(program, packet, entry, choice, &self.affinity);
+        let run = evaluate(&program, packet, entry, choice, &self.affinity);
         if let Some(set) = run.remember {
             let seconds = program.affinity_seconds(set).unwrap_or(10_800);
             self.affinity.remember(set, packet.source, seconds);

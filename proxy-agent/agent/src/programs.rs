@@ -1,12 +1,13 @@
 //! The programs of all nodes as one value, and how a change gets into them.
 //!
-//! A change of a Service or one of its slices rebuilds that Service on every node and nothing else.
+//! A change of a Service or one of its slices rebuilds that Service, once for each zone, and nothing else.
 
+use imbl::{OrdMap, OrdSet};
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use proxy_agent_ruleset::{self as ruleset, Cidr, Program, ServiceKey, build_service};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 type Key = (String, String);
 
@@ -57,14 +58,49 @@ pub struct Changed {
 }
 
 /// The programs of all nodes, and what they were built from.
+///
+/// What nodes have in common is built once for each zone: the rules of all Services as a node sees them that has none of
+/// their endpoints. A node's own program is that with the few Services it sees in its own way, made when somebody asks for
+/// it. A copy costs nothing, and a change costs the same however many nodes there are.
 #[derive(Debug, Clone)]
 pub struct Programs {
     config: Config,
-    services: BTreeMap<Key, Arc<Service>>,
-    slices: BTreeMap<Key, Arc<EndpointSlice>>,
-    by_service: BTreeMap<Key, BTreeSet<Key>>,
-    by_node: BTreeMap<String, Program>,
+    services: OrdMap<Key, Arc<Service>>,
+    slices: OrdMap<Key, Arc<EndpointSlice>>,
+    by_service: OrdMap<Key, OrdSet<Key>>,
+    nodes: OrdMap<String, Arc<ruleset::Node>>,
+    zones: OrdMap<String, Zone>,
+    /// Services that some nodes see in their own way, by node.
+    special: OrdMap<String, OrdSet<Key>>,
+    /// Those nodes, by Service.
+    special_of: OrdMap<Key, Arc<BTreeSet<String>>>,
+    /// Services that every node may see in its own way.
+    everywhere: OrdSet<Key>,
+    /// `healthCheckNodePort`s by Service.
+    health_ports: OrdMap<Key, u16>,
+    /// What was asked for of this state.
+    made: Made,
 }
+
+/// What the nodes of a zone have in common.
+#[derive(Debug, Clone)]
+struct Zone {
+    nodes: usize,
+    program: Program,
+}
+
+/// Programs that were made of one state; a copy begins with none, for it is about to change.
+#[derive(Debug, Default)]
+struct Made(Mutex<HashMap<String, Arc<Program>>>);
+
+impl Clone for Made {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// The name of no node: what is built for it is what all nodes see that have nothing to do with a Service.
+const NOBODY: &str = " ";
 
 fn key(meta: &kube::core::ObjectMeta) -> Key {
     (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
@@ -112,21 +148,48 @@ impl Programs {
     pub fn new(config: Config) -> Self {
         Programs {
             config,
-            services: BTreeMap::new(),
-            slices: BTreeMap::new(),
-            by_service: BTreeMap::new(),
-            by_node: BTreeMap::new(),
+            services: OrdMap::new(),
+            slices: OrdMap::new(),
+            by_service: OrdMap::new(),
+            nodes: OrdMap::new(),
+            zones: OrdMap::new(),
+            special: OrdMap::new(),
+            special_of: OrdMap::new(),
+            everywhere: OrdSet::new(),
+            health_ports: OrdMap::new(),
+            made: Made::default(),
         }
     }
 
     /// The program of a node.
-    pub fn get(&self, node: &str) -> Option<&Program> {
-        self.by_node.get(node)
+    pub fn get(&self, node: &str) -> Option<Arc<Program>> {
+        let node = self.nodes.get(node)?;
+        let lock = || self.made.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = lock().get(&node.name) {
+            return Some(made.clone());
+        }
+        let made = Arc::new(self.make(node)?);
+        lock().insert(node.name.clone(), made.clone());
+        Some(made)
     }
 
-    /// Names and programs of all nodes.
-    pub fn iter(&self) -> impl Iterator<Item = (&String, &Program)> {
-        self.by_node.iter()
+    fn make(&self, node: &Arc<ruleset::Node>) -> Option<Program> {
+        let mut program = self.zones.get(&node.zone)?.program.for_node(node.clone());
+        let own = self.special.get(&node.name).into_iter().flatten();
+        for key in own.chain(&self.everywhere) {
+            set(&mut program, key, self.services.get(key), &self.slices_of(&key.0, &key.1));
+        }
+        Some(program)
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<ruleset::Node>> {
+        self.nodes.values()
+    }
+
+    /// The healthCheckNodePorts that every node answers.
+    pub fn health_check_ports(&self) -> BTreeSet<u16> {
+        self.health_ports.values().copied().collect()
     }
 
     /// Services the programs were built from.
@@ -142,6 +205,7 @@ impl Programs {
 
     /// Take in changes; answers what became different.
     pub fn apply(&mut self, inputs: Vec<Input>) -> Vec<Changed> {
+        self.made = Made::default();
         let mut causes: BTreeMap<Key, String> = BTreeMap::new();
         let mut changed = Vec::new();
         for input in inputs {
@@ -160,7 +224,9 @@ impl Programs {
                 Input::ServicesAre(keys) => {
                     let keep: BTreeSet<Key> = keys.into_iter().collect();
                     touched.extend(self.services.keys().filter(|k| !keep.contains(k)).cloned());
-                    self.services.retain(|k, _| keep.contains(k));
+                    for key in &touched {
+                        self.services.remove(key);
+                    }
                 }
                 Input::Slice(slice) => touched.extend(self.put_slice(slice)),
                 Input::SliceGone(key) => touched.extend(self.drop_slice(&key)),
@@ -180,7 +246,7 @@ impl Programs {
                 Input::NodesAre(keys) => {
                     let keep: BTreeSet<String> = keys.into_iter().map(|(_, name)| name).collect();
                     let gone: Vec<String> =
-                        self.by_node.keys().filter(|name| !keep.contains(*name)).cloned().collect();
+                        self.nodes.keys().filter(|name| !keep.contains(*name)).cloned().collect();
                     changed.extend(gone.iter().filter_map(|name| self.drop_node(name, &cause)));
                 }
             }
@@ -197,7 +263,8 @@ impl Programs {
     }
 
     fn drop_node(&mut self, name: &str, cause: &str) -> Option<Changed> {
-        self.by_node.remove(name)?;
+        let gone = self.nodes.remove(name)?;
+        self.leave_zone(&gone.zone);
         let change = "rules removed".to_string();
         Some(Changed { object: name.to_string(), cause: cause.to_string(), change, programs: 1 })
     }
@@ -248,28 +315,111 @@ impl Programs {
 
     fn put_node(&mut self, node: &Node) -> bool {
         let Some(wanted) = node_of(node, &self.config) else { return false };
-        if self.by_node.get(&wanted.name).is_some_and(|p| *p.node() == wanted) {
+        let old = self.nodes.get(&wanted.name).cloned();
+        if old.as_ref().is_some_and(|old| **old == wanted) {
             return false;
         }
-        let mut program = Program::new(wanted);
-        for key in self.services.keys() {
-            set(&mut program, key, self.services.get(key), &self.slices_of(&key.0, &key.1));
+        if old.as_ref().is_none_or(|old| old.zone != wanted.zone) {
+            if let Some(old) = old {
+                self.leave_zone(&old.zone);
+            }
+            self.enter_zone(&wanted);
         }
-        self.by_node.insert(program.node().name.clone(), program);
+        self.nodes.insert(wanted.name.clone(), Arc::new(wanted));
         true
     }
 
+    fn leave_zone(&mut self, name: &str) {
+        let Some(zone) = self.zones.get_mut(name) else { return };
+        zone.nodes -= 1;
+        if zone.nodes == 0 {
+            self.zones.remove(name);
+        }
+    }
+
+    fn enter_zone(&mut self, node: &ruleset::Node) {
+        if let Some(zone) = self.zones.get_mut(&node.zone) {
+            zone.nodes += 1;
+            return;
+        }
+        let nobody =
+            ruleset::Node { name: NOBODY.into(), ip: std::net::Ipv4Addr::UNSPECIFIED, ..node.clone() };
+        let mut program = Program::new(nobody);
+        for key in self.services.keys() {
+            set(&mut program, key, self.services.get(key), &self.slices_of(&key.0, &key.1));
+        }
+        self.zones.insert(node.zone.clone(), Zone { nodes: 1, program });
+    }
+
+    /// Builds a Service's rules anew; answers how many nodes' programs changed.
     fn rebuild(&mut self, key: &Key) -> usize {
         let service = self.services.get(key).cloned();
         let keys = self.by_service.get(key).cloned().unwrap_or_default();
         let slices: Vec<Arc<EndpointSlice>> =
             keys.iter().filter_map(|k| self.slices.get(k)).cloned().collect();
         let slices: Vec<&EndpointSlice> = slices.iter().map(AsRef::as_ref).collect();
-        self.by_node
-            .values_mut()
-            .map(|program| usize::from(set(program, key, service.as_ref(), &slices)))
-            .sum()
+        let spec = service.as_ref().and_then(|service| service.spec.as_ref());
+        match spec.and_then(|spec| u16::try_from(spec.health_check_node_port?).ok()).filter(|port| *port != 0)
+        {
+            Some(port) => drop(self.health_ports.insert(key.clone(), port)),
+            None => drop(self.health_ports.remove(key)),
+        }
+        // A node that is among the sources lets its load balancer's address through.
+        match spec.is_some_and(|spec| spec.load_balancer_source_ranges.iter().flatten().next().is_some()) {
+            true => drop(self.everywhere.insert(key.clone())),
+            false => drop(self.everywhere.remove(key)),
+        }
+        let named = match service {
+            Some(_) => nodes_named(&slices),
+            None => BTreeSet::new(),
+        };
+        self.note_special(key, named);
+        let mut changed = 0;
+        let names: Vec<String> = self.zones.keys().cloned().collect();
+        for name in names {
+            let Some(zone) = self.zones.get_mut(&name) else { continue };
+            if set(&mut zone.program, key, service.as_ref(), &slices) {
+                changed += zone.nodes;
+            }
+        }
+        changed
     }
+
+    /// These nodes see the Service in their own way, and no others.
+    fn note_special(&mut self, key: &Key, named: BTreeSet<String>) {
+        let before = self.special_of.get(key).cloned().unwrap_or_default();
+        if *before == named {
+            return;
+        }
+        for node in before.difference(&named) {
+            if let Some(keys) = self.special.get_mut(node) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.special.remove(node);
+                }
+            }
+        }
+        for node in named.difference(&before) {
+            self.special.entry(node.clone()).or_default().insert(key.clone());
+        }
+        if named.is_empty() {
+            self.special_of.remove(key);
+        } else {
+            self.special_of.insert(key.clone(), Arc::new(named));
+        }
+    }
+}
+
+/// The nodes that have an endpoint, or that one is meant for.
+fn nodes_named(slices: &[&EndpointSlice]) -> BTreeSet<String> {
+    let endpoints = slices.iter().flat_map(|slice| slice.endpoints.iter().flatten());
+    let named = |endpoint: &Endpoint| {
+        let hints = endpoint.hints.iter().flat_map(|hints| hints.for_nodes.iter().flatten());
+        let mut all: Vec<String> = hints.map(|node| node.name.clone()).collect();
+        all.extend(endpoint.node_name.clone());
+        all
+    };
+    endpoints.flat_map(named).collect()
 }
 
 fn set(program: &mut Program, key: &Key, service: Option<&Arc<Service>>, slices: &[&EndpointSlice]) -> bool {
@@ -278,79 +428,4 @@ fn set(program: &mut Program, key: &Key, service: Option<&Arc<Service>>, slices:
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Agent;
-    use proxy_agent_ruleset::{Choice, Entry, Packet, Protocol, Verdict};
-    use serde_json::{from_value, json};
-
-    fn node(name: &str, ip: &str) -> Input {
-        Input::Node(
-            from_value(
-                json!({"metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": "us-east-1a"}},
-            "status": {"addresses": [{"type": "InternalIP", "address": ip}]}}),
-            )
-            .expect("node"),
-        )
-    }
-
-    fn slice(name: &str, ips: &[&str]) -> Input {
-        let endpoints: Vec<_> = ips
-            .iter()
-            .map(|ip| json!({"addresses": [ip], "nodeName": "node-1", "conditions": {"ready": true}}))
-            .collect();
-        Input::Slice(from_value(json!({"metadata": {"namespace": "default", "name": name, "labels": {"kubernetes.io/service-name": "web"}},
-            "addressType": "IPv4", "ports": [{"name": "http", "port": 80, "protocol": "TCP"}], "endpoints": endpoints})).expect("slice"))
-    }
-
-    fn service() -> Input {
-        Input::Service(
-            from_value(
-                json!({"metadata": {"namespace": "default", "name": "web"}, "spec": {"clusterIP": "10.96.0.7",
-            "sessionAffinity": "ClientIP", "type": "NodePort",
-            "ports": [{"name": "http", "port": 80, "nodePort": 30080, "targetPort": 80}]}}),
-            )
-            .expect("service"),
-        )
-    }
-
-    #[test]
-    fn programs_follow_their_inputs_in_any_order() {
-        let block = |text: &str| text.parse().expect("block");
-        let agent =
-            Agent::new(Config { cluster_cidr: block("10.0.0.0/16"), service_cidr: block("10.96.0.0/16") });
-        let programs = |inputs| agent.apply(inputs).iter().map(|c| c.programs).collect::<Vec<_>>();
-        assert!(programs(vec![slice("a", &["10.0.16.20"])]).is_empty());
-        assert_eq!(
-            programs(vec![node("node-1", "10.0.16.4"), service(), node("node-2", "10.0.32.4")]),
-            [1, 1, 1]
-        );
-        assert!(programs(vec![service()]).is_empty(), "the same again changes nothing");
-        let changed = agent.apply(vec![slice("b", &["10.0.16.21"])]);
-        let told = Changed {
-            object: "default/web".into(),
-            cause: "EndpointSlice default/b changed".into(),
-            change: "rules of 2 nodes lead to 10.0.16.20, 10.0.16.21".into(),
-            programs: 2,
-        };
-        assert_eq!(changed, [told]);
-        let packet = Packet {
-            source: "10.0.16.99".parse().expect("ip"),
-            source_port: 1,
-            destination: "10.96.0.7".parse().expect("ip"),
-            destination_port: 80,
-            protocol: Protocol::Tcp,
-        };
-        let to = |n| match agent.evaluate("node-2", packet, Entry::Arriving, Choice::Random(n)) {
-            Some(Verdict::Accept { destination: (ip, _), .. }) => ip.to_string(),
-            other => format!("{other:?}"),
-        };
-        assert_eq!((to(1), to(0)), ("10.0.16.21".into(), "10.0.16.21".into()), "the client is remembered");
-        assert_eq!(programs(vec![Input::SlicesAre(vec![("default".into(), "a".into())])]), [2]);
-        assert_eq!(to(1), "10.0.16.20");
-        assert_eq!(programs(vec![Input::ServicesAre(vec![])]), [2]);
-        assert_eq!(to(0), "Some(Drop)", "the cluster IP is nobody's");
-        assert_eq!(programs(vec![Input::NodesAre(vec![])]), [1, 1]);
-        assert!(agent.programs().get("node-1").is_none());
-    }
-}
+mod tests;

@@ -116,6 +116,12 @@ impl Program {
         }
     }
 
+    /// The same Services for another node: those that it sees in its own way are to be set anew.
+    #[must_use]
+    pub fn for_node(&self, node: Arc<Node>) -> Self {
+        Program { frame: Arc::new(base::chains(&node)), node, ..self.clone() }
+    }
+
     /// The node it is for.
     pub fn node(&self) -> &Node {
         &self.node
