@@ -153,7 +153,7 @@ impl Runtime for Plane {
         ))
     }
 
-    fn start<'a>(&'a self, pod: &'a Pod) -> RuntimeFuture<'a, Result<(), StartError>> {
+    fn start<'a>(&'a self, pod: &'a Arc<Pod>) -> RuntimeFuture<'a, Result<(), StartError>> {
         Box::pin(async move {
             let ip = pod
                 .status
@@ -162,7 +162,7 @@ impl Runtime for Plane {
                 .and_then(|ip| ip.parse().ok());
             let ip: Ipv4Addr = ip.ok_or_else(|| StartError::Failed("the Pod has no address".to_owned()))?;
             self.pod_at(pod, ip);
-            self.workloads.start(pod).await.map(|_| ()).map_err(|error| StartError::Failed(error.to_string()))
+            self.workloads.start(pod).await.map_err(|error| StartError::Failed(error.to_string()))
         })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! The accepting side learns the virtual peer through a table keyed by the real local port of the connecting socket.
 
+use crate::inside::{Inbox, Inboxes, Inside};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -96,11 +97,13 @@ enum Place {
 }
 
 /// A real socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Bound {
-    address: SocketAddr,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) address: SocketAddr,
     /// Its owner asks [`Fabric::peer_of`] who connects.
-    asks: bool,
+    pub(crate) asks: bool,
+    /// Whose connections come through the socket that many share.
+    pub(crate) inbox: Option<Inbox>,
 }
 
 #[derive(Default)]
@@ -108,6 +111,7 @@ struct Inner {
     listeners: RwLock<HashMap<SocketAddrV4, Bound>>,
     places: RwLock<HashMap<Ipv4Addr, Place>>,
     peers: Mutex<HashMap<u16, SocketAddrV4>>,
+    inboxes: Inboxes,
     nat: RwLock<HashMap<String, Ipv4Addr>>,
     forwarding: RwLock<Option<Arc<dyn Forwarding>>>,
 }
@@ -116,6 +120,15 @@ struct Inner {
 #[derive(Clone, Default)]
 pub struct Fabric {
     inner: Arc<Inner>,
+}
+
+/// A network that ends when nobody else holds it.
+pub(crate) struct Weak(std::sync::Weak<Inner>);
+
+impl Weak {
+    pub(crate) fn upgrade(&self) -> Option<Fabric> {
+        Some(Fabric { inner: self.0.upgrade()? })
+    }
 }
 
 /// Where a client on the internet stands.
@@ -129,6 +142,14 @@ impl Fabric {
     /// An empty network.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak {
+        Weak(Arc::downgrade(&self.inner))
+    }
+
+    pub(crate) fn expected(&self, port: u16) -> Option<Inbox> {
+        self.inner.inboxes.expected(port)
     }
 
     /// Whose rules to ask.
@@ -181,7 +202,7 @@ impl Fabric {
             None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
         };
         let bound = listener.local_addr()?;
-        if self.bind(address, Bound { address: bound, asks: true }).is_some() {
+        if self.bind(address, Bound { address: bound, asks: true, inbox: None }).is_some() {
             tracing::debug!(%address, "listener replaced");
         }
         Ok(Listener { fabric: self.clone(), listener, address, bound })
@@ -189,12 +210,32 @@ impl Fabric {
 
     /// One more virtual address for a listener that is already bound.
     pub fn alias(&self, address: SocketAddrV4, bound: SocketAddr) {
-        self.bind(address, Bound { address: bound, asks: true });
+        self.bind(address, Bound { address: bound, asks: true, inbox: None });
     }
 
     /// A virtual address for a server that knows nothing of this network.
     pub fn lend(&self, address: SocketAddrV4, server: SocketAddr) {
-        self.bind(address, Bound { address: server, asks: false });
+        self.bind(address, Bound { address: server, asks: false, inbox: None });
+    }
+
+    /// Listen on a virtual address without a socket of its own: connections of [`Fabric::connect`] come through one that all
+    /// such listeners share. There can be more of these than a process may have sockets, or a machine ports.
+    pub async fn listen_within(&self, address: SocketAddrV4) -> Result<Inside, Error> {
+        let shared = self.inner.inboxes.address(self).await?;
+        let inbox = Inbox::default();
+        let bound = Bound { address: shared, asks: true, inbox: Some(inbox.clone()) };
+        if self.bind(address, bound).is_some() {
+            tracing::debug!(%address, "listener replaced");
+        }
+        Ok(Inside { fabric: self.clone(), address, inbox })
+    }
+
+    /// An inside listener is gone, unless another has its address by now.
+    pub(crate) fn left(&self, address: SocketAddrV4, inbox: &Inbox) {
+        let mut listeners = self.inner.listeners.write().unwrap_or_else(PoisonError::into_inner);
+        if listeners.get(&address).is_some_and(|bound| bound.inbox.as_ref() == Some(inbox)) {
+            listeners.remove(&address);
+        }
     }
 
     fn bind(&self, address: SocketAddrV4, bound: Bound) -> Option<Bound> {
@@ -207,7 +248,7 @@ impl Fabric {
     }
 
     fn listener(&self, address: SocketAddrV4) -> Option<Bound> {
-        self.inner.listeners.read().unwrap_or_else(PoisonError::into_inner).get(&address).copied()
+        self.inner.listeners.read().unwrap_or_else(PoisonError::into_inner).get(&address).cloned()
     }
 
     /// The translation that a connection would get, and the node that decides it.
@@ -268,10 +309,14 @@ impl Fabric {
         if real.asks {
             self.peers().insert(local, seen);
         }
+        if let Some(inbox) = &real.inbox {
+            self.inner.inboxes.expect(local, inbox);
+        }
         match socket.connect(real.address).await {
             Ok(stream) => Ok(Connection { stream, source: seen, destination: reached, node }),
             Err(error) => {
                 self.peers().remove(&local);
+                drop(self.inner.inboxes.expected(local));
                 if error.kind() == std::io::ErrorKind::ConnectionRefused {
                     return Err(Error::Refused(reached));
                 }

@@ -4,6 +4,8 @@
 //! [`Forwarding`]. [`proxy`] is the user's way in. It moves bytes and understands no HTTP beyond a proxy's first line.
 
 mod fabric;
+mod inside;
 pub mod proxy;
 
 pub use fabric::{Accepted, CLIENT, Connection, Entry, Error, Fabric, Forwarding, Listener, Translation};
+pub use inside::Inside;

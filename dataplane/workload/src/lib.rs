@@ -12,4 +12,4 @@ mod run;
 pub use exec::{Entry, ExecError, Input, Streams, Surroundings, entry};
 pub use image::{Behaviour, behaviour_of};
 pub use logs::{Line, Logs};
-pub use run::{Bound, Error, Workloads};
+pub use run::{Error, Workloads};

@@ -7,7 +7,7 @@ use crate::exec::{Entry, entry};
 use crate::image::{Behaviour, behaviour_of};
 use crate::logs::Logs;
 use dataplane_l7::{ConnectionInfo, Handler, serve_connection};
-use dataplane_network::{Fabric, Listener};
+use dataplane_network::{Fabric, Inside};
 use hyper::body::Body as _;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use std::collections::{BTreeMap, HashMap};
@@ -50,23 +50,11 @@ pub enum Error {
     },
 }
 
-/// A port that a container listens on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bound {
-    /// Container.
-    pub container: String,
-    /// The Pod's address and port.
-    pub address: SocketAddrV4,
-    /// The real socket.
-    pub bound: std::net::SocketAddr,
-}
-
 struct Running {
     pod: Arc<Pod>,
     ip: Ipv4Addr,
     stop: watch::Sender<bool>,
     logs: BTreeMap<String, Logs>,
-    bound: Vec<Bound>,
     /// Ends when the last connection has.
     busy: mpsc::Sender<()>,
     idle: mpsc::Receiver<()>,
@@ -77,6 +65,8 @@ struct Running {
 pub struct Workloads {
     fabric: Fabric,
     running: Arc<Mutex<HashMap<String, Running>>>,
+    /// The Pod at each address.
+    at: Arc<Mutex<HashMap<Ipv4Addr, String>>>,
     /// Logs of Pods that have stopped, until their objects go.
     stopped: Arc<Mutex<HashMap<String, BTreeMap<String, Logs>>>>,
 }
@@ -134,18 +124,22 @@ fn ports(container: &Container, behaviour: Behaviour, usual: u16) -> Vec<u16> {
 impl Workloads {
     /// Nothing runs yet.
     pub fn new(fabric: Fabric) -> Self {
-        Workloads { fabric, running: Arc::default(), stopped: Arc::default() }
+        Workloads { fabric, running: Arc::default(), at: Arc::default(), stopped: Arc::default() }
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<String, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn at(&self) -> std::sync::MutexGuard<'_, HashMap<Ipv4Addr, String>> {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Run a Pod at its address; doing it again changes nothing. When it returns, every port accepts connections.
-    pub async fn start(&self, pod: &Pod) -> Result<Vec<Bound>, Error> {
+    pub async fn start(&self, pod: &Arc<Pod>) -> Result<(), Error> {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        if let Some(known) = self.running().get(&uid) {
-            return Ok(known.bound.clone());
+        if self.is_running(&uid) {
+            return Ok(());
         }
         let ip = pod
             .status
@@ -157,23 +151,22 @@ impl Workloads {
         let plan = plan(pod, ip, &node)?;
         let (stop, stopping) = watch::channel(false);
         let (busy, idle) = mpsc::channel(1);
-        let (mut logs, mut opened, mut bound) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (mut logs, mut opened) = (BTreeMap::new(), Vec::<(Inside, Serving)>::new());
         self.fabric.add_pod(ip, &node);
         for (container, service, ports) in plan {
             let lines = Logs::default();
             for port in ports {
                 let address = SocketAddrV4::new(ip, port);
-                if bound.iter().any(|b: &Bound| b.address == address) {
+                if opened.iter().any(|(listener, _)| listener.address() == address) {
                     lines.write(format!("bind() to 0.0.0.0:{port} failed (98: Address already in use)"));
                     continue;
                 }
                 let listener = self
                     .fabric
-                    .listen(address)
+                    .listen_within(address)
                     .await
                     .map_err(|e| Error::Listen { port, error: e.to_string() })?;
                 lines.write(format!("listening on {address}"));
-                bound.push(Bound { container: container.clone(), address, bound: listener.bound() });
                 let serving = Serving {
                     service: service.clone(),
                     logs: lines.clone(),
@@ -187,11 +180,9 @@ impl Workloads {
         for (listener, serving) in opened {
             tokio::spawn(accept(listener, serving));
         }
-        self.running().insert(
-            uid,
-            Running { pod: Arc::new(pod.clone()), ip, stop, logs, bound: bound.clone(), busy, idle },
-        );
-        Ok(bound)
+        self.at().insert(ip, uid.clone());
+        self.running().insert(uid, Running { pod: pod.clone(), ip, stop, logs, busy, idle });
+        Ok(())
     }
 
     /// Stop a Pod: no new connections, requests under way may finish within `grace`.
@@ -209,10 +200,12 @@ impl Workloads {
         if tokio::time::timeout(grace, idle.recv()).await.is_err() {
             tracing::debug!(%ip, "grace period over with requests under way");
         }
-        let reused = self.running().values().any(|r| r.ip == ip);
-        if !reused {
+        let mut at = self.at();
+        if at.get(&ip).is_some_and(|there| there == uid) {
+            at.remove(&ip);
             self.fabric.remove(ip);
         }
+        drop(at);
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_string(), logs);
     }
 
@@ -316,7 +309,7 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     tokio::time::sleep(LINGER).await;
 }
 
-async fn accept(listener: Listener, serving: Serving) {
+async fn accept(listener: Inside, serving: Serving) {
     let address = listener.address();
     let end = stopped(serving.stop.clone());
     tokio::pin!(end);
@@ -325,10 +318,6 @@ async fn accept(listener: Listener, serving: Serving) {
             biased;
             accepted = listener.accept() => accepted,
             () = &mut end => return,
-        };
-        let Ok(accepted) = accepted else {
-            tokio::task::yield_now().await;
-            continue;
         };
         let serving = serving.clone();
         tokio::spawn(async move {
@@ -387,7 +376,7 @@ mod tests {
     use serde_json::json;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    fn pod(image: &str, extra: serde_json::Value) -> Pod {
+    fn pod(image: &str, extra: serde_json::Value) -> Arc<Pod> {
         let mut pod = json!({"metadata": {"name": "web-1", "namespace": "default", "uid": "u1"},
             "spec": {"nodeName": "node-1", "containers": [{"name": "c", "image": image}]}, "status": {"podIP": "10.0.16.20"}});
         for (path, value) in extra.as_object().into_iter().flatten() {
@@ -397,7 +386,7 @@ mod tests {
                 }
             }
         }
-        serde_json::from_value(pod).expect("a Pod")
+        Arc::new(serde_json::from_value(pod).expect("a Pod"))
     }
 
     async fn get(

@@ -5,6 +5,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A node to stand for.
@@ -94,7 +95,7 @@ pub trait Runtime: Send + Sync {
     /// The registry's sentence if nobody knows what the image does.
     fn missing_image(&self, pod: &Pod, image: &str) -> Option<String>;
     /// Start all containers of the Pod; `status.podIP` is set. Starting what runs already does nothing.
-    fn start<'a>(&'a self, pod: &'a Pod) -> RuntimeFuture<'a, Result<(), StartError>>;
+    fn start<'a>(&'a self, pod: &'a Arc<Pod>) -> RuntimeFuture<'a, Result<(), StartError>>;
     /// Why the command that a container was given is not simulated, if it is not.
     fn unsupported(&self, pod: &Pod, container: &str) -> Option<String>;
     /// The exit code of the command of a container in a Pod that was started, once it has ended; it is killed where this

@@ -221,7 +221,7 @@ mod tests {
                 (Entry::Unsupported(why), Err(expected)) => assert_eq!(why, *expected, "{what}"),
                 (Entry::Command(_), Ok(code)) => {
                     let workloads = Workloads::new(Fabric::new());
-                    workloads.start(&pod).await.expect("it starts");
+                    workloads.start(&std::sync::Arc::new(pod)).await.expect("it starts");
                     let ended = workloads.run_entry(("u1", "c"), &Nothing).await;
                     assert_eq!(ended, Ok(*code), "{what}");
                     workloads.stop("u1", std::time::Duration::ZERO).await;

@@ -26,7 +26,7 @@ async fn running(image: &str) -> Workloads {
     }))
     .expect("a Pod");
     let workloads = Workloads::new(Fabric::new());
-    workloads.start(&pod).await.expect("it starts");
+    workloads.start(&std::sync::Arc::new(pod)).await.expect("it starts");
     workloads
 }
 
