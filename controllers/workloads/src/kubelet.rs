@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Pods that are worked on at the same time: many, because each waits for its address and for its status to be written.
+const WORKERS: usize = 64;
 /// How long a Pod without an address waits before the CNI is asked again.
 const SANDBOX_RETRY: Duration = Duration::from_secs(2);
 
@@ -46,9 +48,10 @@ pub(crate) async fn run(
         nodes.iter().map(|spec| (spec.name.clone(), recorder(spec))).collect();
     caches.of::<Node>().synced().await;
     let mut keepers = tokio::task::JoinSet::new();
-    for spec in nodes {
+    let count = u32::try_from(nodes.len()).unwrap_or(u32::MAX).max(1);
+    for (i, spec) in (0u32..).zip(nodes) {
         if let Some(events) = events.get(&spec.name).cloned() {
-            keepers.spawn(node::keep(caches.clone(), spec, events));
+            keepers.spawn(node::keep(caches.clone(), spec, events, node::HEARTBEAT * i / count));
         }
     }
     let queue: Queue<Key> = Queue::new();
@@ -62,19 +65,19 @@ pub(crate) async fn run(
     pods.synced().await;
     let this =
         Arc::new(Loop { pods, queue: queue.clone(), events, runtime, addresses, runs: Runs::default() });
-    let (hosts, q, all) = (this.clone(), queue.clone(), this.pods.clone());
+    let (hosts, q, there) = (this.clone(), queue.clone(), pods::by_node(&this.pods));
     caches.of::<Node>().on_change(move |change| {
         let addresses =
             change.new.iter().flat_map(|n| n.status.iter().flat_map(|s| s.addresses.iter().flatten()));
         let ip = addresses.filter(|a| a.type_ == "InternalIP").map(|a| a.address.clone()).next();
         if let Some(ip) = ip.filter(|ip| hosts.runs.host_ip(&change.key.name).as_ref() != Some(ip)) {
             hosts.runs.set_host(&change.key.name, &ip);
-            for pod in all.all().iter().filter(|pod| pods::node_name(pod) == Some(&change.key.name)) {
+            for pod in there.at(&change.key.name) {
                 q.add(Key::of(&pod.metadata), format!("Node {} has an address", change.key));
             }
         }
     });
-    controllers_kit::run("kubelet", queue, 16, move |key| {
+    controllers_kit::run("kubelet", queue, WORKERS, move |key| {
         let this = this.clone();
         async move { this.reconcile(key).await }
     })
@@ -170,7 +173,7 @@ impl Loop {
                 return Err(Error::After { reason: text, duration: SANDBOX_RETRY });
             }
         };
-        let sandboxed = with_ip(pod, &ip);
+        let sandboxed = Arc::new(with_ip(pod, &ip));
         if let Some((image, message)) = self.missing_image(&sandboxed) {
             return self.image_missing(key, pod, &ip, (&image, message), done).await;
         }
@@ -200,7 +203,7 @@ impl Loop {
                     self.tell(pod, "Started", format!("Started container {}", container.name));
                 }
             }
-            let task = self.clone().watch_container(Arc::new(sandboxed.clone()), container.clone());
+            let task = self.clone().watch_container(sandboxed.clone(), container.clone());
             self.runs.add_task(uid, spawn("container", task).abort_handle());
         }
         done.note(format!("started with address {ip}"));

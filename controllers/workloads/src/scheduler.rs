@@ -1,33 +1,39 @@
 //! Scheduler: chooses the node of each Pod that has none, and binds it.
 //!
-//! It does not preempt, and knows no volumes; of wishes between Pods it weighs none.
+//! It does not preempt, and knows no volumes; of wishes between Pods it weighs none. What runs where is kept by the changes it
+//! sees, so that a choice costs the same however many Pods there are.
 
 pub(crate) mod fit;
 mod together;
+mod world;
 
 use controllers_kit::meta::now;
 use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder, pods};
-use fit::{Verdict, World};
+use fit::Verdict;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodCondition};
 use k8s_openapi::jiff::Timestamp;
 use kube::core::Request;
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use world::World;
 
 const SCHEDULER: &str = "default-scheduler";
+/// Bindings that are written at the same time; choices are made one at a time.
+const BINDINGS: usize = 16;
 
 struct Loop {
     client: kube::Client,
     pods: Cache<Pod>,
-    nodes: Cache<Node>,
-    namespaces: Cache<Namespace>,
     events: Recorder,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
+    world: World,
+    /// Where the search for a node goes on.
+    next: usize,
     /// Pods bound by us that the cache does not show as bound yet: uid to node.
     assumed: HashMap<String, String>,
     /// Pods that fit nowhere when last tried.
@@ -45,8 +51,12 @@ pub(crate) async fn run(caches: Caches) {
     let state = Arc::new(Mutex::new(State::default()));
     let (q, s) = (queue.clone(), state.clone());
     pods.on_change(move |change| pod_changed(change, &q, &s));
+    let s = state.clone();
+    let all = namespaces.clone();
+    namespaces.on_change(move |_| lock(&s).world.namespaces = all.all());
     let (q, s) = (queue.clone(), state.clone());
     nodes.on_change(move |change| {
+        lock(&s).world.put_node(&change.key.name, change.new.as_ref());
         if change.new.as_ref().is_some_and(|new| change.old.as_ref().is_none_or(|old| fit::matters(old, new)))
         {
             wake_waiting(&q, &s, &format!("Node {} changed", change.key));
@@ -57,8 +67,8 @@ pub(crate) async fn run(caches: Caches) {
     namespaces.synced().await;
     let client = caches.client().clone();
     let events = Recorder::new(client.clone(), SCHEDULER);
-    let this = Arc::new(Loop { client, pods, nodes, namespaces, events, state });
-    controllers_kit::run("scheduler", queue, 1, move |key| {
+    let this = Arc::new(Loop { client, pods, events, state });
+    controllers_kit::run("scheduler", queue, BINDINGS, move |key| {
         let this = this.clone();
         async move { this.reconcile(key).await }
     })
@@ -72,7 +82,19 @@ fn wants_node(pod: &Pod) -> bool {
     ours && !gated && pods::node_name(pod).is_none() && pods::is_active(pod)
 }
 
+impl State {
+    /// Takes in where a Pod is; one that was bound here is there before the cache shows it.
+    fn place(&mut self, key: &Key, pod: Option<&Arc<Pod>>) {
+        let at = pod.filter(|pod| !pods::is_finished(pod)).and_then(|pod| {
+            let assumed = || self.assumed.get(pod.metadata.uid.as_deref()?).map(String::as_str);
+            Some((pod, pods::node_name(pod).or_else(assumed)?))
+        });
+        self.world.put_pod(key, at);
+    }
+}
+
 fn pod_changed(change: &controllers_kit::Change<Pod>, queue: &Queue<Key>, state: &Mutex<State>) {
+    lock(state).place(&change.key, change.new.as_ref());
     match &change.new {
         Some(pod) if wants_node(pod) => {
             // Our own condition on a waiting Pod is no reason to look again.
@@ -120,21 +142,28 @@ impl Loop {
         if lock(&self.state).assumed.contains_key(&uid) {
             return Ok(Done::nothing());
         }
-        let verdict = {
-            let state = lock(&self.state);
-            let world =
-                World::new(&self.nodes.all(), &self.pods.all(), &state.assumed, self.namespaces.all());
-            fit::choose(&pod, &world)
-        };
+        let verdict = self.choose(&key, &pod, &uid);
         match verdict {
             Verdict::Node(node) => self.bind(&key, &pod, &node).await,
             Verdict::Nowhere(message) => self.refuse(&key, &pod, message).await,
         }
     }
 
+    /// Chooses a node and takes its room at once: the next choice counts with it.
+    fn choose(&self, key: &Key, pod: &Arc<Pod>, uid: &str) -> Verdict {
+        let mut state = lock(&self.state);
+        state.world.settle();
+        let (verdict, looked_at) = fit::choose(pod, &state.world, state.next);
+        state.next = (state.next + looked_at) % state.world.len().max(1);
+        if let Verdict::Node(node) = &verdict {
+            state.assumed.insert(uid.to_owned(), node.clone());
+            state.place(key, Some(pod));
+        }
+        verdict
+    }
+
     async fn bind(&self, key: &Key, pod: &Pod, node: &str) -> Result<Done, Error> {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
-        lock(&self.state).assumed.insert(uid.clone(), node.to_string());
         let binding = json!({
             "apiVersion": "v1", "kind": "Binding",
             "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
@@ -146,7 +175,11 @@ impl Loop {
             .map_err(kube::Error::BuildRequest)?;
         let began = Timestamp::now();
         if let Err(error) = self.client.request::<serde_json::Value>(request).await.map_err(Error::from) {
-            lock(&self.state).assumed.remove(&uid);
+            let now = self.pods.get(key);
+            let mut state = lock(&self.state);
+            state.assumed.remove(&uid);
+            state.place(key, now.as_ref());
+            drop(state);
             return if error.is_not_found() { Ok(Done::nothing()) } else { Err(error) };
         }
         // The kubelet may have told more by now.

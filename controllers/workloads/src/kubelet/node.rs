@@ -13,13 +13,15 @@ use std::time::{Duration, Instant};
 
 const VERSION: &str = "v1.36.0";
 const LEASES: &str = "kube-node-lease";
-const HEARTBEAT: Duration = Duration::from_secs(10);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// Register the node, then renew its lease until dropped.
-pub(super) async fn keep(caches: Caches, spec: NodeSpec, events: Recorder) {
+/// Register the node, then renew its lease until dropped. The second time it waits `offset`, and then always as long: the
+/// heartbeats of many nodes are spread over the time between two of one.
+pub(super) async fn keep(caches: Caches, spec: NodeSpec, events: Recorder, offset: Duration) {
     let nodes = caches.of::<Node>();
     let key = Key::new("", &spec.name);
     let mut announced = false;
+    let mut pause = offset;
     loop {
         let began = Instant::now();
         match register(&nodes, &key, &spec).await {
@@ -32,7 +34,7 @@ pub(super) async fn keep(caches: Caches, spec: NodeSpec, events: Recorder) {
                     announced = true;
                     announce(&nodes, &key, &events, began);
                 }
-                tokio::time::sleep(HEARTBEAT).await;
+                tokio::time::sleep(std::mem::replace(&mut pause, HEARTBEAT)).await;
             }
             Err(error) => {
                 tracing::debug!(node = %key, error = %error, "node not registered");

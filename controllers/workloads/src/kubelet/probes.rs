@@ -1,8 +1,8 @@
 //! Startup, readiness and liveness probes, really asked, and what follows from their answers.
 
+use super::Loop;
 use super::exits::{CRASH_BACKOFF, Exit, begin};
 use super::runtime::{ProbeOutcome, ProbeTarget};
-use super::{Loop, with_ip};
 use controllers_kit::pods;
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -178,8 +178,7 @@ impl Loop {
         if restarts > 1 {
             self.back_off(pod, container, restarts - 1).await;
         }
-        while let Err(error) = self.runtime.start(&with_ip(pod, pods::pod_ip(pod).unwrap_or_default())).await
-        {
+        while let Err(error) = self.runtime.start(pod).await {
             self.warn(pod, "Failed", format!("Error: {error}"));
             tokio::time::sleep(CRASH_BACKOFF).await;
         }

@@ -85,10 +85,30 @@ impl Run {
 #[derive(Default)]
 struct Inner {
     runs: HashMap<String, Run>,
+    /// Uids that run under a name.
+    by_key: HashMap<Key, Vec<String>>,
     tasks: HashMap<String, Vec<AbortHandle>>,
     hosts: HashMap<String, String>,
     /// Pods whose image could not be pulled: when to try again, and how often it was tried.
     pulls: HashMap<String, (Instant, u32)>,
+}
+
+impl Inner {
+    fn put(&mut self, uid: &str, run: Run) {
+        self.take(uid);
+        self.by_key.entry(run.key.clone()).or_default().push(uid.to_string());
+        self.runs.insert(uid.to_string(), run);
+    }
+
+    fn take(&mut self, uid: &str) {
+        let Some(run) = self.runs.remove(uid) else { return };
+        if let Some(uids) = self.by_key.get_mut(&run.key) {
+            uids.retain(|other| other != uid);
+            if uids.is_empty() {
+                self.by_key.remove(&run.key);
+            }
+        }
+    }
 }
 
 /// All Pods by uid.
@@ -115,8 +135,8 @@ impl Runs {
     /// Uids that run under this name but are not this Pod.
     pub(crate) fn others_of(&self, key: &Key, uid: Option<&str>) -> Vec<String> {
         let inner = self.lock();
-        let others = inner.runs.iter().filter(|(id, run)| run.key == *key && Some(id.as_str()) != uid);
-        others.map(|(id, _)| id.clone()).collect()
+        let known = inner.by_key.get(key).into_iter().flatten();
+        known.filter(|id| Some(id.as_str()) != uid).cloned().collect()
     }
 
     /// The Pod's containers have been started.
@@ -145,7 +165,7 @@ impl Runs {
             }
         });
         if let Some(uid) = &pod.metadata.uid {
-            self.lock().runs.insert(uid.clone(), run);
+            self.lock().put(uid, run);
         }
     }
 
@@ -200,15 +220,18 @@ impl Runs {
     pub(crate) fn begin_stopping(&self, key: &Key, uid: &str) -> bool {
         let mut inner = self.lock();
         inner.tasks.remove(uid).into_iter().flatten().for_each(|task| task.abort());
-        let run = inner.runs.entry(uid.to_string()).or_insert_with(|| Run {
-            key: key.clone(),
-            ip: None,
-            since: now(),
-            containers: BTreeMap::new(),
-            stopping: false,
-            finished: false,
-        });
-        !std::mem::replace(&mut run.stopping, true)
+        if !inner.runs.contains_key(uid) {
+            let run = Run {
+                key: key.clone(),
+                ip: None,
+                since: now(),
+                containers: BTreeMap::new(),
+                stopping: false,
+                finished: false,
+            };
+            inner.put(uid, run);
+        }
+        inner.runs.get_mut(uid).is_some_and(|run| !std::mem::replace(&mut run.stopping, true))
     }
 
     /// The Pod's containers have ended for good; true the first time.
@@ -246,7 +269,7 @@ impl Runs {
     pub(crate) fn remove(&self, uid: &str) {
         let mut inner = self.lock();
         inner.pulls.remove(uid);
-        inner.runs.remove(uid);
+        inner.take(uid);
         inner.tasks.remove(uid).into_iter().flatten().for_each(|task| task.abort());
     }
 

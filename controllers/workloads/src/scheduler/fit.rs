@@ -1,15 +1,14 @@
 //! Which nodes a Pod fits on, and which of them is best: pure functions over the nodes and the Pods on them.
 //!
-//! Nothing is bound here.
+//! Nothing is bound here, and nothing is counted: what runs where is in [`World`].
 
-use super::together::{Demands, Namespaces};
-use controllers_kit::pods;
+use super::together::Demands;
+use super::world::{Place, World};
 use controllers_kit::selector::one_of;
 use k8s_openapi::api::core::v1::{Node, NodeSelectorTerm, Pod, Taint, Toleration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
 /// The answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,42 +22,11 @@ pub(super) enum Verdict {
 /// Upstream's words for it, and whether removing Pods could help.
 pub(super) type Misfit = (Vec<String>, bool);
 
-/// Nodes with what runs on them.
-pub(super) struct World {
-    nodes: Vec<Place>,
-    namespaces: Namespaces,
-}
-
-pub(super) struct Place {
-    pub(super) node: Arc<Node>,
-    pub(super) pods: Vec<Arc<Pod>>,
-}
-
-impl World {
-    pub(super) fn new(
-        nodes: &[Arc<Node>],
-        all: &[Arc<Pod>],
-        assumed: &HashMap<String, String>,
-        namespaces: Namespaces,
-    ) -> Self {
-        let mut on: HashMap<&str, Vec<Arc<Pod>>> = HashMap::new();
-        for pod in all.iter().filter(|pod| !pods::is_finished(pod)) {
-            let assumed = || assumed.get(pod.metadata.uid.as_deref()?).map(String::as_str);
-            if let Some(node) = pods::node_name(pod).or_else(assumed) {
-                on.entry(node).or_default().push(pod.clone());
-            }
-        }
-        let place =
-            |node: &Arc<Node>| Place { node: node.clone(), pods: on.remove(name(node)).unwrap_or_default() };
-        World { nodes: nodes.iter().map(place).collect(), namespaces }
-    }
-}
-
-fn name(node: &Node) -> &str {
+pub(super) fn name(node: &Node) -> &str {
     node.metadata.name.as_deref().unwrap_or_default()
 }
 
-fn zone(node: &Node) -> &str {
+pub(super) fn zone(node: &Node) -> &str {
     controllers_kit::meta::label(&node.metadata, "topology.kubernetes.io/zone").unwrap_or_default()
 }
 
@@ -69,45 +37,62 @@ pub(super) fn matters(old: &Node, new: &Node) -> bool {
         || old.status.as_ref().map(|s| &s.allocatable) != new.status.as_ref().map(|s| &s.allocatable)
 }
 
-/// The best node for a Pod.
-pub(super) fn choose(pod: &Pod, world: &World) -> Verdict {
-    if world.nodes.is_empty() {
-        return Verdict::Nowhere("no nodes available to schedule pods".into());
+/// How many nodes that fit are weighed, of so many: upstream's `numFeasibleNodesToFind`.
+fn enough(nodes: usize) -> usize {
+    const ALWAYS: usize = 100;
+    let percent = 50usize.saturating_sub(nodes / 125).max(5);
+    if nodes < ALWAYS { nodes } else { (nodes * percent / 100).max(ALWAYS) }
+}
+
+/// The best node for a Pod, and how many nodes were looked at. Of many nodes not all are: the search begins at `start`, where
+/// the one before ended.
+pub(super) fn choose(pod: &Pod, world: &World, start: usize) -> (Verdict, usize) {
+    let total = world.len();
+    if total == 0 {
+        return (Verdict::Nowhere("no nodes available to schedule pods".into()), 0);
     }
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let mut hopeless = 0;
     let mut fitting = Vec::new();
-    let demands = Demands::of(pod, &world.nodes, &world.namespaces);
-    for place in &world.nodes {
-        match misfit(pod, place).or_else(|| demands.misfit(&place.node)) {
+    let demands = Demands::of(pod, world);
+    let (wanted, enough, mut looked_at) = (Wanted::of(pod), enough(total), 0);
+    for place in world.places(start) {
+        looked_at += 1;
+        match misfit(pod, &wanted, place).or_else(|| demands.misfit(&place.node)) {
             None => fitting.push(place),
             Some((texts, resolvable)) => {
                 hopeless += usize::from(!resolvable);
                 texts.into_iter().for_each(|text| *reasons.entry(text).or_default() += 1);
             }
         }
+        if fitting.len() >= enough {
+            break;
+        }
     }
+    let siblings = world.siblings(pod);
+    let siblings_on = |place: &Place| siblings.get(name(&place.node)).copied().unwrap_or(0);
     let siblings_by_zone = fitting.iter().fold(HashMap::<&str, usize>::new(), |mut sum, place| {
-        *sum.entry(zone(&place.node)).or_default() += siblings(pod, place);
+        *sum.entry(zone(&place.node)).or_default() += siblings_on(place);
         sum
     });
     let best = fitting.iter().max_by_key(|place| {
         (
             preference(pod, &place.node),
             Reverse(siblings_by_zone.get(zone(&place.node)).copied().unwrap_or(0)),
-            Reverse(siblings(pod, place)),
+            Reverse(siblings_on(place)),
             Reverse(place.pods.len()),
             Reverse(order(name(&place.node))),
         )
     });
-    match best {
+    let verdict = match best {
         Some(place) => Verdict::Node(name(&place.node).to_string()),
-        None => Verdict::Nowhere(sentence(world.nodes.len(), &reasons, hopeless)),
-    }
+        None => Verdict::Nowhere(sentence(total, &reasons, hopeless)),
+    };
+    (verdict, looked_at)
 }
 
 /// node-2 before node-10.
-fn order(name: &str) -> (usize, &str) {
+pub(super) fn order(name: &str) -> (usize, &str) {
     (name.len(), name)
 }
 
@@ -128,19 +113,35 @@ fn sentence(total: usize, reasons: &BTreeMap<String, usize>, hopeless: usize) ->
     )
 }
 
+/// What a Pod takes of a node, worked out once for all nodes.
+struct Wanted {
+    requests: BTreeMap<String, i128>,
+    ports: HashSet<(String, i32)>,
+    cordon_tolerated: bool,
+}
+
+impl Wanted {
+    fn of(pod: &Pod) -> Self {
+        let cordon = Taint {
+            key: "node.kubernetes.io/unschedulable".into(),
+            effect: "NoSchedule".into(),
+            ..Default::default()
+        };
+        let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+        Wanted {
+            requests: requests(pod),
+            ports: host_ports(pod),
+            cordon_tolerated: tolerated(&cordon, tolerations),
+        }
+    }
+}
+
 /// Why the Pod does not fit, and whether removing Pods could help.
-fn misfit(pod: &Pod, place: &Place) -> Option<Misfit> {
-    let spec = pod.spec.as_ref()?;
+fn misfit(pod: &Pod, wanted: &Wanted, place: &Place) -> Option<Misfit> {
     let node = &place.node;
-    let node_spec = node.spec.clone().unwrap_or_default();
-    let tolerations = spec.tolerations.as_deref().unwrap_or_default();
-    let cordon = Taint {
-        key: "node.kubernetes.io/unschedulable".into(),
-        effect: "NoSchedule".into(),
-        ..Default::default()
-    };
     let no = |text: &str| Some((vec![text.to_string()], false));
-    if node_spec.unschedulable == Some(true) && !tolerated(&cordon, tolerations) {
+    let unschedulable = node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
+    if unschedulable && !wanted.cordon_tolerated {
         return no("node(s) were unschedulable");
     }
     if !taints_tolerated(pod, node) {
@@ -149,10 +150,10 @@ fn misfit(pod: &Pod, place: &Place) -> Option<Misfit> {
     if !selected(pod, node) {
         return no("node(s) didn't match Pod's node affinity/selector");
     }
-    if !host_ports(pod).is_disjoint(&place.pods.iter().flat_map(|p| host_ports(p)).collect()) {
+    if wanted.ports.iter().any(|port| place.ports.contains_key(port)) {
         return Some((vec!["node(s) didn't have free ports for the requested pod ports".into()], true));
     }
-    let short = shortages(pod, place);
+    let short = shortages(wanted, place);
     (!short.is_empty()).then_some((short, true))
 }
 
@@ -164,16 +165,15 @@ pub(super) fn taints_tolerated(pod: &Pod, node: &Node) -> bool {
     })
 }
 
-fn shortages(pod: &Pod, place: &Place) -> Vec<String> {
-    let allocatable = place.node.status.clone().unwrap_or_default().allocatable.unwrap_or_default();
-    let available = |what: &str| allocatable.get(what).map_or(0, milli);
+fn shortages(wanted: &Wanted, place: &Place) -> Vec<String> {
+    let of = |sums: &BTreeMap<String, i128>, what: &str| sums.get(what).copied().unwrap_or(0);
     let mut short = Vec::new();
-    if (place.pods.len() as i128 + 1) * 1000 > available("pods") {
+    if (place.pods.len() as i128 + 1) * 1000 > place.room {
         short.push("Too many pods".to_string());
     }
-    for (resource, wanted) in requests(pod) {
-        let used: i128 = place.pods.iter().filter_map(|p| requests(p).get(&resource).copied()).sum();
-        if wanted > 0 && used + wanted > available(&resource) {
+    for (resource, wanted) in &wanted.requests {
+        let used = of(&place.used, resource);
+        if *wanted > 0 && used + wanted > of(&place.allocatable, resource) {
             short.push(format!("Insufficient {resource}"));
         }
     }
@@ -181,7 +181,7 @@ fn shortages(pod: &Pod, place: &Place) -> Vec<String> {
 }
 
 /// What a Pod asks for: the sum of its containers, or its greediest init container.
-fn requests(pod: &Pod) -> BTreeMap<String, i128> {
+pub(super) fn requests(pod: &Pod) -> BTreeMap<String, i128> {
     let mut sum: BTreeMap<String, i128> = BTreeMap::new();
     let Some(spec) = &pod.spec else { return sum };
     let of = |c: &k8s_openapi::api::core::v1::Container| {
@@ -204,7 +204,7 @@ fn requests(pod: &Pod) -> BTreeMap<String, i128> {
     sum
 }
 
-fn host_ports(pod: &Pod) -> HashSet<(String, i32)> {
+pub(super) fn host_ports(pod: &Pod) -> HashSet<(String, i32)> {
     let containers = pod.spec.iter().flat_map(|s| &s.containers);
     containers
         .flat_map(|c| c.ports.iter().flatten())
@@ -262,8 +262,9 @@ pub(crate) fn tolerated(taint: &Taint, tolerations: &[Toleration]) -> bool {
 /// True if the node is one that the Pod selects.
 pub(crate) fn selected(pod: &Pod, node: &Node) -> bool {
     let Some(spec) = &pod.spec else { return true };
-    let labels = node.metadata.labels.clone().unwrap_or_default();
-    let by_selector = spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+    let labels = node.metadata.labels.as_ref();
+    let has = |key: &String, value: &String| labels.is_some_and(|labels| labels.get(key) == Some(value));
+    let by_selector = spec.node_selector.iter().flatten().all(|(key, value)| has(key, value));
     let required = spec
         .affinity
         .as_ref()
@@ -273,14 +274,14 @@ pub(crate) fn selected(pod: &Pod, node: &Node) -> bool {
 }
 
 fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
-    let labels = node.metadata.labels.clone().unwrap_or_default();
+    let label = |key: &String| node.metadata.labels.as_ref().and_then(|labels| labels.get(key));
     let expressions = term.match_expressions.as_deref().unwrap_or_default();
     let fields = term.match_fields.as_deref().unwrap_or_default();
     let check = |operator: &str, value: Option<&String>, values: &Option<Vec<String>>| {
         one_of(operator, value, values.as_deref().unwrap_or_default())
     };
     (!expressions.is_empty() || !fields.is_empty())
-        && expressions.iter().all(|r| check(&r.operator, labels.get(&r.key), &r.values))
+        && expressions.iter().all(|r| check(&r.operator, label(&r.key), &r.values))
         && fields
             .iter()
             .all(|r| r.key == "metadata.name" && check(&r.operator, node.metadata.name.as_ref(), &r.values))
@@ -301,21 +302,11 @@ fn preference(pod: &Pod, node: &Node) -> i64 {
     wishes - 100 * i64::try_from(disliked).unwrap_or(0)
 }
 
-/// Pods of the same controller on the node.
-fn siblings(pod: &Pod, place: &Place) -> usize {
-    let owner = |p: &Pod| controllers_kit::meta::controller_of(&p.metadata).map(|o| o.uid.clone());
-    let mine = owner(pod);
-    let same = |p: &&Arc<Pod>| {
-        p.metadata.namespace == pod.metadata.namespace
-            && if mine.is_some() { owner(p) == mine } else { p.metadata.labels == pod.metadata.labels }
-    };
-    place.pods.iter().filter(|p| !pods::is_terminating(p)).filter(same).count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::sync::Arc;
 
     fn node(name: &str, zone: &str, cpu: &str, taint: Option<&str>) -> Arc<Node> {
         let taints = taint.map(|key| json!([{"key": key, "effect": "NoSchedule"}]));
@@ -346,8 +337,10 @@ mod tests {
         let mut all = Vec::new();
         let mut chosen = Vec::new();
         for i in 0..4 {
-            let world = World::new(&nodes, &all, &HashMap::new(), Namespaces::new());
-            let Verdict::Node(on) = choose(&pod("new", None, "100m"), &world) else { panic!("must fit") };
+            let world = World::of(&nodes, &all);
+            let (Verdict::Node(on), _) = choose(&pod("new", None, "100m"), &world, 0) else {
+                panic!("must fit")
+            };
             all.push(pod(&format!("p{i}"), Some(&on), "100m"));
             chosen.push(on);
         }
@@ -361,9 +354,22 @@ mod tests {
             node("node-2", "b", "2", Some("x")),
             node("node-3", "c", "1", None),
         ];
-        let world = World::new(&nodes, &[], &HashMap::new(), Namespaces::new());
+        let world = World::of(&nodes, &[]);
         let text = "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. preemption: 0/3 nodes are available: 2 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.";
-        assert_eq!(choose(&pod("p", None, "1500m"), &world), Verdict::Nowhere(text.into()));
+        assert_eq!(choose(&pod("p", None, "1500m"), &world, 0).0, Verdict::Nowhere(text.into()));
+    }
+
+    #[test]
+    fn of_many_nodes_some_are_looked_at_and_the_next_search_goes_on_there() {
+        for (nodes, looked_at) in [(99, 99), (100, 100), (250, 120), (1000, 420), (5000, 500)] {
+            let all: Vec<_> = (0..nodes).map(|i| node(&format!("node-{i}"), "a", "2", None)).collect();
+            let world = World::of(&all, &[]);
+            assert_eq!(choose(&pod("p", None, "1"), &world, 0).1, looked_at, "{nodes}");
+            let (Verdict::Node(on), _) = choose(&pod("p", None, "1"), &world, nodes + looked_at) else {
+                panic!("must fit")
+            };
+            assert_eq!(on, format!("node-{}", looked_at % nodes), "{nodes}");
+        }
     }
 
     #[test]

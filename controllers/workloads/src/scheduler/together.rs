@@ -3,7 +3,8 @@
 //! Only what a node must have; wishes are weighed in `fit`. The rules are those of upstream's plugins PodTopologySpread and
 //! InterPodAffinity.
 
-use super::fit::{self, Misfit, Place};
+use super::fit::{self, Misfit};
+use super::world::{Place, World};
 use controllers_kit::meta::label;
 use controllers_kit::pods;
 use controllers_kit::selector::matches;
@@ -45,7 +46,8 @@ struct Spread<'a> {
 }
 
 impl<'a> Demands<'a> {
-    pub(super) fn of(pod: &'a Pod, places: &'a [Place], namespaces: &'a Namespaces) -> Self {
+    pub(super) fn of(pod: &'a Pod, world: &'a World) -> Self {
+        let namespaces = &world.namespaces;
         let spec = pod.spec.as_ref();
         let hard: Vec<&TopologySpreadConstraint> = spec
             .iter()
@@ -57,14 +59,14 @@ impl<'a> Demands<'a> {
         let near =
             near.iter().flat_map(|a| a.required_during_scheduling_ignored_during_execution.iter().flatten());
         let near: Vec<_> = near.collect();
-        let far = affinity.and_then(|a| a.pod_anti_affinity.as_ref());
-        let far =
-            far.iter().flat_map(|a| a.required_during_scheduling_ignored_during_execution.iter().flatten());
+        let asks = !hard.is_empty() || !near.is_empty() || keeps_away(pod).next().is_some();
+        let places: Vec<&Place> = world.places(0).filter(|_| asks).collect();
+        let places = places.as_slice();
         Demands {
             spreads: hard.iter().map(|constraint| Spread::of(pod, constraint, &hard, places)).collect(),
             near: wanted(pod, &near, places, namespaces),
-            far: far.flat_map(|term| domains(pod, term, places, namespaces)).collect(),
-            unwelcome: unwelcome(pod, places, namespaces),
+            far: keeps_away(pod).flat_map(|term| domains(pod, term, places, namespaces)).collect(),
+            unwelcome: unwelcome(pod, world),
         }
     }
 
@@ -101,7 +103,7 @@ impl<'a> Spread<'a> {
         pod: &Pod,
         constraint: &'a TopologySpreadConstraint,
         all: &[&TopologySpreadConstraint],
-        places: &'a [Place],
+        places: &[&'a Place],
     ) -> Self {
         let key = constraint.topology_key.as_str();
         let counts_pod = |other: &Pod| {
@@ -118,7 +120,7 @@ impl<'a> Spread<'a> {
         for place in places.iter().filter(|place| is_domain(pod, constraint, all, &place.node)) {
             let Some(domain) = label(&place.node.metadata, key) else { continue };
             let here =
-                place.pods.iter().filter(|other| !pods::is_terminating(other) && counts_pod(other)).count();
+                place.pods.values().filter(|other| !pods::is_terminating(other) && counts_pod(other)).count();
             *counts.entry(domain).or_default() += i64::try_from(here).unwrap_or(i64::MAX);
         }
         let enough =
@@ -152,7 +154,7 @@ fn is_domain(
 fn wanted<'a>(
     pod: &'a Pod,
     terms: &[&'a PodAffinityTerm],
-    places: &'a [Place],
+    places: &[&'a Place],
     namespaces: &'a Namespaces,
 ) -> Vec<(&'a str, Option<Vec<&'a str>>)> {
     let found: Vec<(&str, Vec<&str>)> = terms
@@ -171,32 +173,32 @@ fn wanted<'a>(
 fn domains<'a>(
     pod: &'a Pod,
     term: &'a PodAffinityTerm,
-    places: &'a [Place],
+    places: &[&'a Place],
     namespaces: &'a Namespaces,
 ) -> impl Iterator<Item = (&'a str, &'a str)> {
     places.iter().filter_map(move |place| {
         let domain = label(&place.node.metadata, &term.topology_key)?;
-        let holds = place.pods.iter().any(|other| is_meant(pod, term, other, namespaces));
+        let holds = place.pods.values().any(|other| is_meant(pod, term, other, namespaces));
         holds.then_some((term.topology_key.as_str(), domain))
     })
 }
 
+/// The anti-affinity that a Pod must have.
+pub(super) fn keeps_away(pod: &Pod) -> impl Iterator<Item = &PodAffinityTerm> {
+    let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref());
+    let far = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+    far.into_iter().flat_map(|a| a.required_during_scheduling_ignored_during_execution.iter().flatten())
+}
+
 /// Domains of Pods whose own anti-affinity means this Pod.
-fn unwelcome<'a>(pod: &Pod, places: &'a [Place], namespaces: &Namespaces) -> Vec<(&'a str, &'a str)> {
+fn unwelcome<'a>(pod: &Pod, world: &'a World) -> Vec<(&'a str, &'a str)> {
     let mut out = Vec::new();
-    for place in places {
-        for other in &place.pods {
-            let affinity = other.spec.as_ref().and_then(|spec| spec.affinity.as_ref());
-            let far = affinity.and_then(|a| a.pod_anti_affinity.as_ref());
-            for term in far
-                .iter()
-                .flat_map(|a| a.required_during_scheduling_ignored_during_execution.iter().flatten())
+    for (node, other) in world.wary() {
+        for term in keeps_away(other) {
+            if let Some(domain) = label(&node.metadata, &term.topology_key)
+                && is_meant(other, term, pod, &world.namespaces)
             {
-                if let Some(domain) = label(&place.node.metadata, &term.topology_key)
-                    && is_meant(other, term, pod, namespaces)
-                {
-                    out.push((term.topology_key.as_str(), domain));
-                }
+                out.push((term.topology_key.as_str(), domain));
             }
         }
     }
@@ -220,7 +222,7 @@ fn is_meant(owner: &Pod, term: &PodAffinityTerm, other: &Pod, namespaces: &Names
 
 #[cfg(test)]
 mod tests {
-    use super::super::fit::{Verdict, World, choose};
+    use super::super::fit::{Verdict, choose};
     use super::*;
     use serde_json::{Value, json};
 
@@ -251,8 +253,9 @@ mod tests {
     fn placed(spec: &Value, mut all: Vec<Arc<Pod>>, namespaces: &Namespaces) -> (Vec<String>, String) {
         let mut chosen = Vec::new();
         for i in 0..6 {
-            let world = World::new(&nodes(), &all, &HashMap::new(), namespaces.clone());
-            match choose(&pod("new", None, "default", spec), &world) {
+            let mut world = World::of(&nodes(), &all);
+            world.namespaces = namespaces.clone();
+            match choose(&pod("new", None, "default", spec), &world, 0).0 {
                 Verdict::Node(on) => {
                     all.push(pod(&format!("p{i}"), Some(&on), "default", spec));
                     chosen.push(on);
