@@ -14,6 +14,7 @@ mod etcd;
 mod health_ports;
 mod instance;
 mod logging;
+mod machines;
 mod nodes;
 mod pki;
 mod plane;

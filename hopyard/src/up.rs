@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::etcd::EtcdFlags;
 use crate::instance::{Instance, Lock};
 use crate::logging::Format;
+use crate::machines;
 use crate::plane::Plane;
 
 /// Flags of `hopyard up`.
@@ -39,7 +40,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "127.0.0.1:6443")]
     pub listen: SocketAddr,
     /// Nodes
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=500))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=5000))]
     pub nodes: u16,
     /// Availability zones
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=6))]
@@ -47,8 +48,8 @@ pub(crate) struct Options {
     /// Instance type of the nodes
     #[arg(long, default_value = "m5.large", value_parser = instance_type)]
     pub instance_type: String,
-    /// Prefix length of the private subnets, at the first start: /28 has room for 11 addresses
-    #[arg(long, default_value_t = aws::layout::PRIVATE_SUBNET_PREFIX, value_parser = clap::value_parser!(u8).range(20..=28))]
+    /// Prefix length of the private subnets, at the first start: /28 has room for 11 addresses, /16 for 65,531
+    #[arg(long, default_value_t = aws::layout::PRIVATE_SUBNET_PREFIX, value_parser = clap::value_parser!(u8).range(16..=28))]
     pub private_subnet_prefix: u8,
     /// Where objects are kept
     #[arg(long, value_enum, default_value_t)]
@@ -145,7 +146,7 @@ pub(crate) async fn start(options: &Options) -> Result<Running, Error> {
     step("uplink proxy", format!("socks5h://{uplink}"));
     step("DNS", dns.to_string());
 
-    let specs = start_nodes(options, &cloud, &plane).await?;
+    let specs = machines::start(options, &cloud, &plane).await?;
     start_loops(&server, cloud, &plane, specs, started.pki.ca_pem.clone(), &mut tasks);
     nodes_ready(&client, options.nodes).await;
     step("nodes and loops", format!("{} × {}", options.nodes, options.instance_type));
@@ -232,68 +233,6 @@ async fn same_port() -> std::io::Result<(UdpSocket, TcpListener, SocketAddr)> {
         }
     }
     Err(last)
-}
-
-/// Runs the instances that are missing, and tells the fabric where all of them stand.
-async fn start_nodes(options: &Options, cloud: &Arc<Cloud>, plane: &Plane) -> Result<Vec<NodeSpec>, Error> {
-    let failed = |error: &dyn std::fmt::Display| Error::Failed(format!("the nodes did not start: {error}"));
-    let kind = aws::instance_types::instance_type(&options.instance_type).ok_or_else(|| {
-        Error::Usage(format!(
-            "--instance-type {}: not known; try m5.large or t3.medium",
-            options.instance_type
-        ))
-    })?;
-    let mut specs = Vec::new();
-    for i in 1..=options.nodes {
-        let name = format!("node-{i}");
-        let state = cloud.state();
-        let found = state
-            .instances
-            .values()
-            .find(|instance| aws::tag(&instance.tags, "Name") == Some(name.as_str()))
-            .cloned();
-        let ip = match found {
-            Some(instance) => instance.private_ip_address.clone(),
-            None => {
-                let zone = u8::try_from((i - 1) % u16::from(options.zones)).unwrap_or(0) + 1;
-                let request = aws::operation::RunInstances {
-                    instance_type: options.instance_type.clone(),
-                    image_id: String::new(),
-                    security_group_ids: Vec::new(),
-                    count: 1,
-                    subnet_id: aws::layout::private_subnet_id(zone),
-                    tags: vec![
-                        aws::Tag::new("Name", name.clone()),
-                        aws::Tag::new("kubernetes.io/cluster/hopyard", "owned"),
-                    ],
-                };
-                let api: Arc<dyn aws::Aws> = cloud.clone();
-                let instances = api.send(request).await.map_err(|error| failed(&error))?;
-                instances.first().map(|instance| instance.private_ip_address.clone()).unwrap_or_default()
-            }
-        };
-        let ip: Ipv4Addr = ip.parse().map_err(|_| failed(&format!("{name} has no address")))?;
-        plane.node_at(&name, ip);
-        if let Some(public) = nat_address(&cloud.state(), ip) {
-            plane.fabric.set_nat(&name, public);
-        }
-        specs.push(NodeSpec {
-            name,
-            cpu: kind.vcpus,
-            memory_mib: kind.memory_mib,
-            max_pods: kind.max_pods(),
-        });
-    }
-    Ok(specs)
-}
-
-/// The address that a private address has outside the VPC: its zone's NAT gateway.
-fn nat_address(state: &ccm_mock_fake_aws::State, ip: Ipv4Addr) -> Option<Ipv4Addr> {
-    // Private subnets are /20 blocks; public ones carry the zone's number in their third byte.
-    let zone = ip.octets()[2] / 16;
-    let subnet = aws::layout::public_subnet_id(zone);
-    let gateway = state.nat_gateways.values().find(|gateway| gateway.subnet_id == subnet)?;
-    gateway.nat_gateway_addresses.first()?.public_ip.parse().ok()
 }
 
 /// How long nodes may take before what needs them is applied all the same.

@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 pub struct Vpc {
     pub vpc_id: String,
     pub cidr_block: String,
+    /// Further blocks: a VPC's own has room for 65,536 addresses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secondary_cidr_blocks: Vec<String>,
     pub is_default: bool,
     pub state: String,
     pub tags: Vec<Tag>,

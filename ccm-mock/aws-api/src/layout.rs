@@ -35,10 +35,29 @@ pub fn zone_id(index: u8) -> String {
 
 /// Usual length of a private subnet's prefix; longer ones run out of addresses sooner.
 pub const PRIVATE_SUBNET_PREFIX: u8 = 20;
+/// The shortest there can be: each zone has a block of its own then, beside the VPC's first.
+pub const PRIVATE_SUBNET_PREFIX_MIN: u8 = 16;
 
 /// The private subnet's block of zone `index`: nodes and Pods.
 pub fn private_subnet_cidr(index: u8, prefix: u8) -> String {
-    format!("10.0.{}.0/{}", u16::from(index) * 16, prefix.clamp(PRIVATE_SUBNET_PREFIX, 28))
+    let prefix = prefix.clamp(PRIVATE_SUBNET_PREFIX_MIN, 28);
+    if prefix < PRIVATE_SUBNET_PREFIX {
+        return format!("10.{index}.0.0/{prefix}");
+    }
+    format!("10.0.{}.0/{prefix}", u16::from(index) * 16)
+}
+
+/// The VPC's further block that zone `index` needs for a private subnet of this size, if it needs one.
+pub fn secondary_cidr(index: u8, prefix: u8) -> Option<String> {
+    (prefix < PRIVATE_SUBNET_PREFIX).then(|| format!("10.{index}.0.0/16"))
+}
+
+/// The zone of an address in a private subnet, counted from 1.
+pub fn zone_of(private: std::net::Ipv4Addr) -> u8 {
+    match private.octets() {
+        [_, 0, third, _] => third / 16,
+        [_, second, ..] => second,
+    }
 }
 
 /// The public subnet's block of zone `index`: load balancers and NAT.

@@ -16,6 +16,9 @@ pub(crate) fn state(zones: u8, private_prefix: u8) -> State {
     let vpc = Vpc {
         vpc_id: layout::VPC_ID.into(),
         cidr_block: layout::VPC_CIDR.into(),
+        secondary_cidr_blocks: (1..=zones)
+            .filter_map(|zone| layout::secondary_cidr(zone, private_prefix))
+            .collect(),
         is_default: false,
         state: "available".into(),
         tags: vec![name("hopyard")],
@@ -134,13 +137,15 @@ fn route_table(
     name: &str,
 ) {
     let route = |destination: &str, gateway: Option<String>, nat: Option<String>| Route {
+        origin: if gateway.as_deref() == Some("local") { "CreateRouteTable" } else { "CreateRoute" }.into(),
         destination_cidr_block: destination.into(),
         gateway_id: gateway,
         nat_gateway_id: nat,
         state: "active".into(),
-        origin: if destination == layout::VPC_CIDR { "CreateRouteTable" } else { "CreateRoute" }.into(),
     };
-    let mut routes = vec![route(layout::VPC_CIDR, Some("local".into()), None)];
+    let blocks =
+        state.vpcs.values().flat_map(|vpc| [&vpc.cidr_block].into_iter().chain(&vpc.secondary_cidr_blocks));
+    let mut routes: Vec<Route> = blocks.map(|block| route(block, Some("local".into()), None)).collect();
     if let Some((gateway, is_nat)) = default {
         let gateway = Some(gateway.to_string());
         routes.push(if is_nat {

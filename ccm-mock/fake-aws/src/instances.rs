@@ -2,7 +2,7 @@
 //!
 //! An instance is running as soon as it is started, and forgotten as soon as it is terminated.
 
-use crate::state::{State, fresh_id, not_found, values};
+use crate::state::{State, fresh_id, not_found};
 use ccm_mock_aws_api::ec2::*;
 use ccm_mock_aws_api::instance_types::{DEFAULT, instance_type};
 use ccm_mock_aws_api::operation::*;
@@ -62,7 +62,15 @@ impl State {
         }
         for id in &input.instance_ids {
             self.instances.remove(id);
-            self.network_interfaces.retain(|_, n| n.attachment.as_ref().is_none_or(|a| a.instance_id != *id));
+            let its =
+                |n: &&Arc<NetworkInterface>| n.attachment.as_ref().is_some_and(|a| a.instance_id == *id);
+            let gone: Vec<String> = self
+                .network_interfaces
+                .values()
+                .filter(its)
+                .map(|n| n.network_interface_id.clone())
+                .collect();
+            gone.iter().for_each(|id| self.remove_interface(id));
         }
         Ok(())
     }
@@ -71,11 +79,17 @@ impl State {
         if let Some(id) = input.instance_ids.iter().find(|id| !self.instances.contains_key(*id)) {
             return Err(no_instance(id));
         }
-        let keep = |i: &Instance| {
-            (input.instance_ids.is_empty() || input.instance_ids.contains(&i.instance_id))
-                && (input.private_dns_names.is_empty()
-                    || input.private_dns_names.contains(&i.private_dns_name))
+        let keep = |i: &&Instance| {
+            input.tags.iter().all(|(key, value)| match (tag(&i.tags, key), value) {
+                (Some(_), None) => true,
+                (known, value) => known == value.as_deref(),
+            }) && (input.private_dns_names.is_empty()
+                || input.private_dns_names.contains(&i.private_dns_name))
         };
-        Ok(values(&self.instances).into_iter().filter(keep).collect())
+        let named = input.instance_ids.iter().filter_map(|id| self.instances.get(id)).map(AsRef::as_ref);
+        if !input.instance_ids.is_empty() {
+            return Ok(named.filter(keep).cloned().collect());
+        }
+        Ok(self.instances.values().map(AsRef::as_ref).filter(keep).cloned().collect())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Prefix delegation and IPv6 are not modelled.
 
-use crate::state::{State, fresh_id, get_mut, not_found, values};
+use crate::state::{State, fresh_id, get_mut, not_found};
 use ccm_mock_aws_api::ec2::*;
 use ccm_mock_aws_api::instance_types::{InstanceType, instance_type};
 use ccm_mock_aws_api::operation::*;
@@ -166,7 +166,7 @@ impl State {
             let message = format!("Network interface '{id}' is currently in use.");
             return Err(Error::new(Code::InvalidNetworkInterfaceInUse, message));
         }
-        self.network_interfaces.remove(id);
+        self.remove_interface(id);
         Ok(())
     }
 
@@ -187,14 +187,13 @@ impl State {
             }
         }
         let taken = |ip: &String| {
-            self.network_interfaces
-                .values()
-                .any(|n| n.private_ip_addresses.iter().any(|a| a.private_ip_address == *ip))
+            ip.parse().is_ok_and(|ip: std::net::Ipv4Addr| self.addresses.contains(&u32::from(ip)))
         };
         if let Some(ip) = named.iter().find(|ip| taken(ip)) {
             return Err(Error::new(Code::IpInUse, format!("Address {ip} is in use.")));
         }
         let ips = if named.is_empty() { self.allocate(&interface.subnet_id, count)? } else { named };
+        self.use_addresses(&ips);
         let interface = get_mut(&mut self.network_interfaces, id, || no_interface(id))?;
         interface.private_ip_addresses.extend(ips.iter().map(|ip| address(ip.clone(), false)));
         Ok(ips)
@@ -215,6 +214,7 @@ impl State {
             };
             interface.private_ip_addresses.remove(index);
         }
+        self.free_addresses(&input.private_ip_addresses);
         Ok(())
     }
 
@@ -238,16 +238,21 @@ impl State {
                     .is_none_or(|ip| n.private_ip_addresses.iter().any(|a| a.private_ip_address == *ip))
         };
         let mut found: Vec<NetworkInterface> =
-            values(&self.network_interfaces).into_iter().filter(keep).collect();
+            self.network_interfaces.values().filter(|n| keep(n)).map(|n| (**n).clone()).collect();
         found.sort_by_key(|n| n.attachment.as_ref().map_or(u32::MAX, |a| a.device_index));
         Ok(found)
     }
 
     /// Remove interfaces a service owns whose description says `owner`.
     pub(crate) fn remove_service_interfaces(&mut self, ids: &[String]) {
-        ids.iter().for_each(|id| {
-            self.network_interfaces.remove(id);
-        });
+        ids.iter().for_each(|id| self.remove_interface(id));
+    }
+
+    /// An interface goes, and its addresses are free.
+    pub(crate) fn remove_interface(&mut self, id: &str) {
+        if let Some(gone) = self.network_interfaces.remove(id) {
+            self.free_addresses(gone.private_ip_addresses.iter().map(|a| &a.private_ip_address));
+        }
     }
 
     /// Tags of a new interface for an instance.

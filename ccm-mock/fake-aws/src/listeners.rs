@@ -4,7 +4,7 @@
 
 use crate::attributes::set_attributes;
 use crate::load_balancers::no_load_balancer;
-use crate::state::{State, fresh_id, get_mut, not_found, values};
+use crate::state::{State, fresh_id, get_mut, keep, not_found, values};
 use ccm_mock_aws_api::elbv2::*;
 use ccm_mock_aws_api::operation::*;
 use ccm_mock_aws_api::{Code, Error, Parameter, limits, names};
@@ -255,7 +255,7 @@ impl State {
 
     pub(crate) fn remove_listener(&mut self, arn: &str) {
         self.listeners.remove(arn);
-        self.rules.retain(|_, r| r.listener_arn != arn);
+        keep(&mut self.rules, |r| r.listener_arn != arn);
     }
 
     pub(crate) fn delete_listener(&mut self, input: DeleteListener) -> Result<(), Error> {

@@ -4,7 +4,7 @@
 
 use crate::certificates::Issued;
 use crate::route53::{dotted, with_apex};
-use crate::state::State;
+use crate::state::{State, keep};
 use crate::target_groups::set_reason;
 use ccm_mock_aws_api::acm::{CertificateStatus, CertificateType};
 use ccm_mock_aws_api::elbv2::{Endpoint, HealthState};
@@ -98,12 +98,16 @@ impl State {
                 certificate.not_after = issued.facts.not_after;
             }
             Report::Tick => {
-                for group in self.target_groups.values_mut() {
-                    let over = |until: Option<u64>| until.is_some_and(|t| t <= now_ms);
+                let over = |until: Option<u64>| until.is_some_and(|t| t <= now_ms);
+                let mut drained = Vec::new();
+                for (arn, group) in &self.target_groups {
                     if group.targets.iter().any(|t| over(t.draining_until_ms)) {
-                        Arc::make_mut(group).targets.retain(|t| !over(t.draining_until_ms));
+                        let mut group = (**group).clone();
+                        group.targets.retain(|t| !over(t.draining_until_ms));
+                        drained.push((arn.clone(), Arc::new(group)));
                     }
                 }
+                self.target_groups.extend(drained);
             }
             Report::AdoptHostedZone { object_name, zone } => self.adopt_zone(object_name, zone),
             Report::AdoptCertificate { object_name, domain_name, subject_alternative_names } => {
@@ -116,8 +120,8 @@ impl State {
             Report::Forget { kind, object_name } => {
                 use ccm_mock_aws_api::Resource;
                 match kind {
-                    "HostedZone" => self.hosted_zones.retain(|_, z| z.object_name() != object_name),
-                    _ => self.certificates.retain(|_, c| c.object_name() != object_name),
+                    "HostedZone" => keep(&mut self.hosted_zones, |z| z.object_name() != object_name),
+                    _ => keep(&mut self.certificates, |c| c.object_name() != object_name),
                 }
             }
         }

@@ -9,13 +9,16 @@ use ccm_mock_aws_api::elbv2::{Listener, LoadBalancer, Rule, TargetGroup};
 use ccm_mock_aws_api::object::{from_object, to_object};
 use ccm_mock_aws_api::route53::HostedZone;
 use ccm_mock_aws_api::{Answer, Code, Error, Operation, Resource, layout};
+use imbl::OrdSet;
+use imbl::ordmap::{DiffItem, OrdMap};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Resources of a kind by id or ARN.
-pub type Map<T> = BTreeMap<String, Arc<T>>;
+/// Resources of a kind by id or ARN. States share what does not differ between them: a copy costs nothing, and what differs
+/// is found without looking at the rest.
+pub type Map<T> = OrdMap<String, Arc<T>>;
 
 /// Everything there is.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -36,6 +39,8 @@ pub struct State {
     pub target_groups: Map<TargetGroup>,
     pub hosted_zones: Map<HostedZone>,
     pub certificates: Map<Certificate>,
+    /// Addresses of all interfaces.
+    pub(crate) addresses: OrdSet<u32>,
     /// Where the search for a free address of a subnet goes on.
     pub(crate) cursors: BTreeMap<String, u32>,
 }
@@ -76,14 +81,17 @@ macro_rules! each_kind {
 
 fn diff_map<T: Resource>(old: &Map<T>, new: &Map<T>, out: &mut Vec<Change>) {
     let mut by_name: BTreeMap<String, (Option<&T>, Option<&T>)> = BTreeMap::new();
-    for (id, resource) in old {
-        if new.get(id).is_none_or(|n| !Arc::ptr_eq(n, resource)) {
-            by_name.entry(resource.object_name()).or_default().0 = Some(resource);
+    for difference in old.diff(new) {
+        let (before, after) = match difference {
+            DiffItem::Add(_, new) => (None, Some(new)),
+            DiffItem::Update { old: (_, old), new: (_, new) } => (Some(old), Some(new)),
+            DiffItem::Remove(_, old) => (Some(old), None),
+        };
+        if let Some(before) = before {
+            by_name.entry(before.object_name()).or_default().0 = Some(before);
         }
-    }
-    for (id, resource) in new {
-        if old.get(id).is_none_or(|o| !Arc::ptr_eq(o, resource)) {
-            by_name.entry(resource.object_name()).or_default().1 = Some(resource);
+        if let Some(after) = after {
+            by_name.entry(after.object_name()).or_default().1 = Some(after);
         }
     }
     for (name, (old, new)) in by_name {
@@ -159,7 +167,7 @@ impl State {
         let zones: std::collections::BTreeSet<&str> =
             self.subnets.values().map(|s| s.availability_zone.as_str()).collect();
         self.zones = u8::try_from(zones.len()).unwrap_or(0);
-        self.rewind_cursors();
+        self.count_addresses();
         self.settle();
     }
 
@@ -240,6 +248,12 @@ impl State {
 /// All resources of a map, copied.
 pub(crate) fn values<T: Clone>(map: &Map<T>) -> Vec<T> {
     map.values().map(|v| v.as_ref().clone()).collect()
+}
+
+/// Leaves in a map what is to be kept.
+pub(crate) fn keep<T>(map: &mut Map<T>, kept: impl Fn(&T) -> bool) {
+    let gone: Vec<String> = map.iter().filter(|(_, v)| !kept(v)).map(|(id, _)| id.clone()).collect();
+    gone.iter().for_each(|id| drop(map.remove(id)));
 }
 
 /// A resource to change; a shared one is copied first.

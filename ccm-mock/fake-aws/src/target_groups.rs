@@ -191,6 +191,7 @@ impl State {
                 .flat_map(|n| {
                     n.private_ip_addresses
                         .iter()
+                        .filter(|a| input.targets.iter().any(|t| t.id == a.private_ip_address))
                         .map(|a| (a.private_ip_address.clone(), n.availability_zone.clone()))
                 })
                 .collect(),
@@ -288,7 +289,8 @@ impl State {
                 users.entry(arn.to_string()).or_default().insert(listener.load_balancer_arn.clone());
             }
         }
-        for (arn, group) in &mut self.target_groups {
+        let mut corrected = Vec::new();
+        for (arn, group) in &self.target_groups {
             let balancers: Vec<String> = users.remove(arn).into_iter().flatten().collect();
             let instances = &self.instances;
             let used = !balancers.is_empty();
@@ -309,13 +311,15 @@ impl State {
                 continue;
             }
             let corrections: Vec<Option<Reason>> = group.targets.iter().map(fitting).collect();
-            let group = Arc::make_mut(group);
+            let mut group = (**group).clone();
             group.load_balancer_arns = balancers;
             for (target, reason) in group.targets.iter_mut().zip(corrections) {
                 if let Some(reason) = reason {
                     set_reason(target, reason);
                 }
             }
+            corrected.push((arn.clone(), Arc::new(group)));
         }
+        self.target_groups.extend(corrected);
     }
 }

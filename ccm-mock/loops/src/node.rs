@@ -83,8 +83,21 @@ impl Nodes {
     }
 
     async fn find(&self, key: &Key, node: &Node) -> Result<Instance, Error> {
-        let all = self.aws.send(DescribeInstances::default()).await.map_err(cloud)?;
         let known = nodes::instance_id(node);
+        let mut query = DescribeInstances::default();
+        match known {
+            Some(id) => query.instance_ids.push(id.to_string()),
+            None => query.tags.push(("Name".into(), Some(key.name.clone()))),
+        }
+        let mut all = match self.aws.send(query).await {
+            Err(error) if error.is_not_found() => Vec::new(),
+            answer => answer.map_err(cloud)?,
+        };
+        if all.is_empty() && known.is_none() {
+            let by_dns =
+                DescribeInstances { private_dns_names: vec![key.name.clone()], ..Default::default() };
+            all = self.aws.send(by_dns).await.map_err(cloud)?;
+        }
         let running = |i: &&Instance| matches!(i.state, InstanceState::Running | InstanceState::Pending);
         let matching = |i: &&Instance| match known {
             Some(id) => i.instance_id == id,
