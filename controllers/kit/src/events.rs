@@ -12,13 +12,16 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Client, Resource};
 use std::collections::HashMap;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 /// More than this many waiting Events are dropped.
 const WAITING_MAX: usize = 4096;
 /// How long an Event is held back.
 const HELD_BACK: Duration = Duration::from_millis(50);
+/// Events that are written at the same time, by all recorders of a process: a cluster has as many recorders as nodes, and
+/// what each of them has to tell must not crowd out what it tells of.
+static WRITERS: Semaphore = Semaphore::const_new(4);
 /// More than this many sentences are not remembered for counting.
 const REMEMBERED_MAX: usize = 4096;
 
@@ -129,6 +132,8 @@ async fn write_all(
     let mut written: HashMap<Sentence, (String, i32)> = HashMap::new();
     while let Some(note) = notes.recv().await {
         sleep_until(note.due).await;
+        // It is never closed.
+        let _turn = WRITERS.acquire().await;
         let namespace = note.about.namespace.clone().filter(|n| !n.is_empty()).unwrap_or("default".into());
         let sentence = (
             note.about.uid.clone().unwrap_or_default(),
@@ -146,7 +151,7 @@ async fn write_all(
         }
         let event = first(&note, component, host.as_deref(), namespace);
         let name = event.metadata.name.clone().unwrap_or_default();
-        match raw::create(&client, &event).await {
+        match raw::create_unread(&client, &event).await {
             Ok(_) => {
                 if written.len() >= REMEMBERED_MAX {
                     written.clear();

@@ -221,6 +221,16 @@ pub async fn create<K: Object>(client: &Client, object: &K) -> Result<Raw, Error
     send(client.clone(), request).await
 }
 
+/// Creates an object; of the answer only the version is read.
+///
+/// # Errors
+/// What the API server answers.
+pub async fn create_unread<K: Object>(client: &Client, object: &K) -> Result<u64, Error> {
+    let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+    let request = request::<K>(namespace).create(&PostParams::default(), object.to_json()?);
+    written(client.clone(), request).await
+}
+
 /// Replaces an object, or its subresource where one is named, whose version is still the given one.
 ///
 /// # Errors
