@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const UNINITIALIZED: &str = "node.cloudprovider.kubernetes.io/uninitialized";
+/// Nodes that are worked on at the same time.
+const WORKERS: usize = 16;
 /// How often instances are looked at, as upstream's --node-monitor-period.
 const MONITOR_PERIOD: Duration = Duration::from_secs(5);
 
@@ -54,7 +56,7 @@ pub(crate) async fn run(caches: Caches, aws: Arc<dyn Aws>) {
             }
         }
     });
-    work("cloud-node", queue, 4, move |key: Key| {
+    work("cloud-node", queue, WORKERS, move |key: Key| {
         let loops = loops.clone();
         async move { loops.reconcile(&key).await }
     })

@@ -17,6 +17,9 @@ use std::time::Instant;
 /// Upstream's sentence when the node has no address left.
 const NO_ADDRESS: &str = "add cmd: failed to assign an IP address to container";
 
+/// Nodes whose first addresses are fetched at the same time: calls at the same time share the cloud's writes.
+const WARMED_AT_ONCE: usize = 32;
+
 /// Address management of all nodes.
 pub struct Cni {
     caches: Caches,
@@ -43,7 +46,7 @@ pub(crate) async fn run(caches: Caches, cni: Arc<Cni>) {
         }
     });
     nodes.synced().await;
-    controllers_kit::run("vpc-cni", queue, 4, move |key: Key| {
+    controllers_kit::run("vpc-cni", queue, WARMED_AT_ONCE, move |key: Key| {
         let (cni, nodes) = (cni.clone(), nodes.clone());
         async move {
             if nodes.get(&key).is_some() {

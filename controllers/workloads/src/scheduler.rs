@@ -27,6 +27,8 @@ struct Loop {
     pods: Cache<Pod>,
     events: Recorder,
     state: Arc<Mutex<State>>,
+    /// Held while a node is chosen: who waits for it blocks no thread.
+    choosing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -67,7 +69,7 @@ pub(crate) async fn run(caches: Caches) {
     namespaces.synced().await;
     let client = caches.client().clone();
     let events = Recorder::new(client.clone(), SCHEDULER);
-    let this = Arc::new(Loop { client, pods, events, state });
+    let this = Arc::new(Loop { client, pods, events, state, choosing: Default::default() });
     controllers_kit::run("scheduler", queue, BINDINGS, move |key| {
         let this = this.clone();
         async move { this.reconcile(key).await }
@@ -142,7 +144,9 @@ impl Loop {
         if lock(&self.state).assumed.contains_key(&uid) {
             return Ok(Done::nothing());
         }
+        let turn = self.choosing.lock().await;
         let verdict = self.choose(&key, &pod, &uid);
+        drop(turn);
         match verdict {
             Verdict::Node(node) => self.bind(&key, &pod, &node).await,
             Verdict::Nowhere(message) => self.refuse(&key, &pod, message).await,

@@ -181,7 +181,9 @@ fn measured(
     let place = wait_ready(daemon, deadline)?;
     figures.push(Figure::told("fresh `up` to /readyz ok", "ms", seconds(began) * 1000.0));
     let mut api = place.api();
-    until("nodes ready", size.nodes, (&mut *daemon, deadline), || world::ready_nodes(&mut api))?;
+    until("nodes ready and without taints", size.nodes, (&mut *daemon, deadline), || {
+        world::ready_nodes(&mut api)
+    })?;
     progress(&format!("{} nodes are ready", size.nodes));
     figures.push(Figure::told(format!("{} nodes ready", size.nodes), "s", seconds(began)));
     send_all(&place, CLIENTS, &size.create_namespaces(), &|_| {})?;

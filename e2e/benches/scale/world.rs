@@ -92,9 +92,15 @@ fn rows(api: &mut Api, path: &str) -> Result<Vec<Vec<String>>, String> {
     Ok(table["rows"].as_array().into_iter().flatten().map(cells).collect())
 }
 
-/// Nodes that are Ready.
+/// Nodes that take Pods: Ready, and without a taint.
 pub(crate) fn ready_nodes(api: &mut Api) -> Result<usize, String> {
-    Ok(rows(api, "/api/v1/nodes")?.iter().filter(|row| row.get(1).is_some_and(|s| s == "Ready")).count())
+    let list: Value =
+        serde_json::from_slice(&api.get("/api/v1/nodes", JSON)?).map_err(|error| error.to_string())?;
+    let takes_pods = |node: &&Value| {
+        let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.any(|c| c["type"] == "Ready" && c["status"] == "True") && node["spec"]["taints"].is_null()
+    };
+    Ok(list["items"].as_array().into_iter().flatten().filter(takes_pods).count())
 }
 
 /// Pods that their Deployments call ready.

@@ -103,12 +103,19 @@ impl Cloud {
             waiting.arrived.clone()
         };
         arrived.notify_one();
-        {
-            let _turn = self.turn.lock().await;
-            self.work_off().await;
-        }
         // No answer: whoever worked on it was dropped, with this process.
-        answer.await.unwrap_or(Ok(())).map_err(Error::Together)
+        self.answered(answer).await.unwrap_or(Ok(())).map_err(Error::Together)
+    }
+
+    /// The answer to what waits: of somebody whose turn it is, or of this one once it has the turn. Who was answered does
+    /// not wait for a turn any more; many would, one after the other.
+    async fn answered<T>(&self, mut answer: oneshot::Receiver<T>) -> Result<T, oneshot::error::RecvError> {
+        tokio::select! {
+            biased;
+            answered = &mut answer => return answered,
+            _turn = self.turn.lock() => self.work_off().await,
+        }
+        answer.await
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -166,11 +173,7 @@ impl Cloud {
             waiting.arrived.clone()
         };
         arrived.notify_one();
-        {
-            let _turn = self.turn.lock().await;
-            self.work_off().await;
-        }
         let lost = || ccm_mock_aws_api::Error::new(Code::InternalFailure, "the operation was given up");
-        answer.await.unwrap_or_else(|_| Err(lost()))
+        self.answered(answer).await.unwrap_or_else(|_| Err(lost()))
     }
 }

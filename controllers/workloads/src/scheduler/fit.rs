@@ -7,6 +7,7 @@ use super::world::{Place, World};
 use controllers_kit::selector::one_of;
 use k8s_openapi::api::core::v1::{Node, NodeSelectorTerm, Pod, Taint, Toleration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -20,7 +21,7 @@ pub(super) enum Verdict {
 }
 
 /// Upstream's words for it, and whether removing Pods could help.
-pub(super) type Misfit = (Vec<String>, bool);
+pub(super) type Misfit = (Vec<Cow<'static, str>>, bool);
 
 pub(super) fn name(node: &Node) -> &str {
     node.metadata.name.as_deref().unwrap_or_default()
@@ -51,7 +52,7 @@ pub(super) fn choose(pod: &Pod, world: &World, start: usize) -> (Verdict, usize)
     if total == 0 {
         return (Verdict::Nowhere("no nodes available to schedule pods".into()), 0);
     }
-    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    let mut reasons: BTreeMap<Cow<'static, str>, usize> = BTreeMap::new();
     let mut hopeless = 0;
     let mut fitting = Vec::new();
     let demands = Demands::of(pod, world);
@@ -96,7 +97,7 @@ pub(super) fn order(name: &str) -> (usize, &str) {
     (name.len(), name)
 }
 
-fn sentence(total: usize, reasons: &BTreeMap<String, usize>, hopeless: usize) -> String {
+fn sentence(total: usize, reasons: &BTreeMap<Cow<'static, str>, usize>, hopeless: usize) -> String {
     let mut parts: Vec<String> = reasons.iter().map(|(text, count)| format!("{count} {text}")).collect();
     parts.sort();
     let mut preemption = Vec::new();
@@ -139,7 +140,7 @@ impl Wanted {
 /// Why the Pod does not fit, and whether removing Pods could help.
 fn misfit(pod: &Pod, wanted: &Wanted, place: &Place) -> Option<Misfit> {
     let node = &place.node;
-    let no = |text: &str| Some((vec![text.to_string()], false));
+    let no = |text: &'static str| Some((vec![text.into()], false));
     let unschedulable = node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
     if unschedulable && !wanted.cordon_tolerated {
         return no("node(s) were unschedulable");
@@ -165,16 +166,16 @@ pub(super) fn taints_tolerated(pod: &Pod, node: &Node) -> bool {
     })
 }
 
-fn shortages(wanted: &Wanted, place: &Place) -> Vec<String> {
+fn shortages(wanted: &Wanted, place: &Place) -> Vec<Cow<'static, str>> {
     let of = |sums: &BTreeMap<String, i128>, what: &str| sums.get(what).copied().unwrap_or(0);
     let mut short = Vec::new();
     if (place.pods.len() as i128 + 1) * 1000 > place.room {
-        short.push("Too many pods".to_string());
+        short.push("Too many pods".into());
     }
     for (resource, wanted) in &wanted.requests {
         let used = of(&place.used, resource);
         if *wanted > 0 && used + wanted > of(&place.allocatable, resource) {
-            short.push(format!("Insufficient {resource}"));
+            short.push(format!("Insufficient {resource}").into());
         }
     }
     short
