@@ -1,3 +1,5 @@
+//! Programs follow what they are built from, and what nodes share is what each would have alone.
+
 use super::*;
 use crate::Agent;
 use proptest::prelude::*;
