@@ -20,6 +20,20 @@ struct Setup {
     zone_record: bool,
 }
 
+impl Setup {
+    fn each_target_group(&mut self, change: impl Fn(&mut TargetGroup)) {
+        let names: Vec<_> = self.state.target_groups.keys().cloned().collect();
+        for name in names {
+            self.state
+                .target_groups
+                .get_mut(&name)
+                .map(std::sync::Arc::make_mut)
+                .map(&change)
+                .expect("it is there");
+        }
+    }
+}
+
 fn send<R: ccm_mock_aws_api::Request>(state: &mut State, request: R) -> R::Answer {
     let (next, answer) = state.apply(request.into(), 0).expect("accepted");
     *state = next;
@@ -358,11 +372,11 @@ fn dead_ends_say_why_and_what_to_change() {
     let no_selector: Break = |s| {
         s.service["spec"]["selector"] = json!({"app": "nobody"});
         s.endpoints.clear();
-        s.state.target_groups.values_mut().for_each(|t| std::sync::Arc::make_mut(t).targets.clear());
+        s.each_target_group(|group| group.targets.clear());
     };
     let not_ready: Break = |s| {
         s.endpoints.clear();
-        s.state.target_groups.values_mut().for_each(|t| std::sync::Arc::make_mut(t).targets.clear());
+        s.each_target_group(|group| group.targets.clear());
         s.pods.iter_mut().for_each(|p| p["status"]["conditions"][0]["status"] = json!("False"));
     };
     let wrong_port: Break = |s| {
@@ -379,11 +393,13 @@ fn dead_ends_say_why_and_what_to_change() {
     let empty: Break = |s| {
         s.pods.clear();
         s.endpoints.clear();
-        s.state.target_groups.values_mut().for_each(|t| std::sync::Arc::make_mut(t).targets.clear());
+        s.each_target_group(|group| group.targets.clear());
     };
     let internal: Break = |s| {
-        for balancer in s.state.load_balancers.values_mut() {
-            let balancer = std::sync::Arc::make_mut(balancer);
+        let names: Vec<_> = s.state.load_balancers.keys().cloned().collect();
+        for name in names {
+            let balancer =
+                s.state.load_balancers.get_mut(&name).map(std::sync::Arc::make_mut).expect("it is there");
             balancer.scheme = Scheme::Internal;
             let zones = balancer.availability_zones.iter_mut();
             for address in zones.flat_map(|zone| &mut zone.load_balancer_addresses) {
@@ -392,10 +408,7 @@ fn dead_ends_say_why_and_what_to_change() {
         }
     };
     let encrypted: Break = |s| {
-        s.state
-            .target_groups
-            .values_mut()
-            .for_each(|t| std::sync::Arc::make_mut(t).protocol = Protocol::Https);
+        s.each_target_group(|group| group.protocol = Protocol::Https);
     };
     let cases: [(&str, &str, Break, &str, &str); 19] = [
         ("http://shop.test.com/", "internet", internal, "internal load balancer web", "internet-facing"),
