@@ -96,10 +96,15 @@ pub(crate) fn show_duration(nanos: i64) -> String {
     format!("{sign}{seconds}.{}s", digits.trim_end_matches('0'))
 }
 
-/// UTC, `+02:30`, or the zone's fixed names; zones of the tz database are not in the binary.
+/// A zone by its name in the tz database, which is part of the binary, or `+02:30`.
 fn zone(name: &str) -> Option<TimeZone> {
-    if matches!(name, "" | "UTC" | "Z" | "GMT") {
+    if matches!(name, "" | "UTC" | "Local") {
         return Some(TimeZone::UTC);
+    }
+    if !name.contains(':') {
+        // Go reads files: names are as they are spelt, and there is none of the zone that is not known.
+        let found = jiff::tz::db().get(name).ok()?;
+        return (found.iana_name() == Some(name) && !found.is_unknown()).then_some(found);
     }
     let (sign, rest) = match name.strip_prefix('-') {
         Some(rest) => (-1, rest),
@@ -109,6 +114,14 @@ fn zone(name: &str) -> Option<TimeZone> {
     let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
     let seconds = sign * (hours.checked_mul(3600)?.checked_add(minutes.checked_mul(60)?)?);
     Some(TimeZone::fixed(Offset::from_seconds(seconds).ok()?))
+}
+
+/// Go's sentence about a zone there is not.
+fn unknown_zone(name: &str) -> String {
+    if name.contains("..") || name.starts_with(['/', '\\']) {
+        return "time: invalid location name".to_owned();
+    }
+    format!("unknown time zone {name}")
 }
 
 /// `getHours` and its like.
@@ -127,7 +140,7 @@ pub(crate) fn call<'a>(function: &str, args: &[Val<'a>]) -> Outcome<'a> {
         [Val::Timestamp(nanos)] => (*nanos, TimeZone::UTC),
         [Val::Timestamp(nanos), Val::Text(name)] => match zone(name) {
             Some(tz) => (*nanos, tz),
-            None => return fail(format!("unknown time zone {name}")),
+            None => return fail(unknown_zone(name)),
         },
         _ => return mistyped(function, args),
     };
@@ -147,4 +160,31 @@ pub(crate) fn call<'a>(function: &str, args: &[Val<'a>]) -> Outcome<'a> {
         _ => return mistyped(function, args),
     };
     Ok(Val::Int(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_are_known_by_name_and_by_offset() {
+        let noon: Timestamp = "2026-07-01T12:00:00Z".parse().unwrap();
+        for (name, want) in [
+            ("", Some("12:00")),
+            ("UTC", Some("12:00")),
+            ("GMT", Some("12:00")),
+            ("Europe/Berlin", Some("14:00")),
+            ("US/Eastern", Some("08:00")),
+            ("02:30", Some("14:30")),
+            ("-01:00", Some("11:00")),
+            ("europe/berlin", None),
+            ("Z", None),
+            ("Etc/Unknown", None),
+            ("Europe/Nowhere", None),
+        ] {
+            let told = zone(name).map(|zone| noon.to_zoned(zone).strftime("%H:%M").to_string());
+            assert_eq!(told.as_deref(), want, "{name}");
+        }
+        assert_eq!(unknown_zone("../etc"), "time: invalid location name");
+    }
 }

@@ -254,18 +254,23 @@ fn check_time_zone(spec: &Value, errors: &mut Vec<FieldError>) {
             && (1..=14).contains(&part.len())
             && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_+".contains(&byte))
     };
-    let explicit = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+    let mut wrong = |why: &str| errors.push(FieldError::invalid("spec.timeZone", &zone.into(), why));
     let unknown = format!("unknown time zone {zone}");
-    let why = if zone.is_empty() {
-        "timeZone must be nil or non-empty string"
-    } else if !zone.split('/').all(is_part) {
-        &unknown
-    } else if zone.eq_ignore_ascii_case("local") {
-        explicit
-    } else if jiff::tz::db().get(zone).is_err() && jiff::tz::db().get("Europe/Paris").is_ok() {
-        &unknown
-    } else {
-        return;
+    if zone.is_empty() {
+        return wrong("timeZone must be nil or non-empty string");
+    }
+    if !zone.split('/').all(is_part) {
+        return wrong(&unknown);
+    }
+    if zone.eq_ignore_ascii_case("local") {
+        wrong("timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
+    }
+    // Names are as they are spelt in the tz database: it is files where upstream reads it.
+    let known = |zone: &str| {
+        let found = jiff::tz::db().get(zone).ok();
+        found.is_some_and(|found| found.iana_name() == Some(zone) && !found.is_unknown())
     };
-    errors.push(FieldError::invalid("spec.timeZone", &zone.into(), why));
+    if zone != "Local" && !known(zone) {
+        wrong(&unknown);
+    }
 }

@@ -1,9 +1,7 @@
-//! Zones of time by name, from the machine's own files.
+//! Zones of time by name, from the tz database that is part of the binary.
 
-use k8s_openapi::jiff::{Timestamp, tz::TimeZone};
-use std::path::Path;
-
-const FILES: &str = "/usr/share/zoneinfo";
+use jiff::tz::{self, TimeZone};
+use k8s_openapi::jiff::Timestamp;
 
 /// A zone; without a name, UTC.
 ///
@@ -14,13 +12,11 @@ pub(super) fn load(name: Option<&str>) -> Result<TimeZone, String> {
         None | Some("" | "UTC") => return Ok(TimeZone::UTC),
         Some(name) => name,
     };
-    let unknown = || format!("unknown time zone {name}");
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_+-".contains(&b));
-    if !plain || name.starts_with('/') {
-        return Err(unknown());
-    }
-    let bytes = std::fs::read(Path::new(FILES).join(name)).map_err(|_| unknown())?;
-    TimeZone::tzif(name, &bytes).map_err(|_| unknown())
+    let found = tz::db().get(name).ok();
+    // The API server takes names only as they are spelt.
+    found
+        .filter(|zone| zone.iana_name() == Some(name) && !zone.is_unknown())
+        .ok_or_else(|| format!("unknown time zone {name}"))
 }
 
 /// As Go writes RFC 3339.
