@@ -45,6 +45,9 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
+/// Amounts by the name of a resource, which are rounded.
+const RESOURCES: &str = "v1.ResourceList";
+
 /// Reads `value` as `schema` says and leaves what Go would write back. Returns what was dropped as unknown,
 /// in the order of field names; see `strict_errors` for the order of the document.
 pub fn decode(schema: &Schema, value: &mut Value, mode: Decode) -> Result<Vec<Unknown>, DecodeError> {
@@ -59,6 +62,7 @@ pub fn decode(schema: &Schema, value: &mut Value, mode: Decode) -> Result<Vec<Un
         path: Vec::new(),
         owner: "",
         stack: Vec::new(),
+        finest: quantity::NANO,
     };
     if value.is_null() {
         *value = zero(schema);
@@ -124,6 +128,8 @@ struct Reader<'a> {
     path: Vec<Step<'a>>,
     owner: &'a str,
     stack: Vec<&'a str>,
+    /// As far as quantities are told apart here.
+    finest: i32,
 }
 
 impl<'a> Reader<'a> {
@@ -173,11 +179,16 @@ impl<'a> Reader<'a> {
             if matches!(slot.get().shape, Shape::String) && map.values().all(Value::is_string) {
                 return Ok(());
             }
+            // Those of a RuntimeClass, whose struct this is, have no defaults upstream.
+            if &*schema.go_type == RESOURCES && self.owner != "Overhead" {
+                self.finest = quantity::MILLI;
+            }
             for (key, item) in map.iter_mut() {
                 self.path.push(Step::Key(key.clone()));
                 self.element(slot.get(), item)?;
                 self.path.pop();
             }
+            self.finest = quantity::NANO;
             return Ok(());
         }
         let outer = (self.owner, self.stack.len());
@@ -294,10 +305,14 @@ impl<'a> Reader<'a> {
             }
             (Shape::IntOrString, other) => return self.wrong(json_kind(other), "int32"),
             (Shape::Quantity, Value::Number(number)) => {
-                quantity::canonical(&number.to_string()).map_err(str::to_owned)
+                quantity::canonical(&number.to_string(), self.finest).map_err(str::to_owned)
             }
-            (Shape::Quantity, Value::String(text)) => quantity::canonical(text).map_err(str::to_owned),
-            (Shape::Quantity, other) => quantity::canonical(&other.to_string()).map_err(str::to_owned),
+            (Shape::Quantity, Value::String(text)) => {
+                quantity::canonical(text, self.finest).map_err(str::to_owned)
+            }
+            (Shape::Quantity, other) => {
+                quantity::canonical(&other.to_string(), self.finest).map_err(str::to_owned)
+            }
             (Shape::Bytes, Value::String(text)) => {
                 check_base64(text).map(|()| text.to_string()).map_err(|at| {
                     let prefix = if self.mode == Decode::Json { "" } else { "error decoding from json: " };
@@ -336,6 +351,7 @@ impl<'a> Reader<'a> {
                 path: Vec::new(),
                 owner: "",
                 stack: Vec::new(),
+                finest: quantity::NANO,
             };
             inner.node(&props, item)?;
         }

@@ -23,11 +23,16 @@ struct Parts<'a> {
 
 /// The canonical text of a quantity, or `None` if it is not one.
 pub fn normalise_quantity(text: &str) -> Option<String> {
-    canonical(text).ok()
+    canonical(text, NANO).ok()
 }
 
-/// The text a Go server writes for a quantity it read; the error is upstream's sentence.
-pub(crate) fn canonical(text: &str) -> Result<String, &'static str> {
+/// The finest that quantities are.
+pub(crate) const NANO: i32 = -9;
+/// The finest that amounts of resources are: upstream rounds them up where it sets defaults.
+pub(crate) const MILLI: i32 = -3;
+
+/// The text a Go server writes for a quantity it read, no finer than `finest`; the error is upstream's sentence.
+pub(crate) fn canonical(text: &str, finest: i32) -> Result<String, &'static str> {
     let text = text.trim();
     if text.is_empty() {
         return Err(WRONG_FORMAT);
@@ -46,14 +51,15 @@ pub(crate) fn canonical(text: &str) -> Result<String, &'static str> {
         };
     };
     let places = i32::try_from(parts.fraction.len()).unwrap_or(i32::MAX);
-    if kept_as_written(format, exponent, value, &digits, &parts, places) {
+    let is_fine = format != Format::Binary && exponent.saturating_sub(places) < finest;
+    if !is_fine && kept_as_written(format, exponent, value, &digits, &parts, places) {
         return Ok(text.to_owned());
     }
     let (mut amount, mut scale) = match format {
         Format::Binary => (value.saturating_mul(1_i128 << exponent.clamp(0, 60)), -places),
         _ => (value, exponent.saturating_sub(places)),
     };
-    while scale < -9 && amount != 0 {
+    while scale < finest && amount != 0 {
         amount = (amount + 9) / 10;
         scale += 1;
     }
@@ -201,11 +207,33 @@ mod tests {
             ("100Mi", "100Mi"),
             ("512Ki", "512Ki"),
         ] {
-            assert_eq!(canonical(text).as_deref(), Ok(want), "{text}");
+            assert_eq!(canonical(text, NANO).as_deref(), Ok(want), "{text}");
         }
-        assert_eq!(canonical("x"), Err(WRONG_FORMAT));
-        assert_eq!(canonical("1.2.3"), Err(WRONG_FORMAT));
-        assert_eq!(canonical("1KiB"), Err(WRONG_FORMAT));
-        assert_eq!(canonical("1KK"), Err(WRONG_SUFFIX));
+        assert_eq!(canonical("x", NANO), Err(WRONG_FORMAT));
+        assert_eq!(canonical("1.2.3", NANO), Err(WRONG_FORMAT));
+        assert_eq!(canonical("1KiB", NANO), Err(WRONG_FORMAT));
+        assert_eq!(canonical("1KK", MILLI), Err(WRONG_SUFFIX));
+    }
+
+    #[test]
+    fn amounts_of_resources_are_rounded_up() {
+        for (text, want) in [
+            ("100u", "1m"),
+            ("1n", "1m"),
+            ("0.0015", "2m"),
+            ("1500u", "2m"),
+            ("1.0001", "1001m"),
+            ("1e-6", "1e-3"),
+            ("0.0001Ki", "103m"),
+            ("1023.9999", "1024"),
+            ("0.99999999Ki", "1Ki"),
+            ("100m", "100m"),
+            ("1.5", "1500m"),
+            ("1Gi", "1Gi"),
+            ("0", "0"),
+            ("-100u", "-1m"),
+        ] {
+            assert_eq!(canonical(text, MILLI).as_deref(), Ok(want), "{text}");
+        }
     }
 }

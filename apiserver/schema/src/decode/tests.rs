@@ -131,3 +131,33 @@ fn merged_trees_fail_in_other_words() {
         assert_eq!(error.message, want, "{sent}");
     }
 }
+
+#[test]
+fn amounts_of_resources_are_rounded_and_other_quantities_are_not() {
+    let amounts = json!({"cpu": "0.0001", "memory": "1Gi"});
+    for (kind, sent, place, want) in [
+        (
+            ("", "v1", "Pod"),
+            json!({"spec": {"containers": [{"name": "a", "resources": {"requests": amounts}}]}}),
+            "/spec/containers/0/resources/requests/cpu",
+            "1m",
+        ),
+        (("", "v1", "ResourceQuota"), json!({"spec": {"hard": amounts}}), "/spec/hard/cpu", "1m"),
+        (
+            ("apps", "v1", "Deployment"),
+            json!({"spec": {"template": {"spec": {"overhead": amounts}}}}),
+            "/spec/template/spec/overhead/cpu",
+            "1m",
+        ),
+        (
+            ("node.k8s.io", "v1", "RuntimeClass"),
+            json!({"overhead": {"podFixed": amounts}}),
+            "/overhead/podFixed/cpu",
+            "100u",
+        ),
+        (("storage.k8s.io", "v1", "CSIStorageCapacity"), json!({"capacity": "0.0001"}), "/capacity", "100u"),
+    ] {
+        let (read, _) = read(kind, sent).unwrap();
+        assert_eq!(read.pointer(place).and_then(Value::as_str), Some(want), "{kind:?}");
+    }
+}
