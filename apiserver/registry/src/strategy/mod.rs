@@ -35,6 +35,7 @@ mod node;
 mod pem;
 mod persistent;
 pub(crate) mod pod;
+mod pod_volume_warnings;
 mod pod_warnings;
 mod policy;
 mod quota;

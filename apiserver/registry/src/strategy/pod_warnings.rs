@@ -5,10 +5,14 @@ use std::collections::HashMap;
 use apiserver_json::Value;
 use apiserver_meta::quantity;
 
+use super::pod::apparmor;
+use super::pod_volume_warnings;
+use super::service_warnings::of_ip;
 use super::shared::{at, items, text};
+use super::volumes::claim_warnings;
 
 /// Node labels that have newer names.
-const DEPRECATED_LABELS: [(&str, &str); 5] = [
+const DEPRECATED_LABELS: [(&str, &str); 8] = [
     ("beta.kubernetes.io/arch", "deprecated since v1.14; use \"kubernetes.io/arch\" instead"),
     ("beta.kubernetes.io/os", "deprecated since v1.14; use \"kubernetes.io/os\" instead"),
     (
@@ -23,6 +27,12 @@ const DEPRECATED_LABELS: [(&str, &str); 5] = [
         "beta.kubernetes.io/instance-type",
         "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead",
     ),
+    ("app.kubernetes.io/created-by", "deprecated since v1.9"),
+    (
+        "scheduler.alpha.kubernetes.io/preferAvoidPods",
+        "deprecated since v1.22; use Taints and Tolerations instead",
+    ),
+    ("node-role.kubernetes.io/master", "use \"node-role.kubernetes.io/control-plane\" instead"),
 ];
 
 /// Annotations that do nothing any more.
@@ -88,6 +98,19 @@ pub(super) fn warnings(pod: &Value, path: &str) -> Vec<String> {
                 out.lines.push(format!("{}.annotations[{key}]: {SECCOMP}", out.metadata));
             }
         }
+        // Those of a Pod itself become fields.
+        if !path.is_empty() && at(container, &["securityContext", "appArmorProfile"]).is_null() {
+            let key = format!("{}{}", apparmor::ANNOTATION, text(container, "name"));
+            let of_pod = at(spec, &["securityContext", "appArmorProfile"]);
+            let annotated = annotations.get(&key).and_then(Value::as_str);
+            if annotated.is_some_and(|annotated| of_pod.is_null() || apparmor::profile(annotated) != *of_pod)
+            {
+                out.lines.push(format!(
+                    "{}.annotations[{key}]: deprecated since v1.30; use the \"appArmorProfile\" field instead",
+                    out.metadata
+                ));
+            }
+        }
         for resource in ["memory", "ephemeral-storage"] {
             for list in ["limits", "requests"] {
                 out.fractional(
@@ -107,6 +130,13 @@ pub(super) fn warnings(pod: &Value, path: &str) -> Vec<String> {
         ));
     }
     out.affinity(spec);
+    for (i, server) in items(at(spec, &["dnsConfig"]), "nameservers").iter().enumerate() {
+        let place = format!("{}.dnsConfig.nameservers[{i}]", out.spec);
+        out.lines.extend(of_ip(&place, server.as_str().unwrap_or("")));
+    }
+    for (i, alias) in items(spec, "hostAliases").iter().enumerate() {
+        out.lines.extend(of_ip(&format!("{}.hostAliases[{i}].ip", out.spec), text(alias, "ip")));
+    }
     out.lines
 }
 
@@ -143,17 +173,24 @@ impl Out {
         for (i, term) in items(required, "nodeSelectorTerms").iter().enumerate() {
             let place =
                 format!("{base}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[{i}]");
-            terms.push((term, place));
+            terms.push((term, place, false));
         }
         for (i, term) in items(node, "preferredDuringSchedulingIgnoredDuringExecution").iter().enumerate() {
             let place = format!("{base}.preferredDuringSchedulingIgnoredDuringExecution[{i}].preference");
-            terms.push((at(term, &["preference"]), place));
+            terms.push((at(term, &["preference"]), place, true));
         }
-        for (term, place) in terms {
+        for (term, place, preferred) in terms {
             for (i, expression) in items(term, "matchExpressions").iter().enumerate() {
                 let key = text(expression, "key");
                 if let Some(why) = deprecated(key) {
                     self.lines.push(format!("{place}.matchExpressions[{i}].key: {key} is {why}"));
+                }
+                // Of those that are required this is an error.
+                for (j, value) in items(expression, "values").iter().enumerate().filter(|_| preferred) {
+                    let value = value.as_str().unwrap_or("");
+                    let told =
+                        |why| format!("{place}.matchExpressions[{i}].values[{j}]: {value} is invalid, {why}");
+                    self.lines.extend(apiserver_meta::names::label_value(value).into_iter().map(told));
                 }
             }
         }
@@ -183,7 +220,11 @@ impl Out {
                     self.lines.push(format!("{}.volumes[{i}].{shown}: {why}", self.spec));
                 }
             }
+            let claim = at(volume, &["ephemeral", "volumeClaimTemplate", "spec"]);
+            let place = format!("{}.volumes[{i}].ephemeral.volumeClaimTemplate.spec", self.spec);
+            self.lines.extend(claim_warnings(claim, &place));
         }
+        self.lines.extend(pod_volume_warnings::overlaps(spec));
     }
 
     fn duplicates(&mut self, spec: &Value, list: &str, member: &str) {
@@ -238,6 +279,14 @@ impl Out {
                 let place = format!("{place}.ports[{i}]");
                 let number = |member: &str| port.get(member).and_then(Value::as_i64).unwrap_or(0);
                 let (host_ip, host_port) = (text(port, "hostIP"), number("hostPort"));
+                if !host_ip.is_empty() && host_port == 0 {
+                    self.lines.push(format!(
+                        "{place}: hostIP set without hostPort: {{Name:{} HostPort:0 ContainerPort:{} Protocol:{} HostIP:{host_ip}}}",
+                        text(port, "name"),
+                        number("containerPort"),
+                        text(port, "protocol"),
+                    ));
+                }
                 let others = known.entry((number("containerPort"), text(port, "protocol"))).or_default();
                 for (other, other_ip, other_port) in others.iter() {
                     let how = if host_ip == *other_ip && host_port == *other_port {
@@ -312,38 +361,5 @@ pub(super) fn of_namesake(object: &Value, template: &Value, path: &str) -> Vec<S
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use apiserver_json::json;
-
-    #[test]
-    fn names_are_hostnames() {
-        let named = |name: &str| of_name(&json!({"metadata": {"name": name}}), "the Pod's hostname");
-        assert!(named("a").is_empty());
-        let want = "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]";
-        assert_eq!(named("a.b"), [want]);
-    }
-
-    #[test]
-    fn each_has_its_place() {
-        let pod = json!({"metadata": {"annotations": {"security.alpha.kubernetes.io/sysctls": "x"}}, "spec": {
-            "nodeSelector": {"beta.kubernetes.io/os": "linux"},
-            "imagePullSecrets": [{"name": "a"}, {"name": "a"}],
-            "containers": [
-                {"name": "a", "resources": {"requests": {"memory": "1500m"}}, "ports": [{"containerPort": 80, "protocol": "TCP", "name": "web"}],
-                 "env": [{"name": "X", "value": "1"}, {"name": "X", "value": "2"}, {"name": "X", "value": "$(X)3"}]},
-                {"name": "b", "ports": [{"containerPort": 80, "protocol": "TCP", "name": "web"}]}]}});
-        let template = "spec.template.spec.";
-        let want = [
-            format!("{template}nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead"),
-            "spec.template.metadata.annotations[security.alpha.kubernetes.io/sysctls]: non-functional in v1.11+; use the \"sysctls\" field instead".to_owned(),
-            format!("{template}imagePullSecrets[1].name: duplicate name \"a\""),
-            format!("{template}containers[0].resources.requests[memory]: fractional byte value \"1500m\" is invalid, must be an integer"),
-            format!("{template}containers[0].env[1]: hides previous definition of \"X\", which may be dropped when using apply"),
-            format!("{template}containers[1].ports[0]: duplicate port definition with {template}containers[0].ports[0]"),
-            format!("{template}containers[1].ports[0]: duplicate port name \"web\" with {template}containers[0].ports[0], services and probes that select ports by name will use {template}containers[0].ports[0]"),
-        ];
-        assert_eq!(warnings(&pod, "spec.template"), want);
-        assert!(warnings(&json!({"spec": {"containers": [{"name": "a"}]}}), "").is_empty());
-    }
-}
+#[path = "pod_warnings_tests.rs"]
+mod tests;

@@ -54,7 +54,7 @@ pub(super) fn warnings(service: &Value) -> Vec<String> {
 }
 
 /// `GetWarningsForIP`: addresses that are understood and should be written otherwise.
-fn of_ip(path: &str, given: &str) -> Option<String> {
+pub(super) fn of_ip(path: &str, given: &str) -> Option<String> {
     if given.is_empty() {
         return None;
     }

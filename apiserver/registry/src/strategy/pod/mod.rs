@@ -11,6 +11,7 @@ use super::shared::{at, check_optional, check_range, check_rule, check_set_enum,
 use super::{PLAIN, Strategy, resources};
 
 mod annotations;
+pub(in crate::strategy) mod apparmor;
 mod containers;
 pub(crate) mod defaults;
 mod env;
@@ -44,6 +45,7 @@ pub(super) static POD: Strategy = Strategy {
     metadata_again: 2,
     default: defaults::default_pod,
     prepare_create: prepare::create,
+    requested: apparmor::adopt,
     prepare_update: |new, old| {
         super::shared::keep_status(new, old);
         prepare::keep_priority(new, old);
