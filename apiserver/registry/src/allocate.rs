@@ -18,6 +18,7 @@ use crate::registry::{Call, Registry};
 use crate::shared::claims::SERVICES;
 use crate::strategy::addresses::range_holds;
 use crate::strategy::service::needs_node_ports;
+use crate::strategy::service_ips;
 
 /// Where cluster IPs and node ports come from.
 #[derive(Clone, Copy, Debug)]
@@ -271,6 +272,11 @@ impl Registry {
         if call.resource.kind != "Service" || !call.resource.group.is_empty() {
             return Ok(Claim::nothing());
         }
+        let spec = service.get("spec").unwrap_or(&Value::Null);
+        if old.is_none() && !service_ips::errors(spec).is_empty() {
+            // Nothing is given to it; the kind's rules say why.
+            return Ok(Claim::nothing());
+        }
         let mut claim = Claim::nothing();
         claim.made = Some((self.clone(), key.clone()));
         claim.dry_run = call.dry_run;
@@ -411,6 +417,9 @@ fn claim_ports(
     let kind = service.pointer("/spec/type").and_then(Value::as_str).unwrap_or("").to_owned();
     let allocates =
         service.pointer("/spec/allocateLoadBalancerNodePorts").and_then(Value::as_bool) != Some(false);
+    if !needs_node_ports(&kind) {
+        return Ok(());
+    }
     let held = old.map(node_ports).unwrap_or_default();
     let mut taken: Vec<u16> = node_ports(service);
     // A port number given to the first protocol serves the same service port's other protocols too.
@@ -425,7 +434,11 @@ fn claim_ports(
             .filter(|given| *given != 0);
         let node_port = match given {
             Some(given) => {
-                let shared = claim.ports.contains(&given) || held.contains(&given);
+                // Ports of one number share a node port, whatever their protocols; an update is not that strict.
+                let shared = match old {
+                    None => by_port.get(&number) == Some(&given),
+                    Some(_) => claim.ports.contains(&given) || held.contains(&given),
+                };
                 claim_port(allocator, claim, key, given, shared).map_err(|why| {
                     FieldError::invalid(format!("spec.ports[{i}].nodePort"), &given.into(), why)
                 })?;

@@ -76,6 +76,9 @@ impl Registry {
         (strategy.default)(&mut value);
         object::tidy(&mut value);
 
+        // What is taken is told before anything that is wrong.
+        let key = resource.key(call.namespace, object::name(&value));
+        let claim = self.claim_for_service(call, &key, &mut value, None)?;
         let mut errors = object::validate_create(resource, &value);
         errors.extend((strategy.validate_create)(&value));
         let (invalid, _) = custom::validate(resource, &value, None, "");
@@ -85,11 +88,9 @@ impl Registry {
             return Err(Status::invalid(&resource.internal_gvk(), &name, &errors));
         }
         self.check_by_plugins(call, &value, None)?;
-        let key = resource.key(call.namespace, &name);
         if self.cache().get(&key).is_some() {
             return Err(Status::already_exists(&resource.group_resource(), &name));
         }
-        let claim = self.claim_for_service(call, &key, &mut value, None)?;
         let attempt =
             Attempt { operation: admission::Operation::Create, name: &name, object: Some(&value), old: None };
         self.admit(call, attempt).await?;

@@ -1,14 +1,11 @@
-//! Services: `pkg/apis/core/v1/defaults.go`, `pkg/apis/core/validation/validation.go` (ValidateService).
+//! Services: `pkg/apis/core/v1/defaults.go`, `pkg/registry/core/service/strategy.go`.
 
 use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 
-use super::shared::{
-    at, at_mut, check_one_of, check_port, check_port_or_name, check_rule, check_set_enum, default,
-    default_text, has, items, items_mut, keep_status, text,
-};
-use super::{PLAIN, Strategy, service_ips, service_warnings};
+use super::shared::{at, at_mut, default, default_text, items, items_mut, keep_status, text};
+use super::{PLAIN, Strategy, service_ips, service_rules, service_warnings};
 
 pub(super) static SERVICE: Strategy = Strategy {
     warns_again: true,
@@ -21,8 +18,8 @@ pub(super) static SERVICE: Strategy = Strategy {
         service_ips::fill_families(service);
     },
     prepare_update,
-    validate_create: |service| validate(service, None),
-    validate_update: |service, old| validate(service, Some(old)),
+    validate_create: |service| service_rules::errors(service, None),
+    validate_update: |service, old| service_rules::errors(service, Some(old)),
     validate_status,
     name_rule: names::dns1123_label,
     warnings: service_warnings::warnings,
@@ -197,242 +194,6 @@ fn drop_type_dependent(spec: &mut apiserver_json::Map, old_spec: &Value, old_kin
     let is_external = needs_node_ports(kind) || kind == "ClusterIP" && spec.contains_key("externalIPs");
     if !is_external && same(spec, "externalTrafficPolicy") {
         spec.remove("externalTrafficPolicy");
-    }
-}
-
-fn validate(service: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let spec = at(service, &["spec"]);
-    let mut errors = service_ips::errors(spec);
-    if !errors.is_empty() {
-        return errors;
-    }
-    let kind = text(spec, "type");
-    let headless = text(spec, "clusterIP") == "None";
-    if items(spec, "ports").is_empty() && !headless && kind != "ExternalName" {
-        errors.push(FieldError::required("spec.ports", ""));
-    }
-    match kind {
-        "LoadBalancer" if headless => {
-            errors.push(FieldError::invalid(
-                "spec.clusterIPs[0]",
-                &"None".into(),
-                "may not be set to 'None' for LoadBalancer services",
-            ));
-        }
-        "NodePort" if headless => {
-            errors.push(FieldError::invalid(
-                "spec.clusterIPs[0]",
-                &"None".into(),
-                "may not be set to 'None' for NodePort services",
-            ));
-        }
-        "ExternalName" => validate_external_name(spec, &mut errors),
-        _ => {}
-    }
-    validate_ports(spec, kind, headless, &mut errors);
-    for (key, value) in spec.get("selector").and_then(Value::as_object).into_iter().flatten() {
-        errors.extend(
-            names::qualified_name(key)
-                .into_iter()
-                .map(|problem| FieldError::invalid("spec.selector", &key.clone().into(), problem)),
-        );
-        errors.extend(
-            names::label_value(value.as_str().unwrap_or(""))
-                .into_iter()
-                .map(|problem| FieldError::invalid("spec.selector", value, problem)),
-        );
-    }
-    validate_affinity(spec, &mut errors);
-    for (i, ip) in items(spec, "externalIPs").iter().enumerate() {
-        super::shared::check_ip(ip.as_str().unwrap_or(""), format!("spec.externalIPs[{i}]"), &mut errors);
-    }
-    if !["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"].contains(&kind) {
-        errors.push(FieldError::not_supported(
-            "spec.type",
-            &kind.into(),
-            &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
-        ));
-    }
-    validate_load_balancer(spec, kind, &mut errors);
-    validate_traffic_policies(spec, kind, &mut errors);
-    if let Some(old) = old {
-        validate_change(spec, at(old, &["spec"]), &mut errors);
-    }
-    errors
-}
-
-fn validate_external_name(spec: &Value, errors: &mut Vec<FieldError>) {
-    service_ips::check_external_name(spec, errors);
-    let name = text(spec, "externalName").trim_end_matches('.');
-    if name.is_empty() {
-        errors.push(FieldError::required("spec.externalName", ""));
-    } else {
-        errors.extend(
-            names::dns1123_subdomain(name)
-                .into_iter()
-                .map(|problem| FieldError::invalid("spec.externalName", &name.into(), problem)),
-        );
-    }
-}
-
-fn validate_ports(spec: &Value, kind: &str, headless: bool, errors: &mut Vec<FieldError>) {
-    let ports = items(spec, "ports");
-    let mut seen: Vec<&str> = Vec::new();
-    for (i, port) in ports.iter().enumerate() {
-        let path = format!("spec.ports[{i}]");
-        let name = text(port, "name");
-        if name.is_empty() && ports.len() > 1 {
-            errors.push(FieldError::required(format!("{path}.name"), ""));
-        } else if !name.is_empty() {
-            errors.extend(
-                names::dns1123_label(name)
-                    .into_iter()
-                    .map(|problem| FieldError::invalid(format!("{path}.name"), &name.into(), problem)),
-            );
-            if seen.contains(&name) {
-                errors.push(FieldError::duplicate(format!("{path}.name"), &name.into()));
-            }
-            seen.push(name);
-        }
-        if let Some(protocol) = port.get("appProtocol").and_then(Value::as_str) {
-            check_rule(protocol, names::qualified_name, &format!("{path}.appProtocol"), errors);
-        }
-        check_port(port.get("port").unwrap_or(&json!(0)), format!("{path}.port"), errors);
-        let protocol = text(port, "protocol");
-        if protocol.is_empty() {
-            errors.push(FieldError::required(format!("{path}.protocol"), ""));
-        } else {
-            check_one_of(port, "protocol", &format!("{path}.protocol"), &["SCTP", "TCP", "UDP"], errors);
-        }
-        check_port_or_name(
-            port.get("targetPort").unwrap_or(&json!(0)),
-            &format!("{path}.targetPort"),
-            errors,
-        );
-        if kind == "ClusterIP" && port.get("nodePort").and_then(Value::as_i64).unwrap_or(0) != 0 {
-            errors.push(FieldError::forbidden(
-                format!("{path}.nodePort"),
-                "may not be used when `type` is 'ClusterIP'",
-            ));
-        }
-        let _ = headless;
-    }
-    for (i, port) in ports.iter().enumerate() {
-        let same = |other: &&Value| {
-            other.get("port") == port.get("port") && text(other, "protocol") == text(port, "protocol")
-        };
-        if ports[..i].iter().any(|other| same(&other)) {
-            // Upstream prints the internal struct of protocol and port alone.
-            errors.push(FieldError {
-                problem: apiserver_meta::field::Problem::Duplicate,
-                field: format!("spec.ports[{i}]"),
-                value: format!(
-                    "{{\"Name\":\"\",\"Protocol\":{},\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
-                    json!(text(port, "protocol")),
-                    port.get("port").unwrap_or(&json!(0))
-                ),
-                detail: String::new(),
-            });
-        }
-    }
-}
-
-fn validate_affinity(spec: &Value, errors: &mut Vec<FieldError>) {
-    check_one_of(spec, "sessionAffinity", "spec.sessionAffinity", &["ClientIP", "None"], errors);
-    let config = at(spec, &["sessionAffinityConfig", "clientIP", "timeoutSeconds"]);
-    if text(spec, "sessionAffinity") == "ClientIP" {
-        let seconds = config.as_i64().unwrap_or(0);
-        if seconds <= 0 || seconds > 86400 {
-            errors.push(FieldError::invalid(
-                "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
-                &seconds.into(),
-                "must be greater than 0 and less than 86400",
-            ));
-        }
-    }
-}
-
-fn validate_load_balancer(spec: &Value, kind: &str, errors: &mut Vec<FieldError>) {
-    let ranges = items(spec, "loadBalancerSourceRanges");
-    if !ranges.is_empty() && kind != "LoadBalancer" {
-        errors.push(FieldError::forbidden(
-            "spec.LoadBalancerSourceRanges",
-            "may only be used when `type` is 'LoadBalancer'",
-        ));
-    }
-    for (i, range) in ranges.iter().enumerate() {
-        let range = range.as_str().unwrap_or("").trim();
-        super::addresses::check_range(range, &format!("spec.LoadBalancerSourceRanges[{i}]"), errors);
-    }
-    if spec.get("allocateLoadBalancerNodePorts").is_some() && kind != "LoadBalancer" {
-        errors.push(FieldError::forbidden(
-            "spec.allocateLoadBalancerNodePorts",
-            "may only be used when `type` is 'LoadBalancer'",
-        ));
-    }
-    let class = text(spec, "loadBalancerClass");
-    if has(spec, "loadBalancerClass") {
-        if kind != "LoadBalancer" {
-            errors.push(FieldError::forbidden(
-                "spec.loadBalancerClass",
-                "may only be used when `type` is 'LoadBalancer'",
-            ));
-        }
-        if kind == "LoadBalancer" {
-            check_rule(class, names::qualified_name, "spec.loadBalancerClass", errors);
-        }
-    }
-}
-
-fn validate_traffic_policies(spec: &Value, kind: &str, errors: &mut Vec<FieldError>) {
-    let external = text(spec, "externalTrafficPolicy");
-    let reachable = needs_node_ports(kind) || (kind == "ClusterIP" && !items(spec, "externalIPs").is_empty());
-    if !external.is_empty() {
-        if !reachable {
-            errors.push(FieldError::invalid(
-                "spec.externalTrafficPolicy",
-                &external.into(),
-                "may only be set for externally-accessible services",
-            ));
-        } else {
-            check_one_of(
-                spec,
-                "externalTrafficPolicy",
-                "spec.externalTrafficPolicy",
-                &["Cluster", "Local"],
-                errors,
-            );
-        }
-    }
-    check_set_enum(spec, "internalTrafficPolicy", "spec", &["Cluster", "Local"], errors);
-    let known = ["PreferClose", "PreferSameZone", "PreferSameNode"];
-    check_set_enum(spec, "trafficDistribution", "spec", &known, errors);
-    let health_port = spec.get("healthCheckNodePort").and_then(Value::as_i64).unwrap_or(0);
-    if health_port != 0 && !(kind == "LoadBalancer" && external == "Local") {
-        errors.push(FieldError::invalid(
-            "spec.healthCheckNodePort",
-            &health_port.into(),
-            "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
-        ));
-    }
-}
-
-fn validate_change(spec: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    let has_ip = |spec: &Value| text(spec, "type") != "ExternalName";
-    let (before, after) = (text(old, "clusterIP"), text(spec, "clusterIP"));
-    if has_ip(spec) && has_ip(old) && !before.is_empty() && before != after {
-        errors.push(FieldError::invalid(
-            "spec.clusterIPs[0]",
-            &json!(items(spec, "clusterIPs")),
-            "may not change once set",
-        ));
-    }
-    if text(spec, "type") == "LoadBalancer"
-        && text(old, "type") == "LoadBalancer"
-        && text(spec, "loadBalancerClass") != text(old, "loadBalancerClass")
-    {
-        let class = text(spec, "loadBalancerClass");
-        errors.push(FieldError::invalid("spec.loadBalancerClass", &class.into(), "may not change once set"));
     }
 }
 

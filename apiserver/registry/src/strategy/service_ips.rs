@@ -71,7 +71,7 @@ pub(super) fn fill_families(service: &mut Value) {
 }
 
 /// What is wrong with IPs and families. Where anything is, nothing else of the Service is looked at.
-pub(super) fn errors(spec: &Value) -> Vec<FieldError> {
+pub(crate) fn errors(spec: &Value) -> Vec<FieldError> {
     if text(spec, "type") == "ExternalName" {
         return Vec::new();
     }
