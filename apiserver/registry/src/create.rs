@@ -79,7 +79,8 @@ impl Registry {
         // What is taken is told before anything that is wrong.
         let key = resource.key(call.namespace, object::name(&value));
         let claim = self.claim_for_service(call, &key, &mut value, None)?;
-        let mut errors = object::validate_create(resource, &value);
+        let mut errors = Vec::from_iter(self.check_admin_access(call, &value, None));
+        errors.extend(object::validate_create(resource, &value));
         errors.extend((strategy.validate_create)(&value));
         let (invalid, _) = custom::validate(resource, &value, None, "");
         errors.extend(invalid);

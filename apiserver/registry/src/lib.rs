@@ -3,6 +3,7 @@
 //! A verb is written once, here, for every kind; what differs is data in the [`Catalogue`] or functions in a
 //! [`strategy::Strategy`]. HTTP, users and permissions are the server's business.
 
+mod admin_access;
 mod admission;
 mod allocate;
 mod catalogue;

@@ -224,7 +224,8 @@ impl Registry {
         }
         // Of a status only the change is looked at.
         let again = if call.subresource.is_empty() { strategy.metadata_again } else { 1 };
-        let mut errors = object::validate_update(strategy, new, old, again);
+        let mut errors = Vec::from_iter(self.check_admin_access(call, new, Some(old)));
+        errors.extend(object::validate_update(strategy, new, old, again));
         match call.subresource {
             "" => errors.extend((strategy.validate_update)(new, old)),
             "status" => errors.extend((strategy.validate_status)(new, old)),
