@@ -38,6 +38,30 @@ impl Map {
         self.0.is_empty()
     }
 
+    /// The object of these members, in any order; of those with one key the last counts. Says whether there were such.
+    /// To read an object a member at a time would cost its square, were they in the wrong order.
+    pub fn of_members(members: Vec<(SmolStr, Value)>) -> (Self, bool) {
+        let mut map = Self(members);
+        let duplicates = map.put_in_order();
+        (map, duplicates)
+    }
+
+    fn put_in_order(&mut self) -> bool {
+        if self.0.is_sorted_by(|(one, _), (next, _)| one < next) {
+            return false;
+        }
+        self.0.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let before = self.0.len();
+        self.0.dedup_by(|later, earlier| {
+            let same = later.0 == earlier.0;
+            if same {
+                std::mem::swap(later, earlier);
+            }
+            same
+        });
+        self.0.len() < before
+    }
+
     fn find(&self, key: &str) -> Option<usize> {
         if self.0.len() <= SEARCHED_ONE_BY_ONE {
             return self.0.iter().position(|(name, _)| name.as_str() == key);
@@ -192,16 +216,14 @@ impl<'a> IntoIterator for &'a mut Map {
 
 impl<K: Into<SmolStr>, V: Into<Value>> Extend<(K, V)> for Map {
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, members: I) {
-        for (key, value) in members {
-            self.insert(key.into(), value.into());
-        }
+        self.0.extend(members.into_iter().map(|(key, value)| (key.into(), value.into())));
+        self.put_in_order();
     }
 }
 
 impl<K: Into<SmolStr>, V: Into<Value>> FromIterator<(K, V)> for Map {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(members: I) -> Self {
-        let members = members.into_iter();
-        let mut map = Self::with_capacity(members.size_hint().0);
+        let mut map = Self::new();
         map.extend(members);
         map
     }

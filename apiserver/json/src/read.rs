@@ -32,11 +32,11 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
+        let mut found = Vec::new();
         while let Some(key) = members.next_key_seed(Text)? {
-            map.insert(key, members.next_value()?);
+            found.push((key, members.next_value()?));
         }
-        Ok(Value::Object(map))
+        Ok(Value::Object(Map::of_members(found).0))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {

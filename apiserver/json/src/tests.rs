@@ -38,6 +38,11 @@ proptest! {
     #[test]
     fn a_map_is_a_sorted_map(steps in prop::collection::vec(("[a-e]{0,3}", 0..4_u8, any::<u8>()), 0..60)) {
         let (mut ours, mut model) = (Map::new(), std::collections::BTreeMap::<String, Value>::new());
+        let members = || steps.iter().map(|(key, _, value)| (key.clone(), Value::from(*value)));
+        let known: std::collections::BTreeMap<String, Value> = members().collect();
+        let (read, duplicates) = Map::of_members(members().map(|(key, value)| (key.into(), value)).collect());
+        prop_assert!(read.iter().map(|(key, value)| (key.as_str(), value)).eq(known.iter().map(|(key, value)| (key.as_str(), value))));
+        prop_assert_eq!(duplicates, known.len() < steps.len());
         for (key, step, value) in steps {
             let value = Value::from(value);
             match step {

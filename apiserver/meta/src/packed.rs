@@ -204,7 +204,7 @@ impl<'de> Visitor<'de> for Packed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
+        let mut members = Vec::new();
         while let Some(key) = access.next_key_seed(Text)? {
             let value = match (self.level, key.as_str()) {
                 (Level::Object, METADATA) => access.next_value_seed(self.at(Level::Metadata))?,
@@ -218,11 +218,11 @@ impl<'de> Visitor<'de> for Packed<'_> {
                 }
                 _ => access.next_value_seed(self.at(Level::Deeper))?,
             };
-            if map.insert(key, value).is_some()
-                && let Some(duplicates) = self.duplicates
-            {
-                duplicates.set(true);
-            }
+            members.push((key, value));
+        }
+        let (map, twice) = Map::of_members(members);
+        if let Some(duplicates) = self.duplicates.filter(|_| twice) {
+            duplicates.set(true);
         }
         Ok(Value::Object(map))
     }

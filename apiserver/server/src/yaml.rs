@@ -2,9 +2,9 @@
 //!
 //! The rules of plain scalars are those of go-yaml 2 (`resolve.go`), error texts too; the result is a JSON tree.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use apiserver_json::{Map, Number, Value};
+use apiserver_json::{Map, Number, SmolStr, Value};
 use apiserver_meta::field::go_quote;
 use libyaml_safer::{ErrorKind, Event, EventData, Parser};
 
@@ -156,11 +156,12 @@ impl Reader<'_> {
     }
 
     fn mapping(&mut self) -> Result<Value, String> {
-        let mut map = Map::new();
+        let mut members: Vec<(SmolStr, Value)> = Vec::new();
+        let mut seen = HashSet::new();
         loop {
             let event = self.next()?;
             if matches!(event.data, EventData::MappingEnd) {
-                return Ok(Value::Object(map));
+                return Ok(Value::Object(Map::of_members(members).0));
             }
             let merges = matches!(&event.data, EventData::Scalar { value, tag, plain_implicit, .. }
                 if value == "<<" && (*plain_implicit || tag.as_deref() == Some("tag:yaml.org,2002:merge")));
@@ -169,7 +170,9 @@ impl Reader<'_> {
             let line = event.start_mark.line + 1;
             let value = self.node(event)?;
             if merges {
-                merge(&mut map, value)?;
+                let before = members.len();
+                merge(&mut members, value)?;
+                seen.extend(members[before..].iter().map(|(key, _)| key.clone()));
                 continue;
             }
             let (key, shown) = match key {
@@ -184,7 +187,9 @@ impl Reader<'_> {
                 }
                 other => return Err(format!("invalid map key: {}", apiserver_schema::go_display(&other))),
             };
-            if map.insert(key, value).is_some() {
+            let is_new = seen.insert(key.clone());
+            members.push((key, value));
+            if !is_new {
                 self.duplicates.push(format!("line {line}: key {shown} already set in map"));
             }
         }
@@ -199,13 +204,13 @@ fn nodes(value: &Value) -> usize {
     }
 }
 
-fn merge(map: &mut Map, value: Value) -> Result<(), String> {
+fn merge(members: &mut Vec<(SmolStr, Value)>, value: Value) -> Result<(), String> {
     match value {
-        Value::Object(other) => map.extend(other),
+        Value::Object(other) => members.extend(other),
         Value::Array(list) if list.iter().all(Value::is_object) => {
             // The first of several wins.
             for item in list.into_iter().rev() {
-                merge(map, item)?;
+                merge(members, item)?;
             }
         }
         _ => return Err("map merge requires map or sequence of maps as the value".to_owned()),

@@ -1,6 +1,8 @@
 //! Reading: a body as the JSON tree that it means.
 
-use apiserver_json::{Map, Value};
+use std::collections::BTreeMap;
+
+use apiserver_json::{Map, SmolStr, Value};
 use apiserver_meta::base64;
 
 use super::table::{Field, Index, Kind, Shape, table};
@@ -108,15 +110,29 @@ pub(super) fn message(index: Index, bytes: &[u8], depth: usize) -> Option<Map> {
         return None;
     }
     let mut object = Map::new();
+    let mut entries = Entries::new();
     let mut reader = Reader { rest: bytes };
     while let Some(field) = reader.next() {
         let (number, wire) = field?;
         // A field of a newer API is skipped, as protobuf wants it.
         let Some(field) = table().field(index, number) else { continue };
-        read_field(&mut object, field, wire, depth)?;
+        if let Shape::Map = field.shape {
+            let Wire::Bytes(entry) = wire else { return None };
+            let (key, entry) = map_entry(field.kind, entry, depth)?;
+            entries.entry(field.member).or_default().push((key.into(), entry));
+        } else {
+            read_field(&mut object, field, wire, depth)?;
+        }
+    }
+    // The last of a key counts.
+    for (member, entries) in entries {
+        object.insert(member.into(), Value::Object(Map::of_members(entries).0));
     }
     Some(object)
 }
+
+/// Entries of a message's maps, by member: they come one by one, in any order.
+type Entries<'a> = BTreeMap<&'a str, Vec<(SmolStr, Value)>>;
 
 fn read_field(object: &mut Map, field: &Field, wire: Wire<'_>, depth: usize) -> Option<()> {
     match field.shape {
@@ -126,14 +142,8 @@ fn read_field(object: &mut Map, field: &Field, wire: Wire<'_>, depth: usize) -> 
                 list.push(value(field.kind, wire, depth)?);
             }
         }
-        Shape::Map => {
-            let Wire::Bytes(entry) = wire else { return None };
-            let (key, entry) = map_entry(field.kind, entry, depth)?;
-            let map = object.entry(field.member).or_insert_with(|| Value::Object(Map::new()));
-            if let Value::Object(map) = map {
-                map.insert(key.into(), entry);
-            }
-        }
+        // Of these the message takes care.
+        Shape::Map => {}
         Shape::Inline => {
             if let Value::Object(inner) = value(field.kind, wire, depth)? {
                 object.extend(inner);
