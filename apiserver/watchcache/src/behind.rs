@@ -2,8 +2,8 @@
 //!
 //! Where writes cost less than telling everybody of them, writers would starve the watchers of a machine, and these
 //! would begin anew with a list, which costs more still. A watcher that reads what there is, but has much left to read,
-//! says so; who is about to write to its resource waits in proportion. One that reads nothing says nothing: it is not
-//! waited for.
+//! says so; who is about to write to its resource waits in proportion. One that reads nothing says nothing, one that began in
+//! the past or is behind for long is not heard: nobody waits for these.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -107,12 +107,22 @@ fn writers_wait_for_a_watcher_that_reads_before_it_falls_out_of_the_window() {
     let cache = Arc::new(Cache::default());
     let mut watcher = cache.watch(PODS, 0).unwrap();
     let large: bytes::Bytes = vec![b' '; limits::WINDOW_BYTES_MAX / 2_000].into();
+    watcher.now().unwrap();
     let events: Vec<_> = (1..1_800).map(|revision| event_of("a", revision, large.clone())).collect();
     cache.publish(&events);
     assert!(cache.wait_for_watchers(PODS).is_zero(), "nobody waits for who reads nothing");
     watcher.now().unwrap();
     assert!(!cache.wait_for_watchers(PODS).is_zero());
     assert!(cache.wait_for_watchers("/registry/core/services/").is_zero());
+    // Nor for who begins in the past, or is behind in what it does not watch.
+    let cache = Arc::new(Cache::default());
+    cache.watch(PODS, 0).unwrap();
+    cache.publish(&events);
+    let mut late = cache.watch(PODS, 0).unwrap();
+    late.now().unwrap();
+    let mut elsewhere = cache.watch("/registry/core/pods/other/", 1_799).unwrap();
+    elsewhere.now().unwrap();
+    assert!(cache.wait_for_watchers(PODS).is_zero());
 }
 
 #[test]
