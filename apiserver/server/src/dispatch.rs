@@ -203,7 +203,7 @@ fn respond(answer: Answer) -> Response<ResponseBody> {
     for (name, value) in answer.headers {
         headers.append(name, value);
     }
-    for warning in answer.warnings {
+    for warning in bounded(answer.warnings) {
         let text: String = warning.chars().filter(|c| !c.is_control()).collect();
         let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
@@ -211,6 +211,25 @@ fn respond(answer: Answer) -> Response<ResponseBody> {
         }
     }
     response
+}
+
+/// Warnings as upstream bounds them (`endpoints/filters/warning.go`): where all are longer than clients take headers, each
+/// is cut, and those that do not fit any more are left out.
+fn bounded(warnings: Vec<String>) -> Vec<String> {
+    const CHARACTERS_MAX: usize = 4 << 10;
+    const CHARACTERS_OF_ONE: usize = 256;
+    let length = |text: &String| text.chars().count();
+    if warnings.iter().map(length).sum::<usize>() <= CHARACTERS_MAX {
+        return warnings;
+    }
+    let mut left = CHARACTERS_MAX;
+    let cut = warnings.iter().map(|text| text.chars().take(CHARACTERS_OF_ONE).collect::<String>());
+    cut.take_while(|text| {
+        let fits = length(text) <= left;
+        left = left.saturating_sub(length(text));
+        fits
+    })
+    .collect()
 }
 
 /// The whole of a body.
@@ -479,5 +498,13 @@ mod tests {
             assert_eq!(outcome.err().map(|status| status.code), (megabytes > 3).then_some(413));
             assert_eq!(count.load(Ordering::Relaxed), read, "of {megabytes}");
         }
+    }
+
+    #[test]
+    fn warnings_are_cut_where_there_are_too_many() {
+        let few = vec!["a".repeat(4096)];
+        assert_eq!(bounded(few.clone()), few);
+        let many = bounded(vec!["b".repeat(300); 100]);
+        assert_eq!((many.len(), many[0].len()), (16, 256));
     }
 }

@@ -5,6 +5,9 @@ use apiserver_json::Value;
 
 use super::shared::{at, items, text};
 
+/// More lines than this are not made: of so many no client sees more.
+const LINES_MAX: usize = 100;
+
 /// A path, and where it comes from where that is told.
 #[derive(PartialEq)]
 struct Place<'a> {
@@ -93,6 +96,9 @@ fn projected_places(source: &Value) -> Vec<Place<'_>> {
 fn warn(volume: &str, of: &str, places: Vec<Place<'_>>, lines: &mut Vec<String>) {
     for (i, place) in places.iter().enumerate().filter(|(_, place)| !place.path.is_empty()) {
         for other in places[..i].iter().filter(|other| !other.path.is_empty() && lie_together(place, other)) {
+            if lines.len() >= LINES_MAX {
+                return;
+            }
             lines.push(format!("volume {volume:?} ({of}): overlapping paths: {place} with {other}"));
         }
     }

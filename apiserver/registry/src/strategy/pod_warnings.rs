@@ -61,6 +61,9 @@ const DEPRECATED_VOLUMES: [(&str, &str); 9] = [
     ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
 
+/// More lines than this are not made of ports: of so many no client sees more.
+const LINES_MAX: usize = 100;
+
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
 
@@ -298,7 +301,9 @@ impl Out {
                     } else {
                         continue;
                     };
-                    self.lines.push(format!("{place}: {how} port definition with {other}"));
+                    if self.lines.len() < LINES_MAX {
+                        self.lines.push(format!("{place}: {how} port definition with {other}"));
+                    }
                 }
                 others.push((place.clone(), host_ip, host_port));
                 let name = text(port, "name");
