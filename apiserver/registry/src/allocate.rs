@@ -9,7 +9,7 @@ use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use apiserver_meta::field::{FieldError, Problem};
 use apiserver_storage::EventKind;
-use apiserver_watchcache::{Cache, Watcher};
+use apiserver_watchcache::{Cache, Object, Watcher};
 use rand::RngExt;
 
 use crate::ip_addresses;
@@ -285,7 +285,7 @@ impl Registry {
             if self.store().is_shared() {
                 allocator.follow(self.cache());
             }
-            claim_ips(&mut allocator, self.cache(), &mut claim, key, service)
+            claim_ips(&mut allocator, self.cache(), &mut claim, key, service, old)
                 .and_then(|()| claim_ports(&mut allocator, &mut claim, key, service, old))
         };
         outcome.map_err(|error| {
@@ -333,10 +333,11 @@ impl Registry {
         if is_service { cluster_ips(object) } else { Vec::new() }
     }
 
-    /// Takes back what a deleted Service held.
-    pub(crate) fn release_service(&self, call: &Call, key: &Owner) {
+    /// Takes back what a deleted Service held, and nothing that the next one of its name has got meanwhile.
+    pub(crate) fn release_service(&self, call: &Call, gone: &Object) {
         if call.resource.kind == "Service" && call.resource.group.is_empty() {
-            self.allocator().release(key);
+            let service = self.trees().of(gone);
+            self.allocator().free(gone.key(), &cluster_ips(&service), &node_ports(&service));
         }
     }
 }
@@ -347,6 +348,7 @@ fn claim_ips(
     claim: &mut Claim,
     key: &Owner,
     service: &mut Value,
+    old: Option<&Value>,
 ) -> Result<(), FieldError> {
     let name = object::name(service).to_owned();
     let spec = object::member_mut(service, "spec");
@@ -371,7 +373,12 @@ fn claim_ips(
             let Ok(ip) = text.parse::<Ipv4Addr>() else { return Ok(()) };
             let refuse = |why: String| FieldError::invalid("spec.clusterIPs", &json!(given), why);
             let held = allocator.ips.get(&ip);
-            if held != Some(key) {
+            // What is entered for a Service that is not there is another creation's of the same name.
+            let is_own = held == Some(key) && (old.is_some() || cache.get(key).is_some());
+            let is_kept = old.is_some_and(|old| cluster_ips(old).contains(&ip));
+            if is_kept && held.is_none() {
+                allocator.ips.insert(ip, key.clone());
+            } else if !is_own && !is_kept {
                 if !allocator.ranges.contains(ip) {
                     return Err(refuse(format!(
                         "failed to allocate IP {ip}: the provided network does not match the current range"

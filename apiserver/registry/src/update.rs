@@ -112,7 +112,7 @@ impl Registry {
                 self.after_write(call);
                 let bytes = match last {
                     Some(last) => {
-                        self.release_service(call, &key);
+                        self.release_service(call, &current);
                         last
                     }
                     None => {

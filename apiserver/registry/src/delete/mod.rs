@@ -114,7 +114,7 @@ impl Registry {
             let done = self.commit(call, name, writes).await?;
             let Some(entry) = done else { continue };
             self.after_write(call);
-            self.release_service(call, &key);
+            self.release_service(call, &current);
             return Ok(gone(call, &current, old, entry.revision));
         }
         Err(Status::modified(&gr, name))

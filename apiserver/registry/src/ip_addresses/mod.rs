@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use apiserver_json::{Value, json};
 use apiserver_storage::{Op, Write};
-use apiserver_watchcache::Cache;
+use apiserver_watchcache::{Cache, Object};
 
 use crate::catalogue::{Catalogue, Resource};
 use crate::registry::{Call, Registry, now};
@@ -34,6 +34,11 @@ pub(crate) fn key_of(ip: Ipv4Addr) -> String {
 /// Whether an address has an object: then it is taken, whoever made it.
 pub(crate) fn is_taken(cache: &Cache, ip: Ipv4Addr) -> bool {
     cache.get(&key_of(ip)).is_some()
+}
+
+/// Whether an address is that of this Service.
+fn is_of(address: &Object, namespace: &str, service: &str) -> bool {
+    repair::parent(&address.parse()) == Some((namespace, service))
 }
 
 /// The object of the address of a Service, before it has a uid.
@@ -74,7 +79,7 @@ impl Registry {
         if !writes.is_empty() {
             return writes;
         }
-        freed.iter().filter_map(|ip| self.address_removal(*ip)).take(1).collect()
+        freed.iter().filter_map(|ip| self.address_removal(*ip, namespace, service)).take(1).collect()
     }
 
     fn address_creation(&self, ip: Ipv4Addr, namespace: &str, service: &str) -> Option<Write> {
@@ -87,9 +92,9 @@ impl Registry {
         Some(Write { key: key_of(ip).into(), op: Op::Create(encode::document(&value)) })
     }
 
-    /// One that has finalizers is not removed but left to the repair, which asks for its deletion.
-    fn address_removal(&self, ip: Ipv4Addr) -> Option<Write> {
-        let found = self.cache().get(&key_of(ip))?;
+    /// One that is another Service's stays, one that has finalizers is not removed but left to the repair, which asks for its deletion.
+    fn address_removal(&self, ip: Ipv4Addr, namespace: &str, service: &str) -> Option<Write> {
+        let found = self.cache().get(&key_of(ip)).filter(|found| is_of(found, namespace, service))?;
         let has_finalizers = crate::registry::contains(found.metadata(), b"\"finalizers\"");
         (!has_finalizers)
             .then(|| Write { key: found.key().clone(), op: Op::Delete { expect: found.revision() } })

@@ -44,7 +44,7 @@ pub struct AddressProblem {
 }
 
 /// The Service that an IPAddress refers to: namespace and name, where it refers to one.
-fn parent(address: &Value) -> Option<(&str, &str)> {
+pub(super) fn parent(address: &Value) -> Option<(&str, &str)> {
     let text = |member: &str| {
         address
             .pointer("/spec/parentRef")?
@@ -178,10 +178,15 @@ impl Registry {
             Verdict::Shared(reason, message) => return told(reason, message),
             Verdict::Wrong(reason) => reason,
         };
-        if found.is_some() {
-            self.delete_address(ip).await;
+        // Only what was looked at goes, and only what was done is told.
+        if let Some(found) = found
+            && !self.delete_address(ip, found).await
+        {
+            return None;
         }
-        self.create_address(ip, &service).await;
+        if !self.create_address(ip, &service).await {
+            return None;
+        }
         reason.and_then(|(reason, message)| told(reason, message))
     }
 
@@ -192,7 +197,7 @@ impl Registry {
         let Ok(ip) = name.parse::<Ipv4Addr>() else { return (None, false) };
         let told = |reason, message| (Some(problem("IPAddress", &address, reason, message)), false);
         let Some((namespace, service)) = parent(&address) else {
-            self.delete_address(ip).await;
+            self.delete_address(ip, found).await;
             let parent = shown_parent(&address);
             let message = format!(
                 "IPAddress {name} appears to have been modified, not referencing a Service {parent}: cleaning up"
@@ -203,7 +208,7 @@ impl Registry {
             if age(&address) <= GRACE {
                 return (None, true);
             }
-            self.delete_address(ip).await;
+            self.delete_address(ip, found).await;
             let message = format!(
                 "IPAddress: {name} for Service {namespace}/{service} appears to have leaked: cleaning up"
             );
@@ -217,7 +222,7 @@ impl Registry {
         if age(&address) < if becomes { GRACE } else { SHORT_GRACE } {
             return (None, true);
         }
-        self.delete_address(ip).await;
+        self.delete_address(ip, found).await;
         let message =
             format!("IPAddress: {name} for Service {namespace}/{service} has a wrong reference; cleaning up");
         told("IPAddressWrongReference", message)
@@ -236,20 +241,27 @@ impl Registry {
         })
     }
 
-    async fn create_address(&self, ip: Ipv4Addr, service: &Value) {
+    async fn create_address(&self, ip: Ipv4Addr, service: &Value) -> bool {
         let catalogue = self.catalogue();
         let (namespace, name) = (object::namespace(service), object::name(service));
         let creation = self.address_creation(ip, namespace, name);
-        let (Some(resource), Some(write)) = (resource(&catalogue), creation) else { return };
+        let (Some(resource), Some(write)) = (resource(&catalogue), creation) else { return false };
         let made = self.commit(&own_call(resource), &ip.to_string(), vec![write]).await;
+        let is_made = matches!(made, Ok(Some(_)));
         log_failure(ip, made.map(drop));
+        is_made
     }
 
-    async fn delete_address(&self, ip: Ipv4Addr) {
+    /// Whether it is gone by this.
+    async fn delete_address(&self, ip: Ipv4Addr, found: &Object) -> bool {
         let catalogue = self.catalogue();
-        let Some(resource) = resource(&catalogue) else { return };
-        let gone = self.delete(&own_call(resource), &ip.to_string(), &DeleteOptions::default()).await;
+        let Some(resource) = resource(&catalogue) else { return false };
+        let uid = object::uid(&found.parse()).to_owned();
+        let options = DeleteOptions { uid: Some(uid), ..DeleteOptions::default() };
+        let gone = self.delete(&own_call(resource), &ip.to_string(), &options).await;
+        let is_gone = gone.is_ok();
         log_failure(ip, gone.map(drop));
+        is_gone
     }
 }
 
