@@ -60,7 +60,7 @@ pub(crate) fn canonical(text: &str, finest: i32) -> Result<String, &'static str>
         _ => (value, exponent.saturating_sub(places)),
     };
     while scale < finest && amount != 0 {
-        amount = (amount + 9) / 10;
+        amount = amount / 10 + i128::from(amount % 10 != 0);
         scale += 1;
     }
     Ok(write(format, parts.negative, amount, scale))

@@ -1,6 +1,6 @@
 //! What may change in a Pod that is there: `ValidatePodUpdate` upstream.
 
-use apiserver_json::{Map, Value};
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_schema::internal_diff;
 
@@ -56,10 +56,21 @@ fn check_spec(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         check_gated(new, old, errors);
         mask_gated(&mut masked, old);
     }
-    if masked != *old {
+    // What was stored before amounts were rounded up when they are read has not changed for that.
+    if masked != *old && masked != as_read(old) {
         let changes = internal_diff("core.PodSpec", old, &masked);
         errors.push(FieldError::forbidden("spec", format!("{IMMUTABLE}\n{changes}")));
     }
+}
+
+/// A stored spec as the decoder reads it today.
+fn as_read(spec: &Value) -> Value {
+    let mut pod = json!({"spec": spec});
+    if let Some(schema) = apiserver_schema::builtin("", "v1", "Pod") {
+        // What was stored was read before.
+        let _ = apiserver_schema::decode(&schema, &mut pod, apiserver_schema::Decode::Json);
+    }
+    pod["spec"].take()
 }
 
 /// The deadline may be set, and come nearer. Says whether the rest is looked at.
