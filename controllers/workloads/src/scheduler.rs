@@ -26,6 +26,7 @@ struct Loop {
     client: kube::Client,
     pods: Cache<Pod>,
     events: Recorder,
+    queue: Queue<Key>,
     state: Arc<Mutex<State>>,
     /// Held while a node is chosen: who waits for it blocks no thread.
     choosing: tokio::sync::Mutex<()>,
@@ -69,7 +70,8 @@ pub(crate) async fn run(caches: Caches) {
     namespaces.synced().await;
     let client = caches.client().clone();
     let events = Recorder::new(client.clone(), SCHEDULER);
-    let this = Arc::new(Loop { client, pods, events, state, choosing: Default::default() });
+    let this =
+        Arc::new(Loop { client, pods, events, queue: queue.clone(), state, choosing: Default::default() });
     controllers_kit::run("scheduler", queue, BINDINGS, move |key| {
         let this = this.clone();
         async move { this.reconcile(key).await }
@@ -145,11 +147,13 @@ impl Loop {
             return Ok(Done::nothing());
         }
         let turn = self.choosing.lock().await;
+        // It may have gone, or found its node, while others chose.
+        let Some(pod) = self.pods.get(&key).filter(|pod| wants_node(pod)) else { return Ok(Done::nothing()) };
         let verdict = self.choose(&key, &pod, &uid);
         drop(turn);
         match verdict {
             Verdict::Node(node) => self.bind(&key, &pod, &node).await,
-            Verdict::Nowhere(message) => self.refuse(&key, &pod, message).await,
+            Verdict::Nowhere(message) => self.refuse(&pod, message).await,
         }
     }
 
@@ -159,9 +163,13 @@ impl Loop {
         state.world.settle();
         let (verdict, looked_at) = fit::choose(pod, &state.world, state.next);
         state.next = (state.next + looked_at) % state.world.len().max(1);
-        if let Verdict::Node(node) = &verdict {
-            state.assumed.insert(uid.to_owned(), node.clone());
-            state.place(key, Some(pod));
+        match &verdict {
+            Verdict::Node(node) => {
+                state.assumed.insert(uid.to_owned(), node.clone());
+                state.place(key, Some(pod));
+            }
+            // At once: what makes room from now on wakes it.
+            Verdict::Nowhere(_) => drop(state.waiting.insert(key.clone())),
         }
         verdict
     }
@@ -179,11 +187,12 @@ impl Loop {
             .map_err(kube::Error::BuildRequest)?;
         let began = Timestamp::now();
         if let Err(error) = self.client.request::<serde_json::Value>(request).await.map_err(Error::from) {
-            let now = self.pods.get(key);
             let mut state = lock(&self.state);
             state.assumed.remove(&uid);
-            state.place(key, now.as_ref());
+            state.place(key, self.pods.get(key).as_ref());
             drop(state);
+            // Who was told meanwhile that nothing is free may have this room.
+            wake_waiting(&self.queue, &self.state, &format!("Pod {key} was not bound"));
             return if error.is_not_found() { Ok(Done::nothing()) } else { Err(error) };
         }
         // The kubelet may have told more by now.
@@ -191,8 +200,7 @@ impl Loop {
         Ok(Done::change(format!("bound to {node}")))
     }
 
-    async fn refuse(&self, key: &Key, pod: &Pod, message: String) -> Result<Done, Error> {
-        lock(&self.state).waiting.insert(key.clone());
+    async fn refuse(&self, pod: &Pod, message: String) -> Result<Done, Error> {
         let known = pods::condition(pod, "PodScheduled");
         if known.is_some_and(|c| c.status == "False" && c.message.as_deref() == Some(&message)) {
             return Ok(Done::nothing());
