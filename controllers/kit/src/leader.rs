@@ -52,6 +52,14 @@ struct Seen {
     since: Instant,
 }
 
+/// What came of an attempt to have the Lease.
+enum Held {
+    Ours(Box<Lease>),
+    Theirs,
+    /// Somebody wrote it meanwhile, whoever has it now.
+    Changed,
+}
+
 /// What a process does about a Lease.
 #[derive(Debug, PartialEq)]
 enum Step {
@@ -74,17 +82,18 @@ impl Election {
         let mut stop = std::pin::pin!(stop.fuse());
         let mut seen = None;
         tracing::info!(lease = %self.lease(), identity = %self.identity, "waiting to lead");
-        loop {
-            let next = Instant::now() + self.retry_period;
-            let attempt = timeout_at(Instant::now() + self.renew_deadline, self.hold(&client, &mut seen));
+        let taken = loop {
+            let began = Instant::now();
+            let next = began + self.retry_period;
+            let attempt = timeout_at(began + self.one_attempt(), self.hold(&client, &mut seen));
             tokio::select! {
                 () = &mut stop => return Ended::Stopped,
                 held = attempt => match held {
-                    Ok(Ok(Some(lease))) => {
+                    Ok(Ok(Held::Ours(lease))) => {
                         self.tell(&client, &lease);
-                        break;
+                        break began;
                     }
-                    Ok(Ok(None)) => {}
+                    Ok(Ok(Held::Theirs | Held::Changed)) => {}
                     Ok(Err(error)) => tracing::warn!(lease = %self.lease(), error = error.sentence(), "no lead yet"),
                     Err(_) => tracing::warn!(lease = %self.lease(), "no lead yet: the API server does not answer"),
                 }
@@ -93,11 +102,11 @@ impl Election {
                 () = &mut stop => return Ended::Stopped,
                 () = sleep_until(next) => {}
             }
-        }
+        };
         let mut work = work();
         tokio::select! {
             () = &mut work => Ended::Lost,
-            () = self.renew(&client, &mut seen) => Ended::Lost,
+            () = self.renew(&client, &mut seen, taken) => Ended::Lost,
             () = &mut stop => {
                 drop(work);
                 self.give_back(&client, &mut seen).await;
@@ -116,35 +125,46 @@ impl Election {
         recorder.normal(lease, "LeaderElection", format!("{} became leader", self.identity));
     }
 
-    /// Renews the Lease until that has failed for too long.
-    async fn renew(&self, client: &Client, seen: &mut Option<Seen>) {
-        let mut deadline = Instant::now() + self.renew_deadline;
+    /// How long one attempt may take: who hears nothing tries again, on another connection.
+    fn one_attempt(&self) -> Duration {
+        self.renew_deadline / 2
+    }
+
+    /// Renews the Lease, taken at `taken`, until that has failed for too long. Times count from before a request is sent:
+    /// others count from when it was done.
+    async fn renew(&self, client: &Client, seen: &mut Option<Seen>, taken: Instant) {
+        let mut deadline = taken + self.renew_deadline;
         let mut next = Instant::now() + self.retry_period;
         while next < deadline {
             sleep_until(next).await;
-            next = Instant::now() + self.retry_period;
-            match timeout_at(deadline, self.hold(client, seen)).await {
-                Ok(Ok(Some(_))) => deadline = Instant::now() + self.renew_deadline,
-                Ok(Ok(None)) => return tracing::error!(lease = %self.lease(), "somebody else leads"),
-                Ok(Err(error)) => {
-                    tracing::warn!(lease = %self.lease(), error = error.sentence(), "the lead is not renewed");
+            let began = Instant::now();
+            next = began + self.retry_period;
+            let attempt = timeout_at(deadline.min(began + self.one_attempt()), self.hold(client, seen));
+            let failure = match attempt.await {
+                Ok(Ok(Held::Ours(_))) => {
+                    deadline = began + self.renew_deadline;
+                    continue;
                 }
-                Err(_) => break,
-            }
+                Ok(Ok(Held::Theirs)) => return tracing::error!(lease = %self.lease(), "somebody else leads"),
+                Ok(Ok(Held::Changed)) => "somebody wrote the Lease".to_owned(),
+                Ok(Err(error)) => error.sentence(),
+                Err(_) => "the API server does not answer".to_owned(),
+            };
+            tracing::warn!(lease = %self.lease(), error = failure, "the lead is not renewed");
         }
         tracing::error!(lease = %self.lease(), "the lead was not renewed in time");
     }
 
-    /// Tries once to have the Lease; `None` where somebody else has it.
+    /// Tries once to have the Lease.
     fn hold<'a>(
         &'a self,
         client: &'a Client,
         seen: &'a mut Option<Seen>,
-    ) -> BoxFuture<'a, Result<Option<Lease>, Error>> {
+    ) -> BoxFuture<'a, Result<Held, Error>> {
         async move {
             let found = self.read(client).await?;
             let written = match self.step(found, seen, Instant::now(), &now_micro()) {
-                Step::Wait => return Ok(None),
+                Step::Wait => return Ok(Held::Theirs),
                 Step::Take(lease) if lease.metadata.resource_version.is_none() => {
                     raw::create(client, &*lease).await
                 }
@@ -155,10 +175,9 @@ impl Election {
                     let lease = Lease::from_tree(lease.tree)?;
                     *seen =
                         Some(Seen { spec: lease.spec.clone().unwrap_or_default(), since: Instant::now() });
-                    Ok(Some(lease))
+                    Ok(Held::Ours(Box::new(lease)))
                 }
-                // Somebody else was quicker.
-                Err(error) if error.is_code(409) => Ok(None),
+                Err(error) if error.is_code(409) => Ok(Held::Changed),
                 Err(error) => Err(error),
             }
         }
