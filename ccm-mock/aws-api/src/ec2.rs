@@ -7,6 +7,7 @@ use crate::text_enum::text_enum;
 use crate::{Tag, tag};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 /// A virtual private cloud.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -20,6 +21,22 @@ pub struct Vpc {
     pub is_default: bool,
     pub state: String,
     pub tags: Vec<Tag>,
+}
+
+impl Vpc {
+    /// Whether an address is in one of its blocks.
+    pub fn holds(&self, ip: Ipv4Addr) -> bool {
+        std::iter::once(&self.cidr_block).chain(&self.secondary_cidr_blocks).any(|block| is_in(ip, block))
+    }
+}
+
+fn is_in(ip: Ipv4Addr, block: &str) -> bool {
+    let Some((network, length)) = block.split_once('/') else { return false };
+    let (Ok(network), Ok(length)) = (network.parse::<Ipv4Addr>(), length.parse::<u32>()) else {
+        return false;
+    };
+    let apart = u32::from(ip) ^ u32::from(network);
+    apart.checked_shr(32_u32.saturating_sub(length)).unwrap_or(0) == 0
 }
 
 /// A subnet of one zone.
@@ -260,4 +277,28 @@ pub struct UserIdGroupPair {
     pub group_id: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vpc_holds_what_is_in_any_of_its_blocks() {
+        let vpc = Vpc {
+            cidr_block: "10.0.0.0/16".into(),
+            secondary_cidr_blocks: vec!["10.1.0.0/16".into(), "100.64.0.0/28".into()],
+            ..Vpc::default()
+        };
+        for (ip, held) in [
+            ("10.0.0.1", true),
+            ("10.0.255.255", true),
+            ("10.1.3.4", true),
+            ("10.2.0.1", false),
+            ("100.64.0.15", true),
+            ("100.64.0.16", false),
+        ] {
+            assert_eq!(vpc.holds(ip.parse().unwrap()), held, "{ip}");
+        }
+    }
 }

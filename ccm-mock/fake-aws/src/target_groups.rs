@@ -166,7 +166,7 @@ impl State {
                 format!("The IP address '{}' is not a valid IPv4 address", target.id),
             ));
         };
-        let in_vpc = ip.octets()[..2] == [10, 0];
+        let in_vpc = self.vpcs.values().any(|vpc| vpc.holds(ip));
         if !in_vpc && target.availability_zone.as_deref() != Some("all") {
             let message =
                 format!("The IP address '{ip}' is not within the VPC; you must specify an Availability Zone");
