@@ -6,36 +6,29 @@ use crate::{Map, Number, SmolStr, Value};
 
 static NULL: Value = Value::Null;
 
-/// What a value can be indexed by: the name of a member, the place of an item.
+/// What is looked for in a value: the name of a member, the place of an item.
 pub trait Index {
     #[doc(hidden)]
     fn of<'a>(&self, value: &'a Value) -> Option<&'a Value>;
     #[doc(hidden)]
     fn of_mut<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value>;
-    /// The member or item, a member being made where it is missing.
-    #[doc(hidden)]
-    fn made<'a>(&self, value: &'a mut Value) -> &'a mut Value;
 }
 
-impl Index for str {
-    fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
-        value.as_object()?.get(self)
-    }
+macro_rules! index_by_name {
+    ($($type:ty),*) => {$(
+        impl Index for $type {
+            fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
+                value.as_object()?.get(self)
+            }
 
-    fn of_mut<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value> {
-        value.as_object_mut()?.get_mut(self)
-    }
-
-    fn made<'a>(&self, value: &'a mut Value) -> &'a mut Value {
-        if value.is_null() {
-            *value = Value::Object(Map::new());
+            fn of_mut<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value> {
+                value.as_object_mut()?.get_mut(self)
+            }
         }
-        match value {
-            Value::Object(map) => map.entry(self).or_insert(Value::Null),
-            other => panic!("cannot access member {self:?} of {other}"),
-        }
-    }
+    )*};
 }
+
+index_by_name!(str, String, SmolStr);
 
 impl Index for usize {
     fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
@@ -44,41 +37,6 @@ impl Index for usize {
 
     fn of_mut<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value> {
         value.as_array_mut()?.get_mut(*self)
-    }
-
-    fn made<'a>(&self, value: &'a mut Value) -> &'a mut Value {
-        match self.of_mut(value) {
-            Some(item) => item,
-            None => panic!("there is no item {self}"),
-        }
-    }
-}
-
-impl Index for String {
-    fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
-        self.as_str().of(value)
-    }
-
-    fn of_mut<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value> {
-        self.as_str().of_mut(value)
-    }
-
-    fn made<'a>(&self, value: &'a mut Value) -> &'a mut Value {
-        self.as_str().made(value)
-    }
-}
-
-impl Index for SmolStr {
-    fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
-        self.as_str().of(value)
-    }
-
-    fn of_mut<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value> {
-        self.as_str().of_mut(value)
-    }
-
-    fn made<'a>(&self, value: &'a mut Value) -> &'a mut Value {
-        self.as_str().made(value)
     }
 }
 
@@ -89,10 +47,6 @@ impl<T: Index + ?Sized> Index for &T {
 
     fn of_mut<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value> {
         (**self).of_mut(value)
-    }
-
-    fn made<'a>(&self, value: &'a mut Value) -> &'a mut Value {
-        (**self).made(value)
     }
 }
 
@@ -105,11 +59,16 @@ impl<I: Index> std::ops::Index<I> for Value {
     }
 }
 
-impl<I: Index> std::ops::IndexMut<I> for Value {
-    /// # Panics
-    /// Where an item is missing, or a member is asked for of what is neither an object nor null.
-    fn index_mut(&mut self, index: I) -> &mut Value {
-        index.made(self)
+impl<S: AsRef<str> + Index> std::ops::IndexMut<S> for Value {
+    /// The member, to be set: what is no object becomes one.
+    fn index_mut(&mut self, name: S) -> &mut Value {
+        if !self.is_object() {
+            *self = Value::Object(Map::new());
+        }
+        match self {
+            Value::Object(map) => map.entry(name.as_ref()).or_insert(Value::Null),
+            _ => unreachable!("made an object above"),
+        }
     }
 }
 

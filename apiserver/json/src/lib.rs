@@ -13,10 +13,10 @@ mod write;
 
 pub use convert::ToValue;
 pub use map::{Entry, Map};
-pub use read::Text;
+pub use read::{Text, Tree};
 pub use serde_json::{Deserializer, Error, Number, from_slice, from_str};
 pub use smol_str::SmolStr;
-pub use write::{escape, write, write_text};
+pub use write::{escape, write, write_items, write_members, write_text};
 
 /// Parts of `serde_json` that know nothing of trees.
 pub mod value {

@@ -1,5 +1,6 @@
 //! Reading trees by any parser.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -7,11 +8,34 @@ use smol_str::SmolStr;
 
 use crate::{Map, Number, Value};
 
-struct Reader;
+/// Reads a tree, and notes whether some object of it has a key twice; the last one counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tree<'a> {
+    pub duplicates: Option<&'a Cell<bool>>,
+}
+
+impl Tree<'_> {
+    /// The object of these members.
+    pub fn object(self, members: Vec<(SmolStr, Value)>) -> Value {
+        let (map, twice) = Map::of_members(members);
+        if let Some(duplicates) = self.duplicates.filter(|_| twice) {
+            duplicates.set(true);
+        }
+        Value::Object(map)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader)
+        deserializer.deserialize_any(Tree::default())
     }
 }
 
@@ -24,7 +48,7 @@ impl<'de> Deserialize<'de> for Map {
     }
 }
 
-impl<'de> Visitor<'de> for Reader {
+impl<'de> Visitor<'de> for Tree<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,14 +58,14 @@ impl<'de> Visitor<'de> for Reader {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut found = Vec::new();
         while let Some(key) = members.next_key_seed(Text)? {
-            found.push((key, members.next_value()?));
+            found.push((key, members.next_value_seed(self)?));
         }
-        Ok(Value::Object(Map::of_members(found).0))
+        Ok(self.object(found))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(self)? {
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -80,7 +104,7 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        Value::deserialize(deserializer)
+        deserializer.deserialize_any(self)
     }
 }
 

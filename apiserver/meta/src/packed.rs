@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use apiserver_json::value::RawValue;
-use apiserver_json::{Map, Text, Value, write, write_text};
+use apiserver_json::{Text, Tree, Value, write, write_items, write_members};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 pub(crate) const METADATA: &str = "metadata";
@@ -54,17 +54,8 @@ fn plainly(bytes: &[u8]) -> Result<Parsed, apiserver_json::Error> {
 /// The JSON of an object's `metadata`, packed or not.
 pub fn write_metadata(out: &mut Vec<u8>, metadata: &Value) {
     match metadata {
-        Value::Object(map) => write_map(out, map, |out, key, value| match value {
-            Value::Array(entries) if key == MANAGED_FIELDS => {
-                out.push(b'[');
-                for (i, entry) in entries.iter().enumerate() {
-                    if i > 0 {
-                        out.push(b',');
-                    }
-                    write_entry(out, entry);
-                }
-                out.push(b']');
-            }
+        Value::Object(map) => write_members(out, map, |out, key, value| match value {
+            Value::Array(entries) if key == MANAGED_FIELDS => write_items(out, entries, write_entry),
             other => write(out, other),
         }),
         other => write(out, other),
@@ -85,7 +76,7 @@ pub fn unpack(object: &mut Value) {
 
 fn write_entry(out: &mut Vec<u8>, entry: &Value) {
     let Value::Object(map) = entry else { return write(out, entry) };
-    write_map(out, map, |out, key, value| match value {
+    write_members(out, map, |out, key, value| match value {
         // A string that is no JSON came from a client: it is data, not text of ours.
         Value::String(text) if key == FIELDS_V1 && is_json(text) => {
             out.extend_from_slice(text.as_bytes());
@@ -143,19 +134,6 @@ fn nested_keys(text: &[u8]) -> bool {
     }
 }
 
-fn write_map(out: &mut Vec<u8>, map: &Map, each: impl Fn(&mut Vec<u8>, &str, &Value)) {
-    out.push(b'{');
-    for (i, (key, value)) in map.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        write_text(out, key);
-        out.push(b':');
-        each(out, key, value);
-    }
-    out.push(b'}');
-}
-
 /// Where in an object the reader is.
 #[derive(Clone, Copy)]
 enum Level {
@@ -163,8 +141,6 @@ enum Level {
     Metadata,
     Entries,
     Entry,
-    /// Where nothing is packed.
-    Deeper,
 }
 
 #[derive(Clone, Copy)]
@@ -182,6 +158,11 @@ impl Packed<'_> {
     fn at(self, level: Level) -> Self {
         Self { level, ..self }
     }
+
+    /// Reads what lies where nothing is packed.
+    fn plain(&self) -> Tree<'_> {
+        Tree { duplicates: self.duplicates }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Packed<'_> {
@@ -191,7 +172,6 @@ impl<'de> DeserializeSeed<'de> for Packed<'_> {
         match self.level {
             Level::Entries => deserializer.deserialize_seq(self),
             Level::Object | Level::Metadata | Level::Entry => deserializer.deserialize_map(self),
-            Level::Deeper => deserializer.deserialize_any(self),
         }
     }
 }
@@ -216,48 +196,19 @@ impl<'de> Visitor<'de> for Packed<'_> {
                     }
                     text.into()
                 }
-                _ => access.next_value_seed(self.at(Level::Deeper))?,
+                _ => access.next_value_seed(self.plain())?,
             };
             members.push((key, value));
         }
-        let (map, twice) = Map::of_members(members);
-        if let Some(duplicates) = self.duplicates.filter(|_| twice) {
-            duplicates.set(true);
-        }
-        Ok(Value::Object(map))
+        Ok(self.plain().object(members))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let level = if let Level::Entries = self.level { Level::Entry } else { Level::Deeper };
         let mut list = Vec::new();
-        while let Some(entry) = access.next_element_seed(self.at(level))? {
+        while let Some(entry) = access.next_element_seed(self.at(Level::Entry))? {
             list.push(entry);
         }
         Ok(Value::Array(list))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
     }
 }
 

@@ -120,7 +120,7 @@ async fn limit_ranges_fill_and_refuse() {
     assert_eq!(resources, &json!({"limits": {"cpu": "1"}, "requests": {"cpu": "200m"}}));
     let mut greedy = pod(json!({}));
     greedy["metadata"]["name"] = "greedy".into();
-    greedy["spec"]["containers"][0]["resources"] =
+    greedy.pointer_mut("/spec/containers/0").unwrap()["resources"] =
         json!({"limits": {"cpu": "2"}, "requests": {"cpu": "50m"}});
     let refused = create(&registry, "", "pods", greedy).await.expect_err("too much and too little");
     assert_eq!(

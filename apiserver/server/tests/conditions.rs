@@ -92,7 +92,7 @@ async fn an_api_says_what_its_service_lacks() {
         ["False", "ServicePortError", "service/s in \"default\" is not listening on port 443"]
     );
     let mut service = get(&server, &format!("{services}/s")).await;
-    service["spec"]["ports"][0]["port"] = 443.into();
+    *service.pointer_mut("/spec/ports/0/port").unwrap() = 443.into();
     ask(&server, Method::PUT, &format!("{services}/s"), &service).await;
     assert_eq!(
         condition(&server, &path).await,

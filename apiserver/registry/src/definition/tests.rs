@@ -114,10 +114,10 @@ fn what_all_versions_say_is_told_once() {
     let mut definition = base();
     definition["spec"]["versions"] = json!([version("v1", true), version("v2", false)]);
     assert_eq!(created(definition.clone()), Vec::<String>::new());
-    for i in 0..2 {
-        definition["spec"]["versions"][i]["subresources"] = json!({"scale": {}});
+    for version in definition["spec"]["versions"].as_array_mut().unwrap() {
+        version["subresources"] = json!({"scale": {}});
     }
-    definition["spec"]["versions"][1]["additionalPrinterColumns"] = json!([{"name": "a", "jsonPath": ".a"}]);
+    definition.pointer_mut("/spec/versions/1").unwrap()["additionalPrinterColumns"] = json!([{"name": "a", "jsonPath": ".a"}]);
     let types = "must be one of boolean,date,integer,number,string";
     let want = vec![
         format!("spec.versions[1].additionalPrinterColumns[0].type: Required value: {types}"),
@@ -152,7 +152,7 @@ fn unknown_formats_are_warned_of() {
         ("boolean", "x", true),
     ] {
         let mut definition = base();
-        let schema = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let schema = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema").unwrap();
         schema["properties"]["spec"]["properties"]["a"] = json!({"type": kind, "format": format});
         let want = if warns { vec![format!("unrecognized format {format:?}")] } else { Vec::new() };
         assert_eq!((DEFINITION.warnings)(&definition), want, "{kind} {format}");

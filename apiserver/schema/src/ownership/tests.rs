@@ -74,7 +74,7 @@ fn several_conflicts_are_listed() {
     let first = service(json!({"selector": {"app": "web"}, "ports": [{"name": "a", "port": 80}],
         "sessionAffinity": "None"}));
     let mut one = applied(&schema, &start, "alpha", first, false).unwrap();
-    one["spec"]["ports"][0]["protocol"] = json!("TCP");
+    one.pointer_mut("/spec/ports/0").unwrap()["protocol"] = json!("TCP");
     let second = service(json!({"selector": {"app": "x"}, "ports": [{"name": "b", "port": 80}],
         "sessionAffinity": "ClientIP"}));
     let error = applied(&schema, &one, "beta", second, false).unwrap_err();
