@@ -2,15 +2,17 @@
 
 use std::fmt;
 
-use apiserver_json::{Map, Text, Value};
+use apiserver_json::value::RawValue;
+use apiserver_json::{Map, Text, Value, write, write_members};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::packed::{METADATA, Packed};
+use crate::packed::{self, MANAGED_FIELDS, METADATA};
 
 /// Members of an object, and which of their members.
 pub type Members = [(&'static str, &'static [&'static str])];
 
-/// A tree of an object's metadata, packed as [`crate::packed::parse`] does, and of what is named of other members.
+/// A tree of a stored object's metadata, and of what is named of other members. `managedFields` is a string that holds
+/// its JSON: [`write_metadata`] puts it back.
 ///
 /// # Errors
 /// What is wrong with the JSON.
@@ -19,6 +21,19 @@ pub fn outline(bytes: &[u8], members: &Members) -> Result<Value, apiserver_json:
     let outline = Whole(members).deserialize(&mut reader)?;
     reader.end()?;
     Ok(outline)
+}
+
+/// The JSON of the `metadata` of an outline, or of a packed tree.
+pub fn write_metadata(out: &mut Vec<u8>, metadata: &Value) {
+    match (metadata, metadata.get(MANAGED_FIELDS)) {
+        (Value::Object(map), Some(Value::String(_))) => {
+            write_members(out, map, |out, key, value| match value {
+                Value::String(text) if key == MANAGED_FIELDS => out.extend_from_slice(text.as_bytes()),
+                other => write(out, other),
+            });
+        }
+        _ => packed::write_metadata(out, metadata),
+    }
 }
 
 struct Whole<'a>(&'a Members);
@@ -42,7 +57,7 @@ impl<'de> Visitor<'de> for Whole<'_> {
         let mut map = Map::new();
         while let Some(key) = access.next_key_seed(Text)? {
             let value = if key == METADATA {
-                access.next_value_seed(Packed::metadata())?
+                access.next_value_seed(Metadata)?
             } else if let Some((_, chosen)) = self.0.iter().find(|(name, _)| *name == key) {
                 access.next_value_seed(Chosen(chosen))?
             } else {
@@ -52,6 +67,37 @@ impl<'de> Visitor<'de> for Whole<'_> {
             map.insert(key, value);
         }
         Ok(Value::Object(map))
+    }
+}
+
+struct Metadata;
+
+impl<'de> DeserializeSeed<'de> for Metadata {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Metadata {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the metadata of an API object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(key) = access.next_key_seed(Text)? {
+            let value = if key == MANAGED_FIELDS {
+                access.next_value::<&RawValue>()?.get().into()
+            } else {
+                access.next_value()?
+            };
+            members.push((key, value));
+        }
+        Ok(Value::Object(Map::of_members(members).0))
     }
 }
 
@@ -137,5 +183,18 @@ mod tests {
             assert_eq!(of(object.clone()).unwrap(), want, "{object}");
         }
         assert!(of(json!([])).is_err());
+    }
+
+    #[test]
+    fn the_owners_of_fields_are_put_back_as_they_were() {
+        for metadata in [
+            r#"{"labels":{"a":"b"},"managedFields":[{"fieldsV1":{"f:a":{}},"manager":"m\"n"}],"name":"n"}"#,
+            r#"{"name":"n"}"#,
+        ] {
+            let outline = outline(format!(r#"{{"metadata":{metadata}}}"#).as_bytes(), &[]).unwrap();
+            let mut out = Vec::new();
+            write_metadata(&mut out, &outline["metadata"]);
+            assert_eq!(String::from_utf8(out).unwrap(), metadata);
+        }
     }
 }

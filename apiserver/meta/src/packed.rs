@@ -12,7 +12,7 @@ use apiserver_json::{Text, Tree, Value, write, write_items, write_members};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 pub(crate) const METADATA: &str = "metadata";
-const MANAGED_FIELDS: &str = "managedFields";
+pub(crate) const MANAGED_FIELDS: &str = "managedFields";
 const FIELDS_V1: &str = "fieldsV1";
 
 /// Parses JSON into a packed tree.
@@ -144,17 +144,12 @@ enum Level {
 }
 
 #[derive(Clone, Copy)]
-pub(crate) struct Packed<'a> {
+struct Packed<'a> {
     level: Level,
     duplicates: Option<&'a Cell<bool>>,
 }
 
 impl Packed<'_> {
-    /// Reads the metadata of an object.
-    pub(crate) fn metadata() -> Self {
-        Self { level: Level::Metadata, duplicates: None }
-    }
-
     fn at(self, level: Level) -> Self {
         Self { level, ..self }
     }

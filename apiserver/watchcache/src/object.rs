@@ -13,6 +13,8 @@ pub struct Object {
     key: Key,
     revision: Revision,
     value: Stored,
+    /// Where the JSON of the metadata ends.
+    metadata_end: OnceLock<u32>,
     labels: OnceLock<Pairs>,
     fields: OnceLock<Pairs>,
 }
@@ -22,7 +24,8 @@ type Pairs = Box<[(Box<str>, Box<str>)]>;
 
 impl Object {
     pub(crate) fn new(key: Key, revision: Revision, value: Stored) -> Self {
-        Self { key, revision, value, labels: OnceLock::new(), fields: OnceLock::new() }
+        let (labels, fields) = (OnceLock::new(), OnceLock::new());
+        Self { key, revision, value, metadata_end: OnceLock::new(), labels, fields }
     }
 
     /// An object that is in no store.
@@ -64,9 +67,21 @@ impl Object {
         apiserver_json::from_slice(&self.value.bytes).unwrap_or_default()
     }
 
-    /// The JSON of the object's `metadata`. Reads no more than that.
+    /// The JSON of the object's `metadata`. Reads no more than that, and once.
     pub fn metadata(&self) -> &[u8] {
-        metadata_of(&self.value.bytes, self.value.inside_metadata())
+        let Some(inside) = self.value.inside_metadata() else { return metadata_of(self.bytes(), None) };
+        let start = inside.saturating_sub(1);
+        let known = self.metadata_end.get().and_then(|end| self.bytes().get(start..*end as usize));
+        known.unwrap_or_else(|| {
+            let metadata = metadata_of(self.bytes(), Some(inside));
+            // What was found elsewhere is no place to be kept.
+            if let Some(rest) = self.bytes().get(start..).filter(|rest| rest.starts_with(metadata))
+                && let Ok(end) = u32::try_from(self.bytes().len() - rest.len() + metadata.len())
+            {
+                self.metadata_end.get_or_init(|| end);
+            }
+            metadata
+        })
     }
 
     /// This object with other metadata, given as JSON without a resourceVersion; the rest is copied as it is.

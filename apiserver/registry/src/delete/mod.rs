@@ -2,11 +2,15 @@
 
 mod step;
 
+use std::sync::Arc;
+
 use apiserver_json::{Map, Value, json};
-use apiserver_meta::{Status, outline, packed};
+use apiserver_meta::{Status, outline};
 use apiserver_storage::{Document, Op, Write};
 use apiserver_watchcache::Object;
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
 
 use crate::admission::{self, Attempt};
 use crate::encode;
@@ -15,6 +19,9 @@ use crate::object;
 use crate::registry::{Call, Registry};
 use crate::update::TRIES;
 use step::Step;
+
+/// How many objects of a collection are deleted at a time.
+const AT_ONCE: usize = 1024;
 
 /// What becomes of the objects a deleted one owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +60,14 @@ impl Registry {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Deleted, Status> {
-        match self.delete_stored(call, name, options).await? {
-            Deleted::Object(bytes) => self.served_bytes(call.resource, bytes).await.map(Deleted::Object),
-            status => Ok(status),
-        }
+        let object = match self.delete_stored(call, name, options).await? {
+            Left::Object(bytes) => bytes,
+            Left::Gone { last, .. } if !call.resource.strategy.delete_returns_object => {
+                return Ok(Deleted::Status(success_status(call, &last)));
+            }
+            Left::Gone { current, last, revision } => as_it_went(call, &current, last, revision),
+        };
+        self.served_bytes(call.resource, object).await.map(Deleted::Object)
     }
 
     async fn delete_stored(
@@ -64,7 +75,7 @@ impl Registry {
         call: &Call<'_>,
         name: &str,
         options: &DeleteOptions,
-    ) -> Result<Deleted, Status> {
+    ) -> Result<Left, Status> {
         let gr = call.resource.group_resource();
         let key = call.resource.key(call.namespace, name);
         let write = |op: Op| vec![Write { key: key.clone(), op }];
@@ -84,16 +95,16 @@ impl Registry {
                 self.admit_deletion(call, name, &current).await?;
             }
             match step::next_step(call, &old, options) {
-                Step::AsItIs => return Ok(Deleted::Object(current.bytes().clone())),
+                Step::AsItIs => return Ok(Left::Object(current.bytes().clone())),
                 Step::Wait(next) => {
                     let document = with_outline(call, &current, &next);
                     if call.dry_run {
-                        return Ok(Deleted::Object(document.at(expect)));
+                        return Ok(Left::Object(document.at(expect)));
                     }
                     let done = self.commit(call, name, write(Op::Update { expect, document })).await?;
                     let Some(entry) = done else { continue };
                     self.after_write(call);
-                    return Ok(Deleted::Object(entry.value.bytes));
+                    return Ok(Left::Object(entry.value.bytes));
                 }
                 Step::MarkThenRemove(next) => {
                     if !call.dry_run {
@@ -107,7 +118,7 @@ impl Registry {
                 Step::Remove => {}
             }
             if call.dry_run {
-                return Ok(gone(call, &current, old, expect));
+                return Ok(Left::Gone { current, last: old, revision: expect });
             }
             let mut writes = write(Op::Delete { expect });
             writes.extend(self.address_writes(call, name, &[], &self.held_by_service(call, &old)));
@@ -115,7 +126,7 @@ impl Registry {
             let Some(entry) = done else { continue };
             self.after_write(call);
             self.release_service(call, &current);
-            return Ok(gone(call, &current, old, entry.revision));
+            return Ok(Left::Gone { current, last: old, revision: entry.revision });
         }
         Err(Status::modified(&gr, name))
     }
@@ -142,26 +153,55 @@ impl Registry {
     ) -> Result<(u64, Vec<Bytes>), Status> {
         let snapshot = self.cache().snapshot(&call.resource.prefix);
         let scope = call.resource.scope(call.namespace);
-        let mut left = Vec::new();
         let mut chosen: Vec<_> = snapshot.scope(&scope).cloned().collect();
         chosen = self.served_objects(call.resource, chosen).await?;
         chosen.retain(|object| selectors.select(call.resource, object));
-        // Many at once: they share the store's syncs.
-        for batch in chosen.chunks(256) {
-            let deletions = batch.iter().map(|found| async {
-                let (namespace, name) = crate::list::identity(call.resource, found.key());
-                let one = Call { namespace: namespace.or(call.namespace), ..*call };
-                match self.delete(&one, name, options).await {
-                    Err(status) if status.code == 404 => Ok(None),
-                    outcome => outcome.map(|_| Some(found.bytes().clone())),
-                }
-            });
-            for outcome in futures::future::join_all(deletions).await {
-                left.extend(outcome?);
+        let mut waiting = chosen.iter();
+        let mut running = FuturesOrdered::new();
+        let (mut left, mut refused) = (Vec::new(), None);
+        loop {
+            // Many at once: they share the store's syncs.
+            while running.len() < AT_ONCE
+                && refused.is_none()
+                && let Some(found) = waiting.next()
+            {
+                running.push_back(self.delete_found(call, found, options));
+            }
+            // What was begun is seen to its end.
+            match running.next().await {
+                Some(Ok(object)) => left.extend(object),
+                Some(Err(status)) => drop(refused.get_or_insert(status)),
+                None => break,
             }
         }
-        Ok((self.cache().revision(), left))
+        match refused {
+            Some(status) => Err(status),
+            None => Ok((self.cache().revision(), left)),
+        }
     }
+
+    /// One of a collection, as it was before; `None` where somebody else was first.
+    async fn delete_found(
+        &self,
+        call: &Call<'_>,
+        found: &Object,
+        options: &DeleteOptions,
+    ) -> Result<Option<Bytes>, Status> {
+        let (namespace, name) = crate::list::identity(call.resource, found.key());
+        let one = Call { namespace: namespace.or(call.namespace), ..*call };
+        match self.delete_stored(&one, name, options).await {
+            Err(status) if status.code == 404 => Ok(None),
+            outcome => outcome.map(|_| Some(found.bytes().clone())),
+        }
+    }
+}
+
+/// What a deletion leaves.
+enum Left {
+    /// The object as it is: it waits for finalizers or a grace period.
+    Object(Bytes),
+    /// Nothing, since `revision`; `last` is the outline of the object as it was last.
+    Gone { current: Arc<Object>, last: Value, revision: u64 },
 }
 
 /// What the rules look at of an object.
@@ -178,12 +218,19 @@ fn with_outline(call: &Call, current: &Object, outline: &Value) -> Document {
     }
     if call.resource.kind != "Namespace" {
         let mut text = Vec::with_capacity(current.metadata().len() + 128);
-        packed::write_metadata(&mut text, &metadata);
+        outline::write_metadata(&mut text, &metadata);
         if let Some(document) = current.with_metadata(&text) {
             return document;
         }
     }
     let mut whole = encode::tree(current);
+    if let Some(map) = metadata.as_object_mut() {
+        // The owners of fields are no text there.
+        map.remove("managedFields");
+        if let Some(owners) = object::metadata_mut(&mut whole).remove("managedFields") {
+            map.insert("managedFields".into(), owners);
+        }
+    }
     whole["metadata"] = metadata;
     if let Some(phase) = outline.pointer("/status/phase") {
         whole["status"]["phase"] = phase.clone();
@@ -191,15 +238,12 @@ fn with_outline(call: &Call, current: &Object, outline: &Value) -> Document {
     encode::document(&whole)
 }
 
-/// What the deletion of an object answers that is gone since `revision`: as its kind says.
-fn gone(call: &Call, current: &Object, mut last: Value, revision: u64) -> Deleted {
-    if !call.resource.strategy.delete_returns_object {
-        return Deleted::Status(success_status(call, &last));
-    }
+/// An object that is gone since `revision`.
+fn as_it_went(call: &Call, current: &Object, mut last: Value, revision: u64) -> Bytes {
     if object::is_deleting(&last) {
         object::metadata_mut(&mut last).insert("deletionGracePeriodSeconds".into(), 0.into());
     }
-    Deleted::Object(with_outline(call, current, &last).at(revision))
+    with_outline(call, current, &last).at(revision)
 }
 
 /// The Status a deletion answers with where it does not answer with the object.
