@@ -3,25 +3,10 @@
 mod common;
 
 use apiserver_json::{Value, json};
-use apiserver_server::{ApiServer, User};
-use bytes::Bytes;
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use apiserver_server::ApiServer;
+use http::{Method, StatusCode};
 
-use common::server;
-
-async fn ask(server: &ApiServer, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
-    let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("content-type", "application/json")
-        .body(Full::new(body).map_err(|never| match never {}).boxed_unsync())
-        .expect("a request");
-    let (parts, body) = server.handle(request, Some(&User::master("test"))).await.into_parts();
-    let body = body.collect().await.expect("a whole body").to_bytes();
-    (parts.status, apiserver_json::from_slice(&body).expect("JSON"))
-}
+use common::{ask, server};
 
 async fn get(server: &ApiServer, path: &str) -> Value {
     ask(server, Method::GET, path, &Value::Null).await.1

@@ -3,27 +3,12 @@
 mod common;
 
 use apiserver_json::{Value, json};
-use apiserver_server::{ApiServer, User};
-use bytes::Bytes;
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use apiserver_server::ApiServer;
+use http::{Method, StatusCode};
 
-use common::server;
+use common::{ask, server};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-
-async fn ask(server: &ApiServer, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
-    let patches = method == Method::PATCH;
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("content-type", if patches { "application/merge-patch+json" } else { "application/json" })
-        .body(Full::new(Bytes::from(body.to_string())).map_err(|never| match never {}).boxed_unsync())
-        .expect("a request");
-    let (parts, body) = server.handle(request, Some(&User::master("test"))).await.into_parts();
-    let body = body.collect().await.expect("a whole body").to_bytes();
-    (parts.status, apiserver_json::from_slice(&body).expect("JSON"))
-}
 
 async fn spec(server: &ApiServer, version: &str) -> Value {
     let path = format!("/apis/a.io/{version}/namespaces/default/ws/w");

@@ -3,34 +3,22 @@
 mod common;
 
 use apiserver_json::{Value, json};
-use apiserver_server::{ApiServer, User};
+use apiserver_server::{ApiServer, ResponseBody, User};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::{Method, Response, StatusCode};
+use http_body_util::BodyExt;
 
-use common::server;
+use common::{ask, send, server};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
-async fn ask(
-    server: &ApiServer,
-    method: Method,
-    path: &str,
-    body: &Value,
-    user: &User,
-) -> http::Response<apiserver_server::ResponseBody> {
-    let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("content-type", "application/json")
-        .body(Full::new(body).map_err(|never| match never {}).boxed_unsync())
-        .expect("a request");
-    server.handle(request, Some(user)).await
+/// What somebody is answered who asks for the metrics.
+async fn asked(server: &ApiServer, method: Method, user: &User) -> Response<ResponseBody> {
+    send(server, user, (method, "/metrics"), ["*/*", "text/plain"], Bytes::new()).await
 }
 
 async fn metrics(server: &ApiServer) -> String {
-    let answer = ask(server, Method::GET, "/metrics", &Value::Null, &User::master("test")).await;
+    let answer = asked(server, Method::GET, &User::master("test")).await;
     assert_eq!(answer.status(), StatusCode::OK);
     let media = answer.headers()["content-type"].to_str().expect("a media type").to_owned();
     assert_eq!(media, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
@@ -49,26 +37,21 @@ fn value(text: &str, name: &str, labels: &[&str]) -> f64 {
 #[tokio::test]
 async fn requests_are_counted_by_what_was_asked() {
     let server = server().await;
-    let admin = User::master("test");
     let map = json!({"metadata": {"name": "a"}});
-    for _ in 0..2 {
-        drop(ask(&server, Method::POST, MAPS, &map, &admin).await);
+    let dry = json!({"metadata": {"name": "b"}});
+    for (method, path, body) in [
+        (Method::POST, "", &map),
+        (Method::POST, "", &map),
+        (Method::POST, "?dryRun=All", &dry),
+        (Method::GET, "", &Value::Null),
+        (Method::GET, "/none", &Value::Null),
+        (Method::GET, "/a/made-up", &Value::Null),
+    ] {
+        ask(&server, method, &format!("{MAPS}{path}"), body).await;
     }
-    drop(
-        ask(
-            &server,
-            Method::POST,
-            &format!("{MAPS}?dryRun=All"),
-            &json!({"metadata": {"name": "b"}}),
-            &admin,
-        )
-        .await,
-    );
-    drop(ask(&server, Method::GET, MAPS, &Value::Null, &admin).await);
-    drop(ask(&server, Method::GET, &format!("{MAPS}/none"), &Value::Null, &admin).await);
-    let unknown = "/api/v1/namespaces/default/configmaps/a/made-up";
-    drop(ask(&server, Method::GET, unknown, &Value::Null, &admin).await);
-    let watch = ask(&server, Method::GET, &format!("{MAPS}?watch=true"), &Value::Null, &admin).await;
+    let path = format!("{MAPS}?watch=true");
+    let json = ["application/json"; 2];
+    let watch = send(&server, &User::master("test"), (Method::GET, &path), json, Bytes::new()).await;
 
     let text = metrics(&server).await;
     let total = "apiserver_request_total";
@@ -110,9 +93,9 @@ async fn metrics_are_for_those_who_may() {
         ..User::default()
     };
     for (group, want) in [("developers", StatusCode::FORBIDDEN), ("system:monitoring", StatusCode::OK)] {
-        let answer = ask(&server, Method::GET, "/metrics", &Value::Null, &in_group(group)).await;
+        let answer = asked(&server, Method::GET, &in_group(group)).await;
         assert_eq!(answer.status(), want, "{group}");
     }
-    let answer = ask(&server, Method::DELETE, "/metrics", &Value::Null, &User::master("test")).await;
+    let answer = asked(&server, Method::DELETE, &User::master("test")).await;
     assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
 }

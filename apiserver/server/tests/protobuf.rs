@@ -8,8 +8,8 @@ use apiserver_json::{Value, json};
 use apiserver_schema::{from_protobuf, to_protobuf};
 use apiserver_server::{ApiServer, ResponseBody, User};
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::BodyExt;
 
 use common::server;
 
@@ -38,30 +38,15 @@ impl Reply {
     }
 }
 
+/// `media` is what is accepted, and what is sent.
 async fn send(server: &ApiServer, method: Method, path: &str, media: [&str; 2], body: Bytes) -> Reply {
-    let (parts, body) = open(server, method, path, media, body).await;
+    let answer = common::send(server, &User::master("test"), (method, path), media, body).await;
+    let (parts, body) = answer.into_parts();
     let body = body.collect().await.expect("a whole body").to_bytes();
     Reply { status: parts.status, headers: parts.headers, body }
 }
 
-/// `media` is what is accepted, and what is sent.
-async fn open(
-    server: &ApiServer,
-    method: Method,
-    path: &str,
-    media: [&str; 2],
-    body: Bytes,
-) -> (http::response::Parts, ResponseBody) {
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("accept", media[0])
-        .header("content-type", media[1])
-        .body(Full::new(body).map_err(|never| match never {}).boxed_unsync())
-        .expect("a request");
-    server.handle(request, Some(&User::master("test"))).await.into_parts()
-}
-
+/// Sends JSON.
 async fn ask(server: &ApiServer, method: Method, path: &str, accept: &str, body: &Value) -> Reply {
     let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
     send(server, method, path, [accept, "application/json"], body).await
@@ -72,8 +57,7 @@ async fn get(server: &ApiServer, path: &str, accept: &str) -> Reply {
 }
 
 async fn get_json(server: &ApiServer, path: &str) -> Value {
-    let reply = get(server, path, "application/json").await;
-    apiserver_json::from_slice(&reply.body).expect("JSON")
+    common::ask(server, Method::GET, path, &Value::Null).await.1
 }
 
 async fn create(server: &ApiServer, path: &str, object: &Value) -> Reply {
@@ -269,7 +253,9 @@ struct Watch {
 
 impl Watch {
     async fn open(server: &ApiServer, path: &str, accept: &str) -> Self {
-        let (parts, body) = open(server, Method::GET, path, [accept, PROTOBUF], Bytes::new()).await;
+        let (user, media) = (User::master("test"), [accept, PROTOBUF]);
+        let answer = common::send(server, &user, (Method::GET, path), media, Bytes::new()).await;
+        let (parts, body) = answer.into_parts();
         assert_eq!(parts.status, StatusCode::OK);
         assert_eq!(parts.headers["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
         Self { body, buffer: Vec::new() }

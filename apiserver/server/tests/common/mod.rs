@@ -1,33 +1,40 @@
-//! A server in the test's own process.
+//! A server in the test's own process, and how it is asked.
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
+mod server;
 
-use apiserver_registry::{Registry, ServiceRanges};
-use apiserver_server::{ApiServer, Authentication, Config};
-use apiserver_storage::{Durability, Local, MemoryEngine};
-use apiserver_watchcache::Cache;
+use apiserver_json::Value;
+use apiserver_server::{ApiServer, ResponseBody, User};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
 
-/// A fresh server in memory.
-pub(crate) async fn server() -> ApiServer {
-    let cache = Arc::new(Cache::default());
-    let store = Local::open(MemoryEngine, Durability::None, cache.clone()).expect("memory opens");
-    let ranges =
-        ServiceRanges { network: Ipv4Addr::new(10, 96, 0, 0), prefix_len: 16, node_ports: (30000, 32767) };
-    let registry = Registry::new(Arc::new(store), cache, ranges, Default::default());
-    let authentication =
-        Authentication { tokens: Default::default(), service_accounts: None, anonymous: true };
-    let server = ApiServer::new(
-        registry,
-        Config {
-            authentication: Arc::new(authentication),
-            nodes: None,
-            ca_pem: String::new(),
-            version: "v1.36.0".to_owned(),
-            advertise: "127.0.0.1:6443".parse().expect("an address"),
-            endpoint: "127.0.0.1:6443".parse().expect("an address"),
-        },
-    );
-    apiserver_server::bootstrap(&server).await.expect("a fresh server");
-    server
+pub(crate) use server::server;
+
+/// Asks as some user; `media` is what is accepted, and what is sent.
+pub(crate) async fn send(
+    server: &ApiServer,
+    user: &User,
+    (method, path): (Method, &str),
+    media: [&str; 2],
+    body: Bytes,
+) -> Response<ResponseBody> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("accept", media[0])
+        .header("content-type", media[1])
+        .body(Full::new(body).map_err(|never| match never {}).boxed_unsync())
+        .expect("a request");
+    server.handle(request, Some(user)).await
+}
+
+/// Asks as an administrator, in JSON; a null body is none, and a patch is merged.
+pub(crate) async fn ask(server: &ApiServer, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
+    let sent = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+    let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+    let media = ["application/json", sent];
+    let answer = send(server, &User::master("test"), (method, path), media, body).await;
+    let (parts, body) = answer.into_parts();
+    let body = body.collect().await.expect("a whole body").to_bytes();
+    (parts.status, apiserver_json::from_slice(&body).expect("JSON"))
 }

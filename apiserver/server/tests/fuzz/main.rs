@@ -4,7 +4,7 @@
 //! Runs for some seconds from a fixed seed. By hand, from a new one, for as long as you like:
 //! `HOPYARD_FUZZ_SECONDS=600 cargo test -p apiserver-server --test fuzz -- --nocapture`
 
-#[path = "../common/mod.rs"]
+#[path = "../common/server.rs"]
 mod common;
 mod draw;
 mod request;
