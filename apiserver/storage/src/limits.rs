@@ -5,6 +5,12 @@ use std::time::Duration;
 /// Writes taken into one batch: large enough to share a sync among all clients, small enough to answer soon.
 pub const BATCH_WRITES_MAX: usize = 512;
 
+/// So many writes in one batch say that many clients write at a time.
+pub const CROWD: usize = 4;
+
+/// How long the next batch waits for the writes of such a crowd: a fraction of what one of them waits anyway.
+pub const GATHER: Duration = Duration::from_micros(150);
+
 /// Requests that may wait for the writer before callers are held back.
 pub const QUEUE_MAX: usize = 4096;
 

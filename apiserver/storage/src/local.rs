@@ -148,6 +148,7 @@ impl Local {
             shared: shared.clone(),
             next: loaded.revision + 1,
             sync_due: None,
+            last_batch: 0,
         };
         let thread =
             std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(inbox))?;
@@ -234,6 +235,8 @@ struct Writer {
     next: Revision,
     /// When what was appended must be synced.
     sync_due: Option<Instant>,
+    /// How many requests were served together last.
+    last_batch: usize,
 }
 
 /// Writes, and who waits for them.
@@ -263,15 +266,20 @@ impl Writer {
         }
     }
 
-    /// Takes whatever waits besides the first request as one batch.
+    /// Takes whatever waits besides the first request as one batch. Where many write, more are about to: a sync costs
+    /// so much CPU that one for all of them lets everybody write more in the same time.
     fn serve(&mut self, first: Request, inbox: &mut mpsc::Receiver<Request>) {
         let mut requests = vec![first];
+        if self.last_batch >= limits::CROWD {
+            std::thread::sleep(limits::GATHER);
+        }
         while requests.len() < limits::BATCH_WRITES_MAX {
             match inbox.try_recv() {
                 Ok(request) => requests.push(request),
                 Err(_) => break,
             }
         }
+        self.last_batch = requests.len();
         let mut commits = Vec::with_capacity(requests.len());
         let mut compactions = Vec::new();
         for request in requests {
