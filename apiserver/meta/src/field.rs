@@ -228,6 +228,19 @@ pub fn go_parse_uint(text: &str) -> Result<u64, String> {
     Err(format!("strconv.ParseUint: parsing {}: {why}", go_quote(text)))
 }
 
+/// Reads a number as Go's `strconv.ParseInt` does.
+///
+/// # Errors
+/// Its sentence.
+pub fn go_parse_int(text: &str) -> Result<i64, String> {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    text.parse().map_err(|error: std::num::ParseIntError| {
+        let is_far = matches!(error.kind(), PosOverflow | NegOverflow);
+        let why = if is_far { "value out of range" } else { "invalid syntax" };
+        format!("strconv.ParseInt: parsing {}: {why}", go_quote(text))
+    })
+}
+
 /// The sentence of several field errors: one alone, more in brackets, as `utilerrors.Aggregate` prints them.
 pub fn aggregate(errors: &[FieldError]) -> String {
     let mut seen: Vec<String> = Vec::new();

@@ -203,7 +203,9 @@ impl Parser {
         loop {
             match self.peek() {
                 Token::Word(_) | Token::Not => {
-                    requirements.push(self.requirement()?);
+                    let requirement =
+                        self.requirement().map_err(|why| format!("unable to parse requirement: {why}"))?;
+                    requirements.push(requirement);
                     match self.next() {
                         Token::End => return Ok(requirements),
                         Token::Comma => {
@@ -244,7 +246,7 @@ impl Parser {
         let key_errors = names::qualified_name(&key);
         if !key_errors.is_empty() {
             return Err(
-                FieldError::invalid("key", &Value::String(key.into()), key_errors.join("; ")).to_string()
+                FieldError::invalid("<nil>", &Value::String(key.into()), key_errors.join("; ")).to_string()
             );
         }
         if negated {
@@ -283,6 +285,9 @@ impl Parser {
         match self.next() {
             Token::Open => {}
             other => return Err(format!("found '{}' expected: '('", other.literal())),
+        }
+        if !matches!(self.peek(), Token::Word(_) | Token::Comma | Token::Close) {
+            return Err(format!("found '{}', expected: ',', ')' or identifier", self.peek().literal()));
         }
         let mut values = Vec::new();
         loop {
@@ -435,9 +440,15 @@ fn unescape(value: &str) -> Result<String, String> {
             '\\' => match chars.next() {
                 Some(c @ ('\\' | ',' | '=')) => out.push(c),
                 Some(c) => return Err(format!("invalid field selector: invalid escape sequence: \\{c}")),
-                None => return Err("invalid field selector: unfinished escape sequence".to_owned()),
+                None => return Err("invalid field selector: invalid escape sequence: \\".to_owned()),
             },
-            ',' | '=' => return Err(format!("invalid field selector: unescaped character in value: {c}")),
+            // Go prints the number of a rune.
+            ',' | '=' => {
+                return Err(format!(
+                    "invalid field selector: unescaped character in value: {}",
+                    u32::from(c)
+                ));
+            }
             c => out.push(c),
         }
     }
@@ -472,8 +483,33 @@ mod tests {
         ] {
             assert_eq!(selects(text, &labels), want, "{text}");
         }
-        assert!(LabelSelector::parse("app=web,").is_err());
-        assert!(LabelSelector::parse("a b").is_err());
+    }
+
+    #[test]
+    fn errors_of_selectors_are_in_upstreams_words() {
+        for (text, want) in [
+            ("=1", "found '=', expected: !, identifier, or 'end of string'"),
+            ("app=web,", "found '', expected: identifier after ','"),
+            ("a=1=2", "found '=', expected: ',' or 'end of string'"),
+            ("!a=1", "found '=', expected: ',' or 'end of string'"),
+            ("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
+            ("a in 1", "unable to parse requirement: found '1' expected: '('"),
+            ("a in ((1))", "unable to parse requirement: found '(', expected: ',', ')' or identifier"),
+            ("a in (1", "unable to parse requirement: found '', expected: ',' or ')'"),
+        ] {
+            assert_eq!(LabelSelector::parse(text).unwrap_err(), want, "{text}");
+        }
+        let key = LabelSelector::parse("a_=1").unwrap_err();
+        assert!(
+            key.starts_with("unable to parse requirement: <nil>: Invalid value: \"a_\": name part"),
+            "{key}"
+        );
+        for (text, want) in [
+            ("a=b=c", "invalid field selector: unescaped character in value: 61"),
+            ("a=b\\", "invalid field selector: invalid escape sequence: \\"),
+        ] {
+            assert_eq!(FieldSelector::parse(text).unwrap_err(), want, "{text}");
+        }
     }
 
     #[test]

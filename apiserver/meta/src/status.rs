@@ -17,11 +17,20 @@ pub struct Status {
     pub details: Option<Value>,
     /// Seconds for a `Retry-After` header, where upstream sends one.
     pub retry_after_s: Option<u32>,
+    /// The `continue` with which a list that is refused can be read on.
+    pub next: Option<String>,
 }
 
 impl Status {
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.into(), message: message.into(), details: None, retry_after_s: None }
+        Self {
+            code,
+            reason: reason.into(),
+            message: message.into(),
+            details: None,
+            retry_after_s: None,
+            next: None,
+        }
     }
 
     fn named(code: u16, reason: &'static str, message: String, gr: &GroupResource, name: &str) -> Self {
@@ -36,7 +45,7 @@ impl Status {
             details.insert("kind".into(), gr.resource.clone().into());
         }
         let details = Some(Value::Object(details));
-        Self { code, reason: reason.into(), message, details, retry_after_s: None }
+        Self { code, reason: reason.into(), message, details, retry_after_s: None, next: None }
     }
 
     pub fn not_found(gr: &GroupResource, name: &str) -> Self {
@@ -180,6 +189,9 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "code": self.code,
         });
+        if let Some(next) = &self.next {
+            body["metadata"]["continue"] = next.clone().into();
+        }
         if !self.reason.is_empty() {
             body["reason"] = self.reason.as_ref().into();
         }

@@ -48,12 +48,19 @@ pub fn identity<'a>(resource: &Resource, key: &'a str) -> (Option<&'a str>, &'a 
 pub struct Page {
     /// 0 for everything.
     pub limit: usize,
-    /// Key to start at, and the revision of the first page.
+    /// Key to start at, and the revision of the first page; 0 is the state now.
     pub from: Option<(String, u64)>,
     /// The state at exactly this revision.
     pub exact: Option<u64>,
     /// A state not older than this.
     pub at_least: Option<u64>,
+}
+
+impl Page {
+    /// The revision that a list goes on at.
+    pub fn revision(&self) -> Option<u64> {
+        self.from.as_ref().map(|(_, revision)| *revision).filter(|revision| *revision > 0)
+    }
 }
 
 /// A page of objects.
@@ -75,7 +82,7 @@ impl Registry {
     /// should convert.
     pub async fn list(&self, call: &Call<'_>, selectors: &Selectors, page: &Page) -> Result<Listing, Status> {
         let resource = call.resource;
-        let wanted = page.from.as_ref().map(|(_, revision)| *revision).or(page.exact);
+        let wanted = page.revision().or(page.exact);
         if let Some(at_least) = page.at_least.or(wanted) {
             self.cache().wait_for(at_least).await.map_err(|error| cache_error(&error))?;
         }
@@ -102,15 +109,15 @@ impl Registry {
         }
         let (snapshot, (objects, next, remaining)) = match self.labelled(call, selectors, page) {
             // By an index: the state now, which may be later than that of the snapshot.
-            Some((now, found)) => (now, paged(found.iter(), selectors, page)),
+            Some((now, found)) => (now, (found, None, None)),
             None => {
                 let rest = snapshot.from(&scope, start);
                 let page = if resource.asks_to_convert() && !selectors.is_everything() {
                     // What is selected can only be told of objects in the version of the call.
                     let all = self.served_objects(resource, rest.cloned().collect()).await?;
-                    paged(all.iter().filter(|object| selectors.select(resource, object)), selectors, page)
+                    paged(all.iter(), resource, selectors, page.limit)
                 } else {
-                    paged(rest.filter(|object| selectors.select(resource, object)), selectors, page)
+                    paged(rest, resource, selectors, page.limit)
                 };
                 (snapshot, page)
             }
@@ -122,11 +129,12 @@ impl Registry {
         Ok(Listing { revision: snapshot.revision, objects, next, remaining })
     }
 
-    /// The objects of a first page, of the state now, where an index finds those with a label that the selectors fix.
+    /// All objects, of the state now, where an index finds those with a label that the selectors fix. It does not know
+    /// what else there is, as a page has to.
     fn labelled(&self, call: &Call<'_>, selectors: &Selectors, page: &Page) -> Option<Labelled> {
         let resource = call.resource;
         let (label, values) = selectors.labels.fixed()?;
-        if page.from.is_some() || page.exact.is_some() || resource.asks_to_convert() {
+        if page.limit > 0 || page.from.is_some() || page.exact.is_some() || resource.asks_to_convert() {
             return None;
         }
         let scope = resource.scope(call.namespace);
@@ -138,16 +146,20 @@ impl Registry {
 
 type Labelled = (Snapshot, Vec<Arc<Object>>);
 
-/// The objects of a page, the key of the next one, and how many follow where nothing was selected.
+/// The objects of a page, the key of what follows it, selected or not, and how much that is where all is selected.
 fn paged<'a>(
     mut rest: impl Iterator<Item = &'a Arc<Object>>,
+    resource: &Resource,
     selectors: &Selectors,
-    page: &Page,
+    limit: usize,
 ) -> (Vec<Arc<Object>>, Option<String>, Option<usize>) {
-    if page.limit == 0 {
-        return (rest.cloned().collect(), None, None);
+    let mut objects = Vec::new();
+    while limit == 0 || objects.len() < limit {
+        let Some(object) = rest.next() else { return (objects, None, None) };
+        if selectors.select(resource, object) {
+            objects.push(object.clone());
+        }
     }
-    let objects = rest.by_ref().take(page.limit).cloned().collect();
     let next = rest.next().map(|object| object.key().to_string());
     let remaining = (next.is_some() && selectors.is_everything()).then(|| 1 + rest.count());
     (objects, next, remaining)

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use apiserver_json::{Value, json};
-use apiserver_meta::Status;
-use http::HeaderMap;
+use apiserver_meta::field::go_quote;
+use apiserver_meta::{Status, names};
+use http::{HeaderMap, HeaderValue};
 use x509_parser::prelude::FromDer;
 
 use crate::token::ServiceAccountKeys;
@@ -106,10 +107,20 @@ impl Authentication {
     }
 }
 
+/// The word behind the scheme; what follows it is not looked at.
 fn bearer(header: &str) -> Option<&str> {
-    let (scheme, token) = header.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    let mut words = header.trim().split(' ');
+    let is_bearer = words.next()?.eq_ignore_ascii_case("bearer");
+    words.next().filter(|token| is_bearer && !token.is_empty())
+}
+
+/// What is told of an `Authorization` header that is passed over.
+pub(crate) fn passed_over(headers: &HeaderMap) -> Option<&'static str> {
+    let header = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = header.trim().split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && token.starts_with(' ')).then_some(
+        "the provided Authorization header contains extra space before the bearer token, and is ignored",
+    )
 }
 
 /// A permission that impersonation takes: resource, group, name.
@@ -118,30 +129,34 @@ pub(crate) type Need = (&'static str, &'static str, String);
 /// The user a request wants to be taken for, where it says so, and what the asker must be allowed for that:
 /// resource (with its group), name.
 pub(crate) fn impersonated(headers: &HeaderMap) -> Result<Option<(User, Vec<Need>)>, Status> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let all = |name: &str| -> Vec<String> {
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned).collect()
-    };
-    let name = text("impersonate-user").to_owned();
-    let (groups, uid) = (all("impersonate-group"), text("impersonate-uid").to_owned());
+    // Whoever is meant is not the asker, whatever the bytes are.
+    let read = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let text = |name: &str| headers.get(name).map(read).unwrap_or_default();
+    let name = text("impersonate-user");
+    let groups: Vec<String> = headers.get_all("impersonate-group").iter().map(read).collect();
+    let uid = text("impersonate-uid");
     let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (header, value) in headers {
-        if let (Some(key), Ok(value)) = (header.as_str().strip_prefix("impersonate-extra-"), value.to_str()) {
-            extra.entry(crate::query::decode(key, false)).or_default().push(value.to_owned());
+        if let Some(key) = header.as_str().strip_prefix("impersonate-extra-") {
+            extra.entry(crate::query::decode(key, false)).or_default().push(read(value));
         }
     }
     if name.is_empty() {
         if groups.is_empty() && uid.is_empty() && extra.is_empty() {
             return Ok(None);
         }
-        return Err(Status::new(
-            500,
-            "InternalError",
-            "Internal error occurred: requested [] without impersonating a user",
-        ));
+        let wanted = User { name, uid, groups, extra };
+        return Err(Status::bad_request(format!(
+            "requested {} without impersonating a user name",
+            in_go(&wanted)
+        )));
     }
     let mut needs: Vec<Need> = Vec::new();
-    let account = name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+    let is_named = |text: &str| names::dns1123_subdomain(text).is_empty();
+    let account = name
+        .strip_prefix("system:serviceaccount:")
+        .and_then(|rest| rest.split_once(':'))
+        .filter(|(namespace, account)| names::dns1123_label(namespace).is_empty() && is_named(account));
     match account {
         Some((namespace, account)) => needs.push(("serviceaccounts", "", format!("{namespace}/{account}"))),
         None => needs.push(("users", "", name.clone())),
@@ -164,8 +179,109 @@ pub(crate) fn impersonated(headers: &HeaderMap) -> Result<Option<(User, Vec<Need
             user.groups.push("system:unauthenticated".into());
         }
         user
+    } else if user.is_in("system:unauthenticated") {
+        user
     } else {
         user.authenticated()
     };
     Ok(Some((user, needs)))
+}
+
+/// A user as Go's `%#v` prints it.
+fn in_go(user: &User) -> String {
+    let list = |items: &[String]| {
+        if items.is_empty() {
+            return "[]string(nil)".to_owned();
+        }
+        let quoted: Vec<String> = items.iter().map(|item| go_quote(item)).collect();
+        format!("[]string{{{}}}", quoted.join(", "))
+    };
+    let extra = if user.extra.is_empty() {
+        "map[string][]string(nil)".to_owned()
+    } else {
+        let members: Vec<String> =
+            user.extra.iter().map(|(key, values)| format!("{}:{}", go_quote(key), list(values))).collect();
+        format!("map[string][]string{{{}}}", members.join(", "))
+    };
+    format!(
+        "&user.DefaultInfo{{Name:{}, UID:{}, Groups:{}, Extra:{extra}}}",
+        go_quote(&user.name),
+        go_quote(&user.uid),
+        list(&user.groups)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &[u8])| {
+            (http::HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn nobody_is_impersonated_without_a_name() {
+        for (pairs, want) in [
+            (
+                &[("impersonate-group", &b"g"[..])][..],
+                r#"UID:"", Groups:[]string{"g"}, Extra:map[string][]string(nil)"#,
+            ),
+            (
+                &[("impersonate-uid", b"x")],
+                r#"UID:"x", Groups:[]string(nil), Extra:map[string][]string(nil)"#,
+            ),
+            (
+                &[("impersonate-extra-foo", b"x")],
+                r#"UID:"", Groups:[]string(nil), Extra:map[string][]string{"foo":[]string{"x"}}"#,
+            ),
+        ] {
+            let refused = impersonated(&headers(pairs)).unwrap_err();
+            let want =
+                format!("requested &user.DefaultInfo{{Name:\"\", {want}}} without impersonating a user name");
+            assert_eq!((refused.code, refused.message), (400, want));
+        }
+    }
+
+    #[test]
+    fn whoever_is_named_is_not_the_asker() {
+        for (name, want) in [
+            (&b"jane"[..], &["system:authenticated"][..]),
+            (b"j\xe4ne", &["system:authenticated"]),
+            (b"system:serviceaccount:n:", &["system:authenticated"]),
+            (
+                b"system:serviceaccount:n:a",
+                &["system:serviceaccounts", "system:serviceaccounts:n", "system:authenticated"],
+            ),
+            (b"system:anonymous", &["system:unauthenticated"]),
+        ] {
+            let (user, needs) =
+                impersonated(&headers(&[("impersonate-user", name)])).unwrap().expect("a user");
+            assert_eq!(user.groups, want, "{}", user.name);
+            assert_eq!(needs.len(), 1);
+        }
+        let of_nobody = [("impersonate-user", &b"u"[..]), ("impersonate-group", b"system:unauthenticated")];
+        assert_eq!(
+            impersonated(&headers(&of_nobody)).unwrap().expect("a user").0.groups,
+            ["system:unauthenticated"]
+        );
+    }
+
+    #[test]
+    fn a_bearer_token_is_one_word() {
+        for (header, want) in [
+            ("Bearer a", Some("a")),
+            (" bearer a b ", Some("a")),
+            ("Bearer  a", None),
+            ("Basic a", None),
+            ("Bearer", None),
+        ] {
+            assert_eq!(bearer(header), want, "{header}");
+        }
+        let of = |value: &'static str| headers(&[("authorization", value.as_bytes())]);
+        assert!(passed_over(&of("Bearer  a")).is_some());
+        assert!(passed_over(&of("Bearer a")).is_none());
+    }
 }

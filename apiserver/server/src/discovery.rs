@@ -3,7 +3,7 @@
 use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use apiserver_registry::{Catalogue, Group, Resource};
-use http::header::{HeaderValue, VARY};
+use http::header::{CACHE_CONTROL, HeaderValue, VARY};
 use http::{Method, StatusCode};
 
 use crate::dispatch::{Answer, Context, method_not_allowed, page_not_found};
@@ -39,11 +39,13 @@ pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
             _ => page_not_found(),
         });
     }
-    // Upstream answers any method on the group list, and refuses the others.
-    if *context.method != Method::GET && parts.as_slice() != ["apis"] {
+    // Upstream answers any method where no route is: at the root and of the groups.
+    let is_routed = !matches!(parts.as_slice(), [""] | ["apis"] | ["apis", _]);
+    if *context.method != Method::GET && is_routed {
         return Err(method_not_allowed());
     }
     if matches!(parts.as_slice(), ["api"] | ["apis"])
+        && !path.ends_with('/')
         && let Some(answer) = aggregated(context, &catalogue, parts[0] == "api")
     {
         return Ok(answer);
@@ -52,7 +54,8 @@ pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
         // No object: JSON, whatever is accepted.
         return Ok(Answer::value(StatusCode::OK, context.accepted, &paths(&catalogue)));
     }
-    context.accepted = negotiate::accept(context.headers, context.accepted.pretty, Place::Discovery)?;
+    let place = if is_routed { Place::Discovery } else { Place::Groups };
+    context.accepted = negotiate::accept(context.headers, context.accepted.pretty, place)?;
     let value = match parts.as_slice() {
         ["api"] => json!({
             "kind": "APIVersions",
@@ -161,7 +164,9 @@ fn storage_hash(row: &Resource) -> String {
     use base64::Engine;
     let digest = ring::digest::digest(
         &ring::digest::SHA256,
-        format!("{}/{}", row.stored_api_version, row.kind).as_bytes(),
+        // The core group is the empty one.
+        format!("{}{}/{}", if row.group.is_empty() { "/" } else { "" }, row.stored_api_version, row.kind)
+            .as_bytes(),
     );
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
 }
@@ -204,6 +209,7 @@ fn aggregated(context: &Context, catalogue: &Catalogue, core: bool) -> Option<An
         }
     });
     answer.headers.push((VARY, HeaderValue::from_static("Accept")));
+    answer.headers.push((CACHE_CONTROL, HeaderValue::from_static("public")));
     Some(answer)
 }
 

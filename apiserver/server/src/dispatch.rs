@@ -169,6 +169,9 @@ pub(crate) async fn answer(
     let counted = OnceLock::new();
     let asked =
         Asked { parts: &parts, info: &info, query: &query, warnings: &warnings, since, counted: &counted };
+    if let Some(text) = authn::passed_over(&parts.headers) {
+        warnings.add(text.to_owned());
+    }
     let outcome = route(server, asked, body, certificate, upgrade).await;
     let mut outcome = outcome.unwrap_or_else(|status| failure(accepted, &status));
     if let Some(counted) = counted.into_inner() {
@@ -194,14 +197,14 @@ fn respond(answer: Answer) -> Response<ResponseBody> {
     let mut response = Response::new(answer.body);
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
-    if answer.status != StatusCode::SWITCHING_PROTOCOLS {
-        if !answer.content_type.is_empty() {
-            headers.insert(CONTENT_TYPE, answer.content_type);
-        }
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    if answer.status != StatusCode::SWITCHING_PROTOCOLS && !answer.content_type.is_empty() {
+        headers.insert(CONTENT_TYPE, answer.content_type);
     }
     for (name, value) in answer.headers {
         headers.append(name, value);
+    }
+    if answer.status != StatusCode::SWITCHING_PROTOCOLS {
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
     }
     for warning in bounded(answer.warnings) {
         let text: String = warning.chars().filter(|c| !c.is_control()).collect();
@@ -413,7 +416,7 @@ fn authorize(server: &ApiServer, info: &RequestInfo, user: &User) -> Result<(), 
             group: &info.group,
             resource: &info.resource,
             subresource: &info.subresource,
-            name: &info.name,
+            name: info.permitted_name(),
             namespace: info.namespace.as_deref(),
             path: None,
         }
@@ -429,7 +432,11 @@ fn authorize(server: &ApiServer, info: &RequestInfo, user: &User) -> Result<(), 
         status.details = Some(apiserver_json::json!({}));
         return Err(status);
     }
-    Err(Status::forbidden(&GroupResource::new(info.group.clone(), info.resource.clone()), &info.name, &why))
+    Err(Status::forbidden(
+        &GroupResource::new(info.group.clone(), info.resource.clone()),
+        info.permitted_name(),
+        &why,
+    ))
 }
 
 /// What an unknown resource gets: a plain 404 where its group is unknown too.
@@ -470,9 +477,9 @@ fn check_place(info: &RequestInfo, resource: &Arc<Resource>) -> Result<(), Statu
         if !info.name.is_empty() {
             return Err(not_found_here());
         }
-        let reviews = resource.verbs == ["create"];
-        if !matches!(info.verb.as_str(), "list" | "watch") && !reviews {
-            return Err(method_not_allowed());
+        if !matches!(info.verb.as_str(), "list" | "watch") {
+            // Nothing is served at the path of all namespaces but lists: of what has none there is no path.
+            return Err(if resource.has_verb("list") { method_not_allowed() } else { not_found_here() });
         }
     }
     Ok(())

@@ -9,17 +9,21 @@ use http::StatusCode;
 use crate::dispatch::{Answer, Context, failure};
 use crate::{metrics, negotiate};
 
-const CHECKS: &[&str] = &[
-    "ping",
-    "log",
-    STORE,
-    "poststarthook/start-system-namespaces-controller",
-    "poststarthook/rbac/bootstrap-roles",
+/// The checks, and whether they are of readiness alone.
+const CHECKS: &[(&str, bool)] = &[
+    ("ping", false),
+    ("log", false),
+    (ETCD, false),
+    ("etcd-readiness", true),
+    ("informer-sync", true),
+    ("poststarthook/start-system-namespaces-controller", false),
+    ("poststarthook/rbac/bootstrap-roles", false),
+    (SHUTDOWN, true),
 ];
 
-/// The check of the store. One that other servers share has upstream's name.
-const STORE: &str = "store";
+/// The check of the store, whichever it is: under the name that clients ask for.
 const ETCD: &str = "etcd";
+const SHUTDOWN: &str = "shutdown";
 /// How long etcd may take, as upstream's check.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -31,25 +35,22 @@ pub(crate) fn counted_path(path: &str) -> Option<&'static str> {
 /// The answer to one of these paths; `None` for any other.
 pub(crate) async fn answer(context: &Context<'_>) -> Option<Answer> {
     let path = context.info.path.as_str();
-    for (endpoint, checks_shutdown) in [("livez", false), ("readyz", true), ("healthz", false)] {
+    for endpoint in ["livez", "readyz", "healthz"] {
         let Some(rest) = path.strip_prefix('/').and_then(|path| path.strip_prefix(endpoint)) else {
             continue;
         };
-        return match rest {
-            "" | "/" => Some(checks(context, endpoint, checks_shutdown).await),
-            rest => {
-                let asked = rest.strip_prefix('/').unwrap_or("");
-                let shared = context.server.registry().store().is_shared();
-                Some(match named(shared).find(|check| *check == asked) {
-                    Some(ETCD) if !etcd_answers(context).await => Answer::text(
-                        StatusCode::INTERNAL_SERVER_ERROR,
-                        "internal server error: etcd failed\n",
-                    ),
-                    Some(_) => Answer::text(StatusCode::OK, "ok"),
-                    None => Answer::text(StatusCode::NOT_FOUND, "404 page not found\n"),
-                })
+        if rest.is_empty() {
+            return Some(checks(context, endpoint).await);
+        }
+        let asked = rest.strip_prefix('/').unwrap_or("");
+        return Some(match named(endpoint).find(|check| *check == asked) {
+            Some(check) if fails(context, check).await => {
+                let text = format!("internal server error: {check} failed\n");
+                Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text)
             }
-        };
+            Some(_) => Answer::text(StatusCode::OK, "ok"),
+            None => Answer::text(StatusCode::NOT_FOUND, "404 page not found\n"),
+        });
     }
     match path {
         metrics::PATH => Some(metrics::answer(context)),
@@ -67,40 +68,43 @@ pub(crate) async fn answer(context: &Context<'_>) -> Option<Answer> {
     }
 }
 
-/// The checks there are.
-fn named(shared: bool) -> impl Iterator<Item = &'static str> {
-    CHECKS.iter().map(move |check| if *check == STORE && shared { ETCD } else { check })
+/// The checks of an endpoint.
+fn named(endpoint: &str) -> impl Iterator<Item = &'static str> {
+    let is_ready = endpoint == "readyz";
+    CHECKS.iter().filter(move |(_, of_readiness)| is_ready || !of_readiness).map(|(name, _)| *name)
 }
 
-/// Whether etcd answers, and this server knows of everything in it. True where there is none.
-async fn etcd_answers(context: &Context<'_>) -> bool {
-    let store = context.server.registry().store();
-    tokio::time::timeout(PATIENCE, store.catch_up()).await.is_ok_and(|outcome| outcome.is_ok())
-}
-
-async fn checks(context: &Context<'_>, endpoint: &str, checks_shutdown: bool) -> Answer {
-    let stopping = checks_shutdown && *context.server.inner.shutdown.borrow();
-    let verbose = context.query.get("verbose").is_some();
-    let excluded: Vec<&str> = context.query.all("exclude").collect();
-    let failing = !excluded.contains(&ETCD) && !etcd_answers(context).await;
-    if !verbose && excluded.is_empty() && !stopping && !failing {
-        return Answer::text(StatusCode::OK, "ok");
-    }
-    let mut lines = String::new();
-    for check in named(context.server.registry().store().is_shared()) {
-        if check == ETCD && failing {
-            lines.push_str("[-]etcd failed: reason withheld\n");
-            continue;
+async fn fails(context: &Context<'_>, check: &str) -> bool {
+    match check {
+        // Whether it answers, and this server knows of everything in it.
+        ETCD | "etcd-readiness" => {
+            let store = context.server.registry().store();
+            !tokio::time::timeout(PATIENCE, store.catch_up()).await.is_ok_and(|outcome| outcome.is_ok())
         }
-        let state = if excluded.contains(&check) { "excluded: ok" } else { "ok" };
-        lines.push_str(&format!("[+]{check} {state}\n"));
+        SHUTDOWN => *context.server.inner.shutdown.borrow(),
+        _ => false,
     }
-    if stopping {
-        lines.push_str("[-]shutdown failed: reason withheld\n");
+}
+
+async fn checks(context: &Context<'_>, endpoint: &str) -> Answer {
+    let excluded: Vec<&str> = context.query.all("exclude").collect();
+    let (mut lines, mut failing) = (String::new(), false);
+    for check in named(endpoint) {
+        if excluded.contains(&check) {
+            lines.push_str(&format!("[+]{check} excluded: ok\n"));
+        } else if fails(context, check).await {
+            failing = true;
+            lines.push_str(&format!("[-]{check} failed: reason withheld\n"));
+        } else {
+            lines.push_str(&format!("[+]{check} ok\n"));
+        }
     }
-    if stopping || failing {
+    if failing {
         lines.push_str(&format!("{endpoint} check failed\n"));
         return Answer::text(StatusCode::INTERNAL_SERVER_ERROR, lines);
+    }
+    if context.query.get("verbose").is_none() {
+        return Answer::text(StatusCode::OK, "ok");
     }
     lines.push_str(&format!("{endpoint} check passed\n"));
     Answer::text(StatusCode::OK, lines)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use apiserver_registry::{
-    Call, Changed, DeleteOptions, Exhausted, Registry, Resource, Selectors, custom, now, object,
+    Call, Changed, DeleteOptions, Exhausted, Page, Registry, Resource, Selectors, custom, now, object,
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -135,7 +135,9 @@ async fn remove_definition(
     let stored = rows.iter().find(|row| row.api_version() == row.stored_api_version);
     if let Some(row) = stored.or(rows.first()) {
         let everything = Selectors::default();
-        registry.delete_collection(&call(row, None, ""), &everything, &DeleteOptions::default()).await?;
+        registry
+            .delete_collection(&call(row, None, ""), &everything, &Page::default(), &DeleteOptions::default())
+            .await?;
         // Objects with finalizers stay until their owners let go; the sweep comes back.
         if !registry.cache().snapshot(&row.prefix).objects.is_empty() {
             return Ok(());

@@ -61,12 +61,13 @@ impl Media {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// Objects of a built-in kind; `streams` where a watch may be asked for.
-    Builtin {
-        streams: bool,
-    },
+    Builtin { streams: bool },
     /// Objects of a custom kind, which have no protobuf; their metadata has.
     Custom,
+    /// Discovery at a route that names what it produces.
     Discovery,
+    /// Discovery of groups, which is at no route.
+    Groups,
     /// Discovery of all groups in one document, which nothing else may stand for.
     Aggregated,
     /// An error: an answer that is never transformed.
@@ -209,7 +210,7 @@ fn check_route(header: &str, place: Place) -> Result<(), Status> {
     let streams = match place {
         Place::Builtin { streams } => streams,
         Place::Discovery => false,
-        Place::Custom | Place::Aggregated | Place::Error => return Ok(()),
+        Place::Custom | Place::Groups | Place::Aggregated | Place::Error => return Ok(()),
     };
     let produced = header
         .split(',')
@@ -251,7 +252,7 @@ pub(crate) enum BodyMedia {
 /// 415.
 pub(crate) fn body_media(headers: &HeaderMap) -> Result<BodyMedia, Status> {
     let header = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    match header.split(';').next().unwrap_or("").trim() {
+    match header.split(';').next().unwrap_or("").trim().to_ascii_lowercase().as_str() {
         "" | "application/json" => Ok(BodyMedia::Json),
         "application/yaml" => Ok(BodyMedia::Yaml),
         "application/vnd.kubernetes.protobuf" => Ok(BodyMedia::Protobuf),

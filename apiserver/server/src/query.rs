@@ -28,9 +28,14 @@ impl Query {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// A boolean as Go's query conversion reads it: present and not `false` or `0`.
+    /// A boolean as Go's query conversion reads it: present and not `false`, however written, or `0`.
     pub(crate) fn flag(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|value| !matches!(value, "false" | "0"))
+        self.given_flag(name).unwrap_or(false)
+    }
+
+    /// As [`Query::flag`]; `None` where it is missing.
+    pub(crate) fn given_flag(&self, name: &str) -> Option<bool> {
+        self.get(name).map(|value| value != "0" && !value.eq_ignore_ascii_case("false"))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a request is about: `k8s.io/apiserver/pkg/endpoints/request/requestinfo.go`.
 
+use apiserver_meta::selector::FieldSelector;
 use http::Method;
 
 use crate::query::{Query, decode};
@@ -16,6 +17,8 @@ pub(crate) struct RequestInfo {
     pub resource: String,
     pub subresource: String,
     pub name: String,
+    /// The only name that a list or watch selects by its field: who may get the one may list it so.
+    pub selected: String,
     /// Everything after the subresource, for `proxy`.
     pub rest: String,
 }
@@ -67,13 +70,28 @@ impl RequestInfo {
             info.namespace = Some(info.name.clone());
         }
         info.verb = verb(method, &info.name, query, deprecated_watch).to_owned();
+        if matches!(info.verb.as_str(), "list" | "watch") && info.name.is_empty() {
+            let fields = FieldSelector::parse(query.text("fieldSelector")).unwrap_or_default();
+            let name = fields.exact("metadata.name").filter(|name| is_path_segment(name));
+            info.selected = name.unwrap_or("").to_owned();
+        }
         info
+    }
+
+    /// The name that a permission is asked for.
+    pub(crate) fn permitted_name(&self) -> &str {
+        if self.name.is_empty() { &self.selected } else { &self.name }
     }
 
     /// The namespace a namespaced resource is asked for in.
     pub(crate) fn scope(&self) -> Option<&str> {
         if self.resource == "namespaces" { None } else { self.namespace.as_deref() }
     }
+}
+
+/// Whether a text may be the name in a path: `IsValidPathSegmentName`.
+fn is_path_segment(name: &str) -> bool {
+    !matches!(name, "." | "..") && !name.contains(['/', '%'])
 }
 
 fn verb(method: &Method, name: &str, query: &Query, deprecated_watch: bool) -> &'static str {
@@ -119,6 +137,14 @@ mod tests {
         );
         assert_eq!(info.scope(), None);
         assert!(!parse("GET", "/healthz").is_resource);
+        for (target, want) in [
+            ("/api/v1/pods?fieldSelector=metadata.name%3Da", "a"),
+            ("/api/v1/pods?watch=1&fieldSelector=metadata.name%3Da,spec.nodeName%3Dn", "a"),
+            ("/api/v1/pods?fieldSelector=metadata.name!%3Da", ""),
+            ("/api/v1/pods?fieldSelector=metadata.name%3Da%2Fb", ""),
+        ] {
+            assert_eq!(parse("GET", target).permitted_name(), want, "{target}");
+        }
         assert!(!parse("GET", "//api/v1/pods").is_resource);
         assert_eq!(parse("GET", "/api/v1/namespaces/a/services/s:80/proxy/x/y/").rest, "x/y/");
     }

@@ -61,9 +61,9 @@ impl Bound {
         let text = |member: &str| reference.get(member).and_then(Value::as_str).unwrap_or("").to_owned();
         let (kind, name) = (text("kind"), text("name"));
         let plural = match (text("apiVersion").as_str(), kind.as_str()) {
-            ("v1", "Pod") => "pods",
-            ("v1", "Secret") => "secrets",
-            ("v1", "Node") => "nodes",
+            ("v1" | "", "Pod") => "pods",
+            ("v1" | "", "Secret") => "secrets",
+            ("v1" | "", "Node") => "nodes",
             (version, _) => {
                 let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
                 return Err(Status::bad_request(format!(

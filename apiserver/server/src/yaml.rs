@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use apiserver_json::{Map, Number, SmolStr, Value};
 use apiserver_meta::field::go_quote;
-use libyaml_safer::{ErrorKind, Event, EventData, Parser};
+use libyaml_safer::{ErrorKind, Event, EventData, Parser, ScalarStyle};
 
 use crate::limits;
 
@@ -22,7 +22,15 @@ pub(crate) fn parse(raw: &[u8]) -> Result<(Value, Vec<String>), String> {
     if let Some(value) = plain_json(raw) {
         return Ok((value, Vec::new()));
     }
-    let mut input = raw;
+    // The scanner wants a line to end.
+    let ended;
+    let (mut input, added_at) = match raw.last() {
+        None | Some(b'\n' | b'\r') => (raw, None),
+        Some(_) => {
+            ended = [raw, b"\n"].concat();
+            (&ended[..], Some(ended.iter().filter(|byte| **byte == b'\n').count() as u64))
+        }
+    };
     let mut parser = Parser::new();
     parser.set_input_string(&mut input);
     let mut reader = Reader {
@@ -32,6 +40,7 @@ pub(crate) fn parse(raw: &[u8]) -> Result<(Value, Vec<String>), String> {
         aliased: 0,
         depth: 0,
         duplicates: Vec::new(),
+        added_at,
     };
     let value = reader.document().map_err(|why| format!("yaml: {why}"))?;
     let strict = match reader.duplicates.as_slice() {
@@ -67,6 +76,8 @@ struct Reader<'a> {
     aliased: usize,
     depth: usize,
     duplicates: Vec<String>,
+    /// The line behind an end of line that was not sent.
+    added_at: Option<u64>,
 }
 
 impl Reader<'_> {
@@ -96,7 +107,11 @@ impl Reader<'_> {
         }
         let (anchor, value) = match event.data {
             EventData::Alias { anchor } => return self.alias(&anchor),
-            EventData::Scalar { anchor, tag, value, plain_implicit, .. } => {
+            EventData::Scalar { anchor, tag, mut value, plain_implicit, style, .. } => {
+                let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                if is_block && self.added_at == Some(event.end_mark.line) && value.ends_with('\n') {
+                    value.pop();
+                }
                 (anchor, scalar(tag.as_deref(), plain_implicit, value)?)
             }
             EventData::SequenceStart { anchor, .. } => {
@@ -394,6 +409,19 @@ mod tests {
         assert_eq!(value, json!({"a": 3, "b": 2}));
         assert_eq!(strict, ["yaml: unmarshal errors:\n  line 3: key \"a\" already set in map"]);
         assert_eq!(parse(br#"{"a": 1, "a": 2}"#).unwrap().0, json!({"a": 2}));
+    }
+
+    #[test]
+    fn a_document_may_end_anywhere() {
+        let text = "a: |\n  x\n  y\nb: >-\n  z\nc: \"q\\x41 r\"\nd: 'it''s'\ne: [1, {f: &g h}]\n? i\n: !!str j\n--- k\n...\n%TAG";
+        for end in 0..text.len() {
+            drop(parse(&text.as_bytes()[..end]));
+        }
+        for (text, want) in
+            [("a: |\n  x", "x"), ("a: |-\n  x", "x"), ("a: >\n  x\n  y", "x y"), ("a: |\n  x\n", "x\n")]
+        {
+            assert_eq!(parse(text.as_bytes()).unwrap().0, json!({"a": want}), "{text:?}");
+        }
     }
 
     #[test]

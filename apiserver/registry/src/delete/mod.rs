@@ -14,7 +14,7 @@ use futures::stream::FuturesOrdered;
 
 use crate::admission::{self, Attempt};
 use crate::encode;
-use crate::list::Selectors;
+use crate::list::{Listing, Page, Selectors};
 use crate::object;
 use crate::registry::{Call, Registry};
 use crate::update::TRIES;
@@ -141,24 +141,22 @@ impl Registry {
         self.admit(call, Attempt { operation, name, object: None, old: Some(&old) }).await
     }
 
-    /// Deletes every object of a scope that the selectors choose; answers them as they were left.
+    /// Deletes every object of a page that the selectors choose; answers them as they were.
     ///
     /// # Errors
-    /// The first refusal; what was deleted before it stays deleted.
+    /// Those of the list, and the first refusal; what was deleted before it stays deleted.
     pub async fn delete_collection(
         &self,
         call: &Call<'_>,
         selectors: &Selectors,
+        page: &Page,
         options: &DeleteOptions,
-    ) -> Result<(u64, Vec<Bytes>), Status> {
-        let snapshot = self.cache().snapshot(&call.resource.prefix);
-        let scope = call.resource.scope(call.namespace);
-        let mut chosen: Vec<_> = snapshot.scope(&scope).cloned().collect();
-        chosen = self.served_objects(call.resource, chosen).await?;
-        chosen.retain(|object| selectors.select(call.resource, object));
+    ) -> Result<Listing, Status> {
+        let mut listing = self.list(call, selectors, page).await?;
+        let chosen = std::mem::take(&mut listing.objects);
         let mut waiting = chosen.iter();
         let mut running = FuturesOrdered::new();
-        let (mut left, mut refused) = (Vec::new(), None);
+        let mut refused = None;
         loop {
             // Many at once: they share the store's syncs.
             while running.len() < AT_ONCE
@@ -169,14 +167,14 @@ impl Registry {
             }
             // What was begun is seen to its end.
             match running.next().await {
-                Some(Ok(object)) => left.extend(object),
+                Some(Ok(object)) => listing.objects.extend(object),
                 Some(Err(status)) => drop(refused.get_or_insert(status)),
                 None => break,
             }
         }
         match refused {
             Some(status) => Err(status),
-            None => Ok((self.cache().revision(), left)),
+            None => Ok(listing),
         }
     }
 
@@ -184,14 +182,14 @@ impl Registry {
     async fn delete_found(
         &self,
         call: &Call<'_>,
-        found: &Object,
+        found: &Arc<Object>,
         options: &DeleteOptions,
-    ) -> Result<Option<Bytes>, Status> {
+    ) -> Result<Option<Arc<Object>>, Status> {
         let (namespace, name) = crate::list::identity(call.resource, found.key());
         let one = Call { namespace: namespace.or(call.namespace), ..*call };
         match self.delete_stored(&one, name, options).await {
             Err(status) if status.code == 404 => Ok(None),
-            outcome => outcome.map(|_| Some(found.bytes().clone())),
+            outcome => outcome.map(|_| Some(found.clone())),
         }
     }
 }

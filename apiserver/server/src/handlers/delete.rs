@@ -8,7 +8,7 @@ use apiserver_registry::{Call, DeleteOptions, Deleted, Resource};
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::{item, lists, object_answer, options, protobuf, served};
+use super::{item, list_options, lists, object_answer, options, protobuf, served};
 use crate::dispatch::{Answer, Context};
 use crate::negotiate::{Form, Media};
 use crate::table;
@@ -21,13 +21,15 @@ pub(super) async fn delete(
 ) -> Result<Answer, Status> {
     let (options, dry_run) = options::delete_options(context, &raw)?;
     let call = Call { dry_run, ..context.plain_call(resource) };
-    let deleted = context.server.registry().delete(&call, &context.info.name, &options).await?;
+    let warnings = warnings(resource, &options);
+    let deleted = context.server.registry().delete(&call, &context.info.name, &options).await;
+    let deleted = context.told(&warnings, deleted)?;
     context.server.after_update(resource, &context.info.name).await;
     let answer = match deleted {
         Deleted::Status(status) => Answer::value(StatusCode::OK, context.accepted, &status),
         Deleted::Object(bytes) => object_answer(context, resource, StatusCode::OK, bytes),
     };
-    Ok(answer.warn(warnings(resource, &options)))
+    Ok(answer.warn(warnings))
 }
 
 /// Jobs keep their Pods unless somebody says otherwise, which surprises.
@@ -44,16 +46,15 @@ pub(super) async fn delete_collection(
     raw: Bytes,
 ) -> Result<Answer, Status> {
     let (delete_options, dry_run) = options::delete_options(context, &raw)?;
-    let selectors = options::selectors(context, resource)?;
+    let chosen = list_options::read(context, resource)?;
     let call = Call { dry_run, ..context.plain_call(resource) };
-    let (revision, left) =
-        context.server.registry().delete_collection(&call, &selectors, &delete_options).await?;
+    let page = chosen.page(&resource.scope(call.namespace))?;
+    let registry = context.server.registry();
+    let listing = registry.delete_collection(&call, &chosen.selectors, &page, &delete_options).await?;
+    let revision = page.revision().unwrap_or(listing.revision);
     let warnings = warnings(resource, &delete_options);
-    let mut metadata = json!({"resourceVersion": revision.to_string()});
-    if resource.is_custom() && context.accepted.form == Form::Object {
-        // Unstructured lists print an empty token.
-        metadata["continue"] = "".into();
-    }
+    let metadata = lists::metadata(context, resource, &listing, revision);
+    let left: Vec<Bytes> = listing.objects.iter().map(|object| object.bytes().clone()).collect();
     let parse = |bytes: &Bytes| served(resource, apiserver_json::from_slice(bytes).unwrap_or_default());
     let list = match (context.accepted.form, context.accepted.media) {
         (Form::Table, _) => {

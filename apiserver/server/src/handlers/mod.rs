@@ -1,9 +1,11 @@
 //! One handler a verb, for every kind.
 
+mod continue_token;
 mod create;
 mod delete;
 mod frames;
 mod items;
+mod list_options;
 mod lists;
 mod options;
 mod patch;

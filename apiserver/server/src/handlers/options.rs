@@ -1,13 +1,13 @@
 //! Options that several verbs share: dry run, field manager, field validation, selectors, delete options.
 
 use apiserver_json::{Map, Value};
-use apiserver_meta::field::{FieldError, go_quote};
-use apiserver_meta::selector::{FieldSelector, LabelSelector};
+use apiserver_meta::field::{FieldError, go_parse_int};
 use apiserver_meta::{GroupVersionKind, Status};
-use apiserver_registry::{Call, DeleteOptions, FieldValidation, Propagation, Resource, Selectors};
+use apiserver_registry::{Call, DeleteOptions, FieldValidation, Propagation, Resource};
 use std::sync::Arc;
 
 use crate::dispatch::Context;
+use crate::negotiate::{self, BodyMedia};
 
 /// Options of create, update and patch.
 pub(crate) struct WriteOptions {
@@ -110,33 +110,6 @@ pub(crate) fn call<'a>(
     }
 }
 
-/// The selectors of a list or watch.
-///
-/// # Errors
-/// 400 in upstream's words.
-pub(crate) fn selectors(context: &Context, resource: &Resource) -> Result<Selectors, Status> {
-    for name in ["limit", "timeoutSeconds"] {
-        let text = context.query.text(name);
-        if !text.is_empty() && text.parse::<i64>().is_err() {
-            let why = format!("strconv.ParseInt: parsing {text:?}: invalid syntax");
-            return Err(Status::bad_request(why));
-        }
-    }
-    let labels = LabelSelector::parse(context.query.text("labelSelector"))
-        .map_err(|why| Status::bad_request(format!("unable to parse requirement: {why}")))?;
-    let fields = FieldSelector::parse(context.query.text("fieldSelector")).map_err(Status::bad_request)?;
-    apiserver_registry::check_field_selector(resource, &fields).map_err(Status::bad_request)?;
-    let mut selectors = Selectors { labels, fields };
-    if !context.info.name.is_empty() && context.info.verb == "watch" {
-        selectors.fields.terms.push(apiserver_meta::selector::FieldTerm {
-            path: "metadata.name".into(),
-            value: context.info.name.clone(),
-            equal: true,
-        });
-    }
-    Ok(selectors)
-}
-
 /// Options of a deletion, from body and query.
 ///
 /// # Errors
@@ -149,15 +122,13 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
     if raw.is_empty() {
         let query = context.query;
         if let Some(grace) = query.get("gracePeriodSeconds") {
-            let parsed = grace.parse::<i64>();
-            options.grace_period_seconds = Some(parsed.map_err(|_| {
-                Status::bad_request(format!("strconv.ParseInt: parsing {}: invalid syntax", go_quote(grace)))
-            })?);
+            options.grace_period_seconds = Some(go_parse_int(grace).map_err(Status::bad_request)?);
         }
         dry = dry_run(query.all("dryRun"), &mut errors);
         let policy = query.text("propagationPolicy").to_owned();
-        let orphan = query.get("orphanDependents").map(|value| value != "false");
-        options.propagation = propagation(&policy, orphan, &mut errors);
+        let orphan = query.given_flag("orphanDependents");
+        options.propagation =
+            propagation(Some(&*policy).filter(|policy| !policy.is_empty()), orphan, &mut errors);
         let put = |(member, value): (&str, Option<Value>)| Some((member.to_owned(), value?));
         given.extend(
             [
@@ -172,27 +143,7 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
             .filter_map(put),
         );
     } else {
-        let mut value: Value = match if raw.starts_with(apiserver_schema::PROTOBUF_MAGIC) {
-            Ok(apiserver_schema::from_protobuf(raw).map_err(Status::bad_request)?)
-        } else {
-            apiserver_json::from_slice(raw)
-        } {
-            Ok(value) => value,
-            Err(error) => match crate::yaml::parse(raw) {
-                Ok((value @ Value::Object(_), _)) => value,
-                _ => {
-                    let why = super::json_error(raw, &error);
-                    return Err(Status::bad_request(format!(
-                        "couldn't get version/kind; json parse error: {why}"
-                    )));
-                }
-            },
-        };
-        if value.is_array() {
-            return Err(Status::bad_request(
-                "couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }",
-            ));
-        }
+        let mut value = delete_body(context, raw)?;
         let kind = value.get("kind").and_then(Value::as_str).unwrap_or("");
         if !kind.is_empty() && kind != "DeleteOptions" {
             let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or("");
@@ -209,16 +160,16 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
         given.retain(|member, value| !matches!(member.as_str(), "kind" | "apiVersion") && !value.is_null());
         let values =
             value.get("dryRun").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        let from_query = context.query.all("dryRun");
-        dry |= dry_run(values.chain(from_query), &mut errors);
+        // A body takes the place of the whole query.
+        dry |= dry_run(values, &mut errors);
         let precondition = |name: &str| {
             value.pointer(&format!("/preconditions/{name}")).and_then(Value::as_str).map(str::to_owned)
         };
         options.uid = precondition("uid");
         options.resource_version = precondition("resourceVersion");
-        let policy = value.get("propagationPolicy").and_then(Value::as_str).unwrap_or("").to_owned();
+        let policy = value.get("propagationPolicy").and_then(Value::as_str);
         options.propagation =
-            propagation(&policy, value.get("orphanDependents").and_then(Value::as_bool), &mut errors);
+            propagation(policy, value.get("orphanDependents").and_then(Value::as_bool), &mut errors);
     }
     if options.grace_period_seconds.is_some_and(|grace| grace < 0) {
         let grace = options.grace_period_seconds.unwrap_or(0);
@@ -236,8 +187,38 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
     Ok((options, dry))
 }
 
-fn propagation(policy: &str, orphan: Option<bool>, errors: &mut Vec<FieldError>) -> Option<Propagation> {
-    if !policy.is_empty() && orphan.is_some() {
+/// The tree of a body that says how something is deleted.
+fn delete_body(context: &Context, raw: &[u8]) -> Result<Value, Status> {
+    let unread =
+        |why: String| Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
+    let value = match negotiate::body_media(context.headers)? {
+        BodyMedia::Protobuf => apiserver_schema::from_protobuf(raw).map_err(Status::bad_request)?,
+        BodyMedia::Yaml => crate::yaml::parse(raw).map_err(Status::bad_request)?.0,
+        BodyMedia::Json => {
+            apiserver_json::from_slice(raw).map_err(|error| unread(super::json_error(raw, &error)))?
+        }
+    };
+    let found = match &value {
+        Value::Object(_) => return Ok(value),
+        Value::Null => return Ok(Map::new().into()),
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+    };
+    Err(unread(format!(
+        "json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+    )))
+}
+
+fn propagation(
+    policy: Option<&str>,
+    orphan: Option<bool>,
+    errors: &mut Vec<FieldError>,
+) -> Option<Propagation> {
+    if let Some(policy) = policy
+        && orphan.is_some()
+    {
         errors.push(FieldError::invalid(
             "propagationPolicy",
             &policy.into(),
@@ -245,11 +226,11 @@ fn propagation(policy: &str, orphan: Option<bool>, errors: &mut Vec<FieldError>)
         ));
     }
     match policy {
-        "" => orphan.map(|orphan| if orphan { Propagation::Orphan } else { Propagation::Background }),
-        "Background" => Some(Propagation::Background),
-        "Foreground" => Some(Propagation::Foreground),
-        "Orphan" => Some(Propagation::Orphan),
-        other => {
+        None => orphan.map(|orphan| if orphan { Propagation::Orphan } else { Propagation::Background }),
+        Some("Background") => Some(Propagation::Background),
+        Some("Foreground") => Some(Propagation::Foreground),
+        Some("Orphan") => Some(Propagation::Orphan),
+        Some(other) => {
             errors.push(FieldError::not_supported_in_order(
                 "propagationPolicy",
                 &other.into(),

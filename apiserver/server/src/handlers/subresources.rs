@@ -278,6 +278,12 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
     sent(&mut value, &gvk, context, name);
     let mut value = context.server.registry().admit_request(&call, name, Operation::Create, value).await?;
     let account = context.server.registry().get(&call, &context.info.name)?.parse();
+    let sent_name = object::name(&value);
+    if !sent_name.is_empty() && sent_name != name {
+        let why = "must match the service account name if specified";
+        let error = FieldError::invalid("metadata.name", &sent_name.into(), why);
+        return Err(Status::invalid(&gvk, name, &[error]));
+    }
     let keys =
         context.server.inner.config.authentication.service_accounts.clone().ok_or_else(not_found_here)?;
     let seconds = value.pointer("/spec/expirationSeconds").and_then(Value::as_i64).unwrap_or(3600);

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver_json::{Value, json};
-use apiserver_meta::field::FieldError;
+use apiserver_meta::Status;
 use apiserver_meta::field::go_quote;
-use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{Page, Registry, Resource, Selectors, needs_settling};
 use apiserver_storage::EventKind;
 use apiserver_watchcache::{Change, Error as CacheError, Object, Watcher};
@@ -14,7 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 
 use super::frames::Frames;
-use super::{options, protobuf, read, served};
+use super::{list_options, protobuf, read, served};
 use crate::body::{self, BoxError};
 use crate::dispatch::{Answer, Context};
 use crate::limits;
@@ -37,15 +36,13 @@ struct Asked {
 pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Result<Answer, Status> {
     let query = context.query;
     negotiate::check_stream(context.accepted)?;
-    let selectors = options::selectors(context, resource)?;
+    let options = list_options::read(context, resource)?;
     let include = if context.accepted.form == Form::Table {
         table::Include::parse(query.text("includeObject"))?
     } else {
         table::Include::default()
     };
-    let initial = initial_events(context)?;
-    let version = query.text("resourceVersion");
-    let from = match version {
+    let from = match options.version {
         "" => None,
         text => Some(read::parse_version(text).map_err(|why| {
             Status::new(500, "", format!("resourceVersion: Invalid value: {}: {why}", go_quote(text)))
@@ -53,7 +50,7 @@ pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Re
     };
     let asked = Asked {
         resource: resource.clone(),
-        selectors,
+        selectors: options.selectors,
         accepted: context.accepted,
         include,
         bookmarks: query.flag("allowWatchBookmarks"),
@@ -62,9 +59,8 @@ pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Re
     let server = context.server.clone();
     let cache = server.registry().cache().clone();
     let scope = resource.scope(context.info.scope());
-    // Without a version, or from 0, a watch begins with the state as it is.
-    let send_state = initial.unwrap_or(matches!(from, None | Some(0)));
-    let (first, after) = if send_state {
+    let sends_state = options.initial_events == Some(true);
+    let (first, after) = if sends_state {
         let call = context.plain_call(resource);
         let page = Page { at_least: from.filter(|from| *from > 0), ..Page::default() };
         let listing = server.registry().list(&call, &asked.selectors, &page).await?;
@@ -89,53 +85,18 @@ pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Re
         }
         (Vec::new(), after)
     };
-    let timeout = timeout(query.text("timeoutSeconds"));
+    let timeout = timeout(options.timeout_seconds);
     let watcher = cache.watch(&scope, after);
     let media = asked.accepted.media;
-    let stream = events(server, asked, first, initial == Some(true), watcher, timeout, after);
+    let stream = events(server, asked, first, sends_state, watcher, timeout, after);
     let mut answer = Answer::of(StatusCode::OK, media.stream_type(), Bytes::new());
     answer.body = body::stream(stream);
     Ok(answer)
 }
 
-/// `sendInitialEvents`, checked as `ValidateListOptions` does.
-fn initial_events(context: &Context) -> Result<Option<bool>, Status> {
-    let query = context.query;
-    let matching = query.text("resourceVersionMatch");
-    let asked = query.get("sendInitialEvents").map(|value| !matches!(value, "false" | "0"));
-    let mut errors = Vec::new();
-    match asked {
-        Some(_) if matching.is_empty() || matching != "NotOlderThan" => {
-            if matching.is_empty() {
-                errors.push(FieldError::forbidden(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                ));
-            } else {
-                errors.push(FieldError::not_supported(
-                    "resourceVersionMatch",
-                    &matching.into(),
-                    &["NotOlderThan"],
-                ));
-            }
-        }
-        None if !matching.is_empty() => {
-            errors.push(FieldError::forbidden(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            ));
-        }
-        _ => {}
-    }
-    if errors.is_empty() {
-        return Ok(asked);
-    }
-    Err(Status::invalid(&GroupVersionKind::new("meta.k8s.io", "v1", "ListOptions"), "", &errors))
-}
-
-fn timeout(text: &str) -> Duration {
-    match text.parse::<u64>() {
-        Ok(seconds) if seconds > 0 => Duration::from_secs(seconds),
+fn timeout(seconds: Option<i64>) -> Duration {
+    match seconds.and_then(|seconds| u64::try_from(seconds).ok()) {
+        Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
         _ => limits::WATCH_TIMEOUT_MIN.mul_f64(1.0 + rand::random::<f64>()),
     }
 }
