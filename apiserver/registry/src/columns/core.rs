@@ -1,5 +1,7 @@
 //! Cells of everything that is not a Pod or a workload.
 
+use std::collections::BTreeSet;
+
 use apiserver_json::{Value, json};
 
 use super::{Subject, devices, or_none, selector_text, storage};
@@ -238,14 +240,14 @@ fn load_balancer_addresses<'a>(subject: &Subject<'a>) -> Vec<&'a str> {
 fn endpoints(subject: &Subject) -> String {
     let mut list = Vec::new();
     for subset in subject.items("/subsets") {
-        let addresses = subset["addresses"].as_array().into_iter().flatten();
+        let addresses = subset["addresses"].as_array().map_or(&[][..], Vec::as_slice);
+        let ips = addresses.iter().map(|address| address["ip"].as_str().unwrap_or(""));
         let ports = subset["ports"].as_array().map_or(&[][..], Vec::as_slice);
-        for address in addresses {
-            let ip = address["ip"].as_str().unwrap_or("");
-            if ports.is_empty() {
-                list.push(ip.to_owned());
-            }
-            list.extend(ports.iter().map(|port| format!("{ip}:{}", port["port"])));
+        if ports.is_empty() {
+            list.extend(ips.clone().map(str::to_owned));
+        }
+        for port in ports {
+            list.extend(ips.clone().map(|ip| format!("{ip}:{}", port["port"])));
         }
     }
     shorten(list)
@@ -266,7 +268,10 @@ fn slice(slice: &Subject, column: &str) -> Value {
             let ports: Vec<String> = slice
                 .items("/ports")
                 .iter()
-                .map(|port| port["port"].as_i64().map_or_else(|| "*".to_owned(), |number| number.to_string()))
+                .map(|port| match port["port"].as_i64() {
+                    Some(number) => number.to_string(),
+                    None => port["name"].as_str().unwrap_or("*").to_owned(),
+                })
                 .collect();
             if ports.is_empty() { json!("<unset>") } else { json!(shorten(ports)) }
         }
@@ -297,7 +302,10 @@ fn ingress(ingress: &Subject, column: &str) -> Value {
                 .collect();
             if hosts.is_empty() { json!("*") } else { json!(shorten(hosts)) }
         }
-        "Address" => json!(load_balancer_addresses(ingress).join(",")),
+        "Address" => {
+            let addresses = BTreeSet::from_iter(load_balancer_addresses(ingress));
+            json!(Vec::from_iter(addresses).join(","))
+        }
         "Ports" => json!(if ingress.items("/spec/tls").is_empty() { "80" } else { "80, 443" }),
         _ => Value::Null,
     }

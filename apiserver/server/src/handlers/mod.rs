@@ -3,6 +3,7 @@
 mod continue_token;
 mod create;
 mod delete;
+mod eviction;
 mod frames;
 mod items;
 mod list_options;

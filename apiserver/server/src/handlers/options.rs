@@ -115,73 +115,75 @@ pub(crate) fn call<'a>(
 /// # Errors
 /// 400 and 422 in upstream's words.
 pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOptions, bool), Status> {
-    let mut errors = Vec::new();
-    let mut options = DeleteOptions::default();
-    let mut given = Map::new();
-    let mut dry = false;
-    if raw.is_empty() {
-        let query = context.query;
-        if let Some(grace) = query.get("gracePeriodSeconds") {
-            options.grace_period_seconds = Some(go_parse_int(grace).map_err(Status::bad_request)?);
-        }
-        dry = dry_run(query.all("dryRun"), &mut errors);
-        let policy = query.text("propagationPolicy").to_owned();
-        let orphan = query.given_flag("orphanDependents");
-        options.propagation =
-            propagation(Some(&*policy).filter(|policy| !policy.is_empty()), orphan, &mut errors);
-        let put = |(member, value): (&str, Option<Value>)| Some((member.to_owned(), value?));
-        given.extend(
-            [
-                ("gracePeriodSeconds", options.grace_period_seconds.map(Value::from)),
-                (
-                    "propagationPolicy",
-                    Some(policy.clone()).filter(|policy| !policy.is_empty()).map(Value::from),
-                ),
-                ("orphanDependents", orphan.map(Value::from)),
-            ]
-            .into_iter()
-            .filter_map(put),
-        );
-    } else {
-        let mut value = delete_body(context, raw)?;
-        let kind = value.get("kind").and_then(Value::as_str).unwrap_or("");
-        if !kind.is_empty() && kind != "DeleteOptions" {
-            let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or("");
-            return Err(Status::bad_request(format!(
-                "no kind {kind:?} is registered for version {version:?} in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
-            )));
-        }
-        if let Some(schema) = apiserver_schema::builtin("", "v1", "DeleteOptions") {
-            apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
-                .map_err(|error| Status::bad_request(error.message))?;
-        }
-        options.grace_period_seconds = value.get("gracePeriodSeconds").and_then(Value::as_i64);
-        given.extend(value.as_object().cloned().unwrap_or_default());
-        given.retain(|member, value| !matches!(member.as_str(), "kind" | "apiVersion") && !value.is_null());
-        let values =
-            value.get("dryRun").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    if !raw.is_empty() {
         // A body takes the place of the whole query.
-        dry |= dry_run(values, &mut errors);
-        let precondition = |name: &str| {
-            value.pointer(&format!("/preconditions/{name}")).and_then(Value::as_str).map(str::to_owned)
-        };
-        options.uid = precondition("uid");
-        options.resource_version = precondition("resourceVersion");
-        let policy = value.get("propagationPolicy").and_then(Value::as_str);
-        options.propagation =
-            propagation(policy, value.get("orphanDependents").and_then(Value::as_bool), &mut errors);
+        return delete_options_of(context, delete_body(context, raw)?);
     }
-    if options.grace_period_seconds.is_some_and(|grace| grace < 0) {
-        let grace = options.grace_period_seconds.unwrap_or(0);
-        // A negative period is taken as one second by Pods; it is no error.
-        options.grace_period_seconds = Some(grace.max(-1));
+    let mut errors = Vec::new();
+    let query = context.query;
+    let grace = query.get("gracePeriodSeconds").map(go_parse_int).transpose().map_err(Status::bad_request)?;
+    let dry = dry_run(query.all("dryRun"), &mut errors);
+    let policy = Some(query.text("propagationPolicy")).filter(|policy| !policy.is_empty());
+    let orphan = query.given_flag("orphanDependents");
+    let propagation = propagation(policy, orphan, &mut errors);
+    let options = DeleteOptions { grace_period_seconds: grace, propagation, ..DeleteOptions::default() };
+    let members = [
+        ("gracePeriodSeconds", grace.map(Value::from)),
+        ("propagationPolicy", policy.map(Value::from)),
+        ("orphanDependents", orphan.map(Value::from)),
+    ];
+    let given = members.into_iter().filter_map(|(member, value)| Some((member.to_owned(), value?)));
+    checked(context, options, given.collect(), dry, &errors)
+}
+
+/// As [`delete_options`], of a `DeleteOptions`.
+pub(super) fn delete_options_of(
+    context: &Context,
+    mut value: Value,
+) -> Result<(DeleteOptions, bool), Status> {
+    let kind = value.get("kind").and_then(Value::as_str).unwrap_or("");
+    if !kind.is_empty() && kind != "DeleteOptions" {
+        let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or("");
+        return Err(Status::bad_request(format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
+        )));
     }
+    if let Some(schema) = apiserver_schema::builtin("", "v1", "DeleteOptions") {
+        apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
+            .map_err(|error| Status::bad_request(error.message))?;
+    }
+    let mut errors = Vec::new();
+    let values =
+        value.get("dryRun").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let dry = dry_run(values, &mut errors);
+    let precondition = |name: &str| {
+        value.pointer(&format!("/preconditions/{name}")).and_then(Value::as_str).map(str::to_owned)
+    };
+    let policy = value.get("propagationPolicy").and_then(Value::as_str);
+    let orphan = value.get("orphanDependents").and_then(Value::as_bool);
+    let options = DeleteOptions {
+        grace_period_seconds: value.get("gracePeriodSeconds").and_then(Value::as_i64),
+        propagation: propagation(policy, orphan, &mut errors),
+        uid: precondition("uid"),
+        resource_version: precondition("resourceVersion"),
+    };
+    let mut given = value.as_object().cloned().unwrap_or_default();
+    given.retain(|member, value| !matches!(member.as_str(), "kind" | "apiVersion") && !value.is_null());
+    checked(context, options, given, dry, &errors)
+}
+
+fn checked(
+    context: &Context,
+    mut options: DeleteOptions,
+    given: Map,
+    dry: bool,
+    errors: &[FieldError],
+) -> Result<(DeleteOptions, bool), Status> {
+    // A negative period is taken as one second by Pods; it is no error.
+    options.grace_period_seconds = options.grace_period_seconds.map(|grace| grace.max(-1));
     if !errors.is_empty() {
-        return Err(Status::invalid(
-            &GroupVersionKind::new("meta.k8s.io", "v1", "DeleteOptions"),
-            "",
-            &errors,
-        ));
+        let kind = GroupVersionKind::new("meta.k8s.io", "v1", "DeleteOptions");
+        return Err(Status::invalid(&kind, "", errors));
     }
     remember(context, given, dry);
     Ok((options, dry))

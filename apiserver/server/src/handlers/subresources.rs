@@ -5,12 +5,12 @@ use std::sync::Arc;
 use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
-use apiserver_registry::{Body, Call, Changed, DeleteOptions, Operation, Resource, cannot_handle, object};
+use apiserver_registry::{Body, Call, Changed, Operation, Resource, cannot_handle, object};
 use bytes::Bytes;
 use http::StatusCode;
 
 use super::options::{self, WriteOptions};
-use super::{parse_body, patch, read, scaling, update};
+use super::{eviction, parse_body, patch, read, scaling, update};
 use crate::body::RequestBody;
 use crate::dispatch::{Answer, Context, collect, method_not_allowed, not_found_here};
 use crate::negotiate;
@@ -25,7 +25,7 @@ pub(super) async fn dispatch(
     match (info.subresource.as_str(), info.verb.as_str()) {
         ("scale", _) => scaling::answer(&context, resource, collect(body).await?).await,
         ("binding", "create") => binding(&context, resource, &collect(body).await?).await,
-        ("eviction", "create") => eviction(&context, resource, &collect(body).await?).await,
+        ("eviction", "create") => eviction::create(&context, resource, &collect(body).await?).await,
         ("token", "create") => token(&context, resource, &collect(body).await?).await,
         ("finalize", "update") => update::update(&context, resource, collect(body).await?).await,
         ("log" | "exec" | "attach" | "portforward" | "proxy", _) => {
@@ -58,6 +58,9 @@ async fn binding(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -
     let media = negotiate::body_media(context.headers)?;
     let body = parse_body(media, raw, "Binding")?;
     let name = context.info.name.clone();
+    if object::name(&body.value) != name {
+        return Err(Status::bad_request("name in URL does not match name in Binding object"));
+    }
     bind(context, resource, &options, &name, &body.value).await
 }
 
@@ -114,11 +117,21 @@ pub(super) async fn bind(
                 &format!("pod {name} is already assigned to node {assigned:?}"),
             ));
         }
+        if live
+            .pointer("/spec/schedulingGates")
+            .and_then(Value::as_array)
+            .is_some_and(|gates| !gates.is_empty())
+        {
+            let why = format!("pod {name} has non-empty .spec.schedulingGates");
+            return Err(Status::conflict(&gr, name, &why));
+        }
         let mut next = live.clone();
         next["spec"]["nodeName"] = node.clone().into();
-        let annotations = object::metadata(binding).get("annotations").and_then(Value::as_object);
-        for (key, value) in annotations.into_iter().flatten() {
-            next["metadata"]["annotations"][key] = value.clone();
+        for member in ["annotations", "labels"] {
+            let given = object::metadata(binding).get(member).and_then(Value::as_object);
+            for (key, value) in given.into_iter().flatten() {
+                next["metadata"][member][key] = value.clone();
+            }
         }
         set_condition(
             &mut next,
@@ -133,7 +146,7 @@ pub(super) async fn bind(
 }
 
 /// What was sent to a subresource, with what the path says of it.
-fn sent(object: &mut Value, gvk: &GroupVersionKind, context: &Context<'_>, name: &str) {
+pub(super) fn sent(object: &mut Value, gvk: &GroupVersionKind, context: &Context<'_>, name: &str) {
     if !object.is_object() {
         *object = json!({});
     }
@@ -147,7 +160,7 @@ fn sent(object: &mut Value, gvk: &GroupVersionKind, context: &Context<'_>, name:
 }
 
 /// Replaces a condition of the same type, or adds it.
-fn set_condition(object: &mut Value, condition: &Value) {
+pub(super) fn set_condition(object: &mut Value, condition: &Value) {
     let status = object::member_mut(object, "status");
     let list = status.entry("conditions").or_insert_with(|| json!([]));
     if !list.is_array() {
@@ -157,104 +170,6 @@ fn set_condition(object: &mut Value, condition: &Value) {
         list.retain(|known| known["type"] != condition["type"]);
         list.push(condition.clone());
     }
-}
-
-/// Deletes a Pod where its disruption budgets allow it.
-async fn eviction(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> Result<Answer, Status> {
-    let media = negotiate::body_media(context.headers)?;
-    let Body { mut value, .. } = parse_body(media, raw, "Eviction")?;
-    let gvk = GroupVersionKind::new("policy", "v1", "Eviction");
-    check_sent_kind(&value, &gvk, "policy")?;
-    let name = &context.info.name;
-    if object::name(&value) != name {
-        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
-    }
-    let options = options::write_options(context, "CreateOptions")?;
-    let delete = value.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
-    let delete_options = if delete.as_object().is_some_and(apiserver_json::Map::is_empty) {
-        DeleteOptions::default()
-    } else {
-        options::delete_options(context, delete.to_string().as_bytes())?.0
-    };
-    let dry_run = options.dry_run || delete["dryRun"].as_array().is_some_and(|list| !list.is_empty());
-    let call = Call {
-        resource,
-        namespace: context.info.scope(),
-        subresource: "eviction",
-        manager: &options.manager,
-        dry_run,
-        requester: context.requester(),
-    };
-    sent(&mut value, &gvk, context, name);
-    context.server.registry().admit_request(&call, name, Operation::Create, value).await?;
-    let pod = context.server.registry().get(&call, name)?.parse();
-    check_budgets(context, &pod).await?;
-    context.server.registry().delete(&call, name, &delete_options).await?;
-    let success =
-        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(Answer::value(StatusCode::CREATED, context.accepted, &success))
-}
-
-async fn check_budgets(context: &Context<'_>, pod: &Value) -> Result<(), Status> {
-    let phase = pod.pointer("/status/phase").and_then(Value::as_str).unwrap_or("");
-    if matches!(phase, "Succeeded" | "Failed" | "Pending") || object::is_deleting(pod) {
-        return Ok(());
-    }
-    let catalogue = context.server.registry().catalogue();
-    let Some(budgets) = catalogue.get("policy", "v1", "poddisruptionbudgets") else { return Ok(()) };
-    let scope = budgets.scope(context.info.scope());
-    let snapshot = context.server.registry().cache().snapshot(&budgets.prefix);
-    for found in snapshot.scope(&scope) {
-        let budget = found.parse();
-        let selector =
-            budget.pointer("/spec/selector").and_then(apiserver_meta::selector::LabelSelector::from_json);
-        let labels = object::metadata(pod).get("labels");
-        let chosen = selector.is_some_and(|selector| {
-            selector.matches(|key| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str))
-        });
-        if !chosen {
-            continue;
-        }
-        let allowed = budget.pointer("/status/disruptionsAllowed").and_then(Value::as_i64).unwrap_or(0);
-        if allowed <= 0 {
-            let mut status = Status::new(
-                429,
-                "TooManyRequests",
-                "Cannot evict pod as it would violate the pod's disruption budget.",
-            );
-            let name = object::name(&budget);
-            let healthy = budget.pointer("/status/currentHealthy").and_then(Value::as_i64).unwrap_or(0);
-            let desired = budget.pointer("/status/desiredHealthy").and_then(Value::as_i64).unwrap_or(0);
-            status.details = Some(json!({"causes": [{
-                "reason": "DisruptionBudget",
-                "message": format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"),
-            }]}));
-            return Err(status);
-        }
-        let options = WriteOptions {
-            dry_run: false,
-            manager: "kube-apiserver".into(),
-            validation: apiserver_registry::FieldValidation::Ignore,
-        };
-        let call = Call {
-            resource: budgets,
-            namespace: context.info.scope(),
-            subresource: "status",
-            manager: &options.manager,
-            dry_run: options.dry_run,
-            requester: context.requester(),
-        };
-        let name = object::name(&budget).to_owned();
-        let change = |live: Option<&Value>| {
-            let live = live.ok_or_else(|| Status::not_found(&budgets.group_resource(), &name))?;
-            let mut next = live.clone();
-            let left = next.pointer("/status/disruptionsAllowed").and_then(Value::as_i64).unwrap_or(0) - 1;
-            next["status"]["disruptionsAllowed"] = left.max(0).into();
-            Ok(Changed::Object(next))
-        };
-        context.server.registry().update(&call, &name, false, change).await?;
-    }
-    Ok(())
 }
 
 /// Issues a token for a ServiceAccount.
@@ -331,5 +246,8 @@ pub(super) async fn bind_from_collection(context: &Context<'_>, raw: &Bytes) -> 
     let catalogue = context.server.registry().catalogue();
     let pods = catalogue.get("", "v1", "pods").cloned().ok_or_else(not_found_here)?;
     let name = object::name(&body.value).to_owned();
+    if name.is_empty() {
+        return Err(Status::bad_request("Name parameter required."));
+    }
     bind(context, &pods, &options, &name, &body.value).await
 }
