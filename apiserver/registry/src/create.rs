@@ -36,10 +36,10 @@ impl Registry {
         value: Value,
         ownership: Ownership,
     ) -> Result<Written, Status> {
-        // One that is no number is no version, and goes as one that is not there.
-        if apiserver_meta::field::go_parse_uint(object::text(&value, "resourceVersion"))
-            .is_ok_and(|set| set != 0)
-        {
+        // One that is no number is no version, and goes as one that is not there. What is only tried never gets as far as
+        // the store, which refuses it.
+        let version = object::text(&value, "resourceVersion").to_owned();
+        if !call.dry_run && apiserver_meta::field::go_parse_uint(&version).is_ok_and(|set| set != 0) {
             return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         self.check_namespace(call, &value)?;
@@ -61,6 +61,7 @@ impl Registry {
     }
 
     async fn create_once(&self, call: &Call<'_>, mut value: Value) -> Result<Written, Status> {
+        let version = object::metadata(&value).get("resourceVersion").cloned();
         let resource = call.resource;
         let strategy = resource.strategy;
         let time = now();
@@ -96,7 +97,10 @@ impl Registry {
             Attempt { operation: admission::Operation::Create, name: &name, object: Some(&value), old: None };
         self.admit(call, attempt).await?;
         let warnings = (strategy.warnings)(&value);
-        let stored = self.to_stored(resource, value).await?;
+        let mut stored = self.to_stored(resource, value).await?;
+        if let (true, Some(version)) = (call.dry_run, version) {
+            object::metadata_mut(&mut stored).insert("resourceVersion".into(), version);
+        }
         // Last: nobody else of the namespace is charged until this is stored, and no webhook is waited for meanwhile.
         let charge = self.charge(call, &stored, None).await?;
         let document = encode::document(&stored);

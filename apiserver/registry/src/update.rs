@@ -70,12 +70,15 @@ impl Registry {
             let old = self.to_served(call.resource, self.trees().of(&current)).await?;
             let changed = change(Some(&old))?;
             let repeatable = !matches!(changed, Changed::Object(_));
+            if let Changed::Object(value) = &changed {
+                check_uid(call, name, &old, value)?;
+            }
             let (mut new, ownership) = match changed {
                 Changed::Object(value) | Changed::Patched(value) => (value, Ownership::Update),
                 Changed::Applied(value) => (value, Ownership::Applied),
             };
             self.mutate_changed(call, name, &old, &mut new, ownership).await?;
-            let insisted = self.check_version(call, name, &old, &new, current.revision())?;
+            let insisted = self.check_version(call, name, &new, current.revision())?;
             let (warnings, claim) = self.prepare(call, name, &old, &mut new)?;
             self.check_by_plugins(call, &new, Some(&old))?;
             let attempt = Attempt {
@@ -134,24 +137,8 @@ impl Registry {
     }
 
     /// Checks the resourceVersion the client sent; says whether it sent one.
-    fn check_version(
-        &self,
-        call: &Call,
-        name: &str,
-        old: &Value,
-        new: &Value,
-        current: u64,
-    ) -> Result<bool, Status> {
+    fn check_version(&self, call: &Call, name: &str, new: &Value, current: u64) -> Result<bool, Status> {
         let gr = call.resource.group_resource();
-        let uid = object::uid(new);
-        if !uid.is_empty() && uid != object::uid(old) && object::text(new, "resourceVersion").is_empty() {
-            let why = format!(
-                "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                upstream_key(call, name),
-                object::uid(old)
-            );
-            return Err(Status::conflict(&gr, name, &why));
-        }
         match object::text(new, "resourceVersion") {
             "" | "0" => {
                 if call.resource.strategy.unconditional_update || call.subresource == "scale" {
@@ -172,12 +159,8 @@ impl Registry {
                 Ok(version) if version == current => Ok(true),
                 Ok(_) => Err(Status::modified(&gr, name)),
                 Err(_) => {
-                    let error = FieldError::invalid(
-                        "metadata.resourceVersion",
-                        &version.into(),
-                        format!("strconv.ParseUint: parsing {version:?}: invalid syntax"),
-                    );
-                    Err(Status::invalid(&call.resource.gvk(), name, &[error]))
+                    let why = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
+                    Err(Status::new(500, "", why))
                 }
             },
         }
@@ -193,7 +176,7 @@ impl Registry {
     ) -> Result<(Vec<String>, crate::allocate::Claim), Status> {
         let resource = call.resource;
         let strategy = resource.strategy;
-        object::keep_for_update(new, old);
+        object::keep_for_update(resource.namespaced, new, old);
         match call.subresource {
             "" => {
                 if resource.custom.as_ref().is_some_and(|custom| custom.has_status) {
@@ -259,6 +242,22 @@ impl Registry {
         warnings.extend(tolerated);
         Ok((warnings, claim))
     }
+}
+
+/// A uid in a sent object is a precondition: of another object nothing is changed.
+fn check_uid(call: &Call<'_>, name: &str, old: &Value, sent: &Value) -> Result<(), Status> {
+    let uid = object::uid(sent);
+    if uid.is_empty() || uid == object::uid(old) {
+        return Ok(());
+    }
+    let key = upstream_key(call, name);
+    // What is only tried is checked above the store, which would put its own prefix before the key.
+    let key = if call.dry_run { key.strip_prefix("/registry").unwrap_or(&key) } else { &key };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+        object::uid(old)
+    );
+    Err(Status::conflict(&call.resource.group_resource(), name, &why))
 }
 
 /// Notes in `managedFields` which fields a plain write makes its manager's.

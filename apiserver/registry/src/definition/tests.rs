@@ -117,7 +117,8 @@ fn what_all_versions_say_is_told_once() {
     for version in definition["spec"]["versions"].as_array_mut().unwrap() {
         version["subresources"] = json!({"scale": {}});
     }
-    definition.pointer_mut("/spec/versions/1").unwrap()["additionalPrinterColumns"] = json!([{"name": "a", "jsonPath": ".a"}]);
+    definition.pointer_mut("/spec/versions/1").unwrap()["additionalPrinterColumns"] =
+        json!([{"name": "a", "jsonPath": ".a"}]);
     let types = "must be one of boolean,date,integer,number,string";
     let want = vec![
         format!("spec.versions[1].additionalPrinterColumns[0].type: Required value: {types}"),

@@ -2,6 +2,7 @@
 
 use apiserver_json::{Value, json};
 use apiserver_meta::field::{FieldError, Problem};
+use apiserver_meta::names;
 
 use super::shared::{at, check_label_selector, check_not_negative, check_set_enum, has, keep_status};
 use super::workload::{check_amount, check_whole, selector_as_go};
@@ -10,7 +11,7 @@ use super::{PLAIN, Strategy};
 pub(super) static DISRUPTION_BUDGET: Strategy = Strategy {
     metadata_again: 0,
     standard_finalizers: false,
-    name_rule: |_| Vec::new(),
+    name_rule: names::path_segment,
     prepare_create: |budget| {
         budget["status"] =
             json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});

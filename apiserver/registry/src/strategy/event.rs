@@ -18,7 +18,7 @@ pub(super) static EVENT: Strategy = Strategy {
     validate_update: |new, _| validate_any(new),
     metadata_again: 0,
     standard_finalizers: false,
-    name_rule: |_| Vec::new(),
+    name_rule: names::path_segment,
     create_on_update: true,
     ..PLAIN
 };

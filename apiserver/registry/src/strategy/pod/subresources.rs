@@ -86,7 +86,8 @@ mod tests {
             let mut pod = json!({"metadata": {"name": "p"}, "spec": {"restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "terminationGracePeriodSeconds": 30,
                 "containers": [{"name": "c", "image": image, "imagePullPolicy": "Always", "terminationMessagePolicy": "File", "resources": {}}], "ephemeralContainers": ephemeral}, "status": {"qosClass": "BestEffort"}});
             if !cpu.is_empty() {
-                pod.pointer_mut("/spec/containers/0").unwrap()["resources"] = json!({"requests": {"cpu": cpu}});
+                pod.pointer_mut("/spec/containers/0").unwrap()["resources"] =
+                    json!({"requests": {"cpu": cpu}});
                 pod["status"]["qosClass"] = "Burstable".into();
             }
             pod
