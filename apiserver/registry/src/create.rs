@@ -85,6 +85,9 @@ impl Registry {
         errors.extend((strategy.validate_create)(&value));
         let (invalid, _) = custom::validate(resource, &value, None, "");
         errors.extend(invalid);
+        if errors.is_empty() {
+            errors = object::validate_names(&value);
+        }
         let name = object::name(&value).to_owned();
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.internal_gvk(), &name, &errors));

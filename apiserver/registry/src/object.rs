@@ -7,7 +7,7 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 
 use crate::catalogue::Resource;
-use crate::strategy::Strategy;
+use crate::strategy::{MetadataCheck, Strategy};
 
 /// Total size of annotations, in bytes.
 const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
@@ -197,6 +197,15 @@ pub fn validate_create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// Errors of the names of a new object in which its kind found nothing wrong: any must do in a path.
+pub fn validate_names(object: &Value) -> Vec<FieldError> {
+    let mut errors = generate_name_errors(object, names::path_segment);
+    let name = name(object);
+    let invalid = |problem| FieldError::invalid("metadata.name", &name.into(), problem);
+    errors.extend(names::path_segment(name).into_iter().map(invalid));
+    errors
+}
+
 /// Errors of the prefix of a generated name.
 fn generate_name_errors(object: &Value, rule: fn(&str) -> Vec<String>) -> Vec<FieldError> {
     let prefix = text(object, "generateName");
@@ -212,9 +221,14 @@ fn generate_name_errors(object: &Value, rule: fn(&str) -> Vec<String>) -> Vec<Fi
     rule(&masked).into_iter().map(invalid).collect()
 }
 
-/// Errors of the metadata of an updated object. The server looks at it twice, the kind `again` more times; what is
+/// Errors of the metadata of an updated object. The server looks at it twice, then the kind as `checks` say; what is
 /// wrong is found once and told as often.
-pub fn validate_update(strategy: &Strategy, object: &Value, old: &Value, again: u8) -> Vec<FieldError> {
+pub fn validate_update(
+    strategy: &Strategy,
+    object: &Value,
+    old: &Value,
+    checks: &[MetadataCheck],
+) -> Vec<FieldError> {
     let mut always = Vec::new();
     validate_members(object, &mut always);
     let mut names = Vec::new();
@@ -223,16 +237,21 @@ pub fn validate_update(strategy: &Strategy, object: &Value, old: &Value, again: 
     standard.retain(|_| strategy.standard_finalizers);
     let changed = validate_changes(object, old);
     let prefix = generate_name_errors(object, names::path_segment);
-    let own_prefix = if again > 1 { generate_name_errors(object, strategy.name_rule) } else { Vec::new() };
+    let own_prefix = generate_name_errors(object, strategy.name_rule);
     if [&always, &names, &standard, &changed, &prefix, &own_prefix].iter().all(|errors| errors.is_empty()) {
         return Vec::new();
     }
     let mut errors = [prefix, always.clone(), names.clone(), changed.clone(), always.clone()].concat();
-    if again > 0 {
-        errors.extend([changed, always.clone(), standard.clone()].concat());
-    }
-    if again > 1 {
-        errors.extend([own_prefix, always, names, standard].concat());
+    for check in checks {
+        match check {
+            MetadataCheck::Changes => {
+                errors.extend([changed.as_slice(), always.as_slice(), standard.as_slice()].concat());
+                continue;
+            }
+            MetadataCheck::Whole => errors.extend_from_slice(&own_prefix),
+            MetadataCheck::Unprefixed => {}
+        }
+        errors.extend([always.as_slice(), names.as_slice(), standard.as_slice()].concat());
     }
     errors
 }

@@ -16,7 +16,7 @@ use crate::catalogue::Resource;
 use crate::create::Ownership;
 use crate::object;
 use crate::registry::{Call, Registry, Written};
-use crate::strategy::pod;
+use crate::strategy::{ALL_KEPT, MetadataCheck, pod};
 use crate::{custom, encode};
 
 /// Tries before a busy object is given up; upstream gives up never, a client's timeout does.
@@ -206,9 +206,11 @@ impl Registry {
             object::metadata_mut(new).insert("generation".into(), generation.into());
         }
         // Of a status only the change is looked at.
-        let again = if call.subresource.is_empty() { strategy.metadata_again } else { 1 };
+        let own = strategy.metadata_checks;
+        let checks =
+            if own.is_empty() || call.subresource.is_empty() { own } else { &[MetadataCheck::Changes] };
         let mut errors = Vec::from_iter(self.check_admin_access(call, new, Some(old)));
-        errors.extend(object::validate_update(strategy, new, old, again));
+        errors.extend(object::validate_update(strategy, new, old, checks));
         match call.subresource {
             "" => errors.extend((strategy.validate_update)(new, old)),
             "status" => errors.extend((strategy.validate_status)(new, old)),
@@ -296,12 +298,8 @@ fn keep_member(new: &mut Value, old: &Value, member: &str) {
 fn keep_all_but_status(resource: &Resource, new: &mut Value, old: &Value) {
     let kept: &[&str] = if resource.is_custom() {
         &["labels", "annotations", "ownerReferences", "finalizers", "generateName"]
-    } else if resource.group == "apps" && resource.kind == "Deployment" {
-        &["labels"]
-    } else if resource.kind == "Pod" {
-        &["ownerReferences"]
     } else {
-        &[]
+        resource.strategy.status_keeps
     };
     let old_metadata = object::metadata(old);
     let metadata = object::metadata_mut(new);
@@ -351,6 +349,7 @@ pub fn reset_fields(resource: &Resource, subresource: &str) -> &'static FieldSet
     static NONE: OnceLock<FieldSet> = OnceLock::new();
     static STATUS: OnceLock<FieldSet> = OnceLock::new();
     static SPEC: OnceLock<FieldSet> = OnceLock::new();
+    static SPEC_AND_METADATA: OnceLock<FieldSet> = OnceLock::new();
     static STATUS_OF_CUSTOM: OnceLock<FieldSet> = OnceLock::new();
     let has_status =
         resource.strategy.status || resource.custom.as_ref().is_some_and(|custom| custom.has_status);
@@ -365,6 +364,9 @@ pub fn reset_fields(resource: &Resource, subresource: &str) -> &'static FieldSet
                 &["metadata", "ownerReferences"],
             ])
         }),
+        ("status", _) if resource.strategy.status_keeps == ALL_KEPT => {
+            SPEC_AND_METADATA.get_or_init(|| FieldSet::of(&[&["metadata"], &["spec"]]))
+        }
         ("status", _) => SPEC.get_or_init(|| FieldSet::of(&[&["spec"]])),
         _ => NONE.get_or_init(FieldSet::default),
     }

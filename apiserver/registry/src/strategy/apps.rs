@@ -39,6 +39,7 @@ static SPEC_AND_LABELS: LazyLock<FieldSet> =
     LazyLock::new(|| FieldSet::of(&[&["spec"], &["metadata", "labels"]]));
 
 pub(super) static DEPLOYMENT: Strategy = Strategy {
+    status_keeps: &["labels"],
     resets: |subresource| (subresource == "status").then(|| &*SPEC_AND_LABELS),
     default: |deployment| {
         default_template(deployment);

@@ -16,7 +16,7 @@ pub(super) const DATA_BYTES_MAX: usize = 1 << 20;
 pub(super) static CONFIG_MAP: Strategy = Strategy {
     validate_create: validate_config_map,
     validate_update: update_config_map,
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
     ..PLAIN
 };
 
@@ -70,7 +70,7 @@ pub(super) fn immutable_data(new: &Value, old: &Value, members: &[&str], errors:
 }
 
 pub(super) static NAMESPACE: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::WHOLE_THEN_CHANGES,
     default: |namespace| {
         let name = crate::object::name(namespace).to_owned();
         if !name.is_empty() {
@@ -122,7 +122,7 @@ pub(super) static NAMESPACE: Strategy = Strategy {
 
 pub(super) static SERVICE_ACCOUNT: Strategy = Strategy {
     delete_returns_object: true,
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
     prepare_create: name_secrets,
     prepare_update: |account, _| name_secrets(account),
     ..PLAIN
@@ -136,7 +136,7 @@ fn name_secrets(account: &mut Value) {
 }
 
 pub(super) static ENDPOINTS: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
     default: |endpoints| {
         for subset in items_mut(endpoints, "subsets") {
             for port in items_mut(subset, "ports") {

@@ -17,6 +17,7 @@ use crate::admission::Requester;
 use crate::object;
 
 pub(super) static REQUEST: Strategy = Strategy {
+    metadata_checks: super::UNPREFIXED_THEN_CHANGES,
     requested: sign,
     prepare_create: |csr| csr["status"] = json!({}),
     prepare_update: |new, old| {
@@ -34,7 +35,7 @@ pub(super) static REQUEST: Strategy = Strategy {
     validate_create: |csr| validate(csr, None),
     validate_update: |new, old| validate_update(new, old, &[]),
     validate_status: |new, old| validate_update(new, old, &["certificate"]),
-    name_rule: names::path_segment,
+    name_rule: |_| Vec::new(),
     status: true,
     ..PLAIN
 };

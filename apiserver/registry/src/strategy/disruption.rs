@@ -2,16 +2,15 @@
 
 use apiserver_json::{Value, json};
 use apiserver_meta::field::{FieldError, Problem};
-use apiserver_meta::names;
 
 use super::shared::{at, check_label_selector, check_not_negative, check_set_enum, has, keep_status};
 use super::workload::{check_amount, check_whole, selector_as_go};
 use super::{PLAIN, Strategy};
 
 pub(super) static DISRUPTION_BUDGET: Strategy = Strategy {
-    metadata_again: 0,
+    metadata_checks: &[],
     standard_finalizers: false,
-    name_rule: names::path_segment,
+    name_rule: |_| Vec::new(),
     prepare_create: |budget| {
         budget["status"] =
             json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});

@@ -15,8 +15,8 @@ use super::{PLAIN, Strategy};
 static STATUS: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of(&[&["status"]]));
 
 pub(super) static NODE: Strategy = Strategy {
+    metadata_checks: super::WHOLE_THEN_CHANGES,
     resets: |subresource| subresource.is_empty().then(|| &*STATUS),
-    metadata_again: 2,
     default: |node| {
         if let Some(spec) = node.get_mut("spec").and_then(Value::as_object_mut) {
             name_first_range(spec);

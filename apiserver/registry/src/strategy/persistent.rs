@@ -18,7 +18,7 @@ use super::volumes::{VOLUME_MODES, check_access_modes, check_claim_spec, claim_w
 use super::{PLAIN, Strategy};
 
 pub(super) static PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
     warnings: |claim| {
         const DEPRECATED: &str = "volume.beta.kubernetes.io/storage-class";
         let old = !at(claim, &["metadata", "annotations", DEPRECATED]).is_null();
@@ -149,9 +149,9 @@ fn volume_warnings(volume: &Value) -> Vec<String> {
 }
 
 pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
+    metadata_checks: super::WHOLE_TWICE,
     warnings: volume_warnings,
     warns_again: true,
-    metadata_again: 2,
     default: |volume| {
         if let Some(spec) = at_mut(volume, &["spec"]) {
             default(spec, "volumeMode", "Filesystem");

@@ -13,8 +13,8 @@ use super::{PLAIN, Strategy, resources};
 
 /// `pkg/apis/node/validation`.
 pub(super) static RUNTIME_CLASS: Strategy = Strategy {
+    metadata_checks: super::WHOLE_THEN_CHANGES,
     standard_finalizers: false,
-    metadata_again: 2,
     validate_create: |class| {
         let mut errors = Vec::new();
         if let Some(overhead) = class.get("overhead") {
@@ -46,7 +46,7 @@ pub(super) static RUNTIME_CLASS: Strategy = Strategy {
 
 /// `ValidateControllerRevisionCreate`.
 pub(super) static CONTROLLER_REVISION: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
     validate_create: |revision| {
         let mut errors = Vec::new();
         check_not_negative(revision, "revision", "revision", &mut errors);
@@ -71,7 +71,7 @@ const CONTROLLER_MAX: usize = 250;
 
 /// `ValidateIngressClass`.
 pub(super) static INGRESS_CLASS: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
     default: |class| {
         if let Some(parameters) = at_mut(class, &["spec", "parameters"]) {
             default(parameters, "scope", "Cluster");

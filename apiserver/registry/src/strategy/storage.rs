@@ -20,7 +20,7 @@ const NODE_ID_MAX: usize = 256;
 const PERIOD_MIN: i64 = 10;
 
 pub(super) static STORAGE_CLASS: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::WHOLE_THEN_CHANGES,
     default: |class| {
         if let Some(class) = class.as_object_mut() {
             default(class, "reclaimPolicy", "Delete");
@@ -90,7 +90,7 @@ fn check_parameters(parameters: &Value, errors: &mut Vec<FieldError>) {
 }
 
 pub(super) static VOLUME_ATTRIBUTES_CLASS: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
     validate_create: validate_attributes_class,
     validate_update: |new, old| {
         let mut errors = Vec::new();
@@ -123,7 +123,7 @@ fn validate_attributes_class(class: &Value) -> Vec<FieldError> {
 }
 
 pub(super) static CSI_STORAGE_CAPACITY: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::WHOLE_THEN_CHANGES,
     validate_create: |capacity| {
         let mut errors = Vec::new();
         check_label_selector(at(capacity, &["nodeTopology"]), "nodeTopology", &mut errors);
@@ -243,6 +243,7 @@ fn validate_driver(driver: &Value) -> Vec<FieldError> {
 }
 
 pub(super) static CSI_NODE: Strategy = Strategy {
+    metadata_checks: super::WHOLE,
     validate_create: validate_node,
     validate_update: |new, _| validate_node(new),
     unconditional_update: false,
@@ -285,6 +286,8 @@ fn validate_node(node: &Value) -> Vec<FieldError> {
 }
 
 pub(super) static VOLUME_ATTACHMENT: Strategy = Strategy {
+    status_keeps: super::ALL_KEPT,
+    metadata_checks: super::WHOLE,
     prepare_create: |attachment| attachment["status"] = json!({"attached": false}),
     prepare_update: keep_status,
     validate_create: validate_attachment,

@@ -76,7 +76,7 @@ fn causes(write: Write, old: &Value, new: &Value) -> Vec<String> {
             errors.extend((strategy.validate_status)(&new, &old));
         } else {
             (strategy.prepare_update)(&mut new, &old);
-            errors.extend(object::validate_update(strategy, &new, &old, strategy.metadata_again));
+            errors.extend(object::validate_update(strategy, &new, &old, strategy.metadata_checks));
             errors.extend((strategy.validate_update)(&new, &old));
         }
         errors

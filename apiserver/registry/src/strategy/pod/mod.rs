@@ -42,7 +42,8 @@ static SPEC_AND_OWNERS: LazyLock<FieldSet> = LazyLock::new(|| {
 
 pub(super) static POD: Strategy = Strategy {
     resets: |subresource| (subresource == "status").then(|| &*SPEC_AND_OWNERS),
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
+    status_keeps: &["ownerReferences"],
     default: defaults::default_pod,
     prepare_create: prepare::create,
     requested: apparmor::adopt,
