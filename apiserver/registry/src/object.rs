@@ -331,16 +331,22 @@ pub(crate) fn validate_members(object: &Value, errors: &mut Vec<FieldError>) {
 /// Errors of finalizers: of their shape, and of names without a domain that are not the server's own.
 fn validate_finalizers(object: &Value, shapes: &mut Vec<FieldError>, standard: &mut Vec<FieldError>) {
     for (i, finalizer) in finalizers(object).into_iter().enumerate() {
-        for problem in names::qualified_name(finalizer) {
-            shapes.push(FieldError::invalid("metadata.finalizers", &finalizer.into(), problem));
-        }
-        if !finalizer.contains('/') && !["foregroundDeletion", "orphan", "kubernetes"].contains(&finalizer) {
-            standard.push(FieldError::invalid(
-                format!("metadata.finalizers[{i}]"),
-                &finalizer.into(),
-                "name is neither a standard finalizer name nor is it fully qualified",
-            ));
-        }
+        validate_finalizer(finalizer, "metadata.finalizers", shapes);
+        validate_short_finalizer(finalizer, &format!("metadata.finalizers[{i}]"), standard);
+    }
+}
+
+/// Errors of a finalizer's shape.
+pub(crate) fn validate_finalizer(finalizer: &str, path: &str, errors: &mut Vec<FieldError>) {
+    let invalid = |problem| FieldError::invalid(path, &finalizer.into(), problem);
+    errors.extend(names::qualified_name(finalizer).into_iter().map(invalid));
+}
+
+/// The error of a finalizer without a domain that is not one of the server's own.
+pub(crate) fn validate_short_finalizer(finalizer: &str, path: &str, errors: &mut Vec<FieldError>) {
+    if !finalizer.contains('/') && !["foregroundDeletion", "orphan", "kubernetes"].contains(&finalizer) {
+        let why = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.push(FieldError::invalid(path, &finalizer.into(), why));
     }
 }
 

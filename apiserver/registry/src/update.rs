@@ -236,7 +236,8 @@ impl Registry {
         } else {
             crate::allocate::Claim::nothing()
         };
-        let mut warnings = if call.subresource.is_empty() { (strategy.warnings)(new) } else { Vec::new() };
+        let warns = call.subresource.is_empty() && !strategy.warns_of_new;
+        let mut warnings = if warns { (strategy.warnings)(new) } else { Vec::new() };
         if !warnings.is_empty() && !strategy.warns_again {
             let before = (strategy.warnings)(old);
             warnings.retain(|text| !before.contains(text));
