@@ -419,9 +419,25 @@ mod tests {
     fn an_update_keeps_what_it_may_not_change() {
         let old = json!({"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "generation": 3}});
         let mut new =
-            json!({"metadata": {"generation": 9, "resourceVersion": "5", "deletionTimestamp": "x"}});
-        keep_for_update(&mut new, &old);
+            json!({"metadata": {"generation": 9, "resourceVersion": "5", "namespace": "n", "generateName": "a"}});
+        keep_for_update(false, &mut new, &old);
+        metadata_mut(&mut new).remove("generateName");
         assert_eq!(new, old);
+        metadata_mut(&mut new).insert("deletionTimestamp".into(), "x".into());
+        keep_for_update(false, &mut new, &old);
+        assert_eq!(
+            validate_update(&crate::strategy::PLAIN, &new, &old, &[])[0].to_string(),
+            "metadata.deletionTimestamp: Invalid value: \"x\": field is immutable"
+        );
+    }
+
+    #[test]
+    fn owners_that_are_there_twice_go_once() {
+        let owner = |name: &str| json!({"kind": "Pod", "name": name, "uid": "u"});
+        let mut object = json!({"metadata": {"ownerReferences": [owner("a"), owner("b"), owner("a")]}});
+        assert_eq!(dedup_owners(&mut object).as_deref(), Some("u"));
+        assert_eq!(object, json!({"metadata": {"ownerReferences": [owner("a"), owner("b")]}}));
+        assert_eq!(dedup_owners(&mut object), None);
     }
 
     #[test]
@@ -429,7 +445,7 @@ mod tests {
         let old = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "finalizers": ["e.com/f"]}});
         let new = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "finalizers": ["e.com/f", "e.com/g"]}});
         assert_eq!(
-            validate_update(&crate::strategy::PLAIN, &new, &old, 1)[0].to_string(),
+            validate_update(&crate::strategy::PLAIN, &new, &old, &[MetadataCheck::Changes])[0].to_string(),
             "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"e.com/g\"}"
         );
     }

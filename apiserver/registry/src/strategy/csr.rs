@@ -162,6 +162,20 @@ const USAGES: &[&str] = &[
     "timestamping",
 ];
 
+/// The organizations in the subject of a request.
+pub(crate) fn organizations_asked_for(csr: &Value) -> Vec<String> {
+    let bytes = base64::decode(text(&csr["spec"], "request")).unwrap_or_default();
+    let pem = String::from_utf8_lossy(&bytes).into_owned();
+    let blocks = pem::blocks(&pem);
+    let Some((_, request)) =
+        blocks.first().and_then(|block| X509CertificationRequest::from_der(&block.bytes).ok())
+    else {
+        return Vec::new();
+    };
+    let names = request.certification_request_info.subject.iter_organization();
+    names.filter_map(|name| name.as_str().ok()).map(str::to_owned).collect()
+}
+
 /// What is wrong with a request; what was wrong before is let be.
 fn validate(csr: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();

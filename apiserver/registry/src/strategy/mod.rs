@@ -61,6 +61,8 @@ mod workload;
 #[cfg(test)]
 mod workload_tests;
 
+pub(crate) use csr::organizations_asked_for;
+
 /// What a kind's own validation of an update looks at in the metadata, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetadataCheck {

@@ -2,6 +2,8 @@
 //!
 //! A plugin is a row of [`PLUGINS`], named as the flags name it. `plugin/pkg/admission` upstream.
 
+mod certificate_subject;
+mod claim_resize;
 mod default_class;
 mod limit_ranger;
 mod pod_security;
@@ -82,7 +84,28 @@ const PLUGINS: &[Plugin] = &[
         change: None,
         check: Some(priority::check_default),
     },
+    Plugin {
+        name: "DefaultTolerationSeconds",
+        of: ("", "pods"),
+        change: Some(|_, _, pod| {
+            crate::strategy::pod::tolerate_lost_nodes(pod);
+            Ok(())
+        }),
+        check: None,
+    },
+    Plugin {
+        name: "PersistentVolumeClaimResize",
+        of: ("", "persistentvolumeclaims"),
+        change: None,
+        check: Some(claim_resize::check),
+    },
     Plugin { name: "RuntimeClass", of: ("", "pods"), change: Some(runtime_class::resolve), check: None },
+    Plugin {
+        name: "CertificateSubjectRestriction",
+        of: ("certificates.k8s.io", "certificatesigningrequests"),
+        change: None,
+        check: Some(certificate_subject::check),
+    },
     Plugin {
         name: "DefaultIngressClass",
         of: ("networking.k8s.io", "ingresses"),

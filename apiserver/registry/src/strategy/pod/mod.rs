@@ -34,6 +34,7 @@ pub(crate) mod volumes;
 
 pub(crate) use defaults::default_spec;
 pub(crate) use prepare::drop_disabled;
+pub(crate) use prepare::tolerate_lost_nodes;
 
 /// What a status update of a Pod sets back.
 static SPEC_AND_OWNERS: LazyLock<FieldSet> = LazyLock::new(|| {

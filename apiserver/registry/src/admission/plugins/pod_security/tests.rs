@@ -1,6 +1,6 @@
 //! Pods and what the standards find wrong with them, as kube-apiserver 1.36 says it.
 
-use apiserver_json::{Value, json};
+use apiserver_json::{Map, Value, json};
 
 use super::checks::Pod;
 use super::{Level, Policy, Standard};
@@ -50,37 +50,33 @@ fn pods_are_held_to_the_level_and_the_version() {
 
 #[test]
 fn labels_are_a_policy() {
-    let of = |labels: Value| {
-        let policy = Policy::of(&labels);
-        let errors: Vec<String> = policy.errors.iter().map(|error| error.field.to_string()).collect();
-        (policy.enforce.to_string(), policy.warn.to_string(), errors)
-    };
-    let key = |mode: &str| format!("pod-security.kubernetes.io/{mode}");
-    let rows = [
-        (json!({}), "privileged:latest", "privileged:latest", vec![]),
+    let label = |mode: &str| format!("pod-security.kubernetes.io/{mode}");
+    // Labels, what is enforced, what is warned of, and the labels that are wrong.
+    type Row = (&'static [(&'static str, &'static str)], &'static str, &'static str, &'static [&'static str]);
+    let rows: &[Row] = &[
+        (&[], "privileged:latest", "privileged:latest", &[]),
+        (&[("enforce", "baseline"), ("enforce-version", "v1.30")], "baseline:v1.30", "baseline:v1.30", &[]),
+        (&[("enforce", "baseline"), ("warn", "restricted")], "baseline:latest", "restricted:latest", &[]),
         (
-            json!({key("enforce"): "baseline", key("enforce-version"): "v1.30"}),
-            "baseline:v1.30",
-            "baseline:v1.30",
-            vec![],
-        ),
-        (
-            json!({key("enforce"): "baseline", key("warn"): "restricted"}),
-            "baseline:latest",
-            "restricted:latest",
-            vec![],
-        ),
-        (
-            json!({key("enforce"): "x", key("warn-version"): "v1.01"}),
+            &[("enforce", "x"), ("warn-version", "v1.01")],
             "restricted:latest",
             "privileged:latest",
-            vec![
-                format!("metadata.labels[{}]", key("enforce")),
-                format!("metadata.labels[{}]", key("warn-version")),
-            ],
+            &["enforce", "warn-version"],
         ),
     ];
-    for (labels, enforce, warn, errors) in rows {
-        assert_eq!(of(labels.clone()), (enforce.to_owned(), warn.to_owned(), errors), "{labels}");
+    for (labels, enforce, warn, wrong) in rows {
+        let mut map = Map::new();
+        for (mode, value) in *labels {
+            map.insert(label(mode).into(), Value::from(*value));
+        }
+        let policy = Policy::of(&Value::Object(map));
+        let errors: Vec<&str> = policy.errors.iter().map(|error| error.field.as_str()).collect();
+        let wrong: Vec<String> =
+            wrong.iter().map(|mode| format!("metadata.labels[{}]", label(mode))).collect();
+        assert_eq!(errors, wrong, "{labels:?}");
+        assert_eq!(
+            (policy.enforce.to_string(), policy.warn.to_string()),
+            (enforce.to_string(), warn.to_string())
+        );
     }
 }
