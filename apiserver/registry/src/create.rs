@@ -1,6 +1,6 @@
 //! Create: fill in metadata, apply the kind's rules, allocate, record ownership, store.
 
-use apiserver_json::Value;
+use apiserver_json::{Map, Value};
 use apiserver_meta::Status;
 use apiserver_storage::{Op, Write};
 
@@ -43,13 +43,15 @@ impl Registry {
             return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         self.check_namespace(call, &value)?;
+        let shares_labels = call.resource.strategy.shares_labels
+            && object::metadata(&value).get("labels").and_then(Value::as_object).is_none_or(Map::is_empty);
         let value = self.mutate_new(call, value, ownership).await?;
         if !object::name(&value).is_empty() {
-            return self.create_once(call, value).await;
+            return self.create_once(call, value, shares_labels).await;
         }
         let mut last = None;
         for _ in 0..GENERATE_TRIES {
-            match self.create_once(call, value.clone()).await {
+            match self.create_once(call, value.clone(), shares_labels).await {
                 Err(status) if status.reason == "AlreadyExists" => last = Some(status),
                 outcome => return outcome,
             }
@@ -60,7 +62,12 @@ impl Registry {
         Err(Status::generate_name_conflict(&call.resource.group_resource(), &name.unwrap_or_default()))
     }
 
-    async fn create_once(&self, call: &Call<'_>, mut value: Value) -> Result<Written, Status> {
+    async fn create_once(
+        &self,
+        call: &Call<'_>,
+        mut value: Value,
+        shares_labels: bool,
+    ) -> Result<Written, Status> {
         let version = object::metadata(&value).get("resourceVersion").cloned();
         let resource = call.resource;
         let strategy = resource.strategy;
@@ -73,6 +80,12 @@ impl Registry {
             map.remove("status");
         }
         (strategy.prepare_create)(&mut value);
+        if shares_labels && let Some(labels) = value.pointer("/spec/template/metadata/labels").cloned() {
+            // A template that had none gives none: what the server adds to it is its own.
+            if object::metadata(&value).contains_key("labels") {
+                object::metadata_mut(&mut value).insert("labels".into(), labels);
+            }
+        }
         (strategy.requested)(&mut value, &call.requester);
         (strategy.default)(&mut value);
         object::tidy(&mut value);

@@ -236,8 +236,7 @@ impl Registry {
         } else {
             crate::allocate::Claim::nothing()
         };
-        let warns = call.subresource.is_empty() && !strategy.warns_of_new;
-        let mut warnings = if warns { (strategy.warnings)(new) } else { Vec::new() };
+        let mut warnings = if call.subresource.is_empty() { (strategy.warnings)(new) } else { Vec::new() };
         if !warnings.is_empty() && !strategy.warns_again {
             let before = (strategy.warnings)(old);
             warnings.retain(|text| !before.contains(text));

@@ -33,6 +33,7 @@ pub(super) static JOB: Strategy = Strategy {
     validate_create: job::check_job,
     validate_update: validate_job_update,
     validate_status: job_status::check,
+    shares_labels: true,
     warnings: |job| super::pod_warnings::of_namesake(job, at(job, &["spec", "template"]), "spec.template"),
     status: true,
     generation: true,

@@ -16,6 +16,12 @@ pub(super) static LIMIT_RANGE: Strategy = Strategy {
             items_mut(spec, "limits").for_each(default_limit);
         }
     },
+    prepare_create: |range| {
+        if crate::object::name(range).is_empty() {
+            let name = uuid::Uuid::new_v4().to_string();
+            crate::object::metadata_mut(range).insert("name".into(), name.into());
+        }
+    },
     validate_create: validate,
     validate_update: |new, _| validate(new),
     create_on_update: true,

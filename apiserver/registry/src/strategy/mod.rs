@@ -114,8 +114,8 @@ pub struct Strategy {
     pub warnings: fn(&Value) -> Vec<String>,
     /// An update is warned of what was there before, too.
     pub warns_again: bool,
-    /// Only a new object is warned of.
-    pub warns_of_new: bool,
+    /// A new object without labels shares its template's, with what the server adds to these.
+    pub shares_labels: bool,
     /// `status` is written through the status subresource only.
     pub status: bool,
     /// `metadata.generation` counts changes of everything but metadata and status.
@@ -171,7 +171,7 @@ pub const PLAIN: Strategy = Strategy {
     standard_finalizers: true,
     warnings: no_warnings,
     warns_again: false,
-    warns_of_new: false,
+    shares_labels: false,
     status: false,
     generation: false,
     annotations_count: false,

@@ -7,7 +7,7 @@ use apiserver_meta::names;
 use super::pod::scheduling::check_tolerations;
 use super::shared::{
     at, at_mut, check_immutable, check_immutable_as, check_not_negative, check_optional, check_rule,
-    check_set_enum, default, has, items, require, text,
+    check_set_enum, default, has, invalid_as, items, require, text,
 };
 use super::{PLAIN, Strategy, resources};
 
@@ -15,27 +15,9 @@ use super::{PLAIN, Strategy, resources};
 pub(super) static RUNTIME_CLASS: Strategy = Strategy {
     metadata_checks: super::WHOLE_THEN_CHANGES,
     standard_finalizers: false,
-    validate_create: |class| {
-        let mut errors = Vec::new();
-        if let Some(overhead) = class.get("overhead") {
-            let limits = json!({"limits": at(overhead, &["podFixed"])});
-            resources::validate(&limits, "overhead", &mut errors);
-        }
-        let scheduling = at(class, &["scheduling"]);
-        let selector = scheduling.get("nodeSelector");
-        crate::object::validate_labels(selector, "scheduling.nodeSelector", &mut errors);
-        let tolerations = items(scheduling, "tolerations");
-        check_tolerations(tolerations, "scheduling.tolerations", &mut errors);
-        let handler = text(class, "handler");
-        if handler.is_empty() {
-            errors.push(FieldError::required("handler", ""));
-        } else {
-            check_rule(handler, names::dns1123_label, "handler", &mut errors);
-        }
-        errors
-    },
+    validate_create: validate_class,
     validate_update: |new, old| {
-        let mut errors = Vec::new();
+        let mut errors = validate_class(new);
         check_immutable(at(new, &["handler"]), at(old, &["handler"]), "handler", &mut errors);
         errors
     },
@@ -43,6 +25,33 @@ pub(super) static RUNTIME_CLASS: Strategy = Strategy {
     unconditional_update: false,
     ..PLAIN
 };
+
+fn validate_class(class: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if let Some(overhead) = class.get("overhead") {
+        let limits = json!({"limits": at(overhead, &["podFixed"])});
+        resources::validate(&limits, "overhead", &mut errors);
+    }
+    let scheduling = at(class, &["scheduling"]);
+    let selector = scheduling.get("nodeSelector");
+    crate::object::validate_labels(selector, "scheduling.nodeSelector", &mut errors);
+    let tolerations = items(scheduling, "tolerations");
+    check_tolerations(tolerations, "scheduling.tolerations", &mut errors);
+    for (i, toleration) in tolerations.iter().enumerate() {
+        if tolerations[..i].contains(toleration) {
+            let path = format!("scheduling.tolerations[{i}]");
+            let shown = invalid_as("core.Toleration", "", toleration, "").value;
+            errors.push(FieldError { value: shown, ..FieldError::duplicate(path, toleration) });
+        }
+    }
+    let handler = text(class, "handler");
+    if handler.is_empty() {
+        errors.push(FieldError::required("handler", ""));
+    } else {
+        check_rule(handler, names::dns1123_label, "handler", &mut errors);
+    }
+    errors
+}
 
 /// `ValidateControllerRevisionCreate`.
 pub(super) static CONTROLLER_REVISION: Strategy = Strategy {

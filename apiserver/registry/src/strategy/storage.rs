@@ -200,7 +200,7 @@ pub(super) static CSI_DRIVER: Strategy = Strategy {
             crate::object::metadata_mut(new).insert("generation".into(), (before + 1).into());
         }
     },
-    warns_of_new: true,
+    warns_again: true,
     validate_create: validate_driver,
     validate_update: |new, old| {
         let mut errors = validate_driver(new);
