@@ -227,7 +227,7 @@ fn check_exit_codes(spec: &Value, codes: &Value, path: &str, errors: &mut Vec<Fi
     let values = items(codes, "values");
     let list = format!("{path}.values");
     if values.is_empty() {
-        errors.push(FieldError::invalid(&list, at(codes, &["values"]), "at least one value is required"));
+        errors.push(FieldError::invalid(&list, &json!(values), "at least one value is required"));
     } else if values.len() > EXIT_CODES_MAX {
         errors.push(FieldError::too_many(&list, values.len(), EXIT_CODES_MAX));
     }
