@@ -20,6 +20,9 @@ use crate::strategy::addresses::range_holds;
 use crate::strategy::service::needs_node_ports;
 use crate::strategy::service_ips;
 
+/// The port whose trouble is upstream's own error, not the Service's.
+const HEALTH_PORT: &str = "spec.healthCheckNodePort";
+
 /// Where cluster IPs and node ports come from.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceRanges {
@@ -289,7 +292,7 @@ impl Registry {
                 .and_then(|()| claim_ports(&mut allocator, &mut claim, key, service, old))
         };
         outcome.map_err(|error| {
-            if error.problem == Problem::Internal && !call.dry_run {
+            if error.problem == Problem::Internal && error.field != HEALTH_PORT && !call.dry_run {
                 self.note_exhausted(call.namespace.unwrap_or(""), service, old, &error.field);
             }
             if error.problem == Problem::Internal {
@@ -380,9 +383,16 @@ fn claim_ips(
                 allocator.ips.insert(ip, key.clone());
             } else if !is_own && !is_kept {
                 if !allocator.ranges.contains(ip) {
-                    return Err(refuse(format!(
-                        "failed to allocate IP {ip}: the provided network does not match the current range"
-                    )));
+                    // A dry run asks the one range, not for the range that the address is of.
+                    let why = if claim.dry_run {
+                        let range = allocator.ranges.cidr();
+                        format!(
+                            "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}"
+                        )
+                    } else {
+                        "the provided network does not match the current range".to_owned()
+                    };
+                    return Err(refuse(format!("failed to allocate IP {ip}: {why}")));
                 }
                 // A dry run is not held against what is taken, and takes nothing.
                 if !claim.dry_run {
@@ -434,11 +444,17 @@ fn claim_ports(
     let Some(ports) = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut) else { return Ok(()) };
     for (i, port) in ports.iter_mut().enumerate() {
         let number = port.get("port").and_then(Value::as_i64).unwrap_or(0);
-        let given = port
-            .get("nodePort")
-            .and_then(Value::as_u64)
-            .and_then(|given| u16::try_from(given).ok())
-            .filter(|given| *given != 0);
+        let given = port.get("nodePort").and_then(Value::as_i64).filter(|given| *given != 0);
+        let in_words = |why: String, given: i64| {
+            FieldError::invalid(format!("spec.ports[{i}].nodePort"), &given.into(), why)
+        };
+        let given = match given.map(|given| (given, u16::try_from(given))) {
+            Some((_, Ok(port))) => Some(port),
+            // No port at all; a dry run does not mind.
+            Some((_, Err(_))) if claim.dry_run => continue,
+            Some((given, Err(_))) => return Err(in_words(out_of_range(allocator), given)),
+            None => None,
+        };
         let node_port = match given {
             Some(given) => {
                 // Ports of one number share a node port, whatever their protocols; an update is not that strict.
@@ -446,9 +462,8 @@ fn claim_ports(
                     None => by_port.get(&number) == Some(&given),
                     Some(_) => claim.ports.contains(&given) || held.contains(&given),
                 };
-                claim_port(allocator, claim, key, given, shared).map_err(|why| {
-                    FieldError::invalid(format!("spec.ports[{i}].nodePort"), &given.into(), why)
-                })?;
+                claim_port(allocator, claim, key, given, shared)
+                    .map_err(|why| in_words(why, given.into()))?;
                 given
             }
             None if needs_node_ports(&kind) && (kind == "NodePort" || allocates) => {
@@ -474,14 +489,19 @@ fn claim_ports(
     let spec = object::member_mut(service, "spec");
     let local = spec.get("externalTrafficPolicy").and_then(Value::as_str) == Some("Local");
     if kind == "LoadBalancer" && local {
-        match spec
-            .get("healthCheckNodePort")
-            .and_then(Value::as_u64)
-            .and_then(|port| u16::try_from(port).ok())
-            .filter(|port| *port != 0)
-        {
-            Some(port) => claim_port(allocator, claim, key, port, held.contains(&port))
-                .map_err(|why| FieldError::invalid("spec.healthCheckNodePort", &port.into(), why))?,
+        let asked = spec.get("healthCheckNodePort").and_then(Value::as_i64).filter(|port| *port != 0);
+        let refuse = |why: String, port: i64| FieldError {
+            problem: Problem::Internal,
+            field: HEALTH_PORT.into(),
+            value: String::new(),
+            detail: format!("failed to allocate requested HealthCheck NodePort {port}: {why}"),
+        };
+        match asked.map(|port| (port, u16::try_from(port))) {
+            Some((_, Ok(port))) => claim_port(allocator, claim, key, port, held.contains(&port))
+                .map_err(|why| refuse(why, port.into()))?,
+            // Its rules say that it is none.
+            Some((_, Err(_))) if claim.dry_run => {}
+            Some((port, Err(_))) => return Err(refuse(out_of_range(allocator), port)),
             None => {
                 if let Some(port) = allocator.free_port(&taken) {
                     allocator.ports.insert(port, key.clone());
@@ -505,15 +525,19 @@ fn claim_port(
     match allocator.ports.get(&port) {
         Some(owner) if owner == key && ours => Ok(()),
         Some(_) => Err("provided port is already allocated".to_owned()),
-        None if (first..=last).contains(&port) => {
+        // A dry run looks only at what is taken.
+        None if claim.dry_run || (first..=last).contains(&port) => {
             allocator.ports.insert(port, key.clone());
             claim.ports.push(port);
             Ok(())
         }
-        None => Err(format!(
-            "provided port is not in the valid range. The range of valid ports is {first}-{last}"
-        )),
+        None => Err(out_of_range(allocator)),
     }
+}
+
+fn out_of_range(allocator: &Allocator) -> String {
+    let (first, last) = allocator.ranges.node_ports;
+    format!("provided port is not in the valid range. The range of valid ports is {first}-{last}")
 }
 
 #[cfg(test)]

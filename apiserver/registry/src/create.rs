@@ -1,6 +1,6 @@
 //! Create: fill in metadata, apply the kind's rules, allocate, record ownership, store.
 
-use apiserver_json::Value;
+use apiserver_json::{Map, Value};
 use apiserver_meta::Status;
 use apiserver_storage::{Op, Write};
 
@@ -36,20 +36,22 @@ impl Registry {
         value: Value,
         ownership: Ownership,
     ) -> Result<Written, Status> {
-        // One that is no number is no version, and goes as one that is not there.
-        if apiserver_meta::field::go_parse_uint(object::text(&value, "resourceVersion"))
-            .is_ok_and(|set| set != 0)
-        {
+        // One that is no number is no version, and goes as one that is not there. What is only tried never gets as far as
+        // the store, which refuses it.
+        let version = object::text(&value, "resourceVersion").to_owned();
+        if !call.dry_run && apiserver_meta::field::go_parse_uint(&version).is_ok_and(|set| set != 0) {
             return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         self.check_namespace(call, &value)?;
+        let shares_labels = call.resource.strategy.shares_labels
+            && object::metadata(&value).get("labels").and_then(Value::as_object).is_none_or(Map::is_empty);
         let value = self.mutate_new(call, value, ownership).await?;
         if !object::name(&value).is_empty() {
-            return self.create_once(call, value).await;
+            return self.create_once(call, value, shares_labels).await;
         }
         let mut last = None;
         for _ in 0..GENERATE_TRIES {
-            match self.create_once(call, value.clone()).await {
+            match self.create_once(call, value.clone(), shares_labels).await {
                 Err(status) if status.reason == "AlreadyExists" => last = Some(status),
                 outcome => return outcome,
             }
@@ -60,7 +62,13 @@ impl Registry {
         Err(Status::generate_name_conflict(&call.resource.group_resource(), &name.unwrap_or_default()))
     }
 
-    async fn create_once(&self, call: &Call<'_>, mut value: Value) -> Result<Written, Status> {
+    async fn create_once(
+        &self,
+        call: &Call<'_>,
+        mut value: Value,
+        shares_labels: bool,
+    ) -> Result<Written, Status> {
+        let version = object::metadata(&value).get("resourceVersion").cloned();
         let resource = call.resource;
         let strategy = resource.strategy;
         let time = now();
@@ -72,8 +80,19 @@ impl Registry {
             map.remove("status");
         }
         (strategy.prepare_create)(&mut value);
+        if shares_labels && let Some(labels) = value.pointer("/spec/template/metadata/labels").cloned() {
+            // A template that had none gives none: what the server adds to it is its own.
+            if object::metadata(&value).contains_key("labels") {
+                object::metadata_mut(&mut value).insert("labels".into(), labels);
+            }
+        }
         (strategy.requested)(&mut value, &call.requester);
+        let unlabelled = strategy.shares_labels && !object::metadata(&value).contains_key("labels");
         (strategy.default)(&mut value);
+        if unlabelled {
+            // Labels of its template that the server made are its own when it is stored: they are not looked at twice.
+            object::metadata_mut(&mut value).remove("labels");
+        }
         object::tidy(&mut value);
 
         // What is taken is told before anything that is wrong.
@@ -84,9 +103,15 @@ impl Registry {
         errors.extend((strategy.validate_create)(&value));
         let (invalid, _) = custom::validate(resource, &value, None, "");
         errors.extend(invalid);
+        if errors.is_empty() {
+            errors = object::validate_names(&value);
+        }
         let name = object::name(&value).to_owned();
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.internal_gvk(), &name, &errors));
+        }
+        if unlabelled {
+            (strategy.default)(&mut value);
         }
         self.check_by_plugins(call, &value, None)?;
         if self.cache().get(&key).is_some() {
@@ -96,7 +121,10 @@ impl Registry {
             Attempt { operation: admission::Operation::Create, name: &name, object: Some(&value), old: None };
         self.admit(call, attempt).await?;
         let warnings = (strategy.warnings)(&value);
-        let stored = self.to_stored(resource, value).await?;
+        let mut stored = self.to_stored(resource, value).await?;
+        if let (true, Some(version)) = (call.dry_run, version) {
+            object::metadata_mut(&mut stored).insert("resourceVersion".into(), version);
+        }
         // Last: nobody else of the namespace is charged until this is stored, and no webhook is waited for meanwhile.
         let charge = self.charge(call, &stored, None).await?;
         let document = encode::document(&stored);

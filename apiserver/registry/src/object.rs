@@ -7,7 +7,7 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 
 use crate::catalogue::Resource;
-use crate::strategy::Strategy;
+use crate::strategy::{MetadataCheck, Strategy};
 
 /// Total size of annotations, in bytes.
 const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
@@ -109,22 +109,22 @@ pub fn wipe_for_create(object: &mut Value) {
 }
 
 /// What an update may not change is taken from the object as it is.
-pub fn keep_for_update(object: &mut Value, old: &Value) {
+pub fn keep_for_update(namespaced: bool, object: &mut Value, old: &Value) {
     let old = self::metadata(old);
     let metadata = metadata_mut(object);
-    for member in
-        ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"]
-    {
-        // A client may leave these out; it may not change them.
+    if !namespaced {
+        metadata.remove("namespace");
+    }
+    // What a client says of these does not count; of the last two it does where they were not set.
+    for member in ["creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         match old.get(member) {
-            Some(value) if member != "generateName" || !metadata.contains_key(member) => {
+            Some(_) if member == "deletionGracePeriodSeconds" && metadata.contains_key(member) => {}
+            Some(value) => {
                 metadata.insert(member.into(), value.clone());
             }
-            Some(_) => {}
+            None if member.starts_with("deletion") => {}
             None => {
-                if member != "generateName" {
-                    metadata.remove(member);
-                }
+                metadata.remove(member);
             }
         }
     }
@@ -135,8 +135,25 @@ pub fn keep_for_update(object: &mut Value, old: &Value) {
             metadata.insert(member.into(), value.clone());
         }
     }
-    metadata.remove("selfLink");
     metadata.remove("resourceVersion");
+}
+
+/// Takes out owners that are there twice; answers the uids of what went, as a warning names them.
+pub fn dedup_owners(object: &mut Value) -> Option<String> {
+    let owners = metadata(object).get("ownerReferences")?.as_array()?;
+    let is_repeated = |i: usize| owners[..i].contains(&owners[i]);
+    let repeated: Vec<usize> = (1..owners.len()).filter(|i| is_repeated(*i)).collect();
+    if repeated.is_empty() {
+        return None;
+    }
+    let uids: Vec<&str> =
+        repeated.iter().map(|i| owners[*i].get("uid").and_then(Value::as_str).unwrap_or("")).collect();
+    let uids = uids.join(", ");
+    let mut i = 0..;
+    if let Some(owners) = metadata_mut(object).get_mut("ownerReferences").and_then(Value::as_array_mut) {
+        owners.retain(|_| !repeated.contains(&i.next().unwrap_or_default()));
+    }
+    Some(uids)
 }
 
 /// Removes what Go would not print: empty labels, annotations, owner references, finalizers.
@@ -154,19 +171,8 @@ pub fn tidy(object: &mut Value) {
 
 /// Errors of the metadata of a new object.
 pub fn validate_create(resource: &Resource, object: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let generate_name = text(object, "generateName");
     let rule = resource.strategy.name_rule;
-    if !generate_name.is_empty() {
-        // A trailing hyphen is fine in a prefix: the random part follows.
-        let masked = match generate_name.strip_suffix('-') {
-            Some(stem) => format!("{stem}a"),
-            None => generate_name.to_owned(),
-        };
-        for problem in rule(&masked) {
-            errors.push(FieldError::invalid("metadata.generateName", &generate_name.into(), problem));
-        }
-    }
+    let mut errors = generate_name_errors(object, rule);
     let name = name(object);
     if name.is_empty() {
         errors.push(FieldError::required("metadata.name", "name or generateName is required"));
@@ -191,9 +197,38 @@ pub fn validate_create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// Errors of the metadata of an updated object. The server looks at it twice, the kind `again` more times; what is
+/// Errors of the names of a new object in which its kind found nothing wrong: any must do in a path.
+pub fn validate_names(object: &Value) -> Vec<FieldError> {
+    let mut errors = generate_name_errors(object, names::path_segment);
+    let name = name(object);
+    let invalid = |problem| FieldError::invalid("metadata.name", &name.into(), problem);
+    errors.extend(names::path_segment(name).into_iter().map(invalid));
+    errors
+}
+
+/// Errors of the prefix of a generated name.
+fn generate_name_errors(object: &Value, rule: fn(&str) -> Vec<String>) -> Vec<FieldError> {
+    let prefix = text(object, "generateName");
+    if prefix.is_empty() {
+        return Vec::new();
+    }
+    // A trailing hyphen is fine in a prefix: the random part follows.
+    let masked = match prefix.strip_suffix('-') {
+        Some(stem) => format!("{stem}a"),
+        None => prefix.to_owned(),
+    };
+    let invalid = |problem| FieldError::invalid("metadata.generateName", &prefix.into(), problem);
+    rule(&masked).into_iter().map(invalid).collect()
+}
+
+/// Errors of the metadata of an updated object. The server looks at it twice, then the kind as `checks` say; what is
 /// wrong is found once and told as often.
-pub fn validate_update(strategy: &Strategy, object: &Value, old: &Value, again: u8) -> Vec<FieldError> {
+pub fn validate_update(
+    strategy: &Strategy,
+    object: &Value,
+    old: &Value,
+    checks: &[MetadataCheck],
+) -> Vec<FieldError> {
     let mut always = Vec::new();
     validate_members(object, &mut always);
     let mut names = Vec::new();
@@ -201,15 +236,22 @@ pub fn validate_update(strategy: &Strategy, object: &Value, old: &Value, again: 
     validate_finalizers(object, &mut names, &mut standard);
     standard.retain(|_| strategy.standard_finalizers);
     let changed = validate_changes(object, old);
-    if always.is_empty() && names.is_empty() && standard.is_empty() && changed.is_empty() {
+    let prefix = generate_name_errors(object, names::path_segment);
+    let own_prefix = generate_name_errors(object, strategy.name_rule);
+    if [&always, &names, &standard, &changed, &prefix, &own_prefix].iter().all(|errors| errors.is_empty()) {
         return Vec::new();
     }
-    let mut errors = [always.clone(), names.clone(), changed.clone(), always.clone()].concat();
-    if again > 0 {
-        errors.extend([changed, always.clone(), standard.clone()].concat());
-    }
-    if again > 1 {
-        errors.extend([always, names, standard].concat());
+    let mut errors = [prefix, always.clone(), names.clone(), changed.clone(), always.clone()].concat();
+    for check in checks {
+        match check {
+            MetadataCheck::Changes => {
+                errors.extend([changed.as_slice(), always.as_slice(), standard.as_slice()].concat());
+                continue;
+            }
+            MetadataCheck::Whole => errors.extend_from_slice(&own_prefix),
+            MetadataCheck::Unprefixed => {}
+        }
+        errors.extend([always.as_slice(), names.as_slice(), standard.as_slice()].concat());
     }
     errors
 }
@@ -238,6 +280,13 @@ fn validate_changes(object: &Value, old: &Value) -> Vec<FieldError> {
         if text(object, member) != text(old, member) {
             let value = text(object, member).into();
             errors.push(FieldError::invalid(format!("metadata.{member}"), &value, "field is immutable"));
+        }
+    }
+    for member in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let value = metadata(object).get(member);
+        if value.is_some_and(|value| !value.is_null()) && value != metadata(old).get(member) {
+            let value = value.unwrap_or(&Value::Null);
+            errors.push(FieldError::invalid(format!("metadata.{member}"), value, "field is immutable"));
         }
     }
     errors
@@ -282,16 +331,22 @@ pub(crate) fn validate_members(object: &Value, errors: &mut Vec<FieldError>) {
 /// Errors of finalizers: of their shape, and of names without a domain that are not the server's own.
 fn validate_finalizers(object: &Value, shapes: &mut Vec<FieldError>, standard: &mut Vec<FieldError>) {
     for (i, finalizer) in finalizers(object).into_iter().enumerate() {
-        for problem in names::qualified_name(finalizer) {
-            shapes.push(FieldError::invalid("metadata.finalizers", &finalizer.into(), problem));
-        }
-        if !finalizer.contains('/') && !["foregroundDeletion", "orphan", "kubernetes"].contains(&finalizer) {
-            standard.push(FieldError::invalid(
-                format!("metadata.finalizers[{i}]"),
-                &finalizer.into(),
-                "name is neither a standard finalizer name nor is it fully qualified",
-            ));
-        }
+        validate_finalizer(finalizer, "metadata.finalizers", shapes);
+        validate_short_finalizer(finalizer, &format!("metadata.finalizers[{i}]"), standard);
+    }
+}
+
+/// Errors of a finalizer's shape.
+pub(crate) fn validate_finalizer(finalizer: &str, path: &str, errors: &mut Vec<FieldError>) {
+    let invalid = |problem| FieldError::invalid(path, &finalizer.into(), problem);
+    errors.extend(names::qualified_name(finalizer).into_iter().map(invalid));
+}
+
+/// The error of a finalizer without a domain that is not one of the server's own.
+pub(crate) fn validate_short_finalizer(finalizer: &str, path: &str, errors: &mut Vec<FieldError>) {
+    if !finalizer.contains('/') && !["foregroundDeletion", "orphan", "kubernetes"].contains(&finalizer) {
+        let why = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.push(FieldError::invalid(path, &finalizer.into(), why));
     }
 }
 
@@ -363,10 +418,25 @@ mod tests {
     #[test]
     fn an_update_keeps_what_it_may_not_change() {
         let old = json!({"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "generation": 3}});
-        let mut new =
-            json!({"metadata": {"generation": 9, "resourceVersion": "5", "deletionTimestamp": "x"}});
-        keep_for_update(&mut new, &old);
+        let mut new = json!({"metadata": {"generation": 9, "resourceVersion": "5", "namespace": "n", "generateName": "a"}});
+        keep_for_update(false, &mut new, &old);
+        metadata_mut(&mut new).remove("generateName");
         assert_eq!(new, old);
+        metadata_mut(&mut new).insert("deletionTimestamp".into(), "x".into());
+        keep_for_update(false, &mut new, &old);
+        assert_eq!(
+            validate_update(&crate::strategy::PLAIN, &new, &old, &[])[0].to_string(),
+            "metadata.deletionTimestamp: Invalid value: \"x\": field is immutable"
+        );
+    }
+
+    #[test]
+    fn owners_that_are_there_twice_go_once() {
+        let owner = |name: &str| json!({"kind": "Pod", "name": name, "uid": "u"});
+        let mut object = json!({"metadata": {"ownerReferences": [owner("a"), owner("b"), owner("a")]}});
+        assert_eq!(dedup_owners(&mut object).as_deref(), Some("u"));
+        assert_eq!(object, json!({"metadata": {"ownerReferences": [owner("a"), owner("b")]}}));
+        assert_eq!(dedup_owners(&mut object), None);
     }
 
     #[test]
@@ -374,7 +444,7 @@ mod tests {
         let old = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "finalizers": ["e.com/f"]}});
         let new = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "finalizers": ["e.com/f", "e.com/g"]}});
         assert_eq!(
-            validate_update(&crate::strategy::PLAIN, &new, &old, 1)[0].to_string(),
+            validate_update(&crate::strategy::PLAIN, &new, &old, &[MetadataCheck::Changes])[0].to_string(),
             "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"e.com/g\"}"
         );
     }

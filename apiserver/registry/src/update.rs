@@ -16,7 +16,7 @@ use crate::catalogue::Resource;
 use crate::create::Ownership;
 use crate::object;
 use crate::registry::{Call, Registry, Written};
-use crate::strategy::pod;
+use crate::strategy::{ALL_KEPT, MetadataCheck, pod};
 use crate::{custom, encode};
 
 /// Tries before a busy object is given up; upstream gives up never, a client's timeout does.
@@ -70,12 +70,15 @@ impl Registry {
             let old = self.to_served(call.resource, self.trees().of(&current)).await?;
             let changed = change(Some(&old))?;
             let repeatable = !matches!(changed, Changed::Object(_));
+            if let Changed::Object(value) = &changed {
+                check_uid(call, name, &old, value)?;
+            }
             let (mut new, ownership) = match changed {
                 Changed::Object(value) | Changed::Patched(value) => (value, Ownership::Update),
                 Changed::Applied(value) => (value, Ownership::Applied),
             };
             self.mutate_changed(call, name, &old, &mut new, ownership).await?;
-            let insisted = self.check_version(call, name, &old, &new, current.revision())?;
+            let insisted = self.check_version(call, name, &new, current.revision())?;
             let (warnings, claim) = self.prepare(call, name, &old, &mut new)?;
             self.check_by_plugins(call, &new, Some(&old))?;
             let attempt = Attempt {
@@ -134,24 +137,8 @@ impl Registry {
     }
 
     /// Checks the resourceVersion the client sent; says whether it sent one.
-    fn check_version(
-        &self,
-        call: &Call,
-        name: &str,
-        old: &Value,
-        new: &Value,
-        current: u64,
-    ) -> Result<bool, Status> {
+    fn check_version(&self, call: &Call, name: &str, new: &Value, current: u64) -> Result<bool, Status> {
         let gr = call.resource.group_resource();
-        let uid = object::uid(new);
-        if !uid.is_empty() && uid != object::uid(old) && object::text(new, "resourceVersion").is_empty() {
-            let why = format!(
-                "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                upstream_key(call, name),
-                object::uid(old)
-            );
-            return Err(Status::conflict(&gr, name, &why));
-        }
         match object::text(new, "resourceVersion") {
             "" | "0" => {
                 if call.resource.strategy.unconditional_update || call.subresource == "scale" {
@@ -172,12 +159,8 @@ impl Registry {
                 Ok(version) if version == current => Ok(true),
                 Ok(_) => Err(Status::modified(&gr, name)),
                 Err(_) => {
-                    let error = FieldError::invalid(
-                        "metadata.resourceVersion",
-                        &version.into(),
-                        format!("strconv.ParseUint: parsing {version:?}: invalid syntax"),
-                    );
-                    Err(Status::invalid(&call.resource.gvk(), name, &[error]))
+                    let why = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
+                    Err(Status::new(500, "", why))
                 }
             },
         }
@@ -193,7 +176,7 @@ impl Registry {
     ) -> Result<(Vec<String>, crate::allocate::Claim), Status> {
         let resource = call.resource;
         let strategy = resource.strategy;
-        object::keep_for_update(new, old);
+        object::keep_for_update(resource.namespaced, new, old);
         match call.subresource {
             "" => {
                 if resource.custom.as_ref().is_some_and(|custom| custom.has_status) {
@@ -223,9 +206,11 @@ impl Registry {
             object::metadata_mut(new).insert("generation".into(), generation.into());
         }
         // Of a status only the change is looked at.
-        let again = if call.subresource.is_empty() { strategy.metadata_again } else { 1 };
+        let own = strategy.metadata_checks;
+        let checks =
+            if own.is_empty() || call.subresource.is_empty() { own } else { &[MetadataCheck::Changes] };
         let mut errors = Vec::from_iter(self.check_admin_access(call, new, Some(old)));
-        errors.extend(object::validate_update(strategy, new, old, again));
+        errors.extend(object::validate_update(strategy, new, old, checks));
         match call.subresource {
             "" => errors.extend((strategy.validate_update)(new, old)),
             "status" => errors.extend((strategy.validate_status)(new, old)),
@@ -259,6 +244,22 @@ impl Registry {
         warnings.extend(tolerated);
         Ok((warnings, claim))
     }
+}
+
+/// A uid in a sent object is a precondition: of another object nothing is changed.
+fn check_uid(call: &Call<'_>, name: &str, old: &Value, sent: &Value) -> Result<(), Status> {
+    let uid = object::uid(sent);
+    if uid.is_empty() || uid == object::uid(old) {
+        return Ok(());
+    }
+    let key = upstream_key(call, name);
+    // What is only tried is checked above the store, which would put its own prefix before the key.
+    let key = if call.dry_run { key.strip_prefix("/registry").unwrap_or(&key) } else { &key };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+        object::uid(old)
+    );
+    Err(Status::conflict(&call.resource.group_resource(), name, &why))
 }
 
 /// Notes in `managedFields` which fields a plain write makes its manager's.
@@ -297,12 +298,8 @@ fn keep_member(new: &mut Value, old: &Value, member: &str) {
 fn keep_all_but_status(resource: &Resource, new: &mut Value, old: &Value) {
     let kept: &[&str] = if resource.is_custom() {
         &["labels", "annotations", "ownerReferences", "finalizers", "generateName"]
-    } else if resource.group == "apps" && resource.kind == "Deployment" {
-        &["labels"]
-    } else if resource.kind == "Pod" {
-        &["ownerReferences"]
     } else {
-        &[]
+        resource.strategy.status_keeps
     };
     let old_metadata = object::metadata(old);
     let metadata = object::metadata_mut(new);
@@ -352,6 +349,7 @@ pub fn reset_fields(resource: &Resource, subresource: &str) -> &'static FieldSet
     static NONE: OnceLock<FieldSet> = OnceLock::new();
     static STATUS: OnceLock<FieldSet> = OnceLock::new();
     static SPEC: OnceLock<FieldSet> = OnceLock::new();
+    static SPEC_AND_METADATA: OnceLock<FieldSet> = OnceLock::new();
     static STATUS_OF_CUSTOM: OnceLock<FieldSet> = OnceLock::new();
     let has_status =
         resource.strategy.status || resource.custom.as_ref().is_some_and(|custom| custom.has_status);
@@ -366,6 +364,9 @@ pub fn reset_fields(resource: &Resource, subresource: &str) -> &'static FieldSet
                 &["metadata", "ownerReferences"],
             ])
         }),
+        ("status", _) if resource.strategy.status_keeps == ALL_KEPT => {
+            SPEC_AND_METADATA.get_or_init(|| FieldSet::of(&[&["metadata"], &["spec"]]))
+        }
         ("status", _) => SPEC.get_or_init(|| FieldSet::of(&[&["spec"]])),
         _ => NONE.get_or_init(FieldSet::default),
     }

@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
     fn element(&mut self, schema: &'a Schema, value: &mut Value) -> Result<(), DecodeError> {
         if value.is_null() {
             if !matches!(schema.shape, Shape::Any { .. }) {
-                *value = zero(schema);
+                *value = if matches!(schema.shape, Shape::Bytes) { json!("") } else { zero(schema) };
             }
             return Ok(());
         }
@@ -193,6 +193,7 @@ impl<'a> Reader<'a> {
         }
         let outer = (self.owner, self.stack.len());
         let owner = schema.definition.and_then(|name| name.rsplit('.').next()).unwrap_or_default();
+        let embeds = golang::embedded(owner);
         let mut failed = None;
         // Most objects lose nothing: what goes is noted, and taken out in a second pass.
         let mut dropped = 0;
@@ -207,6 +208,9 @@ impl<'a> Reader<'a> {
                 continue;
             }
             self.owner = owner;
+            if let Some(embeds) = embeds {
+                self.stack.extend(embeds(name));
+            }
             self.stack.push(name);
             self.path.push(Step::Field(name));
             let done = self.node(field.schema.get(), item);

@@ -100,3 +100,47 @@ pub(crate) fn equal(a: &Value, b: &Value) -> bool {
         _ => a == b,
     }
 }
+
+/// Names of the structs that a struct embeds, by which Go's errors go to a member; `None` where it embeds none that matter.
+pub(crate) fn embedded(owner: &str) -> Option<fn(&str) -> &'static [&'static str]> {
+    Some(match owner {
+        "Volume" => |member| if member == "name" { &[] } else { &["VolumeSource"] },
+        "PersistentVolumeSpec" => |member| match member {
+            "capacity"
+            | "accessModes"
+            | "claimRef"
+            | "persistentVolumeReclaimPolicy"
+            | "storageClassName"
+            | "mountOptions"
+            | "volumeMode"
+            | "nodeAffinity"
+            | "volumeAttributesClassName" => &[],
+            _ => &["PersistentVolumeSource"],
+        },
+        "Probe" => |member| match member {
+            "exec" | "httpGet" | "tcpSocket" | "grpc" => &["ProbeHandler"],
+            _ => &[],
+        },
+        "EphemeralContainer" => {
+            |member| if member == "targetContainerName" { &[] } else { &["EphemeralContainerCommon"] }
+        }
+        "ConfigMapKeySelector"
+        | "SecretKeySelector"
+        | "ConfigMapEnvSource"
+        | "SecretEnvSource"
+        | "ConfigMapVolumeSource"
+        | "ConfigMapProjection"
+        | "SecretProjection" => |member| if member == "name" { &["LocalObjectReference"] } else { &[] },
+        "IngressRule" => |member| if member == "http" { &["IngressRuleValue"] } else { &[] },
+        "RuleWithOperations" => |member| if member == "operations" { &[] } else { &["Rule"] },
+        "NamedRuleWithOperations" => |member| match member {
+            "resourceNames" => &[],
+            "operations" => &["RuleWithOperations"],
+            _ => &["RuleWithOperations", "Rule"],
+        },
+        "DeviceClaimConfiguration" | "DeviceClassConfiguration" | "DeviceAllocationConfiguration" => {
+            |member| if member == "opaque" { &["DeviceConfiguration"] } else { &[] }
+        }
+        _ => return None,
+    })
+}

@@ -46,7 +46,9 @@ impl Registry {
         ownership: Ownership,
     ) -> Result<Value, Status> {
         object::wipe_for_create(&mut value);
-        if call.resource.namespaced && object::namespace(&value).is_empty() {
+        if !call.resource.namespaced {
+            object::metadata_mut(&mut value).remove("namespace");
+        } else if object::namespace(&value).is_empty() {
             object::metadata_mut(&mut value).insert("namespace".into(), call.namespace.unwrap_or("").into());
         }
         (call.resource.strategy.default)(&mut value);

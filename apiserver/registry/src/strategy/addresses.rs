@@ -10,7 +10,7 @@ use super::shared::{at, check_ip, check_optional, items, keep_status, require};
 use super::{PLAIN, Strategy};
 
 pub(super) static IP_ADDRESS: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::WHOLE_THEN_CHANGES,
     validate_create: validate_address,
     validate_update: |new, old| {
         let mut errors = validate_address(new);
@@ -56,6 +56,7 @@ fn validate_address(address: &Value) -> Vec<FieldError> {
 }
 
 pub(super) static SERVICE_CIDR: Strategy = Strategy {
+    status_keeps: super::ALL_KEPT,
     prepare_create: |range| range["status"] = json!({}),
     prepare_update: keep_status,
     validate_create: |range| {

@@ -10,6 +10,8 @@ use super::shared::{
 use super::{PLAIN, Strategy, match_resources};
 
 pub(super) static POLICY: Strategy = Strategy {
+    status_keeps: super::ALL_KEPT,
+    metadata_checks: super::WHOLE,
     default: |policy| {
         default_match(policy.pointer_mut("/spec/matchConstraints"));
         if let Some(spec) = at_mut(policy, &["spec"]) {
@@ -28,6 +30,7 @@ pub(super) static POLICY: Strategy = Strategy {
 };
 
 pub(super) static BINDING: Strategy = Strategy {
+    metadata_checks: super::WHOLE,
     validate_create: validate_binding,
     validate_update: |binding, _| validate_binding(binding),
     ..BINDING_RULES
@@ -42,6 +45,7 @@ const BINDING_RULES: Strategy = Strategy {
 };
 
 pub(super) static MUTATING_BINDING: Strategy = Strategy {
+    metadata_checks: super::WHOLE,
     validate_create: validate_mutating_binding,
     validate_update: |binding, _| validate_mutating_binding(binding),
     ..BINDING_RULES
@@ -64,6 +68,7 @@ fn default_match(constraints: Option<&mut Value>) {
 }
 
 pub(super) static MUTATING_POLICY: Strategy = Strategy {
+    metadata_checks: super::WHOLE,
     default: POLICY.default,
     validate_create: validate_mutating_policy,
     validate_update: |policy, _| validate_mutating_policy(policy),

@@ -11,6 +11,8 @@ use super::{PLAIN, Strategy};
 use crate::object;
 
 pub(super) static API_SERVICE: Strategy = Strategy {
+    status_keeps: super::ALL_KEPT,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
     default: |api| {
         if let Some(service) = super::shared::at_mut(api, &["spec", "service"]) {
             default(service, "port", 443);

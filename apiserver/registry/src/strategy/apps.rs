@@ -39,6 +39,7 @@ static SPEC_AND_LABELS: LazyLock<FieldSet> =
     LazyLock::new(|| FieldSet::of(&[&["spec"], &["metadata", "labels"]]));
 
 pub(super) static DEPLOYMENT: Strategy = Strategy {
+    status_keeps: &["labels"],
     resets: |subresource| (subresource == "status").then(|| &*SPEC_AND_LABELS),
     default: |deployment| {
         default_template(deployment);
@@ -144,6 +145,7 @@ pub(super) static STATEFUL_SET: Strategy = Strategy {
     },
     prepare_create: |set| {
         drop_disabled(set);
+        drop_max_unavailable(set);
         set["status"] = json!({"replicas": 0, "availableReplicas": 0});
     },
     validate_create: |set| workload::check_stateful_set(set, true),
@@ -201,6 +203,10 @@ pub(super) static DAEMON_SET: Strategy = Strategy {
         let Some(spec) = at_mut(set, &["spec"]) else { return };
         default_strategy(spec, "updateStrategy", json!({"maxUnavailable": 1, "maxSurge": 0}));
         default(spec, "revisionHistoryLimit", 10);
+        // The version of the template is shown in an annotation, of which who writes the set is the owner.
+        if at(set, &["metadata", "annotations", TEMPLATE_GENERATION]).is_null() {
+            template_generation(set, 0);
+        }
     },
     prepare_create: |set| {
         drop_disabled(set);
@@ -314,18 +320,20 @@ fn drop_disabled(object: &mut Value) {
     pod::drop_disabled(at_mut(object, &["spec", "template", "spec"]));
 }
 
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
 /// DaemonSets still count their template's versions, in an annotation.
 fn template_generation(set: &mut Value, generation: i64) {
     let annotations = crate::object::metadata_mut(set).entry("annotations").or_insert_with(|| json!({}));
     if let Some(annotations) = annotations.as_object_mut() {
-        annotations.insert("deprecated.daemonset.template.generation".into(), generation.to_string().into());
+        annotations.insert(TEMPLATE_GENERATION.into(), generation.to_string().into());
     }
 }
 
 fn prepare_daemon_set_update(new: &mut Value, old: &Value) {
     keep_status(new, old);
     drop_disabled(new);
-    let before = at(old, &["metadata", "annotations", "deprecated.daemonset.template.generation"]);
+    let before = at(old, &["metadata", "annotations", TEMPLATE_GENERATION]);
     let before: i64 = before.as_str().and_then(|text| text.parse().ok()).unwrap_or(1);
     let changed = at(new, &["spec", "template"]) != at(old, &["spec", "template"]);
     template_generation(new, before + i64::from(changed));
@@ -361,7 +369,12 @@ fn default_stateful_strategy(spec: &mut Map) {
         .and_then(Value::as_object_mut)
     {
         default(rolling, "partition", 0);
-        // `MaxUnavailableStatefulSet` is off.
+    }
+}
+
+/// `MaxUnavailableStatefulSet` is off.
+fn drop_max_unavailable(set: &mut Value) {
+    if let Some(rolling) = at_mut(set, &["spec", "updateStrategy", "rollingUpdate"]) {
         rolling.remove("maxUnavailable");
     }
 }

@@ -7,9 +7,10 @@ use super::shared::{
     at, at_mut, check_immutable, check_immutable_as, check_not_negative, check_set_enum, default,
     default_text, has, invalid_as, is_empty, items, items_mut, keep_status, number, text,
 };
-use super::{PLAIN, Strategy, cron, job, pod};
+use super::{PLAIN, Strategy, cron, job, job_status, pod};
 
 pub(super) static JOB: Strategy = Strategy {
+    metadata_checks: super::WHOLE_THEN_CHANGES,
     default: |job| {
         super::apps::default_template(job);
         default_job_spec(job.get_mut("spec").unwrap_or(&mut Value::Null));
@@ -31,6 +32,8 @@ pub(super) static JOB: Strategy = Strategy {
     },
     validate_create: job::check_job,
     validate_update: validate_job_update,
+    validate_status: job_status::check,
+    shares_labels: true,
     warnings: |job| super::pod_warnings::of_namesake(job, at(job, &["spec", "template"]), "spec.template"),
     status: true,
     generation: true,
@@ -111,7 +114,8 @@ fn generate_selector(job: &mut Value) {
                 ("controller-uid", &uid),
                 ("job-name", &name),
             ] {
-                labels.insert(key.into(), value.clone().into());
+                // What somebody else put there is kept, and refused where it is not the same.
+                labels.entry(key).or_insert_with(|| value.clone().into());
             }
         }
     }
@@ -119,7 +123,7 @@ fn generate_selector(job: &mut Value) {
     if let Some(selector) = selector.as_object_mut() {
         let labels = selector.entry("matchLabels").or_insert_with(|| json!({}));
         if let Some(labels) = labels.as_object_mut() {
-            labels.insert("batch.kubernetes.io/controller-uid".into(), uid.into());
+            labels.entry("batch.kubernetes.io/controller-uid").or_insert_with(|| uid.into());
         }
     }
 }
@@ -166,8 +170,9 @@ fn check_template_update(spec: &Value, old: &Value, errors: &mut Vec<FieldError>
     let is_suspended = items(status, "conditions")
         .iter()
         .any(|condition| text(condition, "type") == "Suspended" && text(condition, "status") == "True");
-    let may_change =
-        at(old, &["spec", "suspend"]) == true && is_suspended && number(status, "active").unwrap_or(0) == 0;
+    let may_change = at(old, &["spec", "suspend"]) == true
+        && (is_suspended || !has(status, "startTime"))
+        && number(status, "active").unwrap_or(0) == 0;
     if !may_change {
         errors.push(invalid_as("core.PodTemplateSpec", "spec.template", template, "field is immutable"));
         return;

@@ -16,7 +16,7 @@ pub(super) const DATA_BYTES_MAX: usize = 1 << 20;
 pub(super) static CONFIG_MAP: Strategy = Strategy {
     validate_create: validate_config_map,
     validate_update: update_config_map,
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
     ..PLAIN
 };
 
@@ -70,8 +70,11 @@ pub(super) fn immutable_data(new: &Value, old: &Value, members: &[&str], errors:
 }
 
 pub(super) static NAMESPACE: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::WHOLE_THEN_CHANGES,
     default: |namespace| {
+        if let Some(status) = namespace.get_mut("status").and_then(Value::as_object_mut) {
+            super::shared::default_text(status, "phase", "Active");
+        }
         let name = crate::object::name(namespace).to_owned();
         if !name.is_empty() {
             let labels = crate::object::metadata_mut(namespace).entry("labels").or_insert_with(|| json!({}));
@@ -100,20 +103,24 @@ pub(super) static NAMESPACE: Strategy = Strategy {
     },
     validate_create: |namespace| {
         let mut errors = Vec::new();
-        let labels = crate::object::metadata(namespace).get("labels").and_then(Value::as_object);
-        for (key, value) in labels.into_iter().flatten() {
-            let is_level = ["enforce", "audit", "warn"]
-                .iter()
-                .any(|mode| *key == format!("pod-security.kubernetes.io/{mode}"));
-            if is_level && !["privileged", "baseline", "restricted"].contains(&value.as_str().unwrap_or("")) {
-                errors.push(FieldError::invalid(
-                    format!("metadata.labels[{key}]"),
-                    value,
-                    "must be one of privileged, baseline, restricted",
-                ));
-            }
+        for finalizer in items(at(namespace, &["spec"]), "finalizers").iter().filter_map(Value::as_str) {
+            crate::object::validate_finalizer(finalizer, "spec.finalizers", &mut errors);
+            crate::object::validate_short_finalizer(finalizer, "spec.finalizers", &mut errors);
         }
         errors
+    },
+    validate_status: |namespace, _| {
+        let phase = text(at(namespace, &["status"]), "phase");
+        let (want, when) = if crate::object::is_deleting(namespace) {
+            ("Terminating", "is not empty")
+        } else {
+            ("Active", "is empty")
+        };
+        if phase == want {
+            return Vec::new();
+        }
+        let why = format!("may only be '{want}' if `deletionTimestamp` {when}");
+        vec![FieldError::invalid("status.Phase", &phase.into(), why)]
     },
     name_rule: names::dns1123_label,
     status: true,
@@ -122,7 +129,7 @@ pub(super) static NAMESPACE: Strategy = Strategy {
 
 pub(super) static SERVICE_ACCOUNT: Strategy = Strategy {
     delete_returns_object: true,
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
     prepare_create: name_secrets,
     prepare_update: |account, _| name_secrets(account),
     ..PLAIN
@@ -136,7 +143,7 @@ fn name_secrets(account: &mut Value) {
 }
 
 pub(super) static ENDPOINTS: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
     default: |endpoints| {
         for subset in items_mut(endpoints, "subsets") {
             for port in items_mut(subset, "ports") {

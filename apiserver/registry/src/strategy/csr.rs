@@ -17,6 +17,7 @@ use crate::admission::Requester;
 use crate::object;
 
 pub(super) static REQUEST: Strategy = Strategy {
+    metadata_checks: super::UNPREFIXED_THEN_CHANGES,
     requested: sign,
     prepare_create: |csr| csr["status"] = json!({}),
     prepare_update: |new, old| {
@@ -34,7 +35,7 @@ pub(super) static REQUEST: Strategy = Strategy {
     validate_create: |csr| validate(csr, None),
     validate_update: |new, old| validate_update(new, old, &[]),
     validate_status: |new, old| validate_update(new, old, &["certificate"]),
-    name_rule: names::path_segment,
+    name_rule: |_| Vec::new(),
     status: true,
     ..PLAIN
 };
@@ -160,6 +161,20 @@ const USAGES: &[&str] = &[
     "signing",
     "timestamping",
 ];
+
+/// The organizations in the subject of a request.
+pub(crate) fn organizations_asked_for(csr: &Value) -> Vec<String> {
+    let bytes = base64::decode(text(&csr["spec"], "request")).unwrap_or_default();
+    let pem = String::from_utf8_lossy(&bytes).into_owned();
+    let blocks = pem::blocks(&pem);
+    let Some((_, request)) =
+        blocks.first().and_then(|block| X509CertificationRequest::from_der(&block.bytes).ok())
+    else {
+        return Vec::new();
+    };
+    let names = request.certification_request_info.subject.iter_organization();
+    names.filter_map(|name| name.as_str().ok()).map(str::to_owned).collect()
+}
 
 /// What is wrong with a request; what was wrong before is let be.
 fn validate(csr: &Value, old: Option<&Value>) -> Vec<FieldError> {

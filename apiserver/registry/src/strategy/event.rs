@@ -16,7 +16,7 @@ const NOTE_MAX: usize = 1024;
 pub(super) static EVENT: Strategy = Strategy {
     validate_create: validate_any,
     validate_update: |new, _| validate_any(new),
-    metadata_again: 0,
+    metadata_checks: &[],
     standard_finalizers: false,
     name_rule: |_| Vec::new(),
     create_on_update: true,
@@ -52,6 +52,7 @@ pub(super) static NEW_EVENT: Strategy = Strategy {
         }
         errors
     },
+    metadata_checks: &[super::MetadataCheck::Changes],
     standard_finalizers: true,
     name_rule: names::dns1123_subdomain,
     ..EVENT

@@ -15,6 +15,8 @@ use fixed::check_fixed;
 mod fixed;
 
 pub(super) static FLOW_SCHEMA: Strategy = Strategy {
+    status_keeps: super::ALL_KEPT,
+    metadata_checks: super::WHOLE,
     default: |schema| {
         if let Some(spec) = at_mut(schema, &["spec"]) {
             default_number(spec, "matchingPrecedence", 1000);
@@ -31,6 +33,8 @@ pub(super) static FLOW_SCHEMA: Strategy = Strategy {
 };
 
 pub(super) static PRIORITY_LEVEL: Strategy = Strategy {
+    status_keeps: super::ALL_KEPT,
+    metadata_checks: super::WHOLE,
     default: |level| {
         if let Some(exempt) = at_mut(level, &["spec", "exempt"]) {
             default_pointer(exempt, "nominalConcurrencyShares", 0);

@@ -151,7 +151,7 @@ fn check_indexed(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// An error that shows no value.
-fn plain(path: &str, why: &str) -> FieldError {
+pub(super) fn plain(path: &str, why: &str) -> FieldError {
     FieldError {
         problem: Problem::Invalid,
         field: path.to_owned(),
@@ -293,7 +293,7 @@ fn check_success_policy(spec: &Value, policy: &Value, path: &str, errors: &mut V
 }
 
 /// How many indexes `1,3-5` are: they grow, and are below the number of completions.
-fn count_indexes(indexes: &str, completions: i64) -> Result<i64, String> {
+pub(super) fn count_indexes(indexes: &str, completions: i64) -> Result<i64, String> {
     let (mut total, mut last) = (0, None);
     for part in indexes.split(',').filter(|_| !indexes.is_empty()) {
         let ends: Vec<&str> = part.split('-').collect();
@@ -385,11 +385,14 @@ fn check_generated(job: &Value, errors: &mut Vec<FieldError>) {
             Some(_) => {}
         }
     }
+    // One that is wrong is refused for that alone.
+    let mut wrong = Vec::new();
+    check_label_selector(at(spec, &["selector"]), "", &mut wrong);
     let selects =
-        apiserver_meta::selector::LabelSelector::from_json(at(spec, &["selector"])).is_some_and(|selector| {
+        apiserver_meta::selector::LabelSelector::from_json(at(spec, &["selector"])).is_none_or(|selector| {
             selector.matches(|key| expected.iter().find(|(known, _)| *known == key).map(|(_, value)| *value))
         });
-    if !selects {
+    if wrong.is_empty() && !selects {
         errors.push(super::workload::invalid_selector(
             at(spec, &["selector"]),
             "`selector` not auto-generated",

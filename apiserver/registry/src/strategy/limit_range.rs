@@ -10,9 +10,16 @@ use super::shared::{at, check_rule, items, items_mut, text};
 use super::{PLAIN, Strategy, resources};
 
 pub(super) static LIMIT_RANGE: Strategy = Strategy {
+    metadata_checks: super::WHOLE,
     default: |range| {
         if let Some(spec) = range.get_mut("spec") {
             items_mut(spec, "limits").for_each(default_limit);
+        }
+    },
+    prepare_create: |range| {
+        if crate::object::name(range).is_empty() {
+            let name = uuid::Uuid::new_v4().to_string();
+            crate::object::metadata_mut(range).insert("name".into(), name.into());
         }
     },
     validate_create: validate,

@@ -24,6 +24,7 @@ mod endpoint_slice;
 mod event;
 mod flow;
 mod job;
+mod job_status;
 #[cfg(test)]
 mod kind_tests;
 mod limit_range;
@@ -60,6 +61,28 @@ mod workload;
 #[cfg(test)]
 mod workload_tests;
 
+pub(crate) use csr::organizations_asked_for;
+
+/// What a kind's own validation of an update looks at in the metadata, in its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetadataCheck {
+    /// All of it, as of a new object.
+    Whole,
+    /// As `Whole`, but for the prefix of a generated name.
+    Unprefixed,
+    /// What changed.
+    Changes,
+}
+
+const CHANGES_THEN_WHOLE: &[MetadataCheck] = &[MetadataCheck::Changes, MetadataCheck::Whole];
+const WHOLE_THEN_CHANGES: &[MetadataCheck] = &[MetadataCheck::Whole, MetadataCheck::Changes];
+const UNPREFIXED_THEN_CHANGES: &[MetadataCheck] = &[MetadataCheck::Unprefixed, MetadataCheck::Changes];
+const WHOLE_TWICE: &[MetadataCheck] = &[MetadataCheck::Whole, MetadataCheck::Whole];
+const WHOLE: &[MetadataCheck] = &[MetadataCheck::Whole];
+
+/// What a status update leaves as it is in the metadata of most kinds that keep any of it.
+pub(crate) const ALL_KEPT: &[&str] = &["labels", "annotations", "ownerReferences", "finalizers"];
+
 /// The rules of one kind.
 #[derive(Debug)]
 pub struct Strategy {
@@ -81,14 +104,18 @@ pub struct Strategy {
     /// Fields that a verb or a subresource sets back; `None` for the usual ones.
     pub resets: fn(&str) -> Option<&'static FieldSet>,
     pub name_rule: fn(&str) -> Vec<String>,
-    /// How often an update has the metadata looked at by the kind itself, beside by the server.
-    pub metadata_again: u8,
+    /// How an update has the metadata looked at by the kind itself, after the server did.
+    pub metadata_checks: &'static [MetadataCheck],
+    /// Members of the metadata that a status update leaves as they are.
+    pub status_keeps: &'static [&'static str],
     /// Finalizers without a domain must be the server's own.
     pub standard_finalizers: bool,
     /// Texts for `Warning` headers.
     pub warnings: fn(&Value) -> Vec<String>,
     /// An update is warned of what was there before, too.
     pub warns_again: bool,
+    /// A new object without labels shares its template's, with what the server adds to these.
+    pub shares_labels: bool,
     /// `status` is written through the status subresource only.
     pub status: bool,
     /// `metadata.generation` counts changes of everything but metadata and status.
@@ -139,10 +166,12 @@ pub const PLAIN: Strategy = Strategy {
     part: |_| None,
     resets: |_| None,
     name_rule: names::dns1123_subdomain,
-    metadata_again: 1,
+    metadata_checks: &[MetadataCheck::Changes],
+    status_keeps: &[],
     standard_finalizers: true,
     warnings: no_warnings,
     warns_again: false,
+    shares_labels: false,
     status: false,
     generation: false,
     annotations_count: false,

@@ -7,7 +7,9 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use apiserver_schema::FieldSet;
 
+use super::addresses::{check_range, parse_range};
 use super::pod::scheduling::check_taint_effect;
+use super::resources::check_quantity;
 use super::shared::{at, check_rule, go_struct, items, keep_status, text};
 use super::{PLAIN, Strategy};
 
@@ -15,8 +17,8 @@ use super::{PLAIN, Strategy};
 static STATUS: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of(&[&["status"]]));
 
 pub(super) static NODE: Strategy = Strategy {
+    metadata_checks: super::WHOLE_THEN_CHANGES,
     resets: |subresource| subresource.is_empty().then(|| &*STATUS),
-    metadata_again: 2,
     default: |node| {
         if let Some(spec) = node.get_mut("spec").and_then(Value::as_object_mut) {
             name_first_range(spec);
@@ -28,7 +30,9 @@ pub(super) static NODE: Strategy = Strategy {
             status.insert("allocatable".into(), capacity);
         }
     },
+    warnings,
     prepare_create: |node| {
+        drop_config_source(node);
         // A new node takes no Pods until the node lifecycle controller has seen it ready.
         let taint = apiserver_json::json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
         let spec = crate::object::member_mut(node, "spec");
@@ -39,7 +43,10 @@ pub(super) static NODE: Strategy = Strategy {
             taints.push(taint);
         }
     },
-    prepare_update: keep_status,
+    prepare_update: |node, old| {
+        keep_status(node, old);
+        drop_config_source(node);
+    },
     validate_create: validate,
     validate_update: |node, old| {
         // Upstream looks twice, and says it twice.
@@ -60,6 +67,19 @@ pub(super) static NODE: Strategy = Strategy {
     status: false,
     ..PLAIN
 };
+
+/// Configuration of kubelets through the API is gone.
+fn drop_config_source(node: &mut Value) {
+    if let Some(spec) = node.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.remove("configSource");
+    }
+}
+
+fn warnings(node: &Value) -> Vec<String> {
+    let id = text(at(node, &["spec"]), "externalID");
+    let why = "spec.externalID: this field is deprecated, and is unused by Kubernetes";
+    if id.is_empty() { Vec::new() } else { vec![why.to_owned()] }
+}
 
 /// The older member is the first of the newer one.
 fn name_first_range(spec: &mut apiserver_json::Map) {
@@ -106,7 +126,36 @@ fn validate(node: &Value) -> Vec<FieldError> {
         }
         seen.push((key, text(taint, "effect")));
     }
+    check_amounts(node, &mut errors);
+    check_ranges(at(node, &["spec"]), &mut errors);
     errors
+}
+
+/// Errors of what a node says it has: `ValidateNodeResources`.
+fn check_amounts(node: &Value, errors: &mut Vec<FieldError>) {
+    for list in ["capacity", "allocatable"] {
+        for (name, amount) in at(node, &["status", list]).as_object().into_iter().flatten() {
+            check_quantity(name, amount, &format!("status.{list}.{name}"), errors);
+        }
+    }
+}
+
+/// Errors of the ranges of a node's Pods: one of each family at most.
+fn check_ranges(spec: &Value, errors: &mut Vec<FieldError>) {
+    let ranges = items(spec, "podCIDRs");
+    let texts: Vec<&str> = ranges.iter().filter_map(Value::as_str).collect();
+    for (i, range) in texts.iter().enumerate() {
+        check_range(range, &format!("spec.podCIDRs[{i}]"), errors);
+    }
+    if texts.len() < 2 {
+        return;
+    }
+    let families: Vec<bool> =
+        texts.iter().filter_map(|range| parse_range(range)).map(|(base, _)| base.is_ipv4()).collect();
+    if !matches!(families.as_slice(), [one, other] if one != other) {
+        let why = "may specify no more than one CIDR for each IP family";
+        errors.push(FieldError::invalid("spec.podCIDRs", at(spec, &["podCIDRs"]), why));
+    }
 }
 
 /// Addresses of pods on a node are given once.

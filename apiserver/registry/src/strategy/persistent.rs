@@ -18,7 +18,7 @@ use super::volumes::{VOLUME_MODES, check_access_modes, check_claim_spec, claim_w
 use super::{PLAIN, Strategy};
 
 pub(super) static PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
     warnings: |claim| {
         const DEPRECATED: &str = "volume.beta.kubernetes.io/storage-class";
         let old = !at(claim, &["metadata", "annotations", DEPRECATED]).is_null();
@@ -32,21 +32,20 @@ pub(super) static PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
         if let Some(spec) = at_mut(claim, &["spec"]) {
             default(spec, "volumeMode", "Filesystem");
         }
+        if let Some(status) = at_mut(claim, &["status"]) {
+            default_text(status, "phase", "Pending");
+        }
     },
     prepare_create: |claim| {
         claim["status"] = json!({"phase": "Pending"});
         if let Some(spec) = at_mut(claim, &["spec"]) {
-            // The older member names what it could name of old, or nothing.
-            if spec.get("dataSource").is_some_and(|source| !is_of_old(source)) {
-                spec.remove("dataSource");
-            }
-            join_sources(spec);
+            settle_sources(spec, &Value::Null);
         }
     },
     prepare_update: |claim, old| {
         keep_status(claim, old);
         if let Some(spec) = at_mut(claim, &["spec"]) {
-            join_sources(spec);
+            settle_sources(spec, at(old, &["spec"]));
         }
     },
     validate_create: |claim| {
@@ -61,7 +60,20 @@ pub(super) static PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
 };
 
 /// Two members say where the data comes from: what one says the other says, too.
-fn join_sources(spec: &mut Map) {
+fn settle_sources(spec: &mut Map, old: &Value) {
+    // `CrossNamespaceVolumeDataSource` is off.
+    let is_far = |source: &Value| !text(source, "namespace").is_empty();
+    if !has(old, "dataSourceRef") && spec.get("dataSourceRef").is_some_and(is_far) {
+        spec.remove("dataSourceRef");
+    }
+    // Alone, the older member names what it could name of old, or nothing.
+    let had = has(old, "dataSource") || has(old, "dataSourceRef");
+    if !had
+        && !spec.contains_key("dataSourceRef")
+        && spec.get("dataSource").is_some_and(|source| !is_of_old(source))
+    {
+        spec.remove("dataSource");
+    }
     for (from, to) in [("dataSource", "dataSourceRef"), ("dataSourceRef", "dataSource")] {
         if let Some(source) = spec.get(from).filter(|source| text(source, "namespace").is_empty()).cloned()
             && !spec.contains_key(to)
@@ -149,14 +161,17 @@ fn volume_warnings(volume: &Value) -> Vec<String> {
 }
 
 pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
+    metadata_checks: super::WHOLE_TWICE,
     warnings: volume_warnings,
     warns_again: true,
-    metadata_again: 2,
     default: |volume| {
         if let Some(spec) = at_mut(volume, &["spec"]) {
             default(spec, "volumeMode", "Filesystem");
             default_text(spec, "persistentVolumeReclaimPolicy", "Retain");
             default_source(spec);
+        }
+        if let Some(status) = at_mut(volume, &["status"]) {
+            default_text(status, "phase", "Pending");
         }
     },
     prepare_create: |volume| {

@@ -12,6 +12,7 @@ use super::{PLAIN, Strategy};
 const GROUP: &str = "rbac.authorization.k8s.io";
 
 pub(super) static ROLE: Strategy = Strategy {
+    metadata_checks: super::WHOLE_THEN_CHANGES,
     validate_create: validate_role,
     validate_update: |role, _| validate_role(role),
     name_rule: names::path_segment,
@@ -20,6 +21,7 @@ pub(super) static ROLE: Strategy = Strategy {
 };
 
 pub(super) static BINDING: Strategy = Strategy {
+    metadata_checks: super::WHOLE_THEN_CHANGES,
     default: |binding| {
         if let Some(role) = binding.get_mut("roleRef").and_then(Value::as_object_mut) {
             default_text(role, "apiGroup", GROUP);

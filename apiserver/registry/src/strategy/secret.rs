@@ -11,7 +11,7 @@ use super::{PLAIN, Strategy};
 
 pub(super) static SECRET: Strategy = Strategy {
     warns_again: true,
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
     default: |secret| {
         // stringData is written into data and never stored.
         let Some(object) = secret.as_object_mut() else { return };

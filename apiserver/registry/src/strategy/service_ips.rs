@@ -75,7 +75,10 @@ pub(crate) fn errors(spec: &Value) -> Vec<FieldError> {
     if text(spec, "type") == "ExternalName" {
         return Vec::new();
     }
-    let errors = related_errors(spec);
+    let mut errors = related_errors(spec);
+    if errors.is_empty() {
+        errors = single_stack_errors(spec);
+    }
     if !errors.is_empty() || is_free(spec) {
         return errors;
     }
@@ -89,6 +92,41 @@ pub(crate) fn errors(spec: &Value) -> Vec<FieldError> {
         errors.push(FieldError::invalid(path, family, "not configured on this cluster"));
     }
     errors
+}
+
+/// A Service of one family has one address.
+fn single_stack_errors(spec: &Value) -> Vec<FieldError> {
+    let policy = "SingleStack";
+    let mut errors = unknown_family_errors(spec);
+    let is_single = match text(spec, "ipFamilyPolicy") {
+        "" => !is_free(spec),
+        given => given == policy,
+    };
+    if !is_single {
+        return errors;
+    }
+    let several = [("clusterIPs", "cluster IPs"), ("ipFamilies", "IP families")];
+    let several = several.iter().filter(|(member, _)| items(spec, member).len() == 2);
+    let told = several.map(|(_, what)| {
+        let why =
+            format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
+        FieldError::invalid("spec.ipFamilyPolicy", &policy.into(), why)
+    });
+    errors.splice(0..0, told);
+    errors
+}
+
+/// An address whose family is not said has the family it looks like, which the cluster must have.
+fn unknown_family_errors(spec: &Value) -> Vec<FieldError> {
+    let (ips, families) = (items(spec, "clusterIPs"), items(spec, "ipFamilies"));
+    let inferred = ips.iter().enumerate().skip(families.len());
+    inferred
+        .filter(|(_, ip)| ip.as_str().is_some_and(|ip| ip.contains(':')))
+        .map(|(i, _)| {
+            let why = "IPv6 is not configured on this cluster";
+            FieldError::invalid(format!("spec.clusterIPs[{i}]"), &json!(ips), why)
+        })
+        .collect()
 }
 
 fn related_errors(spec: &Value) -> Vec<FieldError> {
@@ -179,6 +217,7 @@ mod tests {
             (json!({"clusterIP": "abc", "clusterIPs": ["abc"]}), &[r#"spec.clusterIPs[0]: Invalid value: "abc": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"#]),
             (json!({"clusterIP": "None", "clusterIPs": ["None", "10.96.1.1"]}), &[r#"spec.clusterIPs: Invalid value: ["None","10.96.1.1"]: 'None' must be the first and only value"#]),
             (json!({"ipFamilies": ["IPv6"]}), &[r#"spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster"#]),
+            (json!({"ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4", "IPv6"]}), &[r#"spec.ipFamilyPolicy: Invalid value: "SingleStack": must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"#]),
             (json!({"ipFamilies": ["IPv4", "IPv4"]}), &[r#"spec.ipFamilies[1]: Duplicate value: "IPv4""#]),
             (json!({"ipFamilyPolicy": "RequireDualStack"}), &[r#"spec.ipFamilyPolicy: Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services"#]),
             (json!({"ipFamilyPolicy": "Foo", "ipFamilies": ["x"]}), &[r#"spec.ipFamilies[0]: Unsupported value: "x": supported values: "IPv4", "IPv6""#, r#"spec.ipFamilyPolicy: Unsupported value: "Foo": supported values: "PreferDualStack", "RequireDualStack", "SingleStack""#]),

@@ -7,35 +7,17 @@ use apiserver_meta::names;
 use super::pod::scheduling::check_tolerations;
 use super::shared::{
     at, at_mut, check_immutable, check_immutable_as, check_not_negative, check_optional, check_rule,
-    check_set_enum, default, has, items, require, text,
+    check_set_enum, default, has, invalid_as, items, require, text,
 };
 use super::{PLAIN, Strategy, resources};
 
 /// `pkg/apis/node/validation`.
 pub(super) static RUNTIME_CLASS: Strategy = Strategy {
+    metadata_checks: super::WHOLE_THEN_CHANGES,
     standard_finalizers: false,
-    metadata_again: 2,
-    validate_create: |class| {
-        let mut errors = Vec::new();
-        if let Some(overhead) = class.get("overhead") {
-            let limits = json!({"limits": at(overhead, &["podFixed"])});
-            resources::validate(&limits, "overhead", &mut errors);
-        }
-        let scheduling = at(class, &["scheduling"]);
-        let selector = scheduling.get("nodeSelector");
-        crate::object::validate_labels(selector, "scheduling.nodeSelector", &mut errors);
-        let tolerations = items(scheduling, "tolerations");
-        check_tolerations(tolerations, "scheduling.tolerations", &mut errors);
-        let handler = text(class, "handler");
-        if handler.is_empty() {
-            errors.push(FieldError::required("handler", ""));
-        } else {
-            check_rule(handler, names::dns1123_label, "handler", &mut errors);
-        }
-        errors
-    },
+    validate_create: validate_class,
     validate_update: |new, old| {
-        let mut errors = Vec::new();
+        let mut errors = validate_class(new);
         check_immutable(at(new, &["handler"]), at(old, &["handler"]), "handler", &mut errors);
         errors
     },
@@ -44,9 +26,36 @@ pub(super) static RUNTIME_CLASS: Strategy = Strategy {
     ..PLAIN
 };
 
+fn validate_class(class: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if let Some(overhead) = class.get("overhead") {
+        let limits = json!({"limits": at(overhead, &["podFixed"])});
+        resources::validate(&limits, "overhead", &mut errors);
+    }
+    let scheduling = at(class, &["scheduling"]);
+    let selector = scheduling.get("nodeSelector");
+    crate::object::validate_labels(selector, "scheduling.nodeSelector", &mut errors);
+    let tolerations = items(scheduling, "tolerations");
+    check_tolerations(tolerations, "scheduling.tolerations", &mut errors);
+    for (i, toleration) in tolerations.iter().enumerate() {
+        if tolerations[..i].contains(toleration) {
+            let path = format!("scheduling.tolerations[{i}]");
+            let shown = invalid_as("core.Toleration", "", toleration, "").value;
+            errors.push(FieldError { value: shown, ..FieldError::duplicate(path, toleration) });
+        }
+    }
+    let handler = text(class, "handler");
+    if handler.is_empty() {
+        errors.push(FieldError::required("handler", ""));
+    } else {
+        check_rule(handler, names::dns1123_label, "handler", &mut errors);
+    }
+    errors
+}
+
 /// `ValidateControllerRevisionCreate`.
 pub(super) static CONTROLLER_REVISION: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
     validate_create: |revision| {
         let mut errors = Vec::new();
         check_not_negative(revision, "revision", "revision", &mut errors);
@@ -71,7 +80,7 @@ const CONTROLLER_MAX: usize = 250;
 
 /// `ValidateIngressClass`.
 pub(super) static INGRESS_CLASS: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
     default: |class| {
         if let Some(parameters) = at_mut(class, &["spec", "parameters"]) {
             default(parameters, "scope", "Cluster");

@@ -6,8 +6,8 @@ use apiserver_meta::{names, quantity};
 
 use super::pod::volumes::{check_driver_name, check_token_lifetime};
 use super::shared::{
-    at, at_mut, check_immutable, check_label_selector, check_not_negative, check_rule, check_set_enum,
-    default, has, items, keep_status, number, require, text,
+    at, at_mut, check_immutable, check_immutable_as, check_label_selector, check_not_negative, check_rule,
+    check_set_enum, default, has, items, keep_status, number, require, text,
 };
 use super::{PLAIN, Strategy};
 
@@ -20,7 +20,7 @@ const NODE_ID_MAX: usize = 256;
 const PERIOD_MIN: i64 = 10;
 
 pub(super) static STORAGE_CLASS: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::WHOLE_THEN_CHANGES,
     default: |class| {
         if let Some(class) = class.as_object_mut() {
             default(class, "reclaimPolicy", "Delete");
@@ -90,7 +90,7 @@ fn check_parameters(parameters: &Value, errors: &mut Vec<FieldError>) {
 }
 
 pub(super) static VOLUME_ATTRIBUTES_CLASS: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
     validate_create: validate_attributes_class,
     validate_update: |new, old| {
         let mut errors = Vec::new();
@@ -123,7 +123,7 @@ fn validate_attributes_class(class: &Value) -> Vec<FieldError> {
 }
 
 pub(super) static CSI_STORAGE_CAPACITY: Strategy = Strategy {
-    metadata_again: 2,
+    metadata_checks: super::WHOLE_THEN_CHANGES,
     validate_create: |capacity| {
         let mut errors = Vec::new();
         check_label_selector(at(capacity, &["nodeTopology"]), "nodeTopology", &mut errors);
@@ -192,6 +192,15 @@ pub(super) static CSI_DRIVER: Strategy = Strategy {
         let why = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes";
         if is_quiet { Vec::new() } else { vec![why.to_owned()] }
     },
+    prepare_create: drop_prevention,
+    prepare_update: |new, old| {
+        drop_prevention(new);
+        if at(new, &["spec"]) != at(old, &["spec"]) {
+            let before = number(at(old, &["metadata"]), "generation").unwrap_or(0);
+            crate::object::metadata_mut(new).insert("generation".into(), (before + 1).into());
+        }
+    },
+    warns_again: true,
     validate_create: validate_driver,
     validate_update: |new, old| {
         let mut errors = validate_driver(new);
@@ -207,6 +216,13 @@ pub(super) static CSI_DRIVER: Strategy = Strategy {
     delete_returns_object: true,
     ..PLAIN
 };
+
+/// `VolumeLimitScaling` is off.
+fn drop_prevention(driver: &mut Value) {
+    if let Some(spec) = at_mut(driver, &["spec"]) {
+        spec.remove("preventPodSchedulingIfMissing");
+    }
+}
 
 fn validate_driver(driver: &Value) -> Vec<FieldError> {
     let spec = at(driver, &["spec"]);
@@ -239,16 +255,43 @@ fn validate_driver(driver: &Value) -> Vec<FieldError> {
         let path = "spec.nodeAllocatableUpdatePeriodSeconds";
         errors.push(FieldError::invalid(path, &period.into(), why));
     }
+    if has(spec, "serviceAccountTokenInSecrets") && items(spec, "tokenRequests").is_empty() {
+        let why = "serviceAccountTokenInSecrets is set but no tokenRequests are specified";
+        let path = "spec.serviceAccountTokenInSecrets";
+        errors.push(FieldError::invalid(path, at(spec, &["serviceAccountTokenInSecrets"]), why));
+    }
     errors
 }
 
 pub(super) static CSI_NODE: Strategy = Strategy {
+    metadata_checks: super::WHOLE,
     validate_create: validate_node,
-    validate_update: |new, _| validate_node(new),
+    validate_update: |new, old| {
+        let mut errors = validate_node(new);
+        check_kept_drivers(new, old, &mut errors);
+        errors
+    },
     unconditional_update: false,
     delete_returns_object: true,
     ..PLAIN
 };
+
+/// Of a driver only what a node can hold of it may change.
+fn check_kept_drivers(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let drivers = |node: &Value| -> Vec<Value> {
+        let mut drivers = items(at(node, &["spec"]), "drivers").to_vec();
+        for driver in drivers.iter_mut().filter_map(Value::as_object_mut) {
+            driver.remove("allocatable");
+        }
+        drivers
+    };
+    let new = drivers(new);
+    for before in drivers(old) {
+        for driver in new.iter().filter(|driver| text(driver, "name") == text(&before, "name")) {
+            check_immutable_as("storage.CSINodeDriver", driver, &before, "spec.drivers", errors);
+        }
+    }
+}
 
 fn validate_node(node: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -285,12 +328,15 @@ fn validate_node(node: &Value) -> Vec<FieldError> {
 }
 
 pub(super) static VOLUME_ATTACHMENT: Strategy = Strategy {
+    status_keeps: super::ALL_KEPT,
+    metadata_checks: super::WHOLE,
     prepare_create: |attachment| attachment["status"] = json!({"attached": false}),
     prepare_update: keep_status,
     validate_create: validate_attachment,
     validate_update: |new, old| {
         let mut errors = validate_attachment(new);
-        check_immutable(at(new, &["spec"]), at(old, &["spec"]), "spec", &mut errors);
+        let (new, old) = (at(new, &["spec"]), at(old, &["spec"]));
+        check_immutable_as("storage.VolumeAttachmentSpec", new, old, "spec", &mut errors);
         errors
     },
     status: true,

@@ -67,16 +67,16 @@ fn causes(write: Write, old: &Value, new: &Value) -> Vec<String> {
     } else {
         let mut old = read(old);
         (strategy.default)(&mut old);
-        object::keep_for_update(&mut new, &old);
+        object::keep_for_update(resource.namespaced, &mut new, &old);
         (strategy.default)(&mut new);
         let mut errors = Vec::new();
         if write == Write::Status {
             (strategy.prepare_status)(&mut new, &old);
-            errors.extend(object::validate_update(strategy, &new, &old, 1));
+            errors.extend(object::validate_update(strategy, &new, &old, &[super::MetadataCheck::Changes]));
             errors.extend((strategy.validate_status)(&new, &old));
         } else {
             (strategy.prepare_update)(&mut new, &old);
-            errors.extend(object::validate_update(strategy, &new, &old, strategy.metadata_again));
+            errors.extend(object::validate_update(strategy, &new, &old, strategy.metadata_checks));
             errors.extend((strategy.validate_update)(&new, &old));
         }
         errors

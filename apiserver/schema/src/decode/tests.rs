@@ -89,6 +89,20 @@ fn errors_are_in_go_words() {
             format!("{field} number into Go struct field ServiceSpec.spec.type of type v1.ServiceType"),
         ),
         (
+            ("", "v1", "Pod"),
+            json!({"spec": {"volumes": [{"emptyDir": "x"}]}}),
+            format!(
+                "{field} string into Go struct field Volume.spec.volumes.VolumeSource.emptyDir of type v1.EmptyDirVolumeSource"
+            ),
+        ),
+        (
+            ("", "v1", "Pod"),
+            json!({"spec": {"containers": [{"livenessProbe": {"httpGet": {"path": 1}}}]}}),
+            format!(
+                "{field} number into Go struct field HTTPGetAction.spec.containers.livenessProbe.ProbeHandler.httpGet.path of type string"
+            ),
+        ),
+        (
             ("", "v1", "ConfigMap"),
             json!({"data": {"k": 5}}),
             format!("{field} number into Go struct field ConfigMap.data of type string"),

@@ -7,7 +7,7 @@ use apiserver_registry::{Resource, decode, object};
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::{object_answer, options, parse_body, read};
+use super::{object_answer, options, parse_body, read, update};
 use crate::dispatch::{Answer, Context};
 use crate::escalation;
 use crate::negotiate;
@@ -22,8 +22,9 @@ pub(super) async fn create(
     read::check_form(context, resource)?;
     let media = negotiate::body_media(context.headers)?;
     let body = parse_body(media, &raw, &resource.kind)?;
-    let (value, mut warnings) = decode(resource, body, options.validation)?;
+    let (mut value, mut warnings) = decode(resource, body, options.validation)?;
     context.told(&warnings, check_namespace(context, resource, &value))?;
+    warnings.extend(update::dedup_owners(&mut value));
     escalation::check(context, resource, &value, None)?;
     let call = options::call(context, resource, &options);
     let written = context.server.registry().create(&call, value).await;

@@ -59,9 +59,9 @@ pub(crate) async fn dispatch(
         // A warning is due whatever becomes of the request.
         Err(status) => failure(errors, &status),
     };
-    let repeated: Vec<String> = warnings.into_iter().filter(|text| !answer.warnings.contains(text)).collect();
     let mut answer = answer;
-    answer.warnings.splice(0..0, repeated);
+    answer.warnings.retain(|text| !warnings.contains(text));
+    answer.warnings.splice(0..0, warnings);
     Ok(answer)
 }
 

@@ -47,8 +47,13 @@ pub(super) async fn patch(
         .registry()
         .update(&call, &context.info.name, may_create, |live| {
             warnings.clear();
-            let changed = change(&target, &patch, live, &mut warnings)?;
-            let (Changed::Object(next) | Changed::Patched(next) | Changed::Applied(next)) = &changed;
+            let mut changed = change(&target, &patch, live, &mut warnings)?;
+            let (Changed::Object(next) | Changed::Patched(next) | Changed::Applied(next)) = &mut changed;
+            warnings.extend(object::dedup_owners(next).map(|uids| {
+                format!(
+                    ".metadata.ownerReferences contains duplicate entries after mutating admission happens; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
+                )
+            }));
             escalation::check(context, resource, next, live)?;
             crate::signers::check(context, resource, next, live)?;
             Ok(changed)

@@ -25,7 +25,11 @@ pub(super) async fn update(
     let body = parse_body(media, &raw, &resource.kind)?;
     let (mut value, mut warnings) = decode(resource, body, options.validation)?;
     create::check_namespace(context, resource, &value)?;
+    if object::name(&value).is_empty() {
+        return Err(no_name(&context.info.name));
+    }
     check_name(context, resource, &mut value)?;
+    warnings.extend(dedup_owners(&mut value));
     let call = options::call(context, resource, &options);
     let may_create = resource.strategy.create_on_update && context.info.subresource.is_empty();
     // Who insists on a resourceVersion is not tried again: the one try may have the tree.
@@ -41,6 +45,14 @@ pub(super) async fn update(
     context.server.after_update(resource, &context.info.name).await;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     Ok(object_answer(context, resource, status, written.bytes).warn(warnings))
+}
+
+/// Takes out owners that a client names twice, and the warning of it.
+pub(super) fn dedup_owners(value: &mut Value) -> Option<String> {
+    let uids = object::dedup_owners(value)?;
+    Some(format!(
+        ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
+    ))
 }
 
 /// The name in the body must be the one in the path; a missing one is filled in.

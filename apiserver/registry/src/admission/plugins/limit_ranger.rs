@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use apiserver_json::{Map, Value};
 use apiserver_meta::quantity;
 
+use super::Refusal;
 use crate::object;
 use crate::registry::{Call, Registry};
 use crate::strategy::shared::{at, items, items_mut, text};
@@ -78,7 +79,7 @@ pub(super) fn check_pod(
     call: &Call<'_>,
     pod: &Value,
     old: Option<&Value>,
-) -> Result<(), String> {
+) -> Result<(), Refusal> {
     if old.is_some() {
         return Ok(());
     }
@@ -104,7 +105,7 @@ pub(super) fn check_claim(
     call: &Call<'_>,
     claim: &Value,
     _: Option<&Value>,
-) -> Result<(), String> {
+) -> Result<(), Refusal> {
     const TYPE: &str = "PersistentVolumeClaim";
     let requests = amounts(at(claim, &["spec", "resources", "requests"]));
     for range in limit_ranges(registry, call) {

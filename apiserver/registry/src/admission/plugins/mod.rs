@@ -2,8 +2,11 @@
 //!
 //! A plugin is a row of [`PLUGINS`], named as the flags name it. `plugin/pkg/admission` upstream.
 
+mod certificate_subject;
+mod claim_resize;
 mod default_class;
 mod limit_ranger;
+mod pod_security;
 mod priority;
 mod runtime_class;
 pub(crate) mod service_account;
@@ -20,7 +23,21 @@ use crate::registry::{Call, Registry};
 /// Changes an object that is being created, or refuses it with upstream's sentence.
 type Change = fn(&Registry, &Call<'_>, &mut Value) -> Result<(), String>;
 /// Refuses a valid object, given what it was before.
-type Check = fn(&Registry, &Call<'_>, &Value, Option<&Value>) -> Result<(), String>;
+type Check = fn(&Registry, &Call<'_>, &Value, Option<&Value>) -> Result<(), Refusal>;
+
+/// Why a plugin refuses a valid object.
+enum Refusal {
+    /// 403, with a sentence.
+    Forbidden(String),
+    /// An answer of the plugin's own.
+    Whole(Status),
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Self {
+        Self::Forbidden(why)
+    }
+}
 
 struct Plugin {
     name: &'static str,
@@ -50,6 +67,16 @@ const PLUGINS: &[Plugin] = &[
         change: Some(service_account::mount),
         check: None,
     },
+    pod_security(("", "pods"), pod_security::check_pod),
+    pod_security(("", "namespaces"), pod_security::check_namespace),
+    pod_security(("", "podtemplates"), pod_security::check_template),
+    pod_security(("", "replicationcontrollers"), pod_security::check_template),
+    pod_security(("apps", "replicasets"), pod_security::check_template),
+    pod_security(("apps", "deployments"), pod_security::check_template),
+    pod_security(("apps", "daemonsets"), pod_security::check_template),
+    pod_security(("apps", "statefulsets"), pod_security::check_template),
+    pod_security(("batch", "jobs"), pod_security::check_template),
+    pod_security(("batch", "cronjobs"), pod_security::check_template),
     Plugin { name: "Priority", of: ("", "pods"), change: Some(priority::resolve), check: None },
     Plugin {
         name: "Priority",
@@ -57,7 +84,28 @@ const PLUGINS: &[Plugin] = &[
         change: None,
         check: Some(priority::check_default),
     },
+    Plugin {
+        name: "DefaultTolerationSeconds",
+        of: ("", "pods"),
+        change: Some(|_, _, pod| {
+            crate::strategy::pod::tolerate_lost_nodes(pod);
+            Ok(())
+        }),
+        check: None,
+    },
+    Plugin {
+        name: "PersistentVolumeClaimResize",
+        of: ("", "persistentvolumeclaims"),
+        change: None,
+        check: Some(claim_resize::check),
+    },
     Plugin { name: "RuntimeClass", of: ("", "pods"), change: Some(runtime_class::resolve), check: None },
+    Plugin {
+        name: "CertificateSubjectRestriction",
+        of: ("certificates.k8s.io", "certificatesigningrequests"),
+        change: None,
+        check: Some(certificate_subject::check),
+    },
     Plugin {
         name: "DefaultIngressClass",
         of: ("networking.k8s.io", "ingresses"),
@@ -90,6 +138,10 @@ const PLUGINS: &[Plugin] = &[
     },
 ];
 
+const fn pod_security(of: (&'static str, &'static str), check: Check) -> Plugin {
+    Plugin { name: pod_security::NAME, of, change: None, check: Some(check) }
+}
+
 /// Names of plugins that `--disable-admission-plugins` may turn off.
 pub fn names() -> BTreeSet<&'static str> {
     let configured =
@@ -101,7 +153,10 @@ impl Registry {
     fn plugins_of<'a>(&'a self, call: &'a Call<'_>) -> impl Iterator<Item = &'static Plugin> + 'a {
         let of = (call.resource.group.as_str(), call.resource.name.as_str());
         PLUGINS.iter().filter(move |plugin| {
-            plugin.of == of && call.subresource.is_empty() && !self.disabled_plugins().contains(plugin.name)
+            let below: &[&str] = if plugin.name == pod_security::NAME { pod_security::BELOW } else { &[] };
+            plugin.of == of
+                && (call.subresource.is_empty() || below.contains(&call.subresource))
+                && !self.disabled_plugins().contains(plugin.name)
         })
     }
 
@@ -127,7 +182,10 @@ impl Registry {
         old: Option<&Value>,
     ) -> Result<(), Status> {
         for check in self.plugins_of(call).filter_map(|plugin| plugin.check) {
-            check(self, call, value, old).map_err(|why| refusal(call, value, &why))?;
+            check(self, call, value, old).map_err(|why| match why {
+                Refusal::Forbidden(why) => refusal(call, value, &why),
+                Refusal::Whole(status) => status,
+            })?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use apiserver_json::Value;
 
+use super::Refusal;
 use crate::object;
 use crate::registry::{Call, Registry};
 use crate::strategy::shared::{at, default, number, text};
@@ -59,7 +60,7 @@ pub(super) fn check_default(
     _: &Call<'_>,
     class: &Value,
     old: Option<&Value>,
-) -> Result<(), String> {
+) -> Result<(), Refusal> {
     if class["globalDefault"] != true {
         return Ok(());
     }
@@ -70,5 +71,6 @@ pub(super) fn check_default(
     Err(format!(
         "PriorityClass {} is already marked as default. Only one default can exist",
         object::name(&other)
-    ))
+    )
+    .into())
 }

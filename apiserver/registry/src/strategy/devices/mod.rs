@@ -12,6 +12,8 @@ use super::shared::{at, at_mut, check_immutable_as, default, default_text, items
 use super::{PLAIN, Strategy};
 
 pub(super) static CLAIM: Strategy = Strategy {
+    metadata_checks: super::WHOLE_THEN_CHANGES,
+    status_keeps: super::ALL_KEPT,
     default: |claim| {
         default_requests(claim.get_mut("spec"));
         let allocated = claim.pointer_mut("/status/allocation/devices");
@@ -27,6 +29,7 @@ pub(super) static CLAIM: Strategy = Strategy {
 };
 
 pub(super) static CLAIM_TEMPLATE: Strategy = Strategy {
+    metadata_checks: super::WHOLE_THEN_CHANGES,
     default: |template| default_requests(template.pointer_mut("/spec/spec")),
     validate_create: check_template,
     validate_update: |new, old| {
@@ -38,6 +41,7 @@ pub(super) static CLAIM_TEMPLATE: Strategy = Strategy {
 };
 
 pub(super) static CLASS: Strategy = Strategy {
+    metadata_checks: super::UNPREFIXED_THEN_CHANGES,
     generation: true,
     validate_create: |class| claim::check_class(at(class, &["spec"]), &Value::Null),
     validate_update: |new, old| claim::check_class(at(new, &["spec"]), at(old, &["spec"])),

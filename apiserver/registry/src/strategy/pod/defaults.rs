@@ -119,7 +119,9 @@ fn image_tag(image: &str) -> Option<&str> {
             && part.ends_with(plain)
             && part.chars().all(|c| plain(c) || "._-".contains(c))
     };
-    (path.len() <= NAME_BYTES_MAX && path.split('/').all(is_part)).then_some(tag)
+    // A name of 64 hexadecimal digits would be an image's id.
+    let is_id = image.len() == 64 && image.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    (!is_id && path.len() <= NAME_BYTES_MAX && path.split('/').all(is_part)).then_some(tag)
 }
 
 /// Bytes of an image's name without its host.

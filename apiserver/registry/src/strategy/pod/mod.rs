@@ -34,6 +34,7 @@ pub(crate) mod volumes;
 
 pub(crate) use defaults::default_spec;
 pub(crate) use prepare::drop_disabled;
+pub(crate) use prepare::tolerate_lost_nodes;
 
 /// What a status update of a Pod sets back.
 static SPEC_AND_OWNERS: LazyLock<FieldSet> = LazyLock::new(|| {
@@ -42,7 +43,8 @@ static SPEC_AND_OWNERS: LazyLock<FieldSet> = LazyLock::new(|| {
 
 pub(super) static POD: Strategy = Strategy {
     resets: |subresource| (subresource == "status").then(|| &*SPEC_AND_OWNERS),
-    metadata_again: 2,
+    metadata_checks: super::CHANGES_THEN_WHOLE,
+    status_keeps: &["ownerReferences"],
     default: defaults::default_pod,
     prepare_create: prepare::create,
     requested: apparmor::adopt,

@@ -22,11 +22,10 @@ pub(super) fn create(pod: &mut Value) {
     }
     pod["status"] = status;
     merge_label_keys(pod);
-    tolerate_lost_nodes(pod);
 }
 
 /// Every Pod stays a while on a node that is gone: `DefaultTolerationSeconds`, of updates too.
-pub(super) fn tolerate_lost_nodes(pod: &mut Value) {
+pub(crate) fn tolerate_lost_nodes(pod: &mut Value) {
     let Some(spec) = at_mut(pod, &["spec"]) else { return };
     let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
     if let Some(tolerations) = tolerations.as_array_mut() {
