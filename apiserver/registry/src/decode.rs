@@ -85,6 +85,28 @@ pub fn read(
     mode: Decode,
 ) -> Result<Vec<String>, String> {
     let Some(schema) = schema else { return Ok(Vec::new()) };
+    let forgets_owners = says_no_owners(value);
+    let unknown = read_by(resource, schema, value, mode)?;
+    if forgets_owners {
+        crate::object::metadata_mut(value).insert("managedFields".into(), Value::Array(Vec::new()));
+    }
+    Ok(unknown)
+}
+
+/// An empty list of owners means something else than none, unlike any other empty list.
+fn says_no_owners(value: &Value) -> bool {
+    value
+        .get("metadata")
+        .and_then(|metadata| metadata.get("managedFields")?.as_array())
+        .is_some_and(Vec::is_empty)
+}
+
+fn read_by(
+    resource: &Resource,
+    schema: &Schema,
+    value: &mut Value,
+    mode: Decode,
+) -> Result<Vec<String>, String> {
     if resource.is_custom() {
         let of_metadata = apiserver_schema::decode_metadata(value).map_err(|error| error.message)?;
         let of_embedded = apiserver_schema::decode_embedded(schema, value, "", false);

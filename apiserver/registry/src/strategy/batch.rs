@@ -31,6 +31,7 @@ pub(super) static JOB: Strategy = Strategy {
     },
     validate_create: job::check_job,
     validate_update: validate_job_update,
+    warns_of_template: true,
     warnings: |job| super::pod_warnings::of_namesake(job, at(job, &["spec", "template"]), "spec.template"),
     status: true,
     generation: true,
@@ -50,6 +51,7 @@ pub(super) static CRON_JOB: Strategy = Strategy {
         default(spec, "successfulJobsHistoryLimit", 3);
         default(spec, "failedJobsHistoryLimit", 1);
     },
+    warns_of_template: true,
     warnings: |cron| {
         let template = at(cron, &["spec", "jobTemplate", "spec", "template"]);
         super::pod_warnings::of_namesake(cron, template, "spec.jobTemplate.spec.template")

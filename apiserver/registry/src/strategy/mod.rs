@@ -89,6 +89,8 @@ pub struct Strategy {
     pub warnings: fn(&Value) -> Vec<String>,
     /// An update is warned of what was there before, too.
     pub warns_again: bool,
+    /// An update that moves the generation is.
+    pub warns_of_template: bool,
     /// `status` is written through the status subresource only.
     pub status: bool,
     /// `metadata.generation` counts changes of everything but metadata and status.
@@ -143,6 +145,7 @@ pub const PLAIN: Strategy = Strategy {
     standard_finalizers: true,
     warnings: no_warnings,
     warns_again: false,
+    warns_of_template: false,
     status: false,
     generation: false,
     annotations_count: false,
