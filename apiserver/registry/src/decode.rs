@@ -70,7 +70,17 @@ pub fn decode(
             Err(cannot_handle(&gvk, &why))
         }
         FieldValidation::Ignore => Ok((value, Vec::new())),
-        FieldValidation::Warn | FieldValidation::Strict => Ok((value, strict)),
+        FieldValidation::Warn | FieldValidation::Strict => {
+            Ok((value, strict.iter().flat_map(|text| told_apart(text)).collect()))
+        }
+    }
+}
+
+/// What go-yaml says of several keys at once, as one warning each.
+pub fn told_apart(text: &str) -> Vec<String> {
+    match text.strip_prefix("yaml: unmarshal errors:\n") {
+        Some(lines) => lines.lines().map(|line| line.trim().to_owned()).collect(),
+        None => vec![text.to_owned()],
     }
 }
 

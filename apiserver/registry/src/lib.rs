@@ -35,7 +35,7 @@ pub use allocate::{Exhausted, ServiceRanges};
 pub use catalogue::{Catalogue, Column, Group, Resource, Subresource, compare_versions, default_columns};
 pub use conversion::needs_settling;
 pub use convert::{from_stored, to_stored, unfolded};
-pub use decode::{Body, FieldValidation, cannot_handle, decode, read, unrecognized};
+pub use decode::{Body, FieldValidation, cannot_handle, decode, read, told_apart, unrecognized};
 pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use encode::document;
 pub use fields::{check as check_field_selector, of as selectable_fields};

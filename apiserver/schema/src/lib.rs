@@ -29,7 +29,10 @@ pub use openapi::{OpenApi, field_descriptions, openapi_definitions, openapi_defi
 pub use ownership::{
     ApplyError, Conflict, FieldSet, Manager, Operation, ScaleOwners, apply, describe, print_path, update,
 };
-pub use patch::{MAX_OPERATIONS, PatchError, json_patch, merge_patch, strategic_merge, unknown_patch_fields};
+pub use patch::{
+    MAX_OPERATIONS, PatchError, json_patch, merge_patch, strategic_merge, strict_operations,
+    unknown_patch_fields,
+};
 pub use protobuf::{MAGIC as PROTOBUF_MAGIC, from_protobuf, to_protobuf};
 pub use quantity::normalise_quantity;
 pub use strict::{duplicate_fields, strict_errors};

@@ -37,7 +37,8 @@ pub(super) async fn patch(
     read::check_form(context, resource)?;
     let media = negotiate::patch_media(context.headers, resource.is_custom())?;
     let options = patch_options(context, media)?;
-    let patch = parse(media, raw, context.query.flag("force"))?;
+    // That there is no such object is told before what is wrong with a patch of it.
+    let parsed = parse(media, raw, context.query.flag("force"));
     let call = options::call(context, resource, &options);
     let schema = resource.schema().unwrap_or_else(Schema::any);
     let may_create = media == PatchMedia::Apply
@@ -51,7 +52,8 @@ pub(super) async fn patch(
         .registry()
         .update(&call, &context.info.name, may_create, |live| {
             warnings.clear();
-            let mut changed = change(&target, &patch, live, &mut warnings)?;
+            let patch = parsed.as_ref().map_err(Clone::clone)?;
+            let mut changed = change(&target, patch, live, &mut warnings)?;
             let (Changed::Object(next) | Changed::Owned(next) | Changed::Patched(next) | Changed::Applied(next)) = &mut changed;
             warnings.extend(object::dedup_owners(next).map(|uids| {
                 format!(
@@ -96,7 +98,7 @@ pub(super) fn patch_options(context: &Context, media: PatchMedia) -> Result<Writ
 /// Parses the body of a patch.
 pub(super) fn parse(media: PatchMedia, raw: Bytes, force: bool) -> Result<Patch, Status> {
     let mut twice = Vec::new();
-    let value = match media {
+    let mut value = match media {
         PatchMedia::Apply => {
             let (value, strict) = crate::yaml::parse(&raw).map_err(|why| {
                 Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: {why}"))
@@ -112,6 +114,12 @@ pub(super) fn parse(media: PatchMedia, raw: Bytes, force: bool) -> Result<Patch,
             }
         })?,
     };
+    if media == PatchMedia::Strategic && value.is_null() {
+        value = json!({});
+    }
+    if media == PatchMedia::Merge && value.is_null() {
+        return Err(Status::bad_request("Invalid JSON Patch"));
+    }
     let object_needed = matches!(media, PatchMedia::Merge | PatchMedia::Strategic);
     if object_needed && !value.is_object() {
         let found = json_kind(&value);
@@ -201,9 +209,16 @@ fn change(
     let live = &*plain;
     let (mut next, mode, mut strict) = match patch.media {
         PatchMedia::Json => {
+            if options.validation != FieldValidation::Ignore {
+                apiserver_schema::strict_operations(&patch.value)
+                    .map_err(|why| Status::bad_request(format!("error decoding patch: {why}")))?;
+            }
             let next = apiserver_schema::json_patch(live, &patch.value).map_err(patch_error)?;
-            let unknown = apiserver_schema::unknown_patch_fields(&patch.value);
-            (next, Decode::Json, unknown)
+            let duplicates = quoted_duplicates(apiserver_schema::duplicate_fields(&patch.raw));
+            let mut strict: Vec<String> =
+                duplicates.iter().map(|duplicate| format!("json patch {duplicate}")).collect();
+            strict.extend(apiserver_schema::unknown_patch_fields(&patch.value));
+            (next, Decode::Json, strict)
         }
         PatchMedia::Merge => {
             let duplicates = apiserver_schema::duplicate_fields(&patch.raw);
@@ -228,7 +243,14 @@ fn change(
         }
         _ => invalid_patch(patch, why),
     };
-    check_patched_kind(resource, &next).map_err(|why| refuse(&why))?;
+    if patch.media == PatchMedia::Strategic {
+        // The merge is of a value of the kind's type, whatever it calls itself.
+        next["apiVersion"] = resource.api_version().into();
+        next["kind"] = resource.kind.as_str().into();
+    } else {
+        name_kind(resource, &mut next);
+        check_patched_kind(resource, &next).map_err(|why| refuse(&why))?;
+    }
     let unknown = decode_tree(resource, Some(schema), &mut next, mode).map_err(|why| refuse(&why))?;
     strict.extend(unknown);
     report_strict(options, strict, warnings).map_err(|why| refuse(&why))?;
@@ -266,6 +288,17 @@ fn report_strict(
     }
 }
 
+/// A built-in object that does not say what it is is what it was.
+fn name_kind(resource: &Resource, next: &mut Value) {
+    let is_missing = |member: &str| next.get(member).and_then(Value::as_str).is_none_or(str::is_empty);
+    if !resource.is_custom() && next.is_object() && is_missing("kind") {
+        if is_missing("apiVersion") {
+            next["apiVersion"] = resource.api_version().into();
+        }
+        next["kind"] = resource.kind.as_str().into();
+    }
+}
+
 /// A patch may not turn an object into one of another kind.
 fn check_patched_kind(resource: &Resource, next: &Value) -> Result<(), String> {
     let text = |member: &str| next.get(member).and_then(Value::as_str).unwrap_or("");
@@ -276,6 +309,12 @@ fn check_patched_kind(resource: &Resource, next: &Value) -> Result<(), String> {
         ));
     }
     if kind != resource.kind {
+        let scheme = "pkg/api/legacyscheme/scheme.go:30";
+        if apiserver_schema::builtin(&resource.group, &resource.version, kind).is_none() {
+            return Err(format!(
+                "no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}"
+            ));
+        }
         // Upstream reads the object as what it says it is before it finds that it is something else.
         if let Some(schema) = apiserver_schema::builtin(&resource.group, &resource.version, kind) {
             apiserver_schema::decode(&schema, &mut next.clone(), Decode::Json)
@@ -382,7 +421,7 @@ fn report_twice(patch: &Patch, options: &WriteOptions, warnings: &mut Vec<String
     let Some(text) = patch.twice.first() else { return Ok(()) };
     match options.validation {
         FieldValidation::Ignore => {}
-        FieldValidation::Warn => warnings.extend(text.lines().skip(1).map(|line| line.trim().to_owned())),
+        FieldValidation::Warn => warnings.extend(apiserver_registry::told_apart(text)),
         FieldValidation::Strict => {
             let why = format!("error strict decoding YAML: error converting YAML to JSON: {text}");
             return Err(Status::bad_request(why));
