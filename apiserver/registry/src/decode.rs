@@ -111,6 +111,26 @@ fn says_no_owners(value: &Value) -> bool {
         .is_some_and(Vec::is_empty)
 }
 
+/// Numbers as Go holds and writes them: whole ones without a point, ones beyond 64 bits as floating point.
+fn plain_numbers(value: &mut Value) {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => {
+            let Some(float) = number.as_f64() else { return };
+            if number.is_f64() && float.fract() == 0.0 && float.abs() < EXACT {
+                #[expect(clippy::cast_possible_truncation, reason = "it is whole and in range")]
+                let whole = float as i64;
+                *value = whole.into();
+            } else if !number.is_f64() && number.as_i64().is_none() {
+                *value = float.into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(plain_numbers),
+        Value::Object(map) => map.values_mut().for_each(plain_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
 fn read_by(
     resource: &Resource,
     schema: &Schema,
@@ -118,6 +138,7 @@ fn read_by(
     mode: Decode,
 ) -> Result<Vec<String>, String> {
     if resource.is_custom() {
+        plain_numbers(value);
         let of_metadata = apiserver_schema::decode_metadata(value).map_err(|error| error.message)?;
         let of_embedded = apiserver_schema::decode_embedded(schema, value, "", false);
         let mut unknown = of_embedded.map_err(|error| error.to_string())?;

@@ -20,6 +20,9 @@ pub use prune::{decode_metadata, prune, prune_part};
 pub use structural::structural_errors;
 pub use validate::{validate, value_errors};
 
+/// A compiled pattern may take this much memory.
+const PATTERN_MAX: usize = 10 << 20;
+
 /// Fields every API object has.
 fn is_meta(key: &str) -> bool {
     matches!(key, "apiVersion" | "kind" | "metadata")

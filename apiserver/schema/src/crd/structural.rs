@@ -297,14 +297,8 @@ fn rules_below(node: &Value, path: &str, int_or_string: bool, errors: &mut Vec<F
         nested(not, &format!("{path}.not"), false, errors);
     }
     let pattern = text(node, "pattern");
-    if let Err(error) = regex::Regex::new(pattern) {
-        let reason = match error {
-            regex::Error::Syntax(_) => "invalid syntax".to_owned(),
-            other => other.to_string(),
-        };
-        let detail = format!(
-            "must be a valid regular expression, but isn't: error parsing regexp: {reason}: `{pattern}`"
-        );
+    if let Err(why) = apiserver_meta::re2::compile(pattern, super::PATTERN_MAX) {
+        let detail = format!("must be a valid regular expression, but isn't: {why}");
         errors.push(FieldError::invalid(format!("{path}.pattern"), &json!(pattern), detail));
     }
 }
