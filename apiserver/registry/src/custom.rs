@@ -344,3 +344,24 @@ fn blocks_rules(error: &FieldError) -> bool {
             | Problem::TypeInvalid
     )
 }
+/// What is warned of in the finalizers of a custom resource.
+pub(crate) fn finalizer_warnings(object: &Value) -> Vec<String> {
+    const STANDARD: &[&str] = &["foregroundDeletion", "kubernetes", "orphan"];
+    let mut finalizers = crate::object::finalizers(object);
+    finalizers.sort_unstable();
+    finalizers.dedup();
+    let mut warnings = Vec::new();
+    for finalizer in finalizers {
+        let mut warn = |why: &str| warnings.push(format!("metadata.finalizers: {finalizer:?}: {why}"));
+        for problem in apiserver_meta::names::qualified_name(finalizer) {
+            warn(&problem);
+        }
+        if !finalizer.contains('/') && !STANDARD.contains(&finalizer) {
+            let path = if finalizer.contains('.') { " including a path (/)" } else { "" };
+            warn(&format!(
+                "prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers"
+            ));
+        }
+    }
+    warnings
+}

@@ -141,9 +141,11 @@ fn read_by(
         plain_numbers(value);
         let of_metadata = apiserver_schema::decode_metadata(value).map_err(|error| error.message)?;
         let of_embedded = apiserver_schema::decode_embedded(schema, value, "", false);
-        let mut unknown = of_embedded.map_err(|error| error.to_string())?;
-        unknown.extend(apiserver_schema::prune(schema, value));
+        let mut of_embedded = of_embedded.map_err(|error| error.to_string())?;
+        let mut unknown = apiserver_schema::prune(schema, value);
         unknown.sort();
+        of_embedded.sort();
+        unknown.extend(of_embedded);
         apiserver_schema::apply_defaults(schema, value);
         let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
         return Ok(of_metadata.iter().map(ToString::to_string).chain(unknown).collect());
@@ -192,9 +194,13 @@ fn check_kind(
 ) -> Result<(), Status> {
     if !value.is_object() && !value.is_null() {
         let found = json_kind(value);
-        return Err(Status::bad_request(format!(
+        let why = format!(
             "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
-        )));
+        );
+        return Err(match raw.filter(|_| resource.is_custom()) {
+            Some(raw) => unrecognized(&gvk.kind, raw, &why),
+            None => Status::bad_request(why),
+        });
     }
     let text = |member: &str| value.get(member).and_then(Value::as_str).unwrap_or("");
     let (api_version, kind) = (text("apiVersion"), text("kind"));
@@ -203,6 +209,15 @@ fn check_kind(
             let text = raw.map_or_else(|| value.to_string(), |raw| String::from_utf8_lossy(raw).into_owned());
             unrecognized(&gvk.kind, text.as_bytes(), &format!("Object '{what}' is missing in '{text}'"))
         };
+        for member in ["apiVersion", "kind"] {
+            if let Some(other) = value.get(member).filter(|other| !other.is_string() && !other.is_null()) {
+                let why = format!(
+                    "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go struct field .{member} of type string",
+                    json_kind(other)
+                );
+                return Err(unrecognized(&gvk.kind, raw.unwrap_or(value.to_string().as_bytes()), &why));
+            }
+        }
         if kind.is_empty() {
             return Err(missing("Kind"));
         }

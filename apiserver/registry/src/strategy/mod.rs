@@ -163,7 +163,13 @@ impl Strategy {
 }
 
 /// The strategy of custom resources; their schema checks come from the definition.
-pub static CUSTOM: Strategy = Strategy { unconditional_update: false, generation: true, ..PLAIN };
+pub static CUSTOM: Strategy = Strategy {
+    unconditional_update: false,
+    generation: true,
+    standard_finalizers: false,
+    warnings: crate::custom::finalizer_warnings,
+    ..PLAIN
+};
 
 static PLAIN_KIND: Strategy = PLAIN;
 static WITH_STATUS: Strategy = Strategy { status: true, prepare_update: shared::keep_status, ..PLAIN };

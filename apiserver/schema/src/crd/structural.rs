@@ -92,6 +92,10 @@ fn schema(node: &Value, path: &str, is_root: bool, errors: &mut Vec<FieldError>)
     if !node.is_object() {
         return;
     }
+    let kind = text(node, "type");
+    if !kind.is_empty() && !TYPES.contains(&kind) {
+        errors.push(not_supported(format!("{path}.type"), kind, TYPES));
+    }
     for name in ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"] {
         let set = node.get(name).is_some_and(|v| !v.is_null() && *v != json!({}) && *v != json!(""));
         if set {
@@ -227,9 +231,6 @@ fn node_type(node: &Value, level: Level, path: &str, has_additional: bool, error
             Level::Field => "must not be empty for specified object fields",
         };
         errors.push(FieldError::required(&field, detail));
-    }
-    if !matches!(kind, "" | "null") && !TYPES.contains(&kind) {
-        errors.push(not_supported(field.clone(), kind, TYPES));
     }
     if embedded && has_additional {
         let detail = "must not be used if x-kubernetes-embedded-resource is set";
