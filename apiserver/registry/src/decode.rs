@@ -95,7 +95,7 @@ pub fn read(
     mode: Decode,
 ) -> Result<Vec<String>, String> {
     let Some(schema) = schema else { return Ok(Vec::new()) };
-    let forgets_owners = says_no_owners(value);
+    let forgets_owners = !resource.is_custom() && says_no_owners(value);
     let unknown = read_by(resource, schema, value, mode)?;
     if forgets_owners {
         crate::object::metadata_mut(value).insert("managedFields".into(), Value::Array(Vec::new()));
@@ -103,7 +103,7 @@ pub fn read(
     Ok(unknown)
 }
 
-/// An empty list of owners means something else than none, unlike any other empty list.
+/// An empty list of owners means something else than none, unlike any other empty list and in built-in kinds only.
 fn says_no_owners(value: &Value) -> bool {
     value
         .get("metadata")
@@ -146,6 +146,10 @@ fn read_by(
         unknown.sort();
         of_embedded.sort();
         unknown.extend(of_embedded);
+        // An apply means the nulls it has.
+        if mode != Decode::Unstructured {
+            apiserver_schema::drop_nulls(schema, value);
+        }
         apiserver_schema::apply_defaults(schema, value);
         let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
         return Ok(of_metadata.iter().map(ToString::to_string).chain(unknown).collect());

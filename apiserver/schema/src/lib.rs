@@ -18,8 +18,8 @@ mod time;
 mod types;
 
 pub use crd::{
-    apply_defaults, decode_embedded, decode_metadata, from_crd_schema, prune, prune_part, structural_errors,
-    validate, value_errors,
+    apply_defaults, decode_embedded, decode_metadata, drop_nulls, from_crd_schema, prune, prune_part,
+    structural_errors, validate, value_errors,
 };
 pub use decode::{Decode, DecodeError, Unknown, decode, json_kind, zero};
 pub use golang::display as go_display;

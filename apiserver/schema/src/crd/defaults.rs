@@ -4,9 +4,8 @@ use apiserver_json::Value;
 
 use crate::node::{Schema, Shape};
 
-/// Fills in defaults, parents before children. A null where none is allowed takes the default, or goes away.
+/// Fills in defaults, parents before children; a null where none is allowed takes the default, too.
 pub fn apply_defaults(schema: &Schema, value: &mut Value) {
-    drop_nulls(schema, value);
     fill(schema, value);
 }
 
@@ -20,7 +19,8 @@ fn member_refuses_null(parent: &Schema, key: &str, child: &Schema) -> bool {
     if is_declared { !child.nullable } else { refuses_null(child) }
 }
 
-fn drop_nulls(schema: &Schema, value: &mut Value) {
+/// Takes out nulls where none is allowed and there is no default.
+pub fn drop_nulls(schema: &Schema, value: &mut Value) {
     match value {
         Value::Object(map) => map.retain(|key, item| {
             let Some(child) = schema.child(key) else { return true };

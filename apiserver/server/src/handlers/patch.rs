@@ -249,6 +249,9 @@ fn change(
         next["kind"] = resource.kind.as_str().into();
     } else {
         name_kind(resource, &mut next);
+        if resource.is_custom() {
+            check_custom_kind(resource, &next, &refuse)?;
+        }
         check_patched_kind(resource, &next).map_err(|why| refuse(&why))?;
     }
     let unknown = decode_tree(resource, Some(schema), &mut next, mode).map_err(|why| refuse(&why))?;
@@ -299,6 +302,37 @@ fn name_kind(resource: &Resource, next: &mut Value) {
     }
 }
 
+/// As [`check_patched_kind`], of a custom resource: upstream reads it as whatever it says it is.
+fn check_custom_kind(
+    resource: &Resource,
+    next: &Value,
+    refuse: &dyn Fn(&str) -> Status,
+) -> Result<(), Status> {
+    let text = |member: &str| next.get(member).and_then(Value::as_str).unwrap_or("");
+    let (api_version, kind, wanted) = (text("apiVersion"), text("kind"), resource.api_version());
+    if kind.is_empty() {
+        let mut shown = next.clone();
+        packed::unpack(&mut shown);
+        return Err(refuse(&format!("Object 'Kind' is missing in '{shown}'")));
+    }
+    if api_version.is_empty() {
+        let why = "Object 'apiVersion' is missing in 'object has no apiVersion field'";
+        return Err(Status::internal(why));
+    }
+    let gv = apiserver_meta::GroupVersion::parse(api_version);
+    let invalid = |member: &str, found: &str, must_be: &str| {
+        let error = FieldError::invalid(member, &found.into(), format!("must be {must_be}"));
+        Status::invalid(&GroupVersionKind::new(&*gv.group, &*gv.version, kind), object::name(next), &[error])
+    };
+    if kind != resource.kind {
+        return Err(invalid("kind", kind, &resource.kind));
+    }
+    if api_version != wanted {
+        return Err(invalid("apiVersion", api_version, &wanted));
+    }
+    Ok(())
+}
+
 /// A patch may not turn an object into one of another kind.
 fn check_patched_kind(resource: &Resource, next: &Value) -> Result<(), String> {
     let text = |member: &str| next.get(member).and_then(Value::as_str).unwrap_or("");
@@ -344,12 +378,6 @@ fn apply(
         return Err(update::no_name(&context.info.name));
     }
     super::create::check_namespace(context, resource, applied)?;
-    // What a built-in kind does not know is an error of the merge.
-    if options.validation != FieldValidation::Ignore && resource.is_custom() {
-        let mut probe = applied.clone();
-        let unknown = decode_tree(resource, Some(schema), &mut probe, Decode::Json).unwrap_or_default();
-        report_strict(options, unknown, warnings).map_err(|why| invalid_patch(patch, &why))?;
-    }
     let time = now();
     let api_version = resource.api_version();
     let manager = Manager {
@@ -365,6 +393,12 @@ fn apply(
         apiserver_schema::apply(schema, live.unwrap_or(&empty), applied, &manager, patch.force, reset);
     let mut merged = merged.map_err(|error| apply_error(&error))?;
     report_twice(patch, options, warnings)?;
+    // What a built-in kind does not know is an error of the merge.
+    if options.validation != FieldValidation::Ignore && resource.is_custom() {
+        let mut probe = applied.clone();
+        let unknown = decode_tree(resource, Some(schema), &mut probe, Decode::Json).unwrap_or_default();
+        report_strict(options, unknown, warnings).map_err(|why| invalid_patch(patch, &why))?;
+    }
     check_version_is_number(&merged)?;
     let uid = object::uid(&merged);
     if live.is_none() && !uid.is_empty() {

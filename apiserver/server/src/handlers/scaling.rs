@@ -274,6 +274,14 @@ fn applied(target: &Target<'_>, before: &Value, patch: &patch::Patch) -> Result<
     let mut merged =
         apiserver_schema::apply(target.schema, before, &patch.value, &manager, patch.force, &reset)
             .map_err(|error| patch::apply_error(&error))?;
+    if target.resource.is_custom() && merged.get("spec") != before.get("spec") {
+        // Upstream has no way to make a Scale of a custom resource of what was merged.
+        let why = format!(
+            "failed to convert new object ({}) to proper version: request to convert CR to an invalid group/version: autoscaling/v1",
+            apiserver_schema::describe(&patch.value)
+        );
+        return Err(Status::new(500, "", why));
+    }
     let owners = object::metadata_mut(&mut merged).remove("managedFields");
     apiserver_schema::decode(target.schema, &mut merged, Decode::Unstructured)
         .map_err(|error| patch::unconvertible(&gvk, &patch.value, &error.message))?;
