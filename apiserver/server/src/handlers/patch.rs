@@ -393,12 +393,6 @@ fn apply(
         apiserver_schema::apply(schema, live.unwrap_or(&empty), applied, &manager, patch.force, reset);
     let mut merged = merged.map_err(|error| apply_error(&error))?;
     report_twice(patch, options, warnings)?;
-    // What a built-in kind does not know is an error of the merge.
-    if options.validation != FieldValidation::Ignore && resource.is_custom() {
-        let mut probe = applied.clone();
-        let unknown = decode_tree(resource, Some(schema), &mut probe, Decode::Json).unwrap_or_default();
-        report_strict(options, unknown, warnings).map_err(|why| invalid_patch(patch, &why))?;
-    }
     check_version_is_number(&merged)?;
     let uid = object::uid(&merged);
     if live.is_none() && !uid.is_empty() {
