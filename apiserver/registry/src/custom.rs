@@ -245,47 +245,6 @@ fn description(column: &Value) -> String {
     }
 }
 
-/// The conditions of a definition whose names are free or taken: upstream's naming and establishing controllers.
-/// `None` where they say so already.
-pub fn established(definition: &Value, taken: bool, time: &str) -> Option<Value> {
-    let names = &definition["spec"]["names"];
-    let mut next = definition.clone();
-    let mut conditions = Vec::new();
-    let condition = |kind: &str, status: &str, reason: &str, message: &str| {
-        let old = definition
-            .pointer("/status/conditions")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .find(|old| old["type"] == kind);
-        let since = old
-            .filter(|old| old["status"] == status)
-            .map_or_else(|| json!(time), |old| old["lastTransitionTime"].clone());
-        json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since})
-    };
-    if taken {
-        let message = format!("{:?} is already in use", text(names, "plural"));
-        conditions.push(condition("NamesAccepted", "False", "PluralConflict", &message));
-        conditions.push(condition("Established", "False", "NotAccepted", "not all names are accepted"));
-    } else {
-        conditions.push(condition("NamesAccepted", "True", "NoConflicts", "no conflicts found"));
-        conditions.push(condition(
-            "Established",
-            "True",
-            "InitialNamesAccepted",
-            "the initial names have been accepted",
-        ));
-        next["status"]["acceptedNames"] = names.clone();
-    }
-    for kept in definition.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten() {
-        if !["NamesAccepted", "Established"].contains(&text(kept, "type")) {
-            conditions.push(kept.clone());
-        }
-    }
-    next["status"]["conditions"] = conditions.into();
-    (next != *definition).then_some(next)
-}
-
 /// Errors of a custom resource by its schema and its rules, and warnings of what stays wrong.
 pub(crate) fn validate(
     resource: &Resource,

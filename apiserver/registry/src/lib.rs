@@ -20,6 +20,7 @@ mod encode;
 mod fields;
 mod ip_addresses;
 mod list;
+pub mod naming;
 pub mod object;
 mod registry;
 pub mod scale;

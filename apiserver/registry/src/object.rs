@@ -395,7 +395,7 @@ mod tests {
         let old = json!({"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "generation": 3}});
         let mut new =
             json!({"metadata": {"generation": 9, "resourceVersion": "5", "deletionTimestamp": "x"}});
-        keep_for_update(&mut new, &old);
+        keep_for_update(true, &mut new, &old);
         assert_eq!(new, old);
     }
 
