@@ -273,6 +273,15 @@ mod tests {
     }
 
     #[test]
+    fn floats_are_shown_as_go_shows_them() {
+        for (number, text) in
+            [(1000.0, "1000"), (1.5, "1.5"), (1e6, "1e+06"), (9.3e18, "9.3e+18"), (1e-5, "1e-05")]
+        {
+            assert_eq!(go_float(number), text);
+        }
+    }
+
+    #[test]
     fn messages_read_as_upstream_prints_them() {
         let error =
             FieldError::invalid("spec.ports[0].port", &json!(0), "must be between 1 and 65535, inclusive");
