@@ -393,9 +393,8 @@ mod tests {
     #[test]
     fn an_update_keeps_what_it_may_not_change() {
         let old = json!({"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "generation": 3}});
-        let mut new =
-            json!({"metadata": {"generation": 9, "resourceVersion": "5", "deletionTimestamp": "x"}});
-        keep_for_update(true, &mut new, &old);
+        let mut new = json!({"metadata": {"generation": 9, "resourceVersion": "5", "namespace": "n"}});
+        keep_for_update(false, &mut new, &old);
         assert_eq!(new, old);
     }
 

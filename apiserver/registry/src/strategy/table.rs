@@ -67,7 +67,7 @@ fn causes(write: Write, old: &Value, new: &Value) -> Vec<String> {
     } else {
         let mut old = read(old);
         (strategy.default)(&mut old);
-        object::keep_for_update(true, &mut new, &old);
+        object::keep_for_update(resource.namespaced, &mut new, &old);
         (strategy.default)(&mut new);
         let mut errors = Vec::new();
         if write == Write::Status {
