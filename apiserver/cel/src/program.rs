@@ -8,7 +8,7 @@ use crate::ast::{Expr, Kind, Literal};
 use crate::check::{Checked, Env, check};
 use crate::eval::{Evaluation, Meter, Variables};
 use crate::issue::{Issue, display};
-use crate::library::{regexes, time};
+use crate::library::{PATTERN_MAX, time};
 use crate::parse::parse;
 use crate::types::Type;
 use crate::value::Outcome;
@@ -62,7 +62,7 @@ fn literals(expr: &Expr, source: &str, patterns: &mut HashMap<u32, Regex>, issue
         && let Kind::Literal(Literal::Text(text)) = &last.kind
     {
         let fine = match function.as_str() {
-            "matches" => match regexes::compile(text) {
+            "matches" => match apiserver_meta::re2::compile(text, PATTERN_MAX) {
                 Ok(regex) => {
                     patterns.insert(expr.id, regex);
                     true

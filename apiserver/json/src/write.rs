@@ -12,6 +12,7 @@ pub fn write(out: &mut Vec<u8>, value: &Value) {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Number(number) if number.is_f64() => write_float(out, number.as_f64().unwrap_or_default()),
         Value::Number(number) => {
             // Writing to memory does not fail.
             let _ = serde_json::to_writer(out, number);
@@ -20,6 +21,18 @@ pub fn write(out: &mut Vec<u8>, value: &Value) {
         Value::Array(items) => write_items(out, items, write),
         Value::Object(map) => write_members(out, map, |out, _, value| write(out, value)),
     }
+}
+
+/// A floating point number as Go writes it: a whole one without a point, a very large or small one with an exponent.
+fn write_float(out: &mut Vec<u8>, number: f64) {
+    let size = number.abs();
+    let text = if size != 0.0 && !(1e-6..1e21).contains(&size) {
+        let text = format!("{number:e}");
+        if text.contains("e-") { text } else { text.replace('e', "e+") }
+    } else {
+        number.to_string()
+    };
+    out.extend_from_slice(text.as_bytes());
 }
 
 /// A JSON array whose items `each` writes.

@@ -163,8 +163,21 @@ impl fmt::Display for FieldError {
 pub fn go_value(value: &Value) -> String {
     match value {
         Value::String(text) => go_quote(text),
+        Value::Number(number) if number.is_f64() => go_float(number.as_f64().unwrap_or_default()),
         other => go_json(other),
     }
+}
+
+/// A floating point number as Go's `%v` prints it.
+pub fn go_float(number: f64) -> String {
+    let text = format!("{number:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..6).contains(&exponent) {
+        return number.to_string();
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
 /// JSON as Go's `json.Marshal` writes it, which escapes what could be read as HTML.
@@ -269,6 +282,15 @@ mod tests {
             [("", "invalid syntax"), ("+7", "invalid syntax"), ("99999999999999999999", "value out of range")]
         {
             assert_eq!(go_parse_uint(text), Err(format!("strconv.ParseUint: parsing \"{text}\": {why}")));
+        }
+    }
+
+    #[test]
+    fn floats_are_shown_as_go_shows_them() {
+        for (number, text) in
+            [(1000.0, "1000"), (1.5, "1.5"), (1e6, "1e+06"), (9.3e18, "9.3e+18"), (1e-5, "1e-05")]
+        {
+            assert_eq!(go_float(number), text);
         }
     }
 

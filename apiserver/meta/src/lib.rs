@@ -10,6 +10,7 @@ pub mod names;
 pub mod outline;
 pub mod packed;
 pub mod quantity;
+pub mod re2;
 pub mod selector;
 pub mod status;
 

@@ -245,47 +245,6 @@ fn description(column: &Value) -> String {
     }
 }
 
-/// The conditions of a definition whose names are free or taken: upstream's naming and establishing controllers.
-/// `None` where they say so already.
-pub fn established(definition: &Value, taken: bool, time: &str) -> Option<Value> {
-    let names = &definition["spec"]["names"];
-    let mut next = definition.clone();
-    let mut conditions = Vec::new();
-    let condition = |kind: &str, status: &str, reason: &str, message: &str| {
-        let old = definition
-            .pointer("/status/conditions")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .find(|old| old["type"] == kind);
-        let since = old
-            .filter(|old| old["status"] == status)
-            .map_or_else(|| json!(time), |old| old["lastTransitionTime"].clone());
-        json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since})
-    };
-    if taken {
-        let message = format!("{:?} is already in use", text(names, "plural"));
-        conditions.push(condition("NamesAccepted", "False", "PluralConflict", &message));
-        conditions.push(condition("Established", "False", "NotAccepted", "not all names are accepted"));
-    } else {
-        conditions.push(condition("NamesAccepted", "True", "NoConflicts", "no conflicts found"));
-        conditions.push(condition(
-            "Established",
-            "True",
-            "InitialNamesAccepted",
-            "the initial names have been accepted",
-        ));
-        next["status"]["acceptedNames"] = names.clone();
-    }
-    for kept in definition.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten() {
-        if !["NamesAccepted", "Established"].contains(&text(kept, "type")) {
-            conditions.push(kept.clone());
-        }
-    }
-    next["status"]["conditions"] = conditions.into();
-    (next != *definition).then_some(next)
-}
-
 /// Errors of a custom resource by its schema and its rules, and warnings of what stays wrong.
 pub(crate) fn validate(
     resource: &Resource,
@@ -343,4 +302,25 @@ fn blocks_rules(error: &FieldError) -> bool {
             | Problem::TooMany
             | Problem::TypeInvalid
     )
+}
+/// What is warned of in the finalizers of a custom resource.
+pub(crate) fn finalizer_warnings(object: &Value) -> Vec<String> {
+    const STANDARD: &[&str] = &["foregroundDeletion", "kubernetes", "orphan"];
+    let mut finalizers = crate::object::finalizers(object);
+    finalizers.sort_unstable();
+    finalizers.dedup();
+    let mut warnings = Vec::new();
+    for finalizer in finalizers {
+        let mut warn = |why: &str| warnings.push(format!("metadata.finalizers: {finalizer:?}: {why}"));
+        for problem in apiserver_meta::names::qualified_name(finalizer) {
+            warn(&problem);
+        }
+        if !finalizer.contains('/') && !STANDARD.contains(&finalizer) {
+            let path = if finalizer.contains('.') { " including a path (/)" } else { "" };
+            warn(&format!(
+                "prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers"
+            ));
+        }
+    }
+    warnings
 }

@@ -70,7 +70,17 @@ pub fn decode(
             Err(cannot_handle(&gvk, &why))
         }
         FieldValidation::Ignore => Ok((value, Vec::new())),
-        FieldValidation::Warn | FieldValidation::Strict => Ok((value, strict)),
+        FieldValidation::Warn | FieldValidation::Strict => {
+            Ok((value, strict.iter().flat_map(|text| told_apart(text)).collect()))
+        }
+    }
+}
+
+/// What go-yaml says of several keys at once, as one warning each.
+pub fn told_apart(text: &str) -> Vec<String> {
+    match text.strip_prefix("yaml: unmarshal errors:\n") {
+        Some(lines) => lines.lines().map(|line| line.trim().to_owned()).collect(),
+        None => vec![text.to_owned()],
     }
 }
 
@@ -85,12 +95,61 @@ pub fn read(
     mode: Decode,
 ) -> Result<Vec<String>, String> {
     let Some(schema) = schema else { return Ok(Vec::new()) };
+    let forgets_owners = !resource.is_custom() && says_no_owners(value);
+    let unknown = read_by(resource, schema, value, mode)?;
+    if forgets_owners {
+        crate::object::metadata_mut(value).insert("managedFields".into(), Value::Array(Vec::new()));
+    }
+    Ok(unknown)
+}
+
+/// An empty list of owners means something else than none, unlike any other empty list and in built-in kinds only.
+fn says_no_owners(value: &Value) -> bool {
+    value
+        .get("metadata")
+        .and_then(|metadata| metadata.get("managedFields")?.as_array())
+        .is_some_and(Vec::is_empty)
+}
+
+/// Numbers as Go holds and writes them: whole ones without a point, ones beyond 64 bits as floating point.
+fn plain_numbers(value: &mut Value) {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => {
+            let Some(float) = number.as_f64() else { return };
+            if number.is_f64() && float.fract() == 0.0 && float.abs() < EXACT {
+                #[expect(clippy::cast_possible_truncation, reason = "it is whole and in range")]
+                let whole = float as i64;
+                *value = whole.into();
+            } else if !number.is_f64() && number.as_i64().is_none() {
+                *value = float.into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(plain_numbers),
+        Value::Object(map) => map.values_mut().for_each(plain_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
+fn read_by(
+    resource: &Resource,
+    schema: &Schema,
+    value: &mut Value,
+    mode: Decode,
+) -> Result<Vec<String>, String> {
     if resource.is_custom() {
+        plain_numbers(value);
         let of_metadata = apiserver_schema::decode_metadata(value).map_err(|error| error.message)?;
         let of_embedded = apiserver_schema::decode_embedded(schema, value, "", false);
-        let mut unknown = of_embedded.map_err(|error| error.to_string())?;
-        unknown.extend(apiserver_schema::prune(schema, value));
+        let mut of_embedded = of_embedded.map_err(|error| error.to_string())?;
+        let mut unknown = apiserver_schema::prune(schema, value);
         unknown.sort();
+        of_embedded.sort();
+        unknown.extend(of_embedded);
+        // An apply means the nulls it has.
+        if mode != Decode::Unstructured {
+            apiserver_schema::drop_nulls(schema, value);
+        }
         apiserver_schema::apply_defaults(schema, value);
         let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
         return Ok(of_metadata.iter().map(ToString::to_string).chain(unknown).collect());
@@ -139,9 +198,13 @@ fn check_kind(
 ) -> Result<(), Status> {
     if !value.is_object() && !value.is_null() {
         let found = json_kind(value);
-        return Err(Status::bad_request(format!(
+        let why = format!(
             "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
-        )));
+        );
+        return Err(match raw.filter(|_| resource.is_custom()) {
+            Some(raw) => unrecognized(&gvk.kind, raw, &why),
+            None => Status::bad_request(why),
+        });
     }
     let text = |member: &str| value.get(member).and_then(Value::as_str).unwrap_or("");
     let (api_version, kind) = (text("apiVersion"), text("kind"));
@@ -150,6 +213,15 @@ fn check_kind(
             let text = raw.map_or_else(|| value.to_string(), |raw| String::from_utf8_lossy(raw).into_owned());
             unrecognized(&gvk.kind, text.as_bytes(), &format!("Object '{what}' is missing in '{text}'"))
         };
+        for member in ["apiVersion", "kind"] {
+            if let Some(other) = value.get(member).filter(|other| !other.is_string() && !other.is_null()) {
+                let why = format!(
+                    "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go struct field .{member} of type string",
+                    json_kind(other)
+                );
+                return Err(unrecognized(&gvk.kind, raw.unwrap_or(value.to_string().as_bytes()), &why));
+            }
+        }
         if kind.is_empty() {
             return Err(missing("Kind"));
         }

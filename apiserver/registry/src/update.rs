@@ -34,6 +34,8 @@ pub struct Preconditions {
 pub enum Changed {
     /// The object as a client sent it. A resourceVersion in it is the client's, who insists on it.
     Object(Value),
+    /// As `Object`, with its owners recorded.
+    Owned(Value),
     /// The object made from the one that was given, with that one's resourceVersion unless the client insists on
     /// another: a lost race is tried again. Its owners are recorded as an Update.
     Patched(Value),
@@ -61,21 +63,24 @@ impl Registry {
                 if !may_create {
                     return Err(Status::not_found(&gr, name));
                 }
-                let (value, ownership) = match change(None)? {
+                let (mut value, ownership) = match change(None)? {
                     Changed::Object(value) | Changed::Patched(value) => (value, Ownership::Update),
-                    Changed::Applied(value) => (value, Ownership::Applied),
+                    Changed::Applied(value) | Changed::Owned(value) => (value, Ownership::Applied),
                 };
+                check_uid(call, name, &Value::Null, &value)?;
+                // There is no version yet that it could be of.
+                object::metadata_mut(&mut value).remove("resourceVersion");
                 return Ok((self.create_owned(call, value, ownership).await?, true));
             };
             let old = self.to_served(call.resource, self.trees().of(&current)).await?;
             let changed = change(Some(&old))?;
-            let repeatable = !matches!(changed, Changed::Object(_));
-            if let Changed::Object(value) = &changed {
+            let repeatable = !matches!(changed, Changed::Object(_) | Changed::Owned(_));
+            if let Changed::Object(value) | Changed::Owned(value) = &changed {
                 check_uid(call, name, &old, value)?;
             }
             let (mut new, ownership) = match changed {
                 Changed::Object(value) | Changed::Patched(value) => (value, Ownership::Update),
-                Changed::Applied(value) => (value, Ownership::Applied),
+                Changed::Applied(value) | Changed::Owned(value) => (value, Ownership::Applied),
             };
             self.mutate_changed(call, name, &old, &mut new, ownership).await?;
             let insisted = self.check_version(call, name, &new, current.revision())?;
@@ -239,7 +244,11 @@ impl Registry {
         let mut warnings = if call.subresource.is_empty() { (strategy.warnings)(new) } else { Vec::new() };
         if !warnings.is_empty() && !strategy.warns_again {
             let before = (strategy.warnings)(old);
-            warnings.retain(|text| !before.contains(text));
+            let moved = object::metadata(new).get("generation") != object::metadata(old).get("generation");
+            // A name is warned of when it is given.
+            let again =
+                |text: &str| strategy.warns_of_template && moved && !text.starts_with("metadata.name");
+            warnings.retain(|text| again(text) || !before.contains(text));
         }
         warnings.extend(tolerated);
         Ok((warnings, claim))

@@ -17,6 +17,9 @@ fn write_plain(out: &mut String, value: &Value) {
     match value {
         Value::Null => out.push_str("<nil>"),
         Value::String(text) => out.push_str(text),
+        Value::Number(number) if number.is_f64() => {
+            out.push_str(&apiserver_meta::field::go_float(number.as_f64().unwrap_or_default()));
+        }
         Value::Array(items) => {
             out.push('[');
             for (i, item) in items.iter().enumerate() {

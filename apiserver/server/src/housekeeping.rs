@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use apiserver_json::{Value, json};
 use apiserver_meta::Status;
+use apiserver_registry::naming::Claimed;
 use apiserver_registry::{
-    Call, Changed, DeleteOptions, Exhausted, Page, Registry, Resource, Selectors, custom, now, object,
+    Call, Changed, DeleteOptions, Exhausted, Page, Registry, Resource, Selectors, naming, now, object,
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -78,11 +79,11 @@ async fn settle_definition(
     if object::is_deleting(&definition) {
         return remove_definition(registry, definitions, &definition).await;
     }
-    let taken = names_taken(registry, definitions, &definition);
-    if custom::established(&definition, taken, &now()).is_some() {
+    let claimed = claimed(registry, definitions, &definition);
+    if naming::established(&definition, &claimed, &now()).is_some() {
         let change = |live: Option<&Value>| {
             let live = live.ok_or_else(|| Status::not_found(&definitions.group_resource(), name))?;
-            let next = custom::established(live, taken, &now()).unwrap_or_else(|| live.clone());
+            let next = naming::established(live, &claimed, &now()).unwrap_or_else(|| live.clone());
             Ok(Changed::Patched(next))
         };
         registry.update(&call(definitions, None, "status"), name, false, change).await?;
@@ -91,30 +92,16 @@ async fn settle_definition(
     Ok(())
 }
 
-/// Does another definition of the group hold one of the names?
-fn names_taken(registry: &Registry, definitions: &Resource, definition: &Value) -> bool {
-    let text = |value: &Value, pointer: &str| {
-        value.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned()
-    };
-    let names = |value: &Value, accepted: bool| -> Vec<String> {
-        let root = if accepted { "/status/acceptedNames" } else { "/spec/names" };
-        let mut names = vec![
-            text(value, &format!("{root}/plural")),
-            text(value, &format!("{root}/singular")),
-            text(value, &format!("{root}/kind")),
-        ];
-        let short = value.pointer(&format!("{root}/shortNames")).and_then(Value::as_array);
-        names.extend(short.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
-        names.retain(|name| !name.is_empty());
-        names
-    };
-    let wanted = names(definition, false);
-    registry.cache().snapshot(&definitions.prefix).objects.values().any(|other| {
+/// The names that definitions of the same group have been given.
+fn claimed(registry: &Registry, definitions: &Resource, definition: &Value) -> Claimed {
+    let mut claimed = Claimed::default();
+    for other in registry.cache().snapshot(&definitions.prefix).objects.values() {
         let other = other.parse();
-        object::name(&other) != object::name(definition)
-            && text(&other, "/spec/group") == text(definition, "/spec/group")
-            && names(&other, true).iter().any(|name| wanted.contains(name))
-    })
+        if other["spec"]["group"] == definition["spec"]["group"] {
+            claimed.add(&other);
+        }
+    }
+    claimed
 }
 
 async fn remove_definition(

@@ -7,7 +7,6 @@ mod net;
 pub(crate) mod object;
 mod optional;
 mod quantity;
-pub(crate) mod regexes;
 mod semver;
 mod sets;
 pub(crate) mod strings;
@@ -22,6 +21,9 @@ use crate::convert;
 use crate::value::{Outcome, Val, fail};
 
 pub(crate) use named::pattern_size;
+
+/// A compiled pattern may take this much memory.
+pub(crate) const PATTERN_MAX: usize = 1 << 20;
 
 /// No expression may make a text or a list longer than this: requests are smaller.
 pub(crate) const MADE_MAX: usize = 16 << 20;

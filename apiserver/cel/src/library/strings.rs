@@ -1,7 +1,8 @@
 //! Functions of texts.
 
-use super::regexes::compile;
-use super::{MADE_MAX, mistyped};
+use apiserver_meta::re2;
+
+use super::{MADE_MAX, PATTERN_MAX, mistyped};
 use crate::value::{Failure, Outcome, Val, fail, list, text};
 
 fn guard(size: usize) -> Result<(), Failure> {
@@ -102,11 +103,11 @@ pub(crate) fn call<'a>(function: &str, args: &[Val<'a>]) -> Outcome<'a> {
         ("startsWith", [Val::Text(other)]) => Ok(Val::Bool(value.starts_with(&**other))),
         ("endsWith", [Val::Text(other)]) => Ok(Val::Bool(value.ends_with(&**other))),
         ("contains", [Val::Text(other)]) => Ok(Val::Bool(value.contains(&**other))),
-        ("matches", [Val::Text(pattern)]) => match compile(pattern) {
+        ("matches", [Val::Text(pattern)]) => match re2::compile(pattern, PATTERN_MAX) {
             Ok(regex) => Ok(Val::Bool(regex.is_match(value))),
             Err(why) => fail(why),
         },
-        ("find", [Val::Text(pattern)]) => match compile(pattern) {
+        ("find", [Val::Text(pattern)]) => match re2::compile(pattern, PATTERN_MAX) {
             Ok(regex) => Ok(text(regex.find(value).map_or("", |found| found.as_str()))),
             Err(why) => fail(format!("Illegal regex: {why}")),
         },
@@ -116,7 +117,7 @@ pub(crate) fn call<'a>(function: &str, args: &[Val<'a>]) -> Outcome<'a> {
                 [Val::Int(limit)] => usize::try_from(*limit).unwrap_or(usize::MAX),
                 _ => return mistyped(function, args),
             };
-            match compile(pattern) {
+            match re2::compile(pattern, PATTERN_MAX) {
                 Ok(regex) => {
                     Ok(list(regex.find_iter(value).take(limit).map(|found| text(found.as_str())).collect()))
                 }

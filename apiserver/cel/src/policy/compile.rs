@@ -238,11 +238,15 @@ fn build(spec: &Value, errors: &mut Vec<FieldError>) -> Policy {
             &mut found,
         ));
     }
+    const LONGEST_ANNOTATION: usize = 5 * 1024;
     for (i, annotation) in items(spec, "auditAnnotations").iter().enumerate() {
         let path = format!("spec.auditAnnotations[{i}].valueExpression");
         let source = text(annotation, "valueExpression");
         if source.trim().is_empty() {
             found.errors.push(FieldError::required(path, "valueExpression is not specified"));
+        } else if source.len() > LONGEST_ANNOTATION {
+            let why = format!("must not exceed {LONGEST_ANNOTATION} bytes in length");
+            found.errors.push(FieldError::required(path, why));
         } else {
             found.compile(source, &env, &[Type::Text, Type::Null], path);
         }
@@ -283,10 +287,9 @@ fn validation(
         found.errors.push(FieldError::invalid(place, &message.into(), "must not contain line breaks"));
     }
     let reason = text(validation, "reason");
-    let known = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
-    if !reason.is_empty() && !known.contains(&reason) {
-        let shown = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
-        found.errors.push(FieldError::not_supported(format!("{path}.reason"), &reason.into(), &shown));
+    let known = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
+    if validation.get("reason").is_some_and(Value::is_string) && !known.contains(&reason) {
+        found.errors.push(FieldError::not_supported(format!("{path}.reason"), &reason.into(), &known));
     }
     Some(Validation {
         expression: expression?,

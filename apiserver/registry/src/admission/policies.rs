@@ -60,6 +60,15 @@ impl Registry {
             let Some(seen) = asked.constrained(&hook.spec["matchConstraints"], true) else { continue };
             let (object, old) = versioned(asked, &seen).await?;
             let request = request(call, asked.attempt, &seen);
+            let ignores = shared::text(&hook.spec, "failurePolicy") == "Ignore";
+            if let Some(kind) = self.unknown_param_kind(&hook.spec["paramKind"]) {
+                let why = format!("failed to find resource referenced by paramKind: '{kind}'");
+                if !ignores {
+                    let message = format!("failed to configure policy: {why}");
+                    denial.get_or_insert(denied(asked, &hook.name, None, &message, ""));
+                }
+                continue;
+            }
             for (binding, spec) in &hook.bindings {
                 if asked.constrained(&spec["matchResources"], false).is_none() {
                     continue;
@@ -77,17 +86,17 @@ impl Registry {
                             })
                         })
                         .collect(),
-                    Err(_) if shared::text(&hook.spec, "failurePolicy") == "Ignore" => Vec::new(),
+                    Err(_) if ignores => Vec::new(),
                     Err(why) => {
                         let message = format!("failed to configure binding: {why}");
-                        denial.get_or_insert(denied(asked, hook, binding, &message, ""));
+                        denial.get_or_insert(denied(asked, &hook.name, Some(binding), &message, ""));
                         continue;
                     }
                 };
                 let actions = shared::items(spec, "validationActions");
                 for Decision { message, reason } in decisions {
                     if actions.contains(&json!("Deny")) && denial.is_none() {
-                        denial = Some(denied(asked, hook, binding, &message, &reason));
+                        denial = Some(denied(asked, &hook.name, Some(binding), &message, &reason));
                     }
                     if actions.contains(&json!("Warn")) {
                         call.requester.warn(format!(
@@ -104,6 +113,14 @@ impl Registry {
         denial.map_or(Ok(()), Err)
     }
 
+    /// The kind of a policy's parameters, where there is no such kind.
+    fn unknown_param_kind(&self, kind: &Value) -> Option<GroupVersionKind> {
+        let (api_version, name) = (shared::text(kind, "apiVersion"), shared::text(kind, "kind"));
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+        let gvk = GroupVersionKind::new(group, version, name);
+        (kind.is_object() && self.catalogue().by_kind(&gvk).is_none()).then_some(gvk)
+    }
+
     /// The parameters a binding names; one `None` where the policy takes none.
     async fn params(
         &self,
@@ -118,9 +135,7 @@ impl Registry {
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
         let catalogue = self.catalogue();
         let Some(resource) = catalogue.by_kind(&GroupVersionKind::new(group, version, name)) else {
-            return Err(format!(
-                "failed to find resource referenced by paramKind: '{api_version}, Kind={name}'"
-            ));
+            return Ok(Vec::new());
         };
         let own = Some(shared::text(reference, "namespace")).filter(|namespace| !namespace.is_empty());
         if own.is_some() && !resource.namespaced {
@@ -166,11 +181,9 @@ fn bound(policy: &Value, bindings: &[Value]) -> Option<Hook> {
     (!bindings.is_empty()).then(|| Hook { name, spec: spec.clone(), policy: Policy::compile(spec), bindings })
 }
 
-fn denied(asked: &Asked<'_>, hook: &Hook, binding: &str, message: &str, reason: &str) -> Status {
-    let why = format!(
-        "ValidatingAdmissionPolicy '{}' with binding '{binding}' denied request: {message}",
-        hook.name
-    );
+fn denied(asked: &Asked<'_>, policy: &str, binding: Option<&str>, message: &str, reason: &str) -> Status {
+    let with = binding.map(|binding| format!(" with binding '{binding}'")).unwrap_or_default();
+    let why = format!("ValidatingAdmissionPolicy '{policy}'{with} denied request: {message}");
     let mut status = Status::forbidden(&asked.call.resource.group_resource(), asked.attempt.name, &why);
     let (code, reason) = match reason {
         "Forbidden" => (403, "Forbidden"),

@@ -42,6 +42,7 @@ impl Registry {
         let own = catalogue.get(&resource.group, &version, &resource.name);
         if let Some(schema) = own.and_then(|own| own.schema()) {
             apiserver_schema::prune(&schema, object);
+            apiserver_schema::drop_nulls(&schema, object);
             apiserver_schema::apply_defaults(&schema, object);
         }
     }

@@ -10,10 +10,13 @@ use crate::strategy::shared::{items, text};
 /// The definition's own name says what it defines.
 pub(super) fn check_name(definition: &Value, errors: &mut Vec<FieldError>) {
     let spec = &definition["spec"];
-    let name = object::name(definition);
-    if name != format!("{}.{}", text(&spec["names"], "plural"), text(spec, "group")) {
-        let why = "must be spec.names.plural+\".\"+spec.group";
-        errors.push(FieldError::invalid("metadata.name", &name.into(), why));
+    let wanted = format!("{}.{}", text(&spec["names"], "plural"), text(spec, "group"));
+    for member in ["generateName", "name"] {
+        let name = object::text(definition, member);
+        if !name.is_empty() && name != wanted {
+            let why = "must be spec.names.plural+\".\"+spec.group";
+            errors.push(FieldError::invalid(format!("metadata.{member}"), &name.into(), why));
+        }
     }
 }
 

@@ -204,6 +204,9 @@ fn validate_binding(binding: &Value) -> Vec<FieldError> {
                 &["Audit", "Deny", "Warn"],
             ));
         }
+        if actions[..i].contains(action) {
+            errors.push(FieldError::duplicate(format!("spec.validationActions[{i}]"), action));
+        }
     }
     if actions.contains(&json!("Deny")) && actions.contains(&json!("Warn")) {
         errors.push(FieldError::invalid(

@@ -12,6 +12,7 @@ use super::{PLAIN, Strategy, pod, workload};
 
 const WORKLOAD: Strategy = Strategy {
     warnings: |workload| super::pod_warnings::warnings(at(workload, &["spec", "template"]), "spec.template"),
+    warns_of_template: true,
     status: true,
     generation: true,
     prepare_update: |new, old| {
@@ -275,6 +276,7 @@ pub(super) static POD_TEMPLATE: Strategy = Strategy {
     validate_create: validate_pod_template,
     validate_update: |object, _| validate_pod_template(object),
     warnings: |object| super::pod_warnings::warnings(at(object, &["template"]), "template"),
+    warns_of_template: true,
     generation: true,
     delete_returns_object: true,
     ..PLAIN

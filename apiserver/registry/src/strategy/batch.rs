@@ -34,6 +34,7 @@ pub(super) static JOB: Strategy = Strategy {
     validate_update: validate_job_update,
     validate_status: job_status::check,
     shares_labels: true,
+    warns_of_template: true,
     warnings: |job| super::pod_warnings::of_namesake(job, at(job, &["spec", "template"]), "spec.template"),
     status: true,
     generation: true,
@@ -53,6 +54,7 @@ pub(super) static CRON_JOB: Strategy = Strategy {
         default(spec, "successfulJobsHistoryLimit", 3);
         default(spec, "failedJobsHistoryLimit", 1);
     },
+    warns_of_template: true,
     warnings: |cron| {
         let template = at(cron, &["spec", "jobTemplate", "spec", "template"]);
         super::pod_warnings::of_namesake(cron, template, "spec.jobTemplate.spec.template")

@@ -116,6 +116,8 @@ pub struct Strategy {
     pub warns_again: bool,
     /// A new object without labels shares its template's, with what the server adds to these.
     pub shares_labels: bool,
+    /// An update that moves the generation is.
+    pub warns_of_template: bool,
     /// `status` is written through the status subresource only.
     pub status: bool,
     /// `metadata.generation` counts changes of everything but metadata and status.
@@ -172,6 +174,7 @@ pub const PLAIN: Strategy = Strategy {
     warnings: no_warnings,
     warns_again: false,
     shares_labels: false,
+    warns_of_template: false,
     status: false,
     generation: false,
     annotations_count: false,
@@ -189,7 +192,13 @@ impl Strategy {
 }
 
 /// The strategy of custom resources; their schema checks come from the definition.
-pub static CUSTOM: Strategy = Strategy { unconditional_update: false, generation: true, ..PLAIN };
+pub static CUSTOM: Strategy = Strategy {
+    unconditional_update: false,
+    generation: true,
+    standard_finalizers: false,
+    warnings: crate::custom::finalizer_warnings,
+    ..PLAIN
+};
 
 static PLAIN_KIND: Strategy = PLAIN;
 static WITH_STATUS: Strategy = Strategy { status: true, prepare_update: shared::keep_status, ..PLAIN };

@@ -4,7 +4,7 @@ use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 
-use super::shared::{at, at_mut, default, default_text, items, items_mut, keep_status, text};
+use super::shared::{at, at_mut, default, default_text, is_empty, items, items_mut, keep_status, text};
 use super::{PLAIN, Strategy, service_ips, service_rules, service_warnings};
 
 pub(super) static SERVICE: Strategy = Strategy {
@@ -191,7 +191,8 @@ fn drop_type_dependent(spec: &mut apiserver_json::Map, old_spec: &Value, old_kin
             }
         }
     }
-    let is_external = needs_node_ports(kind) || kind == "ClusterIP" && spec.contains_key("externalIPs");
+    let is_external = needs_node_ports(kind)
+        || kind == "ClusterIP" && !is_empty(spec.get("externalIPs").unwrap_or(&Value::Null));
     if !is_external && same(spec, "externalTrafficPolicy") {
         spec.remove("externalTrafficPolicy");
     }

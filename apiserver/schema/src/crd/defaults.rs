@@ -4,9 +4,8 @@ use apiserver_json::Value;
 
 use crate::node::{Schema, Shape};
 
-/// Fills in defaults, parents before children. A null where none is allowed takes the default, or goes away.
+/// Fills in defaults, parents before children; a null where none is allowed takes the default, too.
 pub fn apply_defaults(schema: &Schema, value: &mut Value) {
-    drop_nulls(schema, value);
     fill(schema, value);
 }
 
@@ -14,12 +13,19 @@ fn refuses_null(schema: &Schema) -> bool {
     !schema.nullable && !matches!(schema.shape, Shape::Any { .. })
 }
 
-fn drop_nulls(schema: &Schema, value: &mut Value) {
+/// A property that is declared must say that it takes a null, whatever else it takes.
+fn member_refuses_null(parent: &Schema, key: &str, child: &Schema) -> bool {
+    let is_declared = parent.object().is_some_and(|object| object.fields.contains_key(key));
+    if is_declared { !child.nullable } else { refuses_null(child) }
+}
+
+/// Takes out nulls where none is allowed and there is no default.
+pub fn drop_nulls(schema: &Schema, value: &mut Value) {
     match value {
         Value::Object(map) => map.retain(|key, item| {
             let Some(child) = schema.child(key) else { return true };
             if item.is_null() {
-                return !refuses_null(child) || child.default.is_some();
+                return !member_refuses_null(schema, key, child) || child.default.is_some();
             }
             drop_nulls(child, item);
             true
@@ -39,7 +45,7 @@ fn fill(schema: &Schema, value: &mut Value) {
             for (name, field) in &object.fields {
                 let node = field.schema.get();
                 let Some(default) = &node.default else { continue };
-                let missing = map.get(name).is_none_or(|v| v.is_null() && refuses_null(node));
+                let missing = map.get(name).is_none_or(|v| v.is_null() && !node.nullable);
                 if missing {
                     map.insert(name.to_string().into(), default.clone());
                 }

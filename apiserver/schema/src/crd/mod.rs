@@ -13,12 +13,15 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
-pub use defaults::apply_defaults;
+pub use defaults::{apply_defaults, drop_nulls};
 pub use embedded::decode_embedded;
 pub use parse::from_crd_schema;
 pub use prune::{decode_metadata, prune, prune_part};
 pub use structural::structural_errors;
 pub use validate::{validate, value_errors};
+
+/// A compiled pattern may take this much memory.
+const PATTERN_MAX: usize = 10 << 20;
 
 /// Fields every API object has.
 fn is_meta(key: &str) -> bool {

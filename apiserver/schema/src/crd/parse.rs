@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 
 use apiserver_json::{Map, Value};
 use apiserver_meta::field::FieldError;
-use regex::Regex;
 
 use crate::node::{Field, List, ListKind, Object, Rules, Schema, Shape, Slot};
 use crate::types::named;
@@ -164,7 +163,7 @@ fn rules(map: &Map) -> Rules {
         min_length: count("minLength"),
         max_length: count("maxLength"),
         pattern: text("pattern").map(|pattern| {
-            let compiled = Regex::new(&pattern).ok();
+            let compiled = apiserver_meta::re2::compile(&pattern, super::PATTERN_MAX).ok();
             (pattern, compiled)
         }),
         min_items: count("minItems"),

@@ -92,6 +92,10 @@ fn schema(node: &Value, path: &str, is_root: bool, errors: &mut Vec<FieldError>)
     if !node.is_object() {
         return;
     }
+    let kind = text(node, "type");
+    if !kind.is_empty() && !TYPES.contains(&kind) {
+        errors.push(not_supported(format!("{path}.type"), kind, TYPES));
+    }
     for name in ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"] {
         let set = node.get(name).is_some_and(|v| !v.is_null() && *v != json!({}) && *v != json!(""));
         if set {
@@ -228,9 +232,6 @@ fn node_type(node: &Value, level: Level, path: &str, has_additional: bool, error
         };
         errors.push(FieldError::required(&field, detail));
     }
-    if !matches!(kind, "" | "null") && !TYPES.contains(&kind) {
-        errors.push(not_supported(field.clone(), kind, TYPES));
-    }
     if embedded && has_additional {
         let detail = "must not be used if x-kubernetes-embedded-resource is set";
         errors.push(FieldError::forbidden(format!("{path}.additionalProperties"), detail));
@@ -297,14 +298,8 @@ fn rules_below(node: &Value, path: &str, int_or_string: bool, errors: &mut Vec<F
         nested(not, &format!("{path}.not"), false, errors);
     }
     let pattern = text(node, "pattern");
-    if let Err(error) = regex::Regex::new(pattern) {
-        let reason = match error {
-            regex::Error::Syntax(_) => "invalid syntax".to_owned(),
-            other => other.to_string(),
-        };
-        let detail = format!(
-            "must be a valid regular expression, but isn't: error parsing regexp: {reason}: `{pattern}`"
-        );
+    if let Err(why) = apiserver_meta::re2::compile(pattern, super::PATTERN_MAX) {
+        let detail = format!("must be a valid regular expression, but isn't: {why}");
         errors.push(FieldError::invalid(format!("{path}.pattern"), &json!(pattern), detail));
     }
 }

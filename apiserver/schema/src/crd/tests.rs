@@ -99,6 +99,7 @@ fn defaults_fill_in_parents_first() {
     })))
     .unwrap();
     let mut value = json!({"spec": {"nul": null, "notnul": null, "gone": null, "list": [{}, {"p": "UDP"}]}});
+    drop_nulls(&schema, &mut value);
     apply_defaults(&schema, &mut value);
     assert_eq!(
         value["spec"],

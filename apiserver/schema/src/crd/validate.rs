@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use apiserver_json::{Map, Value};
-use apiserver_meta::field::{FieldError, Problem, go_quote};
+use apiserver_meta::field::{FieldError, Problem, go_float, go_quote};
 
 use super::formats;
 use crate::node::{ListKind, Object, Rules, Schema, Shape};
@@ -79,10 +79,19 @@ fn value_type(value: &Value) -> &'static str {
 
 fn is_whole(value: &Value) -> bool {
     match value {
-        Value::Number(number) if number.is_f64() => number.as_f64().is_some_and(|f| f.fract() == 0.0),
+        Value::Number(number) if number.is_f64() => number.as_f64().is_some_and(is_json_integer),
         Value::Number(_) => true,
         _ => false,
     }
+}
+
+/// Whether a floating point number is near enough to an integer that it can hold.
+fn is_json_integer(number: f64) -> bool {
+    const LARGEST: f64 = 9_007_199_254_740_991.0;
+    const NEAR: f64 = 1e-9;
+    let difference = number.fract().abs();
+    number.abs() <= LARGEST
+        && (difference == 0.0 || difference / (number.abs() + number.trunc().abs()) < NEAR)
 }
 
 fn check_type(schema: &Schema, rules: &Rules, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -99,7 +108,19 @@ fn check_type(schema: &Schema, rules: &Rules, value: &Value, path: &str, errors:
         _ => false,
     };
     if !fits {
-        let (wanted, got) = (type_names(&schema.shape), value_type(value));
+        let mut wanted = type_names(&schema.shape);
+        let mut got = value_type(value);
+        // A format is told of instead, unless what is there is a text, a list or nothing.
+        if let Some(format) = &rules.format
+            && !matches!(value, Value::String(_) | Value::Array(_) | Value::Null)
+        {
+            wanted = format;
+            got = match value {
+                Value::Number(number) if number.is_f64() => "float64",
+                Value::Number(_) => "int64",
+                _ => "",
+            };
+        }
         let detail = format!("{path} in body must be of type {wanted}: {}", go_quote(got));
         errors.push(FieldError {
             problem: Problem::TypeInvalid,
@@ -174,17 +195,13 @@ fn combinations(rules: &Rules, value: &Value, path: &str, errors: &mut Vec<Field
 
 fn check_text(rules: &Rules, text: &str, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let length = text.chars().count() as u64;
+    // Of these the first that is wrong is told.
     if let Some(max) = rules.max_length.filter(|max| length > *max) {
         errors.push(FieldError::too_long(path, usize::try_from(max).unwrap_or(usize::MAX)));
-    }
-    if let Some(min) = rules.min_length.filter(|min| length < *min) {
-        errors.push(FieldError::invalid(
-            path,
-            value,
-            format!("{path} in body should be at least {min} chars long"),
-        ));
-    }
-    if let Some((pattern, compiled)) = &rules.pattern
+    } else if let Some(min) = rules.min_length.filter(|min| length < *min) {
+        let detail = format!("{path} in body should be at least {min} chars long");
+        errors.push(FieldError::invalid(path, value, detail));
+    } else if let Some((pattern, compiled)) = &rules.pattern
         && compiled.as_ref().is_some_and(|regex| !regex.is_match(text))
     {
         errors.push(FieldError::invalid(path, value, format!("{path} in body should match '{pattern}'")));
@@ -201,43 +218,111 @@ fn check_text(rules: &Rules, text: &str, value: &Value, path: &str, errors: &mut
 }
 
 fn check_number(schema: &Schema, rules: &Rules, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let number = value.as_f64().unwrap_or(0.0);
-    if matches!(schema.shape, Shape::Integer(_)) && rules.typed {
-        let (kind, in_range) = match rules.format.as_deref() {
-            Some("int32") => {
-                ("integer with format int32", (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number))
+    let range = Range::of(schema, rules);
+    range.check("Checked", value, path, errors);
+    if let Some(factor) = rules.multiple_of {
+        check_factor(&range, factor, value, path, errors);
+    }
+    // The sides of a range: its bound, whether that belongs to it, and what is said of it.
+    let sides = [
+        ("Minimum", rules.minimum, rules.exclusive_minimum, "greater than"),
+        ("Maximum", rules.maximum, rules.exclusive_maximum, "less than"),
+    ];
+    for (name, bound, exclusive, than) in sides {
+        let Some(bound) = bound else { continue };
+        let known = range.check(&format!("{name} boundary"), &bound.into(), path, errors);
+        let (outside, at, shown) = match value.as_i64() {
+            // Integers are compared as such, with what is left of the bound.
+            Some(number) if known => {
+                let bound = bound as i64;
+                (
+                    if name == "Minimum" { number < bound } else { number > bound },
+                    number == bound,
+                    bound.to_string(),
+                )
             }
-            Some("int64") => ("integer with format int64", true),
-            _ => ("integer (default format)", true),
+            _ => {
+                let number = value.as_f64().unwrap_or(0.0);
+                let outside = if name == "Minimum" { number < bound } else { number > bound };
+                (outside, number == bound, go_float(bound))
+            }
         };
-        if !is_whole(value) || !in_range {
-            errors.push(loose(format!("Checked value must be of type {kind} in {path}")));
+        if outside || exclusive && at {
+            let or_equal = if exclusive { "" } else { " or equal to" };
+            let detail = format!("{path} in body should be {than}{or_equal} {shown}");
+            errors.push(FieldError::invalid(path, value, detail));
         }
     }
-    bounds(rules, number, value, path, errors);
 }
 
-fn bounds(rules: &Rules, number: f64, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let mut fail = |detail: String| {
-        errors.push(FieldError::invalid(path, value, format!("{path} in body should be {detail}")));
+/// The numbers that a type and its format have room for.
+struct Range<'a> {
+    integer: bool,
+    format: Option<&'a str>,
+}
+
+impl<'a> Range<'a> {
+    fn of(schema: &Schema, rules: &'a Rules) -> Self {
+        let integer = matches!(schema.shape, Shape::Integer(_)) && rules.typed;
+        let known: &[&str] = match &schema.shape {
+            Shape::Integer(_) => &["int32", "int64", "uint32", "uint64"],
+            Shape::Number => &["float", "double"],
+            _ => &[],
+        };
+        Self { integer, format: rules.format.as_deref().filter(|format| known.contains(format)) }
+    }
+
+    /// Whether a number is in it. `what` is told where it is not.
+    fn check(&self, what: &str, value: &Value, path: &str, errors: &mut Vec<FieldError>) -> bool {
+        let number = value.as_f64().unwrap_or(0.0);
+        let whole = number.fract() == 0.0;
+        let fits = match (self.integer, self.format) {
+            (true, Some("int32")) => whole && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number),
+            (true, Some("uint32")) => whole && (0.0..=f64::from(u32::MAX)).contains(&number),
+            (true, Some("uint64")) => whole && (0.0..u64::MAX as f64).contains(&number),
+            (true, _) => {
+                value.as_i64().is_some() || whole && (i64::MIN as f64..i64::MAX as f64).contains(&number)
+            }
+            (false, Some("float")) => number.abs() <= f64::from(f32::MAX),
+            (false, _) => true,
+        };
+        if !fits {
+            let kind = if self.integer { "integer" } else { "number" };
+            let format =
+                self.format.map_or("(default format)".to_owned(), |format| format!("with format {format}"));
+            errors.push(loose(format!("{what} value must be of type {kind} {format} in {path}")));
+        }
+        fits
+    }
+}
+
+fn check_factor(range: &Range<'_>, factor: f64, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let known = range.check("MultipleOf", &factor.into(), path, errors);
+    let not_positive = |shown: String| FieldError {
+        problem: Problem::Invalid,
+        field: path.to_owned(),
+        detail: format!("factor MultipleOf declared for {path} must be positive: {shown}"),
+        value: shown,
     };
-    if let Some(factor) = rules.multiple_of.filter(|factor| *factor > 0.0) {
-        let quotient = number / factor;
-        if quotient.fract() != 0.0 {
-            fail(format!("a multiple of {factor}"));
+    let (fits, shown) = match value.as_i64() {
+        // Of a factor below one nothing is left for an integer.
+        Some(number) if known => match factor as i64 {
+            whole @ ..=0 => return errors.push(not_positive(whole.to_string())),
+            whole => (number % whole == 0, whole.to_string()),
+        },
+        _ if factor <= 0.0 => return errors.push(not_positive(go_float(factor))),
+        _ => {
+            let number = value.as_f64().unwrap_or(0.0);
+            let times = if factor < 1.0 { 1.0 / factor * number } else { number / factor };
+            (is_json_integer(times), go_float(factor))
         }
-    }
-    match rules.maximum {
-        Some(max) if rules.exclusive_maximum && number >= max => fail(format!("less than {max}")),
-        Some(max) if !rules.exclusive_maximum && number > max => fail(format!("less than or equal to {max}")),
-        _ => {}
-    }
-    match rules.minimum {
-        Some(min) if rules.exclusive_minimum && number <= min => fail(format!("greater than {min}")),
-        Some(min) if !rules.exclusive_minimum && number < min => {
-            fail(format!("greater than or equal to {min}"));
-        }
-        _ => {}
+    };
+    if !fits {
+        errors.push(FieldError::invalid(
+            path,
+            value,
+            format!("{path} in body should be a multiple of {shown}"),
+        ));
     }
 }
 
@@ -259,7 +344,13 @@ fn check_list(schema: &Schema, rules: &Rules, items: &[Value], path: &str, error
 
 fn check_enum(schema: &Schema, rules: &Rules, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let Some(allowed) = &rules.enumeration else { return };
-    if allowed.iter().any(|v| crate::golang::equal(v, value)) || (value.is_null() && schema.nullable) {
+    // Go converts a number to the type of what is listed.
+    let converted = |listed: &Value| {
+        listed.as_i64().zip(value.as_f64()).is_some_and(|(listed, number)| number as i64 == listed)
+    };
+    if allowed.iter().any(|v| crate::golang::equal(v, value) || converted(v))
+        || (value.is_null() && schema.nullable)
+    {
         return;
     }
     let names: Vec<String> = allowed

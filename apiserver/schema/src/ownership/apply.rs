@@ -4,7 +4,7 @@ use apiserver_json::{Map, Value};
 
 use super::conflict::{ApplyError, Conflict};
 use super::entries::{self, Entries, Fields, Identity, Operation, Owned};
-use super::manager::{Manager, empty_object, never_owned, record, release, without};
+use super::manager::{Manager, empty_object, forget_unknown, kind_of, never_owned, record, release, without};
 use super::merge;
 use super::set::{FieldSet, print_path};
 use super::walk::{self, compare, field_set};
@@ -63,7 +63,7 @@ fn owners_before(
         .map_err(|message| ApplyError::Failed(format!("failed to decode managed fields: {message}")))?;
     if owners.is_empty() {
         let before = Manager { name: "before-first-apply", ..*manager };
-        record(&mut owners, compare(schema, &empty_object(schema), live), &before, reset);
+        record(&mut owners, compare(schema, &empty_object(schema), live), &before, kind_of(live), reset);
     }
     Ok(owners)
 }
@@ -87,6 +87,7 @@ fn attempt(
     }
     let merged = merge::merge(schema, live, applied)
         .map_err(|message| ApplyError::Failed(format!("failed to merge config: {message}")))?;
+    forget_unknown(&mut owners, manager, kind_of(applied));
     let identity = manager.identity(Operation::Apply);
     let mut last = owners.remove(&identity);
     let owned = Owned {
@@ -180,7 +181,7 @@ fn client_side_fields(schema: &Schema, live: &Value, manager: &Manager<'_>) -> O
 }
 
 /// `namespace/name; group/version, Kind=Kind` of an object, as upstream prints it.
-fn describe(object: &Value) -> String {
+pub fn describe(object: &Value) -> String {
     let metadata = object.get("metadata");
     let text = |value: Option<&Value>, name: &str| {
         value.and_then(|v| v.get(name)).and_then(Value::as_str).unwrap_or_default().to_owned()

@@ -89,7 +89,7 @@ pub(super) fn update_by_comparison(
     let mut owners = current_owners(live, new, manager);
     let is_create = live.and_then(|l| l.get("metadata")?.get("uid")?.as_str()).is_none_or(str::is_empty);
     if !owners.is_empty() || is_create {
-        record(&mut owners, changes, manager, reset);
+        record(&mut owners, changes, manager, kind_of(new), reset);
         cap(&mut owners);
     }
     entries::write(new, owners);
@@ -136,10 +136,17 @@ pub(super) fn empty_object(schema: &Schema) -> Value {
 }
 
 /// Takes what changed from its owners and gives what is new to the manager.
-pub(super) fn record(owners: &mut Entries, changes: Comparison, manager: &Manager<'_>, reset: &FieldSet) {
+pub(super) fn record(
+    owners: &mut Entries,
+    changes: Comparison,
+    manager: &Manager<'_>,
+    kind: &str,
+    reset: &FieldSet,
+) {
     let removed = without(changes.removed, reset);
     let taken = without(changes.added.union(&changes.modified), reset);
     let identity = manager.identity(Operation::Update);
+    forget_unknown(owners, manager, kind);
     release(owners, &taken, &removed, Some(&identity));
     let not_own = taken.intersection(never_owned());
     let own = taken.difference(never_owned());
@@ -162,6 +169,24 @@ pub(super) fn record(owners: &mut Entries, changes: Comparison, manager: &Manage
     if !fields.is_empty() {
         owners.insert(identity, Owned { fields, api_version: manager.api_version.to_owned(), time });
     }
+}
+
+/// Drops who wrote in a version that a built-in kind does not have: nothing can be compared with that.
+pub(super) fn forget_unknown(owners: &mut Entries, manager: &Manager<'_>, kind: &str) {
+    if owners.values().all(|owned| owned.api_version == manager.api_version) {
+        return;
+    }
+    let known = |api_version: &str| {
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+        crate::types::builtin(group, version, kind).is_some()
+    };
+    if known(manager.api_version) {
+        owners.retain(|_, owned| owned.api_version == manager.api_version || known(&owned.api_version));
+    }
+}
+
+pub(super) fn kind_of(object: &Value) -> &str {
+    object.get("kind").and_then(Value::as_str).unwrap_or_default()
 }
 
 pub(super) fn without(set: FieldSet, reset: &FieldSet) -> FieldSet {

@@ -59,6 +59,8 @@ fn check_at(schema: &Schema, value: &Value, path: &mut String, errors: &mut Vec<
         (Shape::List(_), other) => {
             errors.push((path.clone(), format!("expected list, got {}", pointer(other))));
         }
+        // A custom resource's has no type where upstream merges.
+        (Shape::IntOrString, _) if schema.rules.is_some() => {}
         (shape, value) => {
             if let Some(message) = check_scalar(shape, value) {
                 errors.push((path.clone(), message));

@@ -9,6 +9,7 @@ mod entries;
 mod fresh;
 mod manager;
 mod merge;
+mod scale;
 mod set;
 mod text;
 mod walk;
@@ -18,8 +19,9 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-pub use apply::apply;
+pub use apply::{apply, describe};
 pub use conflict::{ApplyError, Conflict};
 pub use entries::Operation;
 pub use manager::{Manager, update};
+pub use scale::ScaleOwners;
 pub use set::{FieldSet, print_path};

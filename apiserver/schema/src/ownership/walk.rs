@@ -196,6 +196,15 @@ fn visit(schema: &Schema, old: Option<&Value>, new: Option<&Value>, place: Place
         return Found::default();
     }
     let mut below = Comparison::default();
+    if let (Shape::Any { deduced: true }, Some(a), Some(b)) = (&schema.shape, old, new)
+        && a.is_object() != b.is_object()
+        && !a.is_null()
+        && !b.is_null()
+    {
+        // Where one is a map, its members are there on one side only.
+        maps(schema, entries(old), entries(new), place, &mut below);
+        return Found { here: Some(Sort::Modified), below };
+    }
     match form(schema, new.or(old)) {
         Form::Leaf | Form::AtomicMap | Form::AtomicList => return leaf(old, new),
         Form::Map(node) => {

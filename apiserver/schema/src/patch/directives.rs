@@ -17,6 +17,11 @@ pub(super) fn fail<T>(message: impl Into<String>) -> Result<T, PatchError> {
     Err(PatchError::Failed(message.into()))
 }
 
+/// A directive that is not what it must be.
+fn malformed<T>(directive: &str) -> Result<T, PatchError> {
+    Err(PatchError::BadRequest(format!("invalid patch format of {directive}")))
+}
+
 /// `unknown patch type: nope in map: map[…]`.
 pub(super) fn bad_patch_type<T>(directive: &Value, map: &Map) -> Result<T, PatchError> {
     let shown = match directive {
@@ -44,19 +49,19 @@ pub(super) fn bad_argument<T>(expected: &str, actual: &Value) -> Result<T, Patch
 pub(super) fn directive_key<'a>(key: &'a str, prefix: &str) -> Result<&'a str, PatchError> {
     match key.split_once('/') {
         Some((found, rest)) if found == prefix => Ok(rest),
-        _ if prefix == DELETE_PREFIX => fail("invalid patch format of primitive list"),
-        _ => fail("invalid patch format of setElementOrder list"),
+        _ if prefix == DELETE_PREFIX => malformed("primitive list"),
+        _ => malformed("setElementOrder list"),
     }
 }
 
 /// Clears what `$retainKeys` does not list; the patch may set listed keys only.
 pub(super) fn retain_keys(original: &mut Map, patch: &mut Map) -> Result<(), PatchError> {
     let Some(keys) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
-    let Value::Array(keys) = keys else { return fail("invalid patch format of retainKeys") };
+    let Value::Array(keys) = keys else { return malformed("retainKeys") };
     let listed = |key: &str| keys.iter().any(|k| k.as_str() == Some(key));
     let free = |key: &str| key.starts_with(DELETE_PREFIX) || key.starts_with(ORDER_PREFIX);
     if patch.iter().any(|(key, value)| !value.is_null() && !free(key) && !listed(key)) {
-        return fail("invalid patch format of retainKeys");
+        return malformed("retainKeys");
     }
     original.retain(|key, _| listed(key));
     Ok(())
@@ -97,7 +102,7 @@ pub(super) fn are_maps(lists: &[&[Value]]) -> Result<bool, PatchError> {
             return fail(format!("list element types are not identical: [{}]", shown.join(" ")));
         }
         if value.is_array() {
-            return fail("lists of lists are not supported");
+            return Err(PatchError::Unprocessable("lists of lists are not supported".to_owned()));
         }
     }
     match first {

@@ -39,6 +39,30 @@ pub fn json_patch(doc: &Value, ops: &Value) -> Result<Value, PatchError> {
     Ok(out)
 }
 
+/// What a strict reader of operations says of something that is no list of them.
+pub fn strict_operations(ops: &Value) -> Result<(), String> {
+    let wrong = |value: &Value, wanted: &str| {
+        Err(format!("json: cannot unmarshal {} into Go {wanted}", json_kind(value)))
+    };
+    let list = match ops {
+        Value::Array(list) => list,
+        Value::Null => return Ok(()),
+        other => return wrong(other, "value of type []handlers.jsonPatchOp"),
+    };
+    for op in list.iter().filter(|op| !op.is_null()) {
+        let Value::Object(members) = op else { return wrong(op, "value of type handlers.jsonPatchOp") };
+        for name in ["op", "path", "from"] {
+            match members.get(name) {
+                None | Some(Value::Null | Value::String(_)) => {}
+                Some(other) => {
+                    return wrong(other, &format!("struct field jsonPatchOp.{name} of type string"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// `json patch unknown field "[0].extra"` for each member of an operation that RFC 6902 does not have.
 pub fn unknown_patch_fields(ops: &Value) -> Vec<String> {
     let mut out = Vec::new();

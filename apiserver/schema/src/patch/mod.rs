@@ -10,7 +10,7 @@ mod strategic;
 
 use std::fmt;
 
-pub use json::{MAX_OPERATIONS, json_patch, unknown_patch_fields};
+pub use json::{MAX_OPERATIONS, json_patch, strict_operations, unknown_patch_fields};
 pub use merge::merge_patch;
 pub use strategic::strategic_merge;
 

@@ -23,6 +23,8 @@ pub(super) struct Patch {
     pub value: Value,
     pub raw: Bytes,
     pub force: bool,
+    /// Keys that stand twice in the YAML of an apply.
+    twice: Vec<String>,
     names_managed_fields: bool,
 }
 
@@ -35,10 +37,13 @@ pub(super) async fn patch(
     read::check_form(context, resource)?;
     let media = negotiate::patch_media(context.headers, resource.is_custom())?;
     let options = patch_options(context, media)?;
-    let patch = parse(media, raw, context.query.flag("force"))?;
+    // That there is no such object is told before what is wrong with a patch of it.
+    let parsed = parse(media, raw, context.query.flag("force"));
     let call = options::call(context, resource, &options);
     let schema = resource.schema().unwrap_or_else(Schema::any);
-    let may_create = media == PatchMedia::Apply && context.info.subresource.is_empty();
+    let may_create = media == PatchMedia::Apply
+        && (call.subresource.is_empty()
+            || (call.subresource == "status" && resource.strategy.create_on_update));
     let mut warnings = Vec::new();
     let reset = apiserver_registry::reset_fields(resource, call.subresource);
     let target = Target { context, resource, schema: &schema, options: &options, reset };
@@ -47,8 +52,9 @@ pub(super) async fn patch(
         .registry()
         .update(&call, &context.info.name, may_create, |live| {
             warnings.clear();
-            let mut changed = change(&target, &patch, live, &mut warnings)?;
-            let (Changed::Object(next) | Changed::Patched(next) | Changed::Applied(next)) = &mut changed;
+            let patch = parsed.as_ref().map_err(Clone::clone)?;
+            let mut changed = change(&target, patch, live, &mut warnings)?;
+            let (Changed::Object(next) | Changed::Owned(next) | Changed::Patched(next) | Changed::Applied(next)) = &mut changed;
             warnings.extend(object::dedup_owners(next).map(|uids| {
                 format!(
                     ".metadata.ownerReferences contains duplicate entries after mutating admission happens; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
@@ -59,9 +65,7 @@ pub(super) async fn patch(
             Ok(changed)
         })
         .await;
-    // What an apply does not know is an error of the merge, not a warning.
-    let due = if media == PatchMedia::Apply { &[][..] } else { &warnings };
-    let (written, created) = context.told(due, outcome)?;
+    let (written, created) = context.told(&warnings, outcome)?;
     context.server.after_update(resource, &context.info.name).await;
     if created {
         context.server.after_create(resource, &written.bytes).await;
@@ -93,11 +97,14 @@ pub(super) fn patch_options(context: &Context, media: PatchMedia) -> Result<Writ
 
 /// Parses the body of a patch.
 pub(super) fn parse(media: PatchMedia, raw: Bytes, force: bool) -> Result<Patch, Status> {
-    let value = match media {
+    let mut twice = Vec::new();
+    let mut value = match media {
         PatchMedia::Apply => {
-            crate::yaml::parse(&raw)
-                .map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?
-                .0
+            let (value, strict) = crate::yaml::parse(&raw).map_err(|why| {
+                Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: {why}"))
+            })?;
+            twice = strict;
+            value
         }
         _ => apiserver_json::from_slice(&raw).map_err(|error| {
             let why = super::json_error(&raw, &error);
@@ -107,6 +114,12 @@ pub(super) fn parse(media: PatchMedia, raw: Bytes, force: bool) -> Result<Patch,
             }
         })?,
     };
+    if media == PatchMedia::Strategic && value.is_null() {
+        value = json!({});
+    }
+    if media == PatchMedia::Merge && value.is_null() {
+        return Err(Status::bad_request("Invalid JSON Patch"));
+    }
     let object_needed = matches!(media, PatchMedia::Merge | PatchMedia::Strategic);
     if object_needed && !value.is_object() {
         let found = json_kind(&value);
@@ -124,7 +137,7 @@ pub(super) fn parse(media: PatchMedia, raw: Bytes, force: bool) -> Result<Patch,
         )));
     }
     let names_managed_fields = value.to_string().contains("managedFields");
-    Ok(Patch { media, value, raw, force, names_managed_fields })
+    Ok(Patch { media, value, raw, force, twice, names_managed_fields })
 }
 
 pub(super) fn patch_error(error: PatchError) -> Status {
@@ -196,9 +209,16 @@ fn change(
     let live = &*plain;
     let (mut next, mode, mut strict) = match patch.media {
         PatchMedia::Json => {
+            if options.validation != FieldValidation::Ignore {
+                apiserver_schema::strict_operations(&patch.value)
+                    .map_err(|why| Status::bad_request(format!("error decoding patch: {why}")))?;
+            }
             let next = apiserver_schema::json_patch(live, &patch.value).map_err(patch_error)?;
-            let unknown = apiserver_schema::unknown_patch_fields(&patch.value);
-            (next, Decode::Json, unknown)
+            let duplicates = quoted_duplicates(apiserver_schema::duplicate_fields(&patch.raw));
+            let mut strict: Vec<String> =
+                duplicates.iter().map(|duplicate| format!("json patch {duplicate}")).collect();
+            strict.extend(apiserver_schema::unknown_patch_fields(&patch.value));
+            (next, Decode::Json, strict)
         }
         PatchMedia::Merge => {
             let duplicates = apiserver_schema::duplicate_fields(&patch.raw);
@@ -223,7 +243,17 @@ fn change(
         }
         _ => invalid_patch(patch, why),
     };
-    check_patched_kind(resource, &next).map_err(|why| refuse(&why))?;
+    if patch.media == PatchMedia::Strategic {
+        // The merge is of a value of the kind's type, whatever it calls itself.
+        next["apiVersion"] = resource.api_version().into();
+        next["kind"] = resource.kind.as_str().into();
+    } else {
+        name_kind(resource, &mut next);
+        if resource.is_custom() {
+            check_custom_kind(resource, &next, &refuse)?;
+        }
+        check_patched_kind(resource, &next).map_err(|why| refuse(&why))?;
+    }
     let unknown = decode_tree(resource, Some(schema), &mut next, mode).map_err(|why| refuse(&why))?;
     strict.extend(unknown);
     report_strict(options, strict, warnings).map_err(|why| refuse(&why))?;
@@ -261,6 +291,48 @@ fn report_strict(
     }
 }
 
+/// A built-in object that does not say what it is is what it was.
+fn name_kind(resource: &Resource, next: &mut Value) {
+    let is_missing = |member: &str| next.get(member).and_then(Value::as_str).is_none_or(str::is_empty);
+    if !resource.is_custom() && next.is_object() && is_missing("kind") {
+        if is_missing("apiVersion") {
+            next["apiVersion"] = resource.api_version().into();
+        }
+        next["kind"] = resource.kind.as_str().into();
+    }
+}
+
+/// As [`check_patched_kind`], of a custom resource: upstream reads it as whatever it says it is.
+fn check_custom_kind(
+    resource: &Resource,
+    next: &Value,
+    refuse: &dyn Fn(&str) -> Status,
+) -> Result<(), Status> {
+    let text = |member: &str| next.get(member).and_then(Value::as_str).unwrap_or("");
+    let (api_version, kind, wanted) = (text("apiVersion"), text("kind"), resource.api_version());
+    if kind.is_empty() {
+        let mut shown = next.clone();
+        packed::unpack(&mut shown);
+        return Err(refuse(&format!("Object 'Kind' is missing in '{shown}'")));
+    }
+    if api_version.is_empty() {
+        let why = "Object 'apiVersion' is missing in 'object has no apiVersion field'";
+        return Err(Status::internal(why));
+    }
+    let gv = apiserver_meta::GroupVersion::parse(api_version);
+    let invalid = |member: &str, found: &str, must_be: &str| {
+        let error = FieldError::invalid(member, &found.into(), format!("must be {must_be}"));
+        Status::invalid(&GroupVersionKind::new(&*gv.group, &*gv.version, kind), object::name(next), &[error])
+    };
+    if kind != resource.kind {
+        return Err(invalid("kind", kind, &resource.kind));
+    }
+    if api_version != wanted {
+        return Err(invalid("apiVersion", api_version, &wanted));
+    }
+    Ok(())
+}
+
 /// A patch may not turn an object into one of another kind.
 fn check_patched_kind(resource: &Resource, next: &Value) -> Result<(), String> {
     let text = |member: &str| next.get(member).and_then(Value::as_str).unwrap_or("");
@@ -271,6 +343,12 @@ fn check_patched_kind(resource: &Resource, next: &Value) -> Result<(), String> {
         ));
     }
     if kind != resource.kind {
+        let scheme = "pkg/api/legacyscheme/scheme.go:30";
+        if apiserver_schema::builtin(&resource.group, &resource.version, kind).is_none() {
+            return Err(format!(
+                "no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}"
+            ));
+        }
         // Upstream reads the object as what it says it is before it finds that it is something else.
         if let Some(schema) = apiserver_schema::builtin(&resource.group, &resource.version, kind) {
             apiserver_schema::decode(&schema, &mut next.clone(), Decode::Json)
@@ -294,21 +372,12 @@ fn apply(
 ) -> Result<Changed, Status> {
     let Target { context, resource, schema, options, reset } = *target;
     let applied = &patch.value;
-    let text = |member: &str| patch.value.get(member).and_then(Value::as_str).unwrap_or("");
-    if text("apiVersion") != resource.api_version() || text("kind") != resource.kind {
-        return Err(apply_kind_error(text("apiVersion"), text("kind")));
-    }
+    check_applied_kind(&resource.gvk(), applied)?;
     update::same_name(context, applied)?;
     if live.is_none() && object::name(applied).is_empty() {
         return Err(update::no_name(&context.info.name));
     }
     super::create::check_namespace(context, resource, applied)?;
-    // What a built-in kind does not know is an error of the merge.
-    if options.validation != FieldValidation::Ignore && resource.is_custom() {
-        let mut probe = applied.clone();
-        let unknown = decode_tree(resource, Some(schema), &mut probe, Decode::Json).unwrap_or_default();
-        report_strict(options, unknown, warnings).map_err(|why| invalid_patch(patch, &why))?;
-    }
     let time = now();
     let api_version = resource.api_version();
     let manager = Manager {
@@ -323,9 +392,14 @@ fn apply(
     let merged =
         apiserver_schema::apply(schema, live.unwrap_or(&empty), applied, &manager, patch.force, reset);
     let mut merged = merged.map_err(|error| apply_error(&error))?;
-    if live.is_none() {
-        // A new object has none.
-        object::metadata_mut(&mut merged).remove("resourceVersion");
+    report_twice(patch, options, warnings)?;
+    check_version_is_number(&merged)?;
+    let uid = object::uid(&merged);
+    if live.is_none() && !uid.is_empty() {
+        let why = format!(
+            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        );
+        return Err(Status::conflict(&resource.group_resource(), &context.info.name, &why));
     }
     if let Some(live) = live
         && !object::uid(&merged).is_empty()
@@ -338,17 +412,62 @@ fn apply(
         return Err(status);
     }
     let managed = object::metadata_mut(&mut merged).remove("managedFields");
-    decode_tree(resource, Some(schema), &mut merged, Decode::Json)
-        .map_err(|why| invalid_patch(patch, &why))?;
+    let refuse = |why: String| match resource.is_custom() {
+        true => invalid_patch(patch, &why),
+        false => unconvertible(&resource.gvk(), applied, &why),
+    };
+    decode_tree(resource, Some(schema), &mut merged, Decode::Unstructured).map_err(refuse)?;
     if let Some(managed) = managed {
         object::metadata_mut(&mut merged).insert("managedFields".into(), managed);
     }
     Ok(Changed::Applied(merged))
 }
 
-fn apply_kind_error(version: &str, kind: &str) -> Status {
+/// What the merge made where the kind's type has no room for it.
+pub(super) fn unconvertible(gvk: &GroupVersionKind, applied: &Value, why: &str) -> Status {
+    let what = apiserver_schema::describe(applied);
+    Status::new(
+        500,
+        "",
+        format!(
+            "failed to convert new object ({what}) to proper version: unable to convert unstructured object to {gvk}: {why}"
+        ),
+    )
+}
+
+/// The version a client insists on is read before anything else is compared.
+fn check_version_is_number(merged: &Value) -> Result<(), Status> {
+    let version = object::text(merged, "resourceVersion");
+    if version.is_empty() {
+        return Ok(());
+    }
+    apiserver_meta::field::go_parse_uint(version).map(drop).map_err(|why| Status::new(500, "", why))
+}
+
+/// Tells of keys that stand twice in an applied body.
+fn report_twice(patch: &Patch, options: &WriteOptions, warnings: &mut Vec<String>) -> Result<(), Status> {
+    let Some(text) = patch.twice.first() else { return Ok(()) };
+    match options.validation {
+        FieldValidation::Ignore => {}
+        FieldValidation::Warn => warnings.extend(apiserver_registry::told_apart(text)),
+        FieldValidation::Strict => {
+            let why = format!("error strict decoding YAML: error converting YAML to JSON: {text}");
+            return Err(Status::bad_request(why));
+        }
+    }
+    Ok(())
+}
+
+/// An applied object says what it is, and that must be what the endpoint takes.
+pub(super) fn check_applied_kind(wanted: &GroupVersionKind, applied: &Value) -> Result<(), Status> {
+    let text = |member: &str| applied.get(member).and_then(Value::as_str).unwrap_or("");
+    let (version, kind) = (text("apiVersion"), text("kind"));
+    if version == wanted.api_version() && kind == wanted.kind {
+        return Ok(());
+    }
     let gv = apiserver_meta::GroupVersion::parse(version);
-    Status::bad_request(format!("invalid object type: {}", GroupVersionKind::new(gv.group, gv.version, kind)))
+    let found = GroupVersionKind::new(gv.group, gv.version, kind);
+    Err(Status::bad_request(format!("invalid object type: {found}")))
 }
 
 pub(super) fn apply_error(error: &ApplyError) -> Status {

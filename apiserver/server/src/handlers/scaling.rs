@@ -8,7 +8,7 @@ use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{
     Body, Call, Changed, FieldValidation, Resource, cannot_handle, columns, object, scale,
 };
-use apiserver_schema::{ApplyError, Decode, Schema};
+use apiserver_schema::{Decode, FieldSet, Manager, Operation, Schema};
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -52,27 +52,27 @@ pub(super) async fn answer(
         Some(_) => None,
         None => Some(sent_scale(context, resource, &raw, options.validation, &mut warnings)?),
     };
+    let told = warnings.len();
     let schema = scale_schema();
     let call = options::call(context, resource, &options);
+    let target = Target { context, resource, schema: &schema, options: &options };
     let change = |live: Option<&Value>| {
         let live = live.ok_or_else(|| Status::not_found(&resource.group_resource(), name))?;
-        let before = scale_of(resource, live);
-        let wanted = match (&sent, &patching) {
-            (Some(sent), _) => sent.clone(),
-            (None, Some(patch)) => {
-                warnings.clear();
-                let mut next = patched_scale(&schema, patch, &before)?;
-                if patch.media != PatchMedia::Apply {
-                    let unknown = decoded(resource, &schema, &mut next)?;
-                    strict(options.validation, unknown, &mut warnings)
-                        .map_err(|why| patch::invalid_patch_of(&next.to_string(), &why))?;
-                    update::same_name(context, &next)?;
-                }
-                next
-            }
-            (None, None) => before.clone(),
+        let path: Vec<&str> = spec.trim_start_matches('/').split('/').collect();
+        let api_version = resource.api_version();
+        let owners = apiserver_schema::ScaleOwners { api_version: &api_version, path: &path };
+        let mut before = scale_of(resource, live);
+        owners.to_scale(live, &mut before);
+        warnings.truncate(told);
+        let scale = match (&sent, &patching) {
+            (Some(sent), _) => owned(&target, &before, sent.clone()),
+            (None, Some(patch)) if patch.media == PatchMedia::Apply => applied(&target, &before, patch)?,
+            (None, Some(patch)) => patched(&target, &before, patch, &mut warnings)?,
+            (None, None) => before,
         };
-        scaled(resource, &spec, live, &wanted, &options, context, patching.as_ref())
+        let mut next = scaled(resource, &spec, live, &scale, sent.is_some())?;
+        owners.to_object(&scale, &mut next);
+        Ok(if sent.is_some() { Changed::Owned(next) } else { Changed::Applied(next) })
     };
     let outcome = registry.update(&call, name, false, change).await;
     let (written, _) = context.told(&warnings, outcome)?;
@@ -212,19 +212,83 @@ fn decoded(
         .map_err(|error| patch::invalid_patch_of(&shown, &error.message))
 }
 
-fn patched_scale(
-    schema: &apiserver_schema::Schema,
-    patch: &patch::Patch,
-    before: &Value,
-) -> Result<Value, Status> {
-    match patch.media {
-        PatchMedia::Json => apiserver_schema::json_patch(before, &patch.value).map_err(patch::patch_error),
-        PatchMedia::Merge => Ok(apiserver_schema::merge_patch(before, &patch.value)),
-        PatchMedia::Strategic => {
-            apiserver_schema::strategic_merge(schema, before, &patch.value).map_err(patch::patch_error)
+/// What a Scale is changed with.
+struct Target<'a> {
+    context: &'a Context<'a>,
+    resource: &'a Resource,
+    schema: &'a Schema,
+    options: &'a WriteOptions,
+}
+
+impl Target<'_> {
+    fn manager<'a>(&'a self, operation: Operation, time: &'a str) -> Manager<'a> {
+        Manager {
+            name: &self.options.manager,
+            operation,
+            api_version: "autoscaling/v1",
+            subresource: &self.context.info.subresource,
+            time,
         }
-        PatchMedia::Apply => Ok(apiserver_schema::merge_patch(before, &patch.value)),
     }
+}
+
+/// A Scale as it is written, with who owns it then.
+fn owned(target: &Target<'_>, before: &Value, mut next: Value) -> Value {
+    let time = apiserver_registry::now();
+    object::metadata_mut(&mut next).remove("managedFields");
+    let manager = target.manager(Operation::Update, &time);
+    apiserver_schema::update(target.schema, Some(before), &mut next, &manager, &FieldSet::new());
+    next
+}
+
+fn patched(
+    target: &Target<'_>,
+    before: &Value,
+    patch: &patch::Patch,
+    warnings: &mut Vec<String>,
+) -> Result<Value, Status> {
+    let Target { context, resource, schema, options } = *target;
+    let mut plain = before.clone();
+    object::metadata_mut(&mut plain).remove("managedFields");
+    let mut next = match patch.media {
+        PatchMedia::Json => apiserver_schema::json_patch(&plain, &patch.value).map_err(patch::patch_error)?,
+        PatchMedia::Strategic => {
+            apiserver_schema::strategic_merge(schema, &plain, &patch.value).map_err(patch::patch_error)?
+        }
+        PatchMedia::Merge | PatchMedia::Apply => apiserver_schema::merge_patch(&plain, &patch.value),
+    };
+    let unknown = decoded(resource, schema, &mut next)?;
+    strict(options.validation, unknown, warnings)
+        .map_err(|why| patch::invalid_patch_of(&next.to_string(), &why))?;
+    update::same_name(context, &next)?;
+    Ok(owned(target, before, next))
+}
+
+fn applied(target: &Target<'_>, before: &Value, patch: &patch::Patch) -> Result<Value, Status> {
+    let gvk = scale_gvk();
+    patch::check_applied_kind(&gvk, &patch.value)?;
+    update::same_name(target.context, &patch.value)?;
+    let time = apiserver_registry::now();
+    let manager = target.manager(Operation::Apply, &time);
+    let reset = FieldSet::new();
+    let mut merged =
+        apiserver_schema::apply(target.schema, before, &patch.value, &manager, patch.force, &reset)
+            .map_err(|error| patch::apply_error(&error))?;
+    if target.resource.is_custom() && merged.get("spec") != before.get("spec") {
+        // Upstream has no way to make a Scale of a custom resource of what was merged.
+        let why = format!(
+            "failed to convert new object ({}) to proper version: request to convert CR to an invalid group/version: autoscaling/v1",
+            apiserver_schema::describe(&patch.value)
+        );
+        return Err(Status::new(500, "", why));
+    }
+    let owners = object::metadata_mut(&mut merged).remove("managedFields");
+    apiserver_schema::decode(target.schema, &mut merged, Decode::Unstructured)
+        .map_err(|error| patch::unconvertible(&gvk, &patch.value, &error.message))?;
+    if let Some(owners) = owners {
+        object::metadata_mut(&mut merged).insert("managedFields".into(), owners);
+    }
+    Ok(merged)
 }
 
 /// The object with the replicas a Scale asks for.
@@ -233,51 +297,19 @@ fn scaled(
     spec: &str,
     live: &Value,
     wanted: &Value,
-    options: &WriteOptions,
-    context: &Context,
-    patching: Option<&patch::Patch>,
-) -> Result<Changed, Status> {
+    whole: bool,
+) -> Result<Value, Status> {
     let replicas = scale::wanted(wanted);
+    check_not_negative(resource, live, replicas)?;
     let mut next = live.clone();
     scale::set(&mut next, spec, replicas.into());
     let metadata = object::metadata_mut(&mut next);
     metadata.insert("resourceVersion".into(), object::text(wanted, "resourceVersion").into());
-    if patching.is_none() {
+    if whole {
         // Only who sends a whole Scale insists on the object it is of.
         metadata.insert("uid".into(), object::text(wanted, "uid").into());
     }
-    if let Some(patch) = patching.filter(|patch| patch.media == PatchMedia::Apply) {
-        // Ownership of an applied scale is recorded on the object, through its own schema.
-        let schema = resource.schema().unwrap_or_else(apiserver_schema::Schema::any);
-        let mut applied = json!({"apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {"name": object::name(live)}});
-        scale::set(&mut applied, spec, replicas.into());
-        let (time, api_version) = (apiserver_registry::now(), resource.api_version());
-        let manager = apiserver_schema::Manager {
-            name: &options.manager,
-            operation: apiserver_schema::Operation::Apply,
-            api_version: &api_version,
-            subresource: &context.info.subresource,
-            time: &time,
-        };
-        // A Scale leaves zero replicas out: applying zero counts as adding it.
-        let mut seen = live.clone();
-        if live.pointer(spec).and_then(Value::as_i64) == Some(0) {
-            unset(&mut seen, spec);
-        }
-        let merged = apiserver_schema::apply(
-            &schema,
-            &seen,
-            &applied,
-            &manager,
-            patch.force,
-            &apiserver_schema::FieldSet::new(),
-        );
-        let merged = merged.map_err(|error| patch::apply_error(&seen_through_scale(error)))?;
-        check_not_negative(resource, live, replicas)?;
-        return Ok(Changed::Applied(merged));
-    }
-    check_not_negative(resource, live, replicas)?;
-    Ok(if patching.is_some() { Changed::Patched(next) } else { Changed::Object(next) })
+    Ok(next)
 }
 
 /// Custom resources are checked as such.
@@ -287,22 +319,4 @@ fn check_not_negative(resource: &Resource, live: &Value, replicas: i64) -> Resul
     }
     let error = FieldError::invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0");
     Err(Status::invalid(&scale_gvk(), object::name(live), &[error]))
-}
-
-/// Whoever owns the replicas, through a Scale they are seen as fields of `autoscaling/v1`.
-fn seen_through_scale(mut error: ApplyError) -> ApplyError {
-    if let ApplyError::Conflicts(conflicts) = &mut error {
-        for conflict in conflicts.iter_mut().filter(|conflict| !conflict.api_version.is_empty()) {
-            conflict.api_version = "autoscaling/v1".into();
-        }
-    }
-    error
-}
-
-fn unset(object: &mut Value, pointer: &str) {
-    if let Some((parent, member)) = pointer.rsplit_once('/')
-        && let Some(map) = object.pointer_mut(parent).and_then(Value::as_object_mut)
-    {
-        map.remove(member);
-    }
 }

@@ -31,7 +31,7 @@ pub(super) async fn update(
     check_name(context, resource, &mut value)?;
     warnings.extend(dedup_owners(&mut value));
     let call = options::call(context, resource, &options);
-    let may_create = resource.strategy.create_on_update && context.info.subresource.is_empty();
+    let may_create = resource.strategy.create_on_update && matches!(call.subresource, "" | "status");
     // Who insists on a resourceVersion is not tried again: the one try may have the tree.
     let once = !matches!(object::text(&value, "resourceVersion"), "" | "0");
     let change = |live: Option<&Value>| {

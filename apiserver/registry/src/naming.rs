@@ -1,0 +1,156 @@
+//! Which of the names that a definition asks for it gets: upstream's naming and establishing controllers.
+
+use std::collections::BTreeSet;
+
+use apiserver_json::{Value, json};
+
+/// The names that definitions of a group have been given.
+#[derive(Debug, Default)]
+pub struct Claimed {
+    resources: BTreeSet<String>,
+    kinds: BTreeSet<String>,
+}
+
+fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+    value.get(member).and_then(Value::as_str).unwrap_or("")
+}
+
+fn short_names(names: &Value) -> Vec<&str> {
+    names
+        .get("shortNames")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
+}
+
+impl Claimed {
+    /// Takes in what a definition of the group has been given.
+    pub fn add(&mut self, definition: &Value) {
+        let accepted = &definition["status"]["acceptedNames"];
+        let resources = [text(accepted, "plural"), text(accepted, "singular")];
+        let resources = resources.into_iter().chain(short_names(accepted));
+        self.resources.extend(resources.filter(|name| !name.is_empty()).map(str::to_owned));
+        let kinds = [text(accepted, "kind"), text(accepted, "listKind")];
+        self.kinds.extend(kinds.into_iter().filter(|name| !name.is_empty()).map(str::to_owned));
+    }
+}
+
+/// The names a definition gets, and the last conflict: its reason and message.
+fn accept(definition: &Value, claimed: &Claimed) -> (Value, Option<(&'static str, String)>) {
+    let wanted = &definition["spec"]["names"];
+    let had = &definition["status"]["acceptedNames"];
+    let mut names = if had.is_object() { had.clone() } else { json!({}) };
+    let mut conflict = None;
+    let in_use = |name: &str| format!("{name:?} is already in use");
+    for (member, taken, reason) in [
+        ("plural", &claimed.resources, "PluralConflict"),
+        ("singular", &claimed.resources, "SingularConflict"),
+        ("shortNames", &claimed.resources, "ShortNamesConflict"),
+        ("kind", &claimed.kinds, "KindConflict"),
+        ("listKind", &claimed.kinds, "ListKindConflict"),
+    ] {
+        let asked = if member == "shortNames" { short_names(wanted) } else { vec![text(wanted, member)] };
+        let own = if member == "shortNames" { short_names(had) } else { vec![text(had, member)] };
+        let mut refused: Vec<String> = asked
+            .iter()
+            .filter(|name| !own.contains(name) && taken.contains(**name))
+            .map(|name| in_use(name))
+            .collect();
+        refused.dedup();
+        match refused.as_slice() {
+            [] => match wanted.get(member) {
+                Some(value) => names[member] = value.clone(),
+                None => drop(names.as_object_mut().and_then(|names| names.remove(member))),
+            },
+            [one] => conflict = Some((reason, one.clone())),
+            many => conflict = Some((reason, format!("[{}]", many.join(", ")))),
+        }
+    }
+    match wanted.get("categories") {
+        Some(value) => names["categories"] = value.clone(),
+        None => drop(names.as_object_mut().and_then(|names| names.remove("categories"))),
+    }
+    for member in ["plural", "kind"] {
+        if names.get(member).is_none() {
+            names[member] = "".into();
+        }
+    }
+    (names, conflict)
+}
+
+/// A definition with the names it gets and the conditions that follow; `None` where it says so already.
+pub fn established(definition: &Value, claimed: &Claimed, time: &str) -> Option<Value> {
+    let (names, conflict) = accept(definition, claimed);
+    let known = || definition.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+    let condition = |kind: &str, status: &str, reason: &str, message: &str| {
+        let since = known()
+            .find(|old| old["type"] == kind && old["status"] == status)
+            .map_or_else(|| json!(time), |old| old["lastTransitionTime"].clone());
+        json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since})
+    };
+    // Who has been established stays so, whatever it asks for later.
+    let was = known().find(|old| old["type"] == "Established" && old["status"] == "True").cloned();
+    let accepted = match &conflict {
+        Some((reason, message)) => condition("NamesAccepted", "False", reason, message),
+        None => condition("NamesAccepted", "True", "NoConflicts", "no conflicts found"),
+    };
+    let is_established = was.unwrap_or_else(|| match conflict {
+        Some(_) => condition("Established", "False", "NotAccepted", "not all names are accepted"),
+        None => {
+            let message = "the initial names have been accepted";
+            condition("Established", "True", "InitialNamesAccepted", message)
+        }
+    });
+    let mut conditions = vec![accepted, is_established];
+    let own = ["NamesAccepted", "Established"];
+    conditions.extend(known().filter(|kept| !own.contains(&text(kept, "type"))).cloned());
+    let mut next = definition.clone();
+    next["status"]["acceptedNames"] = names;
+    next["status"]["conditions"] = conditions.into();
+    (next != *definition).then_some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asks(names: Value) -> Value {
+        json!({"spec": {"names": names}, "status": {"acceptedNames": {"plural": "", "kind": ""}}})
+    }
+
+    #[test]
+    fn each_name_is_accepted_or_not_and_the_last_conflict_is_told() {
+        let mut claimed = Claimed::default();
+        claimed.add(&json!({"status": {"acceptedNames": {
+            "plural": "widgets", "singular": "widget", "shortNames": ["wg"], "kind": "Widget", "listKind": "WidgetList"}}}));
+        for (names, accepted, reason, message) in [
+            (
+                json!({"plural": "gadgets", "kind": "Widget", "listKind": "WidgetList"}),
+                json!({"plural": "gadgets", "kind": ""}),
+                "ListKindConflict",
+                "\"WidgetList\" is already in use",
+            ),
+            (
+                json!({"plural": "things", "kind": "Thing", "shortNames": ["wg"]}),
+                json!({"plural": "things", "kind": "Thing"}),
+                "ShortNamesConflict",
+                "\"wg\" is already in use",
+            ),
+            (
+                json!({"plural": "foos", "kind": "Foo", "categories": ["all"]}),
+                json!({"plural": "foos", "kind": "Foo", "categories": ["all"]}),
+                "NoConflicts",
+                "no conflicts found",
+            ),
+        ] {
+            let next = established(&asks(names), &claimed, "t").unwrap();
+            assert_eq!(next["status"]["acceptedNames"], accepted);
+            let told = &next["status"]["conditions"][0];
+            assert_eq!((text(told, "reason"), text(told, "message")), (reason, message));
+            claimed.add(&json!({}));
+            assert_eq!(established(&next, &claimed, "u"), None, "it says so already");
+        }
+    }
+}
