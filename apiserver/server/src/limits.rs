@@ -11,6 +11,10 @@ pub const BODY_BYTES_DROPPED_MAX: usize = 16 << 20;
 /// Nesting of a JSON or YAML body: far more than any object has, far less than a stack holds.
 pub const JSON_DEPTH_MAX: usize = 120;
 
+/// How long a connection may wait for the head of its next request: what Go's clients keep idle ones for, and
+/// upstream's server, too.
+pub(crate) const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(90);
+
 /// A watch without a timeout of its own ends after this, plus up to as much again, as upstream's do.
 pub const WATCH_TIMEOUT_MIN: Duration = Duration::from_secs(1800);
 

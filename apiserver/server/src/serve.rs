@@ -127,7 +127,11 @@ async fn connection(
     let service = TowerToHyperService::new(Router::new().fallback(answer).with_state((server, user)));
     let mut builder = Builder::new(TokioExecutor::new());
     // Go writes header names so, and some clients look for them so.
-    builder.http1().timer(TokioTimer::new()).title_case_headers(true);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::CONNECTION_IDLE_MAX)
+        .title_case_headers(true);
     builder
         .http2()
         .timer(TokioTimer::new())

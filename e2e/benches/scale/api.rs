@@ -69,6 +69,16 @@ impl Place {
     }
 }
 
+/// Sends a request, and reads the first line of its answer.
+fn ask(mut stream: Stream, request: &str) -> Result<(Stream, String), String> {
+    stream.get_mut().write_all(request.as_bytes()).map_err(told)?;
+    let mut line = String::new();
+    if stream.read_line(&mut line).map_err(told)? == 0 {
+        return Err("the connection was closed".to_owned());
+    }
+    Ok((stream, line))
+}
+
 impl Api {
     /// The status and the body of the answer, which is read piece by piece by `take`.
     fn exchange(
@@ -77,19 +87,19 @@ impl Api {
         body: &str,
         take: &mut dyn FnMut(&[u8]),
     ) -> Result<u16, String> {
-        let mut stream = match self.stream.take() {
-            Some(stream) => stream,
-            None => self.place.connect()?,
-        };
         let kind = if method == "PATCH" { "application/merge-patch+json" } else { JSON };
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: {accept}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
             self.place.address,
             body.len()
         );
-        stream.get_mut().write_all(request.as_bytes()).map_err(told)?;
-        let mut line = String::new();
-        stream.read_line(&mut line).map_err(told)?;
+        let (mut stream, mut line) = match self.stream.take().map(|kept| ask(kept, &request)) {
+            Some(Ok(answered)) => answered,
+            // A server closes connections that were idle for long.
+            Some(Err(_)) if method != "POST" => ask(self.place.connect()?, &request)?,
+            Some(Err(why)) => return Err(why),
+            None => ask(self.place.connect()?, &request)?,
+        };
         let status = line.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or("no HTTP answer")?;
         let (mut length, mut chunked) = (0, false);
         loop {
