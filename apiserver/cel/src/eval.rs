@@ -6,6 +6,7 @@ use std::sync::Arc;
 use regex::Regex;
 
 use crate::ast::{Entry, Expr, Fold, Kind, Literal};
+use crate::authority::Authority;
 use crate::library;
 use crate::operators;
 use crate::spend;
@@ -16,6 +17,11 @@ use crate::value::{Failure, Key, Outcome, Val, fail, list, text};
 pub(crate) trait Variables<'a> {
     /// The value of a variable; `None` if there is none of this name.
     fn get(&self, name: &str, spent: &mut Meter) -> Option<Outcome<'a>>;
+
+    /// Who decides what somebody may do.
+    fn authority(&self) -> Option<&dyn Authority> {
+        None
+    }
 }
 
 /// What was spent, and what may be.
@@ -190,6 +196,7 @@ impl<'t, 'a> Evaluation<'t, 'a> {
             ("matches", [Val::Text(value), Val::Text(_)]) if self.patterns.contains_key(&id) => {
                 Ok(Val::Bool(self.patterns.get(&id).is_some_and(|regex| regex.is_match(value))))
             }
+            ("check", _) => library::authz::check(values, self.variables.authority()),
             ("cel.@mapInsert", _) => insert(values),
             (operator, [a, b]) if operator.starts_with(['_', '@']) && operator != "@sortByAssociatedKeys" => {
                 operators::binary(operator, a, b)

@@ -6,6 +6,7 @@
 //! Pure: expressions see what they are given. Every evaluation is paid for, so that none can take long.
 
 mod ast;
+mod authority;
 mod check;
 mod convert;
 mod decl;
@@ -30,6 +31,7 @@ mod crd;
 mod price;
 mod size;
 
+pub use authority::{Authority, Check, Verdict};
 pub use device::device_selector_error;
 
 pub use crd::{Findings, Rules, SchemaErrors, schema_errors};

@@ -24,8 +24,14 @@ fn run(rule: &str) {
     let spec = json!({"validations": [{"expression": rule}]});
     policy_errors(&spec);
     let request = json!({});
-    let input =
-        Input { object: Some(&object), old_object: None, request: &request, params: None, namespace: None };
+    let input = Input {
+        object: Some(&object),
+        old_object: None,
+        request: &request,
+        params: None,
+        namespace: None,
+        authority: None,
+    };
     Policy::compile(&spec).evaluate(input);
 }
 

@@ -33,6 +33,7 @@ mod webhook;
 pub use admission::plugins::names as admission_plugins;
 pub use admission::{Operation, Requester, Warnings};
 pub use allocate::{Exhausted, ServiceRanges};
+pub use apiserver_cel::{Authority, Check, Verdict};
 pub use catalogue::{Catalogue, Column, Group, Resource, Subresource, compare_versions, default_columns};
 pub use conversion::needs_settling;
 pub use convert::{from_stored, to_stored, unfolded};

@@ -42,6 +42,13 @@ impl User {
         self.groups.iter().any(|known| known == group)
     }
 
+    /// A service account, as its token makes it known.
+    pub(crate) fn of_account(namespace: &str, name: &str) -> Self {
+        let groups = vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")];
+        Self { name: format!("system:serviceaccount:{namespace}:{name}"), groups, ..Self::default() }
+            .authenticated()
+    }
+
     fn authenticated(mut self) -> Self {
         if !self.is_in("system:authenticated") {
             self.groups.push("system:authenticated".into());

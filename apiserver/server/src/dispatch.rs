@@ -2,7 +2,7 @@
 
 use apiserver_json::Value;
 use apiserver_meta::{GroupResource, Status};
-use apiserver_registry::{Call, Resource, Warnings};
+use apiserver_registry::{Authority, Call, Check, Resource, Verdict, Warnings};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -67,7 +67,32 @@ impl Context<'_> {
             extra: Some(&user.extra),
             options: self.options.get(),
             warnings: Some(self.warnings),
+            authority: Some(self),
         }
+    }
+}
+
+impl std::fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("info", self.info).field("user", self.user).finish_non_exhaustive()
+    }
+}
+
+impl Authority for Context<'_> {
+    fn decide(&self, check: &Check) -> Verdict {
+        let account = check.account.as_ref().map(|(namespace, name)| User::of_account(namespace, name));
+        let wanted = Attributes {
+            verb: &check.verb,
+            group: &check.group,
+            resource: &check.resource,
+            subresource: &check.subresource,
+            name: &check.name,
+            namespace: Some(check.namespace.as_str()).filter(|namespace| !namespace.is_empty()),
+            path: check.path.as_deref(),
+        };
+        let user = account.as_ref().unwrap_or(self.user);
+        let reason = self.server.inner.rbac.reason(self.server.registry(), user, &wanted);
+        Verdict { allowed: reason.is_some(), reason: reason.unwrap_or_default() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The functions an expression may call, by their names and what they are given.
 
+pub(crate) mod authz;
 mod format;
 mod lists;
 mod named;
@@ -66,6 +67,7 @@ pub(crate) fn call<'a>(function: &str, args: &[Val<'a>]) -> Outcome<'a> {
                 O::Url(_) => url::call(function, args),
                 O::Ip(_) | O::Cidr(_) => net::call(function, args),
                 O::Format(_) => named::call(function, args),
+                O::Check(..) | O::Verdict(_) => authz::call(function, args),
             },
             _ => quantity::call(function, args),
         },

@@ -1,9 +1,11 @@
 //! Values that only Kubernetes' libraries have.
 
+use super::authz::Stage;
 use super::net::Cidr;
 use super::quantity::Quantity;
 use super::semver::Semver;
 use super::url::Url;
+use crate::authority::{Check, Verdict};
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +16,8 @@ pub(crate) enum Opaque {
     Url(Url),
     Semver(Semver),
     Format(&'static str),
+    Check(Stage, Check),
+    Verdict(Verdict),
 }
 
 impl Opaque {
@@ -25,6 +29,11 @@ impl Opaque {
             Self::Url(_) => "kubernetes.URL",
             Self::Semver(_) => "kubernetes.Semver",
             Self::Format(_) => "kubernetes.NamedFormat",
+            Self::Check(Stage::Authorizer, _) => "kubernetes.authorization.Authorizer",
+            Self::Check(Stage::Path, _) => "kubernetes.authorization.PathCheck",
+            Self::Check(Stage::Group, _) => "kubernetes.authorization.GroupCheck",
+            Self::Check(Stage::Resource, _) => "kubernetes.authorization.ResourceCheck",
+            Self::Verdict(_) => "kubernetes.authorization.Decision",
         }
     }
 

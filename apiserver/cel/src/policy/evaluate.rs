@@ -6,7 +6,11 @@ use std::collections::HashMap;
 use apiserver_json::Value;
 
 use super::compile::{Expression, Policy, Validation};
+use crate::authority::{Authority, Check};
 use crate::eval::{Meter, Variables};
+use crate::library::authz::Stage;
+use crate::library::object::Opaque;
+use crate::library::opaque;
 use crate::program::CALL_LIMIT;
 use crate::value::{Failure, Outcome, Val, from_json};
 
@@ -22,6 +26,24 @@ pub struct Input<'a> {
     pub request: &'a Value,
     pub params: Option<&'a Value>,
     pub namespace: Option<&'a Value>,
+    /// Who decides what the one that asks may do.
+    pub authority: Option<&'a dyn Authority>,
+}
+
+impl Input<'_> {
+    /// The resource of the request, to be asked about.
+    fn requested(&self) -> Check {
+        let text =
+            |pointer: &str| self.request.pointer(pointer).and_then(Value::as_str).unwrap_or("").to_owned();
+        Check {
+            group: text("/resource/group"),
+            resource: text("/resource/resource"),
+            subresource: text("/subResource"),
+            namespace: text("/namespace"),
+            name: text("/name"),
+            ..Check::default()
+        }
+    }
 }
 
 /// Why a request is refused.
@@ -48,8 +70,16 @@ impl<'a> Variables<'a> for Scope<'_, 'a> {
             "request" => json(Some(self.input.request)),
             "params" => json(self.input.params),
             "namespaceObject" => json(self.input.namespace),
+            "authorizer" => Some(opaque(Opaque::Check(Stage::Authorizer, Check::default()))),
+            "authorizer.requestResource" => {
+                Some(opaque(Opaque::Check(Stage::Resource, self.input.requested())))
+            }
             name => self.variable(name.strip_prefix("variables.")?, meter),
         }
+    }
+
+    fn authority(&self) -> Option<&dyn Authority> {
+        self.input.authority.map(|authority| authority as &dyn Authority)
     }
 }
 
@@ -158,4 +188,69 @@ fn message(scope: &Scope<'_, '_>, validation: &Validation, budget: &mut u64) -> 
         return format!("failed expression: {}", validation.expression.source.trim());
     }
     validation.message.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::Verdict;
+    use apiserver_json::json;
+
+    /// Allows what it is asked, and tells what that is.
+    #[derive(Debug)]
+    struct Echo;
+
+    impl Authority for Echo {
+        fn decide(&self, check: &Check) -> Verdict {
+            let parts = [
+                &check.verb,
+                &check.group,
+                &check.resource,
+                &check.subresource,
+                &check.namespace,
+                &check.name,
+            ];
+            let mut reason = parts.map(String::as_str).join("|");
+            if let Some((namespace, name)) = &check.account {
+                reason = format!("{namespace}:{name} {reason}");
+            }
+            Verdict { allowed: check.verb == "get", reason: reason + check.path.as_deref().unwrap_or("") }
+        }
+    }
+
+    #[test]
+    fn the_authorizer_is_asked_for_what_an_expression_puts_together() {
+        let request = json!({"resource": {"group": "g", "resource": "rs"}, "subResource": "s", "namespace": "n", "name": "o"});
+        for (expression, want) in [
+            ("authorizer.path('/x').check('get').reason() == 'get|||||/x'", None),
+            ("authorizer.group('apps').resource('r').check('list').allowed()", Some("no")),
+            ("authorizer.group('apps').resource('r').check('get').allowed()", None),
+            (
+                "authorizer.serviceAccount('n', 'a').group('').resource('r').subresource('s').namespace('m').name('x').check('get').reason() == 'n:a get||r|s|m|x'",
+                None,
+            ),
+            ("authorizer.requestResource.check('get').reason() == 'get|g|rs|s|n|o'", None),
+            ("authorizer.requestResource.fieldSelector('a=b').check('get').errored()", Some("no")),
+            (
+                "authorizer.serviceAccount('n', 'A').path('/x').check('get').allowed()",
+                Some(
+                    "expression 'authorizer.serviceAccount('n', 'A').path('/x').check('get').allowed()' resulted in error: Invalid service account name",
+                ),
+            ),
+        ] {
+            let policy =
+                Policy::compile(&json!({"validations": [{"expression": expression, "message": "no"}]}));
+            let input = Input {
+                object: None,
+                old_object: None,
+                request: &request,
+                params: None,
+                namespace: None,
+                authority: Some(&Echo),
+            };
+            let told: Vec<String> =
+                policy.evaluate(input).into_iter().map(|decision| decision.message).collect();
+            assert_eq!(told, Vec::from_iter(want.map(str::to_owned)), "{expression}");
+        }
+    }
 }

@@ -83,6 +83,7 @@ impl Registry {
                                 request: &request,
                                 params: params.as_ref(),
                                 namespace: asked.namespace(),
+                                authority: call.requester.authority,
                             })
                         })
                         .collect(),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use apiserver_cel::Authority;
 use apiserver_json::Value;
 
 /// Who asks; nobody where the server itself writes.
@@ -18,6 +19,8 @@ pub struct Requester<'a> {
     pub options: Option<&'a Value>,
     /// Where warnings go that are told whatever becomes of the request.
     pub warnings: Option<&'a Warnings>,
+    /// Who decides what they may do.
+    pub authority: Option<&'a dyn Authority>,
 }
 
 impl Requester<'_> {

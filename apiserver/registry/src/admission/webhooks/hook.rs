@@ -83,6 +83,7 @@ impl Hook {
             request: &request,
             params: None,
             namespace: None,
+            authority: asked.call.requester.authority,
         };
         match conditions.is_met(input) {
             Ok(met) => Ok(Some(seen).filter(|_| met)),
