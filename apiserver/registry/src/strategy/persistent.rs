@@ -308,7 +308,8 @@ fn validate_volume(volume: &Value) -> Vec<FieldError> {
     for (member, check) in SOURCES {
         let Some(source) = spec.get(*member).filter(|source| !source.is_null()) else { continue };
         let shown = if *member == "cephfs" { "cephFS" } else { member };
-        if std::mem::replace(&mut found, true) {
+        // Upstream counts a flexVolume, and does not look at what was counted before.
+        if std::mem::replace(&mut found, true) && *member != "flexVolume" {
             let why = "may not specify more than 1 volume type";
             errors.push(FieldError::forbidden(format!("spec.{shown}"), why));
         } else {

@@ -140,7 +140,7 @@ fn check_selector(spec: &Value, errors: &mut Vec<FieldError>) {
     }
     for pair in CONFLICTS {
         if pair.iter().all(|scope| expressions.iter().any(|one| text(one, "scopeName") == *scope)) {
-            errors.push(FieldError::invalid("spec.scopes", at(spec, &["scopes"]), "conflicting scopes"));
+            errors.push(FieldError::invalid(path, at(spec, &["scopes"]), "conflicting scopes"));
         }
     }
 }

@@ -74,6 +74,12 @@ fn default_service(service: &mut Value) {
     if matches!(kind.as_str(), "NodePort" | "LoadBalancer" | "ClusterIP") {
         default(map, "internalTrafficPolicy", "Cluster");
     }
+    // A name has no traffic inside; what is no policy at all is still refused.
+    if kind == "ExternalName"
+        && map.get("internalTrafficPolicy").is_some_and(|policy| *policy == "Cluster" || *policy == "Local")
+    {
+        map.remove("internalTrafficPolicy");
+    }
     if kind == "LoadBalancer" {
         default(map, "allocateLoadBalancerNodePorts", true);
     }
