@@ -88,12 +88,15 @@ impl Registry {
         }
         let snapshot = match wanted {
             Some(revision) => self.cache().snapshot_at(&resource.prefix, revision).map_err(|error| {
-                if page.from.is_some() && matches!(error, CacheError::Expired { .. }) {
-                    return Status::expired(
-                        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
-                    );
+                if let CacheError::Future { .. } = error {
+                    return cache_error(&error);
                 }
-                cache_error(&error)
+                if page.from.is_none() {
+                    return Status::expired("The resourceVersion for the provided list is too old.");
+                }
+                Status::expired(
+                    "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+                )
             })?,
             None => self.cache().snapshot(&resource.prefix),
         };
