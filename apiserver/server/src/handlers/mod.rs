@@ -131,30 +131,25 @@ pub(crate) fn object_answer(
     resource: &Resource,
     status: StatusCode,
     bytes: Bytes,
-) -> Answer {
+) -> Result<Answer, Status> {
     let accepted = context.accepted;
     let same_version = resource.api_version() == resource.stored_api_version && !resource.is_custom();
     if accepted.is_plain() && same_version {
-        return compress::whole(context, status, Media::Json, bytes);
+        return Ok(compress::whole(context, status, Media::Json, bytes));
     }
-    if accepted.media == Media::Protobuf {
+    read::check_form(context, || read::go_type(resource, false))?;
+    if accepted.media == Media::Protobuf && !accepted.beta {
         let tree = protobuf::tree(resource, &bytes, accepted.form);
-        return match apiserver_schema::to_protobuf(&tree) {
+        return Ok(match apiserver_schema::to_protobuf(&tree) {
             Some(body) => compress::whole(context, status, Media::Protobuf, body.into()),
             None => Answer::value(status, accepted, &tree),
-        };
+        });
     }
     let value: Value = apiserver_json::from_slice(&bytes).unwrap_or_default();
-    value_answer(context, resource, status, value)
+    Ok(value_answer(context, resource, status, value))
 }
 
-/// As [`object_answer`], from a parsed object.
-pub(crate) fn value_answer(
-    context: &Context,
-    resource: &Resource,
-    status: StatusCode,
-    value: Value,
-) -> Answer {
+fn value_answer(context: &Context, resource: &Resource, status: StatusCode, value: Value) -> Answer {
     let value = served(resource, value);
     match context.accepted.form {
         Form::Object | Form::PartialList | Form::Aggregated => {
@@ -169,6 +164,13 @@ pub(crate) fn value_answer(
             Answer::value(status, context.accepted, &table)
         }
     }
+}
+
+/// What is answered to a question of which nothing is kept: as it is, or its metadata.
+pub(crate) fn unkept_answer(context: &Context, go_type: &str, value: &Value) -> Result<Answer, Status> {
+    read::check_form(context, || go_type.to_owned())?;
+    let partial = (context.accepted.form == Form::Partial).then(|| table::partial(value));
+    Ok(Answer::value(StatusCode::CREATED, context.accepted, partial.as_ref().unwrap_or(value)))
 }
 
 /// An object in the version of the request.

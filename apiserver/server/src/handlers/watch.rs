@@ -268,7 +268,9 @@ impl Running {
             let as_stored = resource.api_version() == resource.stored_api_version && !resource.is_custom();
             match form {
                 Form::Object if as_stored => return object.frame(event),
-                Form::Partial | Form::PartialList => return partial_frame(kind, object.metadata()),
+                Form::Partial | Form::PartialList if !self.asked.accepted.beta => {
+                    return partial_frame(kind, object.metadata());
+                }
                 _ => {}
             }
         }
@@ -285,6 +287,11 @@ impl Running {
     }
 
     fn shown(&mut self, value: Value) -> Value {
+        let shown = self.transformed(value);
+        if self.asked.accepted.beta { table::beta(&shown) } else { shown }
+    }
+
+    fn transformed(&mut self, value: Value) -> Value {
         match self.asked.accepted.form {
             Form::Object | Form::Aggregated => value,
             Form::Partial | Form::PartialList => table::partial(&value),
