@@ -158,6 +158,13 @@ pub(crate) async fn answer(
     let (mut parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query().unwrap_or(""));
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
+    if info.is_incomplete {
+        let path = &info.path;
+        let text = format!(
+            "Internal Server Error: {path:?}: failed to create RequestInfo: unable to determine kind and namespace from url, {path}\n"
+        );
+        return respond(Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text));
+    }
     let _entered = server.inner.metrics.enter(&info, since);
     let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let parts = parts;
@@ -484,6 +491,10 @@ pub(crate) fn method_not_allowed() -> Status {
 /// A namespaced resource without a namespace can only be listed and watched.
 fn check_place(info: &RequestInfo, resource: &Arc<Resource>) -> Result<(), Status> {
     let namespace = info.scope();
+    // Of what comes after a subresource only proxies have a path.
+    if !resource.is_custom() && info.subresource != "proxy" && !info.rest.is_empty() {
+        return Err(not_found_here());
+    }
     if !resource.namespaced && namespace.is_some() {
         return Err(not_found_here());
     }

@@ -191,6 +191,19 @@ pub(crate) fn accept(headers: &HeaderMap, pretty: bool, place: Place) -> Result<
     Err(Status::not_acceptable(OBJECT_TYPES))
 }
 
+/// Is there any of these media types among those that are accepted?
+pub(crate) fn takes(headers: &HeaderMap, known: &[&str]) -> bool {
+    let header = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let fits = |(kind, rest): (&str, &str)| {
+        let of = |name: &&str| {
+            name.split_once('/')
+                .is_some_and(|media| (kind == "*" || kind == media.0) && (rest == "*" || rest == media.1))
+        };
+        known.iter().any(of)
+    };
+    header.is_empty() || clauses(header).iter().any(|clause| fits(clause.media))
+}
+
 /// What a clause turns the answer into; `None` where that cannot be had here.
 fn form(clause: &Clause, media: Media, place: Place) -> Option<Form> {
     let (stream, version) = (clause.parameter("stream"), clause.parameter("sv"));
@@ -396,6 +409,21 @@ mod tests {
             ("application/json", Place::Aggregated, &negotiated),
         ] {
             assert_eq!(accepted(header, place).as_ref(), Err(want), "{header} at {place:?}");
+        }
+    }
+
+    #[test]
+    fn documents_are_negotiated_by_their_media_alone() {
+        for (header, want) in [
+            ("", true),
+            ("*/*", true),
+            ("application/*", true),
+            ("text/html, application/json;q=0.1", true),
+            ("application/yaml", false),
+            ("text/*", false),
+        ] {
+            let headers = HeaderMap::from_iter([(ACCEPT, header.parse().unwrap())]);
+            assert_eq!(takes(&headers, &["application/json"]), want, "{header}");
         }
     }
 

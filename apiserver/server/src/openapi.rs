@@ -17,7 +17,8 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use self::paths::{Path, Shape};
-use crate::dispatch::{Answer, Context, page_not_found};
+use crate::dispatch::{Answer, Context};
+use crate::negotiate;
 
 /// The identity of a catalogue, and its documents with their hashes.
 type Made = (usize, HashMap<String, (Bytes, String)>);
@@ -54,7 +55,14 @@ impl Documents {
 /// The answer to an OpenAPI path; `None` for other paths.
 pub(crate) fn answer(context: &Context, catalogue: &Arc<Catalogue>) -> Option<Result<Answer, Status>> {
     let documents = &context.server.inner.openapi;
-    match context.info.path.trim_end_matches('/') {
+    let path = context.info.path.as_str();
+    if !matches!(path, "/openapi/v2" | "/openapi/v3") && !path.starts_with("/openapi/v3/") {
+        return None;
+    }
+    if path != "/openapi/v3" && !negotiate::takes(context.headers, WRITTEN) {
+        return Some(Ok(varied(Answer::empty(StatusCode::NOT_ACCEPTABLE))));
+    }
+    match path {
         "/openapi/v2" => {
             let make = || v2(catalogue, &context.server.inner.config.version);
             // kubectl asks for nothing but protobuf.
@@ -82,13 +90,22 @@ pub(crate) fn answer(context: &Context, catalogue: &Arc<Catalogue>) -> Option<Re
             };
             let rows = catalogue.resources(group, version);
             if paths.is_empty() || rows.is_empty() && !version.is_empty() {
-                return Some(Err(page_not_found()));
+                return Some(Ok(Answer::empty(StatusCode::NOT_FOUND)));
             }
             let make = || v3(&paths, rows, &context.server.inner.config.version).to_string();
             let (bytes, hash) = documents.get(catalogue, name, make);
             Some(Ok(with_etag(Answer::json(StatusCode::OK, bytes), &hash)))
         }
     }
+}
+
+/// What documents are written as; that of version 3 is in protobuf upstream too, which nobody asks for alone.
+const WRITTEN: &[&str] =
+    &["application/json", wire::MEDIA, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"];
+
+fn varied(mut answer: Answer) -> Answer {
+    answer.headers.push((http::header::VARY, http::HeaderValue::from_static("Accept")));
+    answer
 }
 
 fn wants_protobuf(context: &Context) -> bool {
@@ -101,7 +118,7 @@ fn with_etag(mut answer: Answer, hash: &str) -> Answer {
     if let Ok(value) = format!("\"{hash}\"").parse() {
         answer.headers.push((http::header::ETAG, value));
     }
-    answer
+    varied(answer)
 }
 
 /// The index names every document with a hash that changes with it.

@@ -2,7 +2,7 @@
 
 use apiserver_json::{Value, json};
 use apiserver_meta::Status;
-use apiserver_registry::{Resource, columns, unfolded};
+use apiserver_registry::{Resource, columns, from_stored, unfolded};
 use bytes::{BufMut, BytesMut};
 
 /// What a row carries beside its cells.
@@ -82,11 +82,13 @@ fn set_beta(value: &mut Value) {
     }
 }
 
-/// One row.
-pub(crate) fn row(resource: &Resource, object: &Value, include: Include) -> Value {
-    let cells = columns::cells(resource, &unfolded(object), jiff::Timestamp::now().as_second());
-    let mut row = with_object(json!({"cells": cells}), object, include);
-    if let Some(conditions) = finished(resource, object) {
+/// One row, of an object as it is stored: columns of built-in kinds show what all their versions have in common.
+pub(crate) fn row(resource: &Resource, stored: Value, include: Include) -> Value {
+    let printed = if resource.is_custom() { from_stored(resource, stored) } else { stored };
+    let cells = columns::cells(resource, &printed, jiff::Timestamp::now().as_second());
+    let conditions = finished(resource, &printed);
+    let mut row = with_object(json!({"cells": cells}), &from_stored(resource, printed), include);
+    if let Some(conditions) = conditions {
         row["conditions"] = conditions;
     }
     row

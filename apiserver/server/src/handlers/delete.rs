@@ -59,7 +59,12 @@ pub(super) async fn delete_collection(
     let parse = |bytes: &Bytes| served(resource, apiserver_json::from_slice(bytes).unwrap_or_default());
     let list = match (context.accepted.form, context.accepted.media) {
         (Form::Table, _) => {
-            let rows = left.iter().map(|bytes| table::row(resource, &parse(bytes), include)).collect();
+            let rows = left
+                .iter()
+                .map(|bytes| {
+                    table::row(resource, apiserver_json::from_slice(bytes).unwrap_or_default(), include)
+                })
+                .collect();
             table::table(resource, rows, &revision.to_string(), true)
         }
         (_, Media::Protobuf) => {

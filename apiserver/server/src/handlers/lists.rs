@@ -30,11 +30,8 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
     let metadata = metadata(context, resource, &listing, revision);
     match (context.accepted.form, context.accepted.media) {
         (Form::Table, _) => {
-            let rows = listing
-                .objects
-                .iter()
-                .map(|object| table::row(resource, &served(resource, object.parse()), include))
-                .collect();
+            let rows =
+                listing.objects.iter().map(|object| table::row(resource, object.parse(), include)).collect();
             let mut table = table::table(resource, rows, &revision.to_string(), true);
             table["metadata"] = metadata;
             Ok(Answer::value(StatusCode::OK, context.accepted, &table))

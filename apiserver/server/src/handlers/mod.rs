@@ -49,7 +49,9 @@ pub(crate) async fn dispatch(
     if let Some(text) = resource.custom.as_ref().and_then(|custom| custom.deprecation.clone()) {
         warnings.push(text);
     }
-    if resource.kind == "Endpoints" && context.info.subresource.is_empty() {
+    if matches!(resource.kind.as_str(), "Endpoints" | "ComponentStatus")
+        && context.info.subresource.is_empty()
+    {
         warnings.extend((resource.strategy.warnings)(&Value::Null));
     }
     let errors = negotiate::for_errors(context.headers, context.accepted.pretty);
@@ -150,16 +152,15 @@ pub(crate) fn object_answer(
 }
 
 fn value_answer(context: &Context, resource: &Resource, status: StatusCode, value: Value) -> Answer {
-    let value = served(resource, value);
     match context.accepted.form {
         Form::Object | Form::PartialList | Form::Aggregated => {
-            Answer::value(status, context.accepted, &value)
+            Answer::value(status, context.accepted, &served(resource, value))
         }
-        Form::Partial => Answer::value(status, context.accepted, &table::partial(&value)),
+        Form::Partial => Answer::value(status, context.accepted, &table::partial(&served(resource, value))),
         Form::Table => {
             let include = table::Include::parse(context.query.text("includeObject")).unwrap_or_default();
             let revision = apiserver_registry::object::text(&value, "resourceVersion").to_owned();
-            let rows = vec![table::row(resource, &value, include)];
+            let rows = vec![table::row(resource, value, include)];
             let table = table::table(resource, rows, &revision, true);
             Answer::value(status, context.accepted, &table)
         }

@@ -1,7 +1,7 @@
 //! GET of one object.
 
-use apiserver_meta::Status;
 use apiserver_meta::field::{go_parse_uint, go_quote};
+use apiserver_meta::{GroupResource, Status};
 use apiserver_registry::Resource;
 use http::StatusCode;
 use std::sync::Arc;
@@ -29,7 +29,12 @@ pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Resu
             .map_err(|error| apiserver_registry::cache_error(&error))?;
     }
     let call = context.plain_call(resource);
-    let bytes = context.server.registry().read(&call, &context.info.name).await?;
+    let bytes = context.server.registry().read(&call, &context.info.name).await.map_err(|status| {
+        // Upstream names what is missing in the singular.
+        let missing = status.code == 404 && resource.kind == "ComponentStatus";
+        let named = || Status::not_found(&GroupResource::new("", "componentstatus"), &context.info.name);
+        if missing { named() } else { status }
+    })?;
     object_answer(context, resource, StatusCode::OK, bytes)
 }
 
