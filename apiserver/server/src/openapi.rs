@@ -201,13 +201,20 @@ fn custom_definitions(row: &Resource, prefix: &str) -> Vec<(String, Value)> {
 /// The definition of what patches and watches carry, and of `/version`: no kind of the catalogue.
 fn loose_definition(v3: bool, name: &str) -> Option<Value> {
     let text = json!({"type": "string"});
+    // Version 3 tells what is there when nothing is said, and puts what it says of a reference around it.
+    let always = if v3 { json!({"type": "string", "default": ""}) } else { text.clone() };
+    let raw = json!({"$ref": format!("{}{RAW}", render::prefix(v3))});
+    let object = if v3 { json!({"allOf": [raw]}) } else { raw };
     Some(match name.strip_prefix("io.k8s.apimachinery.pkg.")? {
-        "apis.meta.v1.Patch" => json!({"type": "object", "description": "The body of a patch."}),
+        "apis.meta.v1.Patch" => {
+            json!({"type": "object", "description": "Patch is provided to give a concrete name and type to the Kubernetes PATCH request body."})
+        }
         "apis.meta.v1.WatchEvent" => json!({
             "type": "object",
-            "description": "A change of an object, as watches stream them.",
+            "description": "Event represents a single event to a watched resource.",
             "required": ["type", "object"],
-            "properties": {"type": text, "object": {"$ref": format!("{}{RAW}", render::prefix(v3))}},
+            "properties": {"type": always, "object": object},
+            "x-kubernetes-group-version-kind": [{"group": "", "version": "v1", "kind": "WatchEvent"}],
         }),
         "version.Info" => {
             let names = [
@@ -223,8 +230,9 @@ fn loose_definition(v3: bool, name: &str) -> Option<Value> {
             ];
             let optional =
                 ["emulationMajor", "emulationMinor", "minCompatibilityMajor", "minCompatibilityMinor"];
-            let properties: Map =
-                names.iter().chain(&optional).map(|name| ((*name).to_owned(), text.clone())).collect();
+            let properties: Map = (names.iter().map(|name| ((*name).to_owned(), always.clone())))
+                .chain(optional.iter().map(|name| ((*name).to_owned(), text.clone())))
+                .collect();
             json!({
                 "type": "object", "description": "What the server is.",
                 "required": names, "properties": properties,
@@ -250,7 +258,9 @@ fn names_in(paths: &[Path]) -> BTreeSet<String> {
 }
 
 fn info(server_version: &str) -> Value {
-    json!({"title": "Kubernetes", "version": server_version})
+    // The documents are of a minor version.
+    let minor: Vec<&str> = server_version.trim_start_matches('v').splitn(3, '.').take(2).collect();
+    json!({"title": "Kubernetes", "version": minor.join(".")})
 }
 
 fn rendered(v3: bool, paths: &[Path]) -> Map {
