@@ -8,6 +8,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -15,11 +16,11 @@ use crate::authn::{self, User};
 use crate::authz::{self, Attributes};
 use crate::body::{RequestBody, ResponseBody, full};
 use crate::metrics::Counted;
-use crate::negotiate::{Accepted, Form, Media, Place};
+use crate::negotiate::{Accepted, Media, Place};
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::service::ApiServer;
-use crate::{discovery, handlers, health, limits, negotiate};
+use crate::{discovery, handlers, health, limits, negotiate, table};
 
 /// Everything a handler knows of its request.
 pub(crate) struct Context<'a> {
@@ -132,10 +133,11 @@ impl Answer {
 
     /// A value in the form that was asked for.
     pub(crate) fn value(status: StatusCode, accepted: Accepted, value: &Value) -> Self {
+        let value = if accepted.beta { Cow::Owned(table::beta(value)) } else { Cow::Borrowed(value) };
         if accepted.media == Media::Protobuf {
-            return Self::protobuf(status, value);
+            return Self::protobuf(status, &value);
         }
-        Self::of(status, accepted.media.content_type(), render(accepted, value))
+        Self::of(status, accepted.media.content_type(), render(accepted, &value))
     }
 
     fn protobuf(status: StatusCode, value: &Value) -> Self {
@@ -181,6 +183,13 @@ pub(crate) async fn answer(
     let (mut parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query().unwrap_or(""));
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
+    if info.is_incomplete {
+        let path = &info.path;
+        let text = format!(
+            "Internal Server Error: {path:?}: failed to create RequestInfo: unable to determine kind and namespace from url, {path}\n"
+        );
+        return respond(Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text));
+    }
     let _entered = server.inner.metrics.enter(&info, since);
     let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let parts = parts;
@@ -325,7 +334,7 @@ async fn route<'s>(
         outcome => outcome?,
     };
     let pretty = negotiate::is_pretty(query, &parts.headers);
-    let plain = Accepted { media: Media::Json, form: Form::Object, pretty };
+    let plain = Accepted::json(pretty);
     let mut context = Context {
         server,
         info,
@@ -363,13 +372,25 @@ async fn route<'s>(
         let place = if resource.is_custom() {
             Place::Custom
         } else {
-            Place::Builtin { streams: matches!(info.verb.as_str(), "list" | "watch") }
+            Place::Builtin {
+                streams: matches!(info.verb.as_str(), "list" | "watch"),
+                tables: has_table(info, &resource),
+            }
         };
         context.accepted = negotiate::accept(&parts.headers, plain.pretty, place)?;
     }
     check_place(info, &resource)?;
     catch_up(server, info, query).await?;
     handlers::dispatch(context, &resource, body, upgrade).await
+}
+
+/// Is there a table of what is answered? Not of questions and other things of which nothing is kept.
+fn has_table(info: &RequestInfo, resource: &Resource) -> bool {
+    match info.subresource.as_str() {
+        "" => resource.verbs != ["create"],
+        "binding" | "eviction" | "token" | "finalize" => false,
+        _ => true,
+    }
 }
 
 /// A request that does not say how old what it sees may be sees everything that was written before it, by whichever server.
@@ -495,6 +516,10 @@ pub(crate) fn method_not_allowed() -> Status {
 /// A namespaced resource without a namespace can only be listed and watched.
 fn check_place(info: &RequestInfo, resource: &Arc<Resource>) -> Result<(), Status> {
     let namespace = info.scope();
+    // Of what comes after a subresource only proxies have a path.
+    if !resource.is_custom() && info.subresource != "proxy" && !info.rest.is_empty() {
+        return Err(not_found_here());
+    }
     if !resource.namespaced && namespace.is_some() {
         return Err(not_found_here());
     }

@@ -6,7 +6,7 @@ use apiserver_json::json;
 use apiserver_meta::Status;
 use http::StatusCode;
 
-use crate::dispatch::{Answer, Context, failure};
+use crate::dispatch::{Answer, Context, failure, method_not_allowed};
 use crate::{metrics, negotiate};
 
 /// The checks, and whether they are of readiness alone.
@@ -55,6 +55,10 @@ pub(crate) async fn answer(context: &Context<'_>) -> Option<Answer> {
     match path {
         metrics::PATH => Some(metrics::answer(context)),
         "/version" | "/version/" if *context.method == http::Method::GET => Some(version(context)),
+        "/.well-known/openid-configuration" | "/openid/v1/jwks" if *context.method != http::Method::GET => {
+            let errors = negotiate::for_errors(context.headers, context.accepted.pretty);
+            Some(failure(errors, &method_not_allowed()))
+        }
         "/.well-known/openid-configuration" => Some(openid(context)),
         "/openid/v1/jwks" => context
             .server

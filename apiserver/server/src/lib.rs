@@ -10,6 +10,7 @@ mod bootstrap;
 mod column_texts;
 mod compress;
 mod conditions;
+mod content_type;
 mod discovery;
 mod dispatch;
 mod endpoints;

@@ -4,6 +4,7 @@ use apiserver_meta::Status;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 
+use crate::content_type;
 use crate::query::Query;
 
 /// How an answer is written.
@@ -29,10 +30,17 @@ pub(crate) enum Form {
 pub(crate) struct Accepted {
     pub media: Media,
     pub form: Form,
+    /// Tables and metadata are those of `meta.k8s.io/v1beta1`.
+    pub beta: bool,
     pub pretty: bool,
 }
 
 impl Accepted {
+    /// An object as it is, in JSON.
+    pub(crate) fn json(pretty: bool) -> Self {
+        Self { media: Media::Json, form: Form::Object, beta: false, pretty }
+    }
+
     /// The bytes of a stored object are an answer as they are.
     pub(crate) fn is_plain(self) -> bool {
         self.media == Media::Json && self.form == Form::Object && !self.pretty
@@ -60,8 +68,8 @@ impl Media {
 /// What can be asked for at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Objects of a built-in kind; `streams` where a watch may be asked for.
-    Builtin { streams: bool },
+    /// Objects of a built-in kind; `streams` where a watch may be asked for, `tables` where there are columns.
+    Builtin { streams: bool, tables: bool },
     /// Objects of a custom kind, which have no protobuf; their metadata has.
     Custom,
     /// Discovery at a route that names what it produces.
@@ -157,7 +165,7 @@ pub(crate) fn is_pretty(query: &Query, headers: &HeaderMap) -> bool {
 pub(crate) fn accept(headers: &HeaderMap, pretty: bool, place: Place) -> Result<Accepted, Status> {
     let header = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     if header.is_empty() && place != Place::Aggregated {
-        return Ok(Accepted { media: Media::Json, form: Form::Object, pretty });
+        return Ok(Accepted::json(pretty));
     }
     check_route(header, place)?;
     for clause in clauses(header) {
@@ -174,12 +182,26 @@ pub(crate) fn accept(headers: &HeaderMap, pretty: bool, place: Place) -> Result<
                 return Ok(Accepted {
                     media: *media,
                     form,
+                    beta: clause.parameter("v") == "v1beta1",
                     pretty: pretty || clause.parameter("pretty") == "1",
                 });
             }
         }
     }
     Err(Status::not_acceptable(OBJECT_TYPES))
+}
+
+/// Is there any of these media types among those that are accepted?
+pub(crate) fn takes(headers: &HeaderMap, known: &[&str]) -> bool {
+    let header = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let fits = |(kind, rest): (&str, &str)| {
+        let of = |name: &&str| {
+            name.split_once('/')
+                .is_some_and(|media| (kind == "*" || kind == media.0) && (rest == "*" || rest == media.1))
+        };
+        known.iter().any(of)
+    };
+    header.is_empty() || clauses(header).iter().any(|clause| fits(clause.media))
 }
 
 /// What a clause turns the answer into; `None` where that cannot be had here.
@@ -193,13 +215,25 @@ fn form(clause: &Clause, media: Media, place: Place) -> Option<Form> {
     }
     let target = (clause.parameter("as"), clause.parameter("v"), clause.parameter("g"));
     match (target, place) {
+        ((kind, version @ ("v1" | "v1beta1"), "meta.k8s.io"), _) if objects => {
+            transformed(kind, version, media, place)
+        }
         (("", "", ""), Place::Custom) => (media != Media::Protobuf).then_some(Form::Object),
         (("", "", ""), Place::Aggregated) => None,
         (("", "", ""), _) => Some(Form::Object),
-        (("Table", "v1", "meta.k8s.io"), _) if objects => (media != Media::Protobuf).then_some(Form::Table),
-        (("PartialObjectMetadata", "v1", "meta.k8s.io"), _) if objects => Some(Form::Partial),
-        (("PartialObjectMetadataList", "v1", "meta.k8s.io"), _) if objects => Some(Form::PartialList),
         (("APIGroupDiscoveryList", "v2", "apidiscovery.k8s.io"), Place::Aggregated) => Some(Form::Aggregated),
+        _ => None,
+    }
+}
+
+/// What objects can be turned into; of a question that is only answered there is no table.
+fn transformed(kind: &str, version: &str, media: Media, place: Place) -> Option<Form> {
+    let tables = !matches!(place, Place::Builtin { tables: false, .. });
+    match kind {
+        "Table" if tables && media != Media::Protobuf => Some(Form::Table),
+        "PartialObjectMetadata" => Some(Form::Partial),
+        // Of the lists of v1beta1 the protobuf is another one: who asks for it gets what comes next.
+        "PartialObjectMetadataList" if media != Media::Protobuf || version == "v1" => Some(Form::PartialList),
         _ => None,
     }
 }
@@ -208,7 +242,7 @@ fn form(clause: &Clause, media: Media, place: Place) -> Option<Form> {
 /// what the clauses say further.
 fn check_route(header: &str, place: Place) -> Result<(), Status> {
     let streams = match place {
-        Place::Builtin { streams } => streams,
+        Place::Builtin { streams, .. } => streams,
         Place::Discovery => false,
         Place::Custom | Place::Groups | Place::Aggregated | Place::Error => return Ok(()),
     };
@@ -226,8 +260,7 @@ fn check_route(header: &str, place: Place) -> Result<(), Status> {
 
 /// The form of an error: as the client wants, and readable JSON where that cannot be.
 pub(crate) fn for_errors(headers: &HeaderMap, pretty: bool) -> Accepted {
-    let readable = Accepted { media: Media::Json, form: Form::Object, pretty: true };
-    accept(headers, pretty, Place::Error).unwrap_or(readable)
+    accept(headers, pretty, Place::Error).unwrap_or(Accepted::json(true))
 }
 
 /// Refuses a watch in a form that has no frames.
@@ -252,11 +285,12 @@ pub(crate) enum BodyMedia {
 /// 415.
 pub(crate) fn body_media(headers: &HeaderMap) -> Result<BodyMedia, Status> {
     let header = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    match header.split(';').next().unwrap_or("").trim().to_ascii_lowercase().as_str() {
+    let refused = || Status::unsupported_media_type(OBJECT_TYPES);
+    match content_type::media_type(header).ok_or_else(refused)?.as_str() {
         "" | "application/json" => Ok(BodyMedia::Json),
         "application/yaml" => Ok(BodyMedia::Yaml),
         "application/vnd.kubernetes.protobuf" => Ok(BodyMedia::Protobuf),
-        _ => Err(Status::unsupported_media_type(OBJECT_TYPES)),
+        _ => Err(refused()),
     }
 }
 
@@ -296,7 +330,8 @@ pub(crate) fn patch_media(headers: &HeaderMap, custom: bool) -> Result<PatchMedi
 mod tests {
     use super::*;
 
-    const BUILTIN: Place = Place::Builtin { streams: false };
+    const BUILTIN: Place = Place::Builtin { streams: false, tables: true };
+    const REVIEW: Place = Place::Builtin { streams: false, tables: false };
     const PARTIAL: &str = "as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
     fn accepted(header: &str, place: Place) -> Result<(Media, Form), String> {
@@ -341,7 +376,9 @@ mod tests {
             (&partial, BUILTIN, (Media::Protobuf, Form::Partial)),
             (&partial, Place::Custom, (Media::Protobuf, Form::Partial)),
             (&partial, Place::Error, (Media::Json, Form::Object)),
+            (&partial, REVIEW, (Media::Protobuf, Form::Partial)),
             (table, BUILTIN, (Media::Json, Form::Table)),
+            ("application/json;as=Table;v=v1beta1;g=meta.k8s.io", BUILTIN, (Media::Json, Form::Table)),
             (discovery, Place::Discovery, (Media::Json, Form::Object)),
             (discovery, Place::Aggregated, (Media::Protobuf, Form::Aggregated)),
             (protobuf, Place::Discovery, (Media::Protobuf, Form::Object)),
@@ -361,15 +398,32 @@ mod tests {
         for (header, place, want) in [
             ("text/html", BUILTIN, &routed),
             ("application/*", BUILTIN, &routed),
-            ("text/html", Place::Builtin { streams: true }, &streams),
+            ("text/html", Place::Builtin { streams: true, tables: true }, &streams),
             ("text/html", Place::Custom, &negotiated),
             ("application/vnd.kubernetes.protobuf", Place::Custom, &negotiated),
             ("application/json;as=Nope;v=v1;g=meta.k8s.io", BUILTIN, &negotiated),
             ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io", BUILTIN, &negotiated),
+            ("application/json;as=Table;v=v1;g=meta.k8s.io", REVIEW, &negotiated),
+            ("application/json;as=Table;v=v2;g=meta.k8s.io", BUILTIN, &negotiated),
             ("application/json;stream=other", BUILTIN, &negotiated),
             ("application/json", Place::Aggregated, &negotiated),
         ] {
             assert_eq!(accepted(header, place).as_ref(), Err(want), "{header} at {place:?}");
+        }
+    }
+
+    #[test]
+    fn documents_are_negotiated_by_their_media_alone() {
+        for (header, want) in [
+            ("", true),
+            ("*/*", true),
+            ("application/*", true),
+            ("text/html, application/json;q=0.1", true),
+            ("application/yaml", false),
+            ("text/*", false),
+        ] {
+            let headers = HeaderMap::from_iter([(ACCEPT, header.parse().unwrap())]);
+            assert_eq!(takes(&headers, &["application/json"]), want, "{header}");
         }
     }
 

@@ -17,7 +17,8 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use self::paths::{Path, Shape};
-use crate::dispatch::{Answer, Context, page_not_found};
+use crate::dispatch::{Answer, Context};
+use crate::negotiate;
 
 /// The identity of a catalogue, and its documents with their hashes.
 type Made = (usize, HashMap<String, (Bytes, String)>);
@@ -54,7 +55,14 @@ impl Documents {
 /// The answer to an OpenAPI path; `None` for other paths.
 pub(crate) fn answer(context: &Context, catalogue: &Arc<Catalogue>) -> Option<Result<Answer, Status>> {
     let documents = &context.server.inner.openapi;
-    match context.info.path.trim_end_matches('/') {
+    let path = context.info.path.as_str();
+    if !matches!(path, "/openapi/v2" | "/openapi/v3") && !path.starts_with("/openapi/v3/") {
+        return None;
+    }
+    if path != "/openapi/v3" && !negotiate::takes(context.headers, WRITTEN) {
+        return Some(Ok(varied(Answer::empty(StatusCode::NOT_ACCEPTABLE))));
+    }
+    match path {
         "/openapi/v2" => {
             let make = || v2(catalogue, &context.server.inner.config.version);
             // kubectl asks for nothing but protobuf.
@@ -82,13 +90,22 @@ pub(crate) fn answer(context: &Context, catalogue: &Arc<Catalogue>) -> Option<Re
             };
             let rows = catalogue.resources(group, version);
             if paths.is_empty() || rows.is_empty() && !version.is_empty() {
-                return Some(Err(page_not_found()));
+                return Some(Ok(Answer::empty(StatusCode::NOT_FOUND)));
             }
             let make = || v3(&paths, rows, &context.server.inner.config.version).to_string();
             let (bytes, hash) = documents.get(catalogue, name, make);
             Some(Ok(with_etag(Answer::json(StatusCode::OK, bytes), &hash)))
         }
     }
+}
+
+/// What documents are written as; that of version 3 is in protobuf upstream too, which nobody asks for alone.
+const WRITTEN: &[&str] =
+    &["application/json", wire::MEDIA, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"];
+
+fn varied(mut answer: Answer) -> Answer {
+    answer.headers.push((http::header::VARY, http::HeaderValue::from_static("Accept")));
+    answer
 }
 
 fn wants_protobuf(context: &Context) -> bool {
@@ -101,7 +118,7 @@ fn with_etag(mut answer: Answer, hash: &str) -> Answer {
     if let Ok(value) = format!("\"{hash}\"").parse() {
         answer.headers.push((http::header::ETAG, value));
     }
-    answer
+    varied(answer)
 }
 
 /// The index names every document with a hash that changes with it.
@@ -184,13 +201,20 @@ fn custom_definitions(row: &Resource, prefix: &str) -> Vec<(String, Value)> {
 /// The definition of what patches and watches carry, and of `/version`: no kind of the catalogue.
 fn loose_definition(v3: bool, name: &str) -> Option<Value> {
     let text = json!({"type": "string"});
+    // Version 3 tells what is there when nothing is said, and puts what it says of a reference around it.
+    let always = if v3 { json!({"type": "string", "default": ""}) } else { text.clone() };
+    let raw = json!({"$ref": format!("{}{RAW}", render::prefix(v3))});
+    let object = if v3 { json!({"allOf": [raw]}) } else { raw };
     Some(match name.strip_prefix("io.k8s.apimachinery.pkg.")? {
-        "apis.meta.v1.Patch" => json!({"type": "object", "description": "The body of a patch."}),
+        "apis.meta.v1.Patch" => {
+            json!({"type": "object", "description": "Patch is provided to give a concrete name and type to the Kubernetes PATCH request body."})
+        }
         "apis.meta.v1.WatchEvent" => json!({
             "type": "object",
-            "description": "A change of an object, as watches stream them.",
+            "description": "Event represents a single event to a watched resource.",
             "required": ["type", "object"],
-            "properties": {"type": text, "object": {"$ref": format!("{}{RAW}", render::prefix(v3))}},
+            "properties": {"type": always, "object": object},
+            "x-kubernetes-group-version-kind": [{"group": "", "version": "v1", "kind": "WatchEvent"}],
         }),
         "version.Info" => {
             let names = [
@@ -206,8 +230,9 @@ fn loose_definition(v3: bool, name: &str) -> Option<Value> {
             ];
             let optional =
                 ["emulationMajor", "emulationMinor", "minCompatibilityMajor", "minCompatibilityMinor"];
-            let properties: Map =
-                names.iter().chain(&optional).map(|name| ((*name).to_owned(), text.clone())).collect();
+            let properties: Map = (names.iter().map(|name| ((*name).to_owned(), always.clone())))
+                .chain(optional.iter().map(|name| ((*name).to_owned(), text.clone())))
+                .collect();
             json!({
                 "type": "object", "description": "What the server is.",
                 "required": names, "properties": properties,
@@ -233,7 +258,9 @@ fn names_in(paths: &[Path]) -> BTreeSet<String> {
 }
 
 fn info(server_version: &str) -> Value {
-    json!({"title": "Kubernetes", "version": server_version})
+    // The documents are of a minor version.
+    let minor: Vec<&str> = server_version.trim_start_matches('v').splitn(3, '.').take(2).collect();
+    json!({"title": "Kubernetes", "version": minor.join(".")})
 }
 
 fn rendered(v3: bool, paths: &[Path]) -> Map {

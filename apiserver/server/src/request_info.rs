@@ -19,6 +19,8 @@ pub(crate) struct RequestInfo {
     pub name: String,
     /// The only name that a list or watch selects by its field: who may get the one may list it so.
     pub selected: String,
+    /// Nothing comes after the word that was a verb once, so that there is no telling what is meant.
+    pub is_incomplete: bool,
     /// Everything after the subresource, for `proxy`.
     pub rest: String,
 }
@@ -45,6 +47,10 @@ impl RequestInfo {
             _ => return info,
         };
         if rest.is_empty() {
+            return info;
+        }
+        if rest.len() == 1 && matches!(rest[0], "watch" | "proxy") {
+            info.is_incomplete = true;
             return info;
         }
         info.is_resource = true;
@@ -137,6 +143,8 @@ mod tests {
         );
         assert_eq!(info.scope(), None);
         assert!(!parse("GET", "/healthz").is_resource);
+        assert!(parse("GET", "/apis/apps/v1/watch/").is_incomplete);
+        assert!(!parse("GET", "/apis/apps/v1/watch/deployments").is_incomplete);
         for (target, want) in [
             ("/api/v1/pods?fieldSelector=metadata.name%3Da", "a"),
             ("/api/v1/pods?watch=1&fieldSelector=metadata.name%3Da,spec.nodeName%3Dn", "a"),

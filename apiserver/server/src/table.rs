@@ -2,7 +2,7 @@
 
 use apiserver_json::{Value, json};
 use apiserver_meta::Status;
-use apiserver_registry::{Resource, columns, unfolded};
+use apiserver_registry::{Resource, columns, from_stored, unfolded};
 use bytes::{BufMut, BytesMut};
 
 /// What a row carries beside its cells.
@@ -62,11 +62,33 @@ pub(crate) fn put_partial(out: &mut BytesMut, metadata: &[u8]) {
     out.put_u8(b'}');
 }
 
-/// One row.
-pub(crate) fn row(resource: &Resource, object: &Value, include: Include) -> Value {
-    let cells = columns::cells(resource, &unfolded(object), jiff::Timestamp::now().as_second());
-    let mut row = with_object(json!({"cells": cells}), object, include);
-    if let Some(conditions) = finished(resource, object) {
+/// Of tables and metadata, what is told in `meta.k8s.io/v1beta1`, which differs by its name alone.
+pub(crate) fn beta(value: &Value) -> Value {
+    let mut value = value.clone();
+    let is_list = value.get("kind").is_some_and(|kind| kind == "PartialObjectMetadataList");
+    if let Some(rows) = value.get_mut("rows").and_then(Value::as_array_mut) {
+        rows.iter_mut().filter_map(|row| row.get_mut("object")).for_each(set_beta);
+    }
+    if let Some(items) = value.get_mut("items").and_then(Value::as_array_mut).filter(|_| is_list) {
+        items.iter_mut().for_each(set_beta);
+    }
+    set_beta(&mut value);
+    value
+}
+
+fn set_beta(value: &mut Value) {
+    if value.get("apiVersion").is_some_and(|version| version == "meta.k8s.io/v1") {
+        value["apiVersion"] = "meta.k8s.io/v1beta1".into();
+    }
+}
+
+/// One row, of an object as it is stored: columns of built-in kinds show what all their versions have in common.
+pub(crate) fn row(resource: &Resource, stored: Value, include: Include) -> Value {
+    let printed = if resource.is_custom() { from_stored(resource, stored) } else { stored };
+    let cells = columns::cells(resource, &printed, jiff::Timestamp::now().as_second());
+    let conditions = finished(resource, &printed);
+    let mut row = with_object(json!({"cells": cells}), &from_stored(resource, printed), include);
+    if let Some(conditions) = conditions {
         row["conditions"] = conditions;
     }
     row
@@ -149,5 +171,28 @@ pub(crate) fn describe_metadata(column: &str) -> &'static str {
         "Name" => &texts[0],
         "Age" | "Created At" => &texts[1],
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_in_beta_is_renamed_and_nothing_else() {
+        let partial =
+            |version: &str| json!({"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": {}});
+        let (v1, beta1) = ("meta.k8s.io/v1", "meta.k8s.io/v1beta1");
+        let table = |version: &str| json!({"kind": "Table", "apiVersion": version, "rows": [{"object": partial(version)}]});
+        let list = |version: &str| json!({"kind": "PartialObjectMetadataList", "apiVersion": version, "items": [partial(version)]});
+        let status = json!({"kind": "Status", "apiVersion": "v1"});
+        for (given, want) in [
+            (partial(v1), partial(beta1)),
+            (table(v1), table(beta1)),
+            (list(v1), list(beta1)),
+            (status.clone(), status),
+        ] {
+            assert_eq!(beta(&given), want);
+        }
     }
 }

@@ -85,10 +85,23 @@ fn event_to_core(object: &mut Value) {
         {
             map.entry(member).or_insert(empty);
         }
+        for member in REPORTED {
+            map.entry(member).or_insert_with(|| "".into());
+        }
     }
 }
 
+/// Who reports an event, which only the core group tells where it is nobody.
+const REPORTED: [&str; 2] = ["reportingComponent", "reportingInstance"];
+
 fn event_from_core(object: &mut Value) {
+    if let Some(map) = object.as_object_mut() {
+        for member in REPORTED {
+            if map.get(member).is_some_and(|value| value == "") {
+                map.remove(member);
+            }
+        }
+    }
     rename(object, EVENT_MEMBERS.iter().copied());
 }
 

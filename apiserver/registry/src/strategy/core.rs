@@ -162,6 +162,9 @@ pub(super) static ENDPOINTS: Strategy = Strategy {
     ..PLAIN
 };
 
+pub(super) static COMPONENT_STATUS: Strategy =
+    Strategy { warnings: |_| vec!["v1 ComponentStatus is deprecated in v1.19+".to_owned()], ..PLAIN };
+
 fn validate_endpoints(endpoints: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (i, subset) in items(endpoints, "subsets").iter().enumerate() {

@@ -212,6 +212,7 @@ pub fn of(group: &str, kind: &str) -> &'static Strategy {
         ("", "Pod") => &pod::POD,
         ("", "PodTemplate") => &apps::POD_TEMPLATE,
         ("", "Service") => &service::SERVICE,
+        ("", "ComponentStatus") => &core::COMPONENT_STATUS,
         ("", "Endpoints") => &core::ENDPOINTS,
         ("", "ConfigMap") => &core::CONFIG_MAP,
         ("", "Secret") => &secret::SECRET,

@@ -70,6 +70,8 @@ impl Table {
         let core = if api_version.contains('/') { "" } else { "/" };
         // The answers of discovery leave their version out.
         let version = if api_version.is_empty() { "v1" } else { api_version };
+        // Metadata alone is the same message in both versions.
+        let version = version.strip_prefix("meta.k8s.io/v1beta1").map_or(version, |_| "meta.k8s.io/v1");
         let found = self.roots.get(&format!("{core}{version} {kind}"));
         // The options of a deletion are a kind of every group.
         let options = || self.roots.get("/v1 DeleteOptions").filter(|_| kind == "DeleteOptions");

@@ -7,7 +7,7 @@ use apiserver_registry::{Resource, decode, object};
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::{object_answer, options, parse_body, read, update};
+use super::{object_answer, options, parse_body, update};
 use crate::dispatch::{Answer, Context};
 use crate::escalation;
 use crate::negotiate;
@@ -19,7 +19,6 @@ pub(super) async fn create(
     raw: Bytes,
 ) -> Result<Answer, Status> {
     let options = options::write_options(context, "CreateOptions")?;
-    read::check_form(context, resource)?;
     let media = negotiate::body_media(context.headers)?;
     let body = parse_body(media, &raw, &resource.kind)?;
     let (mut value, mut warnings) = decode(resource, body, options.validation)?;
@@ -31,7 +30,8 @@ pub(super) async fn create(
     let written = context.told(&warnings, written)?;
     warnings.extend(written.warnings);
     context.server.after_create(resource, &written.bytes).await;
-    Ok(object_answer(context, resource, StatusCode::CREATED, written.bytes).warn(warnings))
+    let answer = object_answer(context, resource, StatusCode::CREATED, written.bytes);
+    Ok(context.told(&warnings, answer)?.warn(warnings))
 }
 
 /// The namespace in the body must be the one in the path.

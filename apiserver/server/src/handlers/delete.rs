@@ -26,10 +26,10 @@ pub(super) async fn delete(
     let deleted = context.told(&warnings, deleted)?;
     context.server.after_update(resource, &context.info.name).await;
     let answer = match deleted {
-        Deleted::Status(status) => Answer::value(StatusCode::OK, context.accepted, &status),
+        Deleted::Status(status) => Ok(Answer::value(StatusCode::OK, context.accepted, &status)),
         Deleted::Object(bytes) => object_answer(context, resource, StatusCode::OK, bytes),
     };
-    Ok(answer.warn(warnings))
+    Ok(context.told(&warnings, answer)?.warn(warnings))
 }
 
 /// Jobs keep their Pods unless somebody says otherwise, which surprises.
@@ -53,6 +53,7 @@ pub(super) async fn delete_collection(
     let listing = registry.delete_collection(&call, &chosen.selectors, &page, &delete_options).await?;
     let revision = page.revision().unwrap_or(listing.revision);
     let warnings = warnings(resource, &delete_options);
+    let include = context.told(&warnings, lists::check_form(context, resource))?;
     let metadata = lists::metadata(context, resource, &listing, revision);
     let left: Vec<Bytes> = listing.objects.iter().map(|object| object.bytes().clone()).collect();
     let parse = |bytes: &Bytes| served(resource, apiserver_json::from_slice(bytes).unwrap_or_default());
@@ -60,7 +61,9 @@ pub(super) async fn delete_collection(
         (Form::Table, _) => {
             let rows = left
                 .iter()
-                .map(|bytes| table::row(resource, &parse(bytes), table::Include::default()))
+                .map(|bytes| {
+                    table::row(resource, apiserver_json::from_slice(bytes).unwrap_or_default(), include)
+                })
                 .collect();
             table::table(resource, rows, &revision.to_string(), true)
         }

@@ -57,6 +57,10 @@ pub(super) fn read<'a>(context: &Context<'a>, resource: &Resource) -> Result<Lis
     apiserver_registry::check_field_selector(resource, &options.selectors.fields)
         .map_err(Status::bad_request)?;
     if is_watch && !context.info.name.is_empty() {
+        let selected = options.selectors.fields.exact("metadata.name");
+        if !options.selectors.fields.terms.is_empty() && selected != Some(&context.info.name) {
+            return Err(Status::bad_request("fieldSelector metadata.name doesn't match requested name"));
+        }
         let value = context.info.name.clone();
         options.selectors.fields.terms.push(FieldTerm { path: "metadata.name".into(), value, equal: true });
     }

@@ -19,31 +19,19 @@ use crate::table;
 
 /// Answers a list.
 pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Result<Answer, Status> {
-    if context.accepted.form == Form::Partial {
-        let go_type = read::go_type(resource, &resource.list_kind);
-        return Err(Status::new(
-            406,
-            "NotAcceptable",
-            format!("you requested PartialObjectMetadata, but the requested object is a list (*{go_type})"),
-        ));
-    }
-    let include = table::Include::parse(context.query.text("includeObject"));
-    let include = if context.accepted.form == Form::Table { include? } else { table::Include::default() };
     let options = list_options::read(context, resource)?;
     let scope = resource.scope(context.info.scope());
     let page = options.page(&scope)?;
     let call = context.plain_call(resource);
     let listing = context.server.registry().list(&call, &options.selectors, &page).await;
     let listing = listing.map_err(|status| goes_on(&scope, &page, status))?;
+    let include = check_form(context, resource)?;
     let revision = page.revision().unwrap_or(listing.revision);
     let metadata = metadata(context, resource, &listing, revision);
     match (context.accepted.form, context.accepted.media) {
         (Form::Table, _) => {
-            let rows = listing
-                .objects
-                .iter()
-                .map(|object| table::row(resource, &served(resource, object.parse()), include))
-                .collect();
+            let rows =
+                listing.objects.iter().map(|object| table::row(resource, object.parse(), include)).collect();
             let mut table = table::table(resource, rows, &revision.to_string(), true);
             table["metadata"] = metadata;
             Ok(Answer::value(StatusCode::OK, context.accepted, &table))
@@ -81,6 +69,22 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
             let list = json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata, "items": items});
             Ok(Answer::value(StatusCode::OK, context.accepted, &list))
         }
+    }
+}
+
+/// Refuses forms that a list can't take, once there is a list; what the rows of a table carry.
+pub(super) fn check_form(context: &Context, resource: &Resource) -> Result<table::Include, Status> {
+    match context.accepted.form {
+        Form::Partial => Err(Status::new(
+            406,
+            "NotAcceptable",
+            format!(
+                "you requested PartialObjectMetadata, but the requested object is a list (*{})",
+                read::go_type(resource, true)
+            ),
+        )),
+        Form::Table => table::Include::parse(context.query.text("includeObject")),
+        _ => Ok(table::Include::default()),
     }
 }
 

@@ -49,7 +49,9 @@ pub(crate) async fn dispatch(
     if let Some(text) = resource.custom.as_ref().and_then(|custom| custom.deprecation.clone()) {
         warnings.push(text);
     }
-    if resource.kind == "Endpoints" && context.info.subresource.is_empty() {
+    if matches!(resource.kind.as_str(), "Endpoints" | "ComponentStatus")
+        && context.info.subresource.is_empty()
+    {
         warnings.extend((resource.strategy.warnings)(&Value::Null));
     }
     let errors = negotiate::for_errors(context.headers, context.accepted.pretty);
@@ -131,44 +133,45 @@ pub(crate) fn object_answer(
     resource: &Resource,
     status: StatusCode,
     bytes: Bytes,
-) -> Answer {
+) -> Result<Answer, Status> {
     let accepted = context.accepted;
     let same_version = resource.api_version() == resource.stored_api_version && !resource.is_custom();
     if accepted.is_plain() && same_version {
-        return compress::whole(context, status, Media::Json, bytes);
+        return Ok(compress::whole(context, status, Media::Json, bytes));
     }
-    if accepted.media == Media::Protobuf {
+    read::check_form(context, || read::go_type(resource, false))?;
+    if accepted.media == Media::Protobuf && !accepted.beta {
         let tree = protobuf::tree(resource, &bytes, accepted.form);
-        return match apiserver_schema::to_protobuf(&tree) {
+        return Ok(match apiserver_schema::to_protobuf(&tree) {
             Some(body) => compress::whole(context, status, Media::Protobuf, body.into()),
             None => Answer::value(status, accepted, &tree),
-        };
+        });
     }
     let value: Value = apiserver_json::from_slice(&bytes).unwrap_or_default();
-    value_answer(context, resource, status, value)
+    Ok(value_answer(context, resource, status, value))
 }
 
-/// As [`object_answer`], from a parsed object.
-pub(crate) fn value_answer(
-    context: &Context,
-    resource: &Resource,
-    status: StatusCode,
-    value: Value,
-) -> Answer {
-    let value = served(resource, value);
+fn value_answer(context: &Context, resource: &Resource, status: StatusCode, value: Value) -> Answer {
     match context.accepted.form {
         Form::Object | Form::PartialList | Form::Aggregated => {
-            Answer::value(status, context.accepted, &value)
+            Answer::value(status, context.accepted, &served(resource, value))
         }
-        Form::Partial => Answer::value(status, context.accepted, &table::partial(&value)),
+        Form::Partial => Answer::value(status, context.accepted, &table::partial(&served(resource, value))),
         Form::Table => {
             let include = table::Include::parse(context.query.text("includeObject")).unwrap_or_default();
             let revision = apiserver_registry::object::text(&value, "resourceVersion").to_owned();
-            let rows = vec![table::row(resource, &value, include)];
+            let rows = vec![table::row(resource, value, include)];
             let table = table::table(resource, rows, &revision, true);
             Answer::value(status, context.accepted, &table)
         }
     }
+}
+
+/// What is answered to a question of which nothing is kept: as it is, or its metadata.
+pub(crate) fn unkept_answer(context: &Context, go_type: &str, value: &Value) -> Result<Answer, Status> {
+    read::check_form(context, || go_type.to_owned())?;
+    let partial = (context.accepted.form == Form::Partial).then(|| table::partial(value));
+    Ok(Answer::value(StatusCode::CREATED, context.accepted, partial.as_ref().unwrap_or(value)))
 }
 
 /// An object in the version of the request.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::options::{self, WriteOptions};
-use super::{object_answer, read, update};
+use super::{object_answer, update};
 use crate::dispatch::{Answer, Context};
 use crate::escalation;
 use crate::negotiate::{self, PatchMedia};
@@ -34,7 +34,6 @@ pub(super) async fn patch(
     resource: &Arc<Resource>,
     raw: Bytes,
 ) -> Result<Answer, Status> {
-    read::check_form(context, resource)?;
     let media = negotiate::patch_media(context.headers, resource.is_custom())?;
     let options = patch_options(context, media)?;
     // That there is no such object is told before what is wrong with a patch of it.
@@ -72,7 +71,8 @@ pub(super) async fn patch(
     }
     warnings.extend(written.warnings);
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(object_answer(context, resource, status, written.bytes).warn(warnings))
+    let answer = object_answer(context, resource, status, written.bytes);
+    Ok(context.told(&warnings, answer)?.warn(warnings))
 }
 
 /// The options of a patch; some belong to apply only, some apply must have.

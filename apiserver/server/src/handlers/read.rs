@@ -1,7 +1,7 @@
 //! GET of one object.
 
-use apiserver_meta::Status;
 use apiserver_meta::field::{go_parse_uint, go_quote};
+use apiserver_meta::{GroupResource, Status};
 use apiserver_registry::Resource;
 use http::StatusCode;
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use crate::table::Include;
 
 /// Answers one object.
 pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Result<Answer, Status> {
-    check_form(context, resource)?;
     let version = context.query.text("resourceVersion");
     if !version.is_empty() {
         parse_version(version).map_err(|why| {
@@ -30,8 +29,13 @@ pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Resu
             .map_err(|error| apiserver_registry::cache_error(&error))?;
     }
     let call = context.plain_call(resource);
-    let bytes = context.server.registry().read(&call, &context.info.name).await?;
-    Ok(object_answer(context, resource, StatusCode::OK, bytes))
+    let bytes = context.server.registry().read(&call, &context.info.name).await.map_err(|status| {
+        // Upstream names what is missing in the singular.
+        let missing = status.code == 404 && resource.kind == "ComponentStatus";
+        let named = || Status::not_found(&GroupResource::new("", "componentstatus"), &context.info.name);
+        if missing { named() } else { status }
+    })?;
+    object_answer(context, resource, StatusCode::OK, bytes)
 }
 
 /// A resourceVersion as Go's ParseUint reads it.
@@ -39,15 +43,15 @@ pub(super) fn parse_version(text: &str) -> Result<u64, String> {
     go_parse_uint(text)
 }
 
-/// Refuses forms that this answer can't take.
-pub(super) fn check_form(context: &Context, resource: &Resource) -> Result<(), Status> {
+/// Refuses forms that the answer of one object can't take; what else is wrong is told before.
+pub(super) fn check_form(context: &Context, go_type: impl FnOnce() -> String) -> Result<(), Status> {
     match context.accepted.form {
         Form::PartialList => Err(Status::new(
             406,
             "NotAcceptable",
             format!(
                 "you requested PartialObjectMetadataList, but the requested object is not a list (*{})",
-                go_type(resource, &resource.kind)
+                go_type()
             ),
         )),
         Form::Table => Include::parse(context.query.text("includeObject")).map(|_| ()),
@@ -55,11 +59,15 @@ pub(super) fn check_form(context: &Context, resource: &Resource) -> Result<(), S
     }
 }
 
-/// The internal Go type of a kind, as 406 texts name it.
-pub(super) fn go_type(resource: &Resource, kind: &str) -> String {
+/// The internal Go type of a kind or of its list, as 406 texts name it.
+pub(super) fn go_type(resource: &Resource, is_list: bool) -> String {
+    if resource.is_custom() {
+        return format!("unstructured.Unstructured{}", if is_list { "List" } else { "" });
+    }
     let package = match resource.group.as_str() {
-        "" => "core",
+        // Events are those of the core group in both of theirs.
+        "" | "events.k8s.io" => "core",
         group => group.split('.').next().unwrap_or(group),
     };
-    if resource.is_custom() { "unstructured.Unstructured".to_owned() } else { format!("{package}.{kind}") }
+    format!("{package}.{}", if is_list { &resource.list_kind } else { &resource.kind })
 }

@@ -8,10 +8,9 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{Call, Resource, decode, object};
 use bytes::Bytes;
-use http::StatusCode;
 
 use super::review_checks::{check_local, check_self, check_subject, ignored_selectors};
-use super::{create, options, parse_body};
+use super::{create, options, parse_body, read, unkept_answer};
 use crate::authn::User;
 use crate::authz::Attributes;
 use crate::dispatch::{Answer, Context};
@@ -72,7 +71,8 @@ fn review(context: &Context, resource: &Arc<Resource>, raw: &Bytes) -> Result<An
             value["status"] = access_status(context, &value, user);
         }
     }
-    Ok(Answer::value(StatusCode::CREATED, context.accepted, &value).warn(warnings))
+    let answer = unkept_answer(context, &read::go_type(resource, false), &value);
+    Ok(context.told(&warnings, answer)?.warn(warnings))
 }
 
 /// What the server does to the metadata of anything that is created, kept or not.

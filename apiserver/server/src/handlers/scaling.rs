@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::options::{self, WriteOptions};
-use super::{parse_body, patch, served, subresources, update};
+use super::{create, parse_body, patch, served, subresources, update};
 use crate::dispatch::{Answer, Context, not_found_here};
 use crate::negotiate::{self, Form, PatchMedia};
 use crate::table;
@@ -38,7 +38,7 @@ pub(super) async fn answer(
         let bytes = registry.read(&call, name).await?;
         let current = served(resource, apiserver_json::from_slice(&bytes).unwrap_or_default());
         scale::check_shown(resource, &current)?;
-        return Ok(scale_answer(context, resource, &current));
+        return scale_answer(context, resource, &current);
     }
     let (options, patching) = if context.info.verb == "patch" {
         let media = negotiate::patch_media(context.headers, resource.is_custom())?;
@@ -77,18 +77,21 @@ pub(super) async fn answer(
     let outcome = registry.update(&call, name, false, change).await;
     let (written, _) = context.told(&warnings, outcome)?;
     let value = served(resource, apiserver_json::from_slice(&written.bytes).unwrap_or_default());
-    Ok(scale_answer(context, resource, &value).warn(warnings))
+    let answer = scale_answer(context, resource, &value);
+    Ok(context.told(&warnings, answer)?.warn(warnings))
 }
 
 /// The Scale of an object, in the form that is asked for.
-fn scale_answer(context: &Context, resource: &Resource, value: &Value) -> Answer {
+fn scale_answer(context: &Context, resource: &Resource, value: &Value) -> Result<Answer, Status> {
+    let package = if resource.is_custom() { "v1" } else { "autoscaling" };
+    super::read::check_form(context, || format!("{package}.Scale"))?;
     let scale = scale_of(resource, value);
     let answer = match context.accepted.form {
         Form::Table => table(context, resource, &scale),
         Form::Partial => table::partial(&scale),
         _ => scale,
     };
-    Answer::value(StatusCode::OK, context.accepted, &answer)
+    Ok(Answer::value(StatusCode::OK, context.accepted, &answer))
 }
 
 /// The columns of a Scale: (name, type, format, description; the metadata's own where empty).
@@ -156,6 +159,7 @@ fn sent_scale(
     let unknown = apiserver_schema::decode(&schema, &mut value, Decode::Json)
         .map_err(|error| of_custom(cannot_handle(&gvk, &error.message)))?;
     strict(validation, unknown, warnings).map_err(|why| of_custom(cannot_handle(&gvk, &why)))?;
+    context.told(warnings, create::check_namespace(context, resource, &value))?;
     let name = object::name(&value);
     if name.is_empty() {
         return Err(update::no_name(&context.info.name));

@@ -235,7 +235,7 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
         value["spec"]["boundObjectRef"] = Value::Null;
     }
     value["status"] = json!({"token": issued.token, "expirationTimestamp": issued.expires});
-    Ok(Answer::value(StatusCode::CREATED, context.accepted, &value))
+    super::unkept_answer(context, "authentication.TokenRequest", &value)
 }
 
 /// Used by the collection form of bindings.

@@ -8,7 +8,7 @@ use apiserver_registry::{Changed, Resource, decode, object};
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::{create, object_answer, options, parse_body, read};
+use super::{create, object_answer, options, parse_body};
 use crate::dispatch::{Answer, Context};
 use crate::escalation;
 use crate::negotiate;
@@ -20,7 +20,6 @@ pub(super) async fn update(
     raw: Bytes,
 ) -> Result<Answer, Status> {
     let options = options::write_options(context, "UpdateOptions")?;
-    read::check_form(context, resource)?;
     let media = negotiate::body_media(context.headers)?;
     let body = parse_body(media, &raw, &resource.kind)?;
     let (mut value, mut warnings) = decode(resource, body, options.validation)?;
@@ -44,7 +43,8 @@ pub(super) async fn update(
     warnings.extend(written.warnings);
     context.server.after_update(resource, &context.info.name).await;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(object_answer(context, resource, status, written.bytes).warn(warnings))
+    let answer = object_answer(context, resource, status, written.bytes);
+    Ok(context.told(&warnings, answer)?.warn(warnings))
 }
 
 /// Takes out owners that a client names twice, and the warning of it.

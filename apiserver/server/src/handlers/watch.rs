@@ -37,16 +37,16 @@ pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Re
     let query = context.query;
     negotiate::check_stream(context.accepted)?;
     let options = list_options::read(context, resource)?;
-    let include = if context.accepted.form == Form::Table {
-        table::Include::parse(query.text("includeObject"))?
-    } else {
-        table::Include::default()
-    };
     let from = match options.version {
         "" => None,
         text => Some(read::parse_version(text).map_err(|why| {
             Status::new(500, "", format!("resourceVersion: Invalid value: {}: {why}", go_quote(text)))
         })?),
+    };
+    let include = if context.accepted.form == Form::Table {
+        table::Include::parse(query.text("includeObject"))?
+    } else {
+        table::Include::default()
     };
     let asked = Asked {
         resource: resource.clone(),
@@ -63,8 +63,15 @@ pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Re
     let (first, after) = if sends_state {
         let call = context.plain_call(resource);
         let page = Page { at_least: from.filter(|from| *from > 0), ..Page::default() };
-        let listing = server.registry().list(&call, &asked.selectors, &page).await?;
-        (listing.objects, listing.revision)
+        match server.registry().list(&call, &asked.selectors, &page).await {
+            Ok(listing) => (listing.objects, listing.revision),
+            // A state that is not reached yet is missed within the stream.
+            Err(status) if status.code == 504 => {
+                let frame = frame(asked.accepted.media, "ERROR", &status.to_json());
+                return Ok(Answer::of(StatusCode::OK, asked.accepted.media.stream_type(), frame));
+            }
+            Err(status) => return Err(status),
+        }
     } else {
         let after = from.filter(|from| *from > 0).unwrap_or_else(|| cache.revision());
         let since = resource.custom.as_ref().map_or(0, |custom| custom.since);
@@ -72,16 +79,6 @@ pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Re
             let error = CacheError::Expired { asked: after, oldest: since };
             let frame = expired_frame(asked.accepted.media, &error);
             return Ok(Answer::of(StatusCode::OK, asked.accepted.media.stream_type(), frame));
-        }
-        if after > cache.revision() {
-            cache.wait_for(after).await.map_err(|error| match error {
-                CacheError::Future { asked, current } => {
-                    let mut status = Status::timeout(format!("Timeout: Too large resource version: {asked}, current: {current}"), 1);
-                    status.details = Some(json!({"retryAfterSeconds": 1, "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]}));
-                    status
-                }
-                CacheError::Expired { asked, oldest } => Status::too_old(asked, oldest),
-            })?;
         }
         (Vec::new(), after)
     };
@@ -268,12 +265,15 @@ impl Running {
             let as_stored = resource.api_version() == resource.stored_api_version && !resource.is_custom();
             match form {
                 Form::Object if as_stored => return object.frame(event),
-                Form::Partial | Form::PartialList => return partial_frame(kind, object.metadata()),
+                Form::Partial | Form::PartialList if !self.asked.accepted.beta => {
+                    return partial_frame(kind, object.metadata());
+                }
                 _ => {}
             }
         }
         let mut value = match media {
             Media::Protobuf => protobuf::tree(resource, object.bytes(), Form::Object),
+            Media::Json | Media::Yaml if form == Form::Table => object.parse(),
             Media::Json | Media::Yaml => served(resource, object.parse()),
         };
         if let Some(revision) = revision {
@@ -285,12 +285,17 @@ impl Running {
     }
 
     fn shown(&mut self, value: Value) -> Value {
+        let shown = self.transformed(value);
+        if self.asked.accepted.beta { table::beta(&shown) } else { shown }
+    }
+
+    fn transformed(&mut self, value: Value) -> Value {
         match self.asked.accepted.form {
             Form::Object | Form::Aggregated => value,
             Form::Partial | Form::PartialList => table::partial(&value),
             Form::Table => {
                 let revision = apiserver_registry::object::text(&value, "resourceVersion").to_owned();
-                let rows = vec![table::row(&self.asked.resource, &value, self.asked.include)];
+                let rows = vec![table::row(&self.asked.resource, value, self.asked.include)];
                 let with_columns = !std::mem::replace(&mut self.asked.columns_sent, true);
                 table::table(&self.asked.resource, rows, &revision, with_columns)
             }

@@ -59,6 +59,7 @@ fn is_upstreams(asked: &Asked, status: u16, body: &[u8]) -> bool {
         500 if sent("application/strategic-merge-patch") => true,
         500 if sent("application/apply-patch") => text.contains("failed to create typed patch object"),
         // Nor is what storage says.
+        500 if text.contains("failed to create RequestInfo") => true,
         500 => ["resourceVersion should not be set", "resourceVersion: Invalid value"]
             .iter()
             .any(|said| text.contains(said)),

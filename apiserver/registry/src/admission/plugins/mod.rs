@@ -6,6 +6,7 @@ mod certificate_subject;
 mod claim_resize;
 mod default_class;
 mod limit_ranger;
+mod pod_resize;
 mod pod_security;
 mod priority;
 mod runtime_class;
@@ -99,6 +100,7 @@ const PLUGINS: &[Plugin] = &[
         change: None,
         check: Some(claim_resize::check),
     },
+    Plugin { name: pod_resize::NAME, of: ("", "pods"), change: None, check: Some(pod_resize::check) },
     Plugin { name: "RuntimeClass", of: ("", "pods"), change: Some(runtime_class::resolve), check: None },
     Plugin {
         name: "CertificateSubjectRestriction",
@@ -153,7 +155,11 @@ impl Registry {
     fn plugins_of<'a>(&'a self, call: &'a Call<'_>) -> impl Iterator<Item = &'static Plugin> + 'a {
         let of = (call.resource.group.as_str(), call.resource.name.as_str());
         PLUGINS.iter().filter(move |plugin| {
-            let below: &[&str] = if plugin.name == pod_security::NAME { pod_security::BELOW } else { &[] };
+            let below: &[&str] = match plugin.name {
+                pod_security::NAME => pod_security::BELOW,
+                pod_resize::NAME => &["resize"],
+                _ => &[],
+            };
             plugin.of == of
                 && (call.subresource.is_empty() || below.contains(&call.subresource))
                 && !self.disabled_plugins().contains(plugin.name)

@@ -56,7 +56,31 @@ pub(crate) fn check(subresource: &str, new: &Value, old: &Value) -> Vec<FieldErr
             "Pod QOS Class may not change as a result of resizing",
         ));
     }
+    if subresource == "resize" {
+        check_resized(new, old, &mut errors);
+    }
     errors
+}
+
+/// What a container asks for may change; it does not go.
+fn check_resized(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    for list in ["initContainers", "containers"] {
+        let of = |pod| items(at(pod, &["spec"]), list);
+        for (i, (after, before)) in of(new).iter().zip(of(old)).enumerate() {
+            // One that has ended, or will, is not resized.
+            if list == "initContainers" && text(before, "restartPolicy") != "Always" {
+                continue;
+            }
+            for member in ["requests", "limits"] {
+                let there = at(after, &["resources", member]);
+                let known = at(before, &["resources", member]).as_object();
+                if known.into_iter().flatten().any(|(name, _)| there.get(name.as_str()).is_none()) {
+                    let path = format!("spec.{list}[{i}].resources.{member}");
+                    errors.push(FieldError::forbidden(path, format!("resource {member} cannot be removed")));
+                }
+            }
+        }
+    }
 }
 
 /// Ephemeral containers are added; they never change and never go.
@@ -78,6 +102,36 @@ fn check_ephemeral(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
 mod tests {
     use super::*;
     use apiserver_json::json;
+
+    #[test]
+    fn resources_are_not_taken_away() {
+        let pod = |list: &str, policy: &str, resources: Value| json!({"spec": {list: [{"restartPolicy": policy, "resources": resources}]}});
+        let both = json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "2"}});
+        let limits = "spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed";
+        let requests =
+            "spec.initContainers[0].resources.requests: Forbidden: resource requests cannot be removed";
+        for (list, policy, left, want) in [
+            (
+                "containers",
+                "",
+                json!({"requests": {"cpu": "2", "memory": "1"}, "limits": {"cpu": "3"}}),
+                vec![],
+            ),
+            ("containers", "", json!({"requests": both["requests"]}), vec![limits]),
+            (
+                "initContainers",
+                "Always",
+                json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2"}}),
+                vec![requests],
+            ),
+            ("initContainers", "", json!({}), vec![]),
+        ] {
+            let mut errors = Vec::new();
+            check_resized(&pod(list, policy, left), &pod(list, policy, both.clone()), &mut errors);
+            let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            assert_eq!(told, want, "{list}");
+        }
+    }
 
     #[test]
     fn each_changes_what_it_is_for() {
