@@ -89,8 +89,13 @@ async fn route(
                 not_found_here()
             }
         })?;
-        let plain = ["proxy", "exec", "attach", "portforward", "log"].contains(&info.subresource.as_str());
-        if !plain && !subresource.verbs.contains(&info.verb) {
+        let allowed = match info.subresource.as_str() {
+            "proxy" => true,
+            "exec" | "attach" | "portforward" => matches!(context.method.as_str(), "GET" | "POST"),
+            "log" => context.method == http::Method::GET,
+            _ => subresource.verbs.contains(&info.verb),
+        };
+        if !allowed {
             return Err(method_not_allowed());
         }
         return subresources::dispatch(context, resource, body, upgrade).await;
@@ -192,9 +197,10 @@ pub(crate) fn item(resource: &Resource, mut value: Value) -> Value {
 /// # Errors
 /// 400 in upstream's words.
 pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Result<Body<'a>, Status> {
+    let unread = |why: String| apiserver_registry::unrecognized(what, raw, &why);
     let unrecognized = |why: String| {
         let why = format!("couldn't get version/kind; json parse error: {why}");
-        apiserver_registry::unrecognized(what, raw, &why)
+        unread(why)
     };
     match media {
         BodyMedia::Json => {
@@ -208,16 +214,15 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
                 }
                 Err(error) => return Err(unrecognized(json_error(raw, &error))),
             };
-            Ok(Body { value, raw: Some(raw), duplicates, strict: Vec::new() })
+            Ok(Body { value, raw: Some(raw), sent: raw, duplicates, strict: Vec::new() })
         }
         BodyMedia::Protobuf => {
-            let value = apiserver_schema::from_protobuf(raw)
-                .map_err(|why| apiserver_registry::unrecognized(what, raw, &why))?;
-            Ok(Body { value, raw: None, duplicates: false, strict: Vec::new() })
+            let value = apiserver_schema::from_protobuf(raw).map_err(unread)?;
+            Ok(Body { value, raw: None, sent: raw, duplicates: false, strict: Vec::new() })
         }
         BodyMedia::Yaml => {
-            let (value, strict) = crate::yaml::parse(raw).map_err(unrecognized)?;
-            Ok(Body { value, raw: None, duplicates: false, strict })
+            let (value, strict) = crate::yaml::parse(raw).map_err(unread)?;
+            Ok(Body { value, raw: None, sent: raw, duplicates: false, strict })
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
-use apiserver_registry::{Body, Call, Changed, Operation, Resource, cannot_handle, object};
+use apiserver_registry::{Body, Call, Changed, Operation, Resource, cannot_handle, check_sent_kind, object};
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -36,20 +36,6 @@ pub(super) async fn dispatch(
         (_, "patch") => patch::patch(&context, resource, collect(body).await?).await,
         _ => Err(method_not_allowed()),
     }
-}
-
-/// What is sent to a subresource is what the subresource takes; `package` is that of the kind in Go.
-pub(super) fn check_sent_kind(value: &Value, gvk: &GroupVersionKind, package: &str) -> Result<(), Status> {
-    let kind = value["kind"].as_str().filter(|kind| !kind.is_empty()).unwrap_or(&gvk.kind);
-    if kind == gvk.kind {
-        return Ok(());
-    }
-    let version = value["apiVersion"].as_str().unwrap_or("").rsplit('/').next().unwrap_or("").to_owned();
-    let why = format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", gvk.kind);
-    Err(Status::bad_request(format!(
-        "{kind} in version {version:?} cannot be handled as a {}: {why}",
-        gvk.kind
-    )))
 }
 
 /// Assigns a Pod to a node.
@@ -177,7 +163,7 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
     let media = negotiate::body_media(context.headers)?;
     let Body { mut value, .. } = parse_body(media, raw, "TokenRequest")?;
     let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
-    check_sent_kind(&value, &gvk, "authentication")?;
+    check_sent_kind(&gvk, &value, raw)?;
     super::create::check_namespace(context, resource, &value)?;
     if let Some(map) = value.as_object_mut() {
         map.insert("apiVersion".into(), gvk.api_version().into());
