@@ -89,9 +89,17 @@ impl RequestInfo {
     }
 }
 
-/// Whether a text may be the name in a path: `IsValidPathSegmentName`.
+/// Whether a text may be the name in a path.
 fn is_path_segment(name: &str) -> bool {
-    !matches!(name, "." | "..") && !name.contains(['/', '%'])
+    path_segment_flaws(name).is_empty()
+}
+
+/// What a name in a path may not be or have: `IsValidPathSegmentName`.
+pub(crate) fn path_segment_flaws(name: &str) -> Vec<String> {
+    if matches!(name, "." | "..") {
+        return vec![format!("may not be '{name}'")];
+    }
+    ['/', '%'].into_iter().filter(|c| name.contains(*c)).map(|c| format!("may not contain '{c}'")).collect()
 }
 
 fn verb(method: &Method, name: &str, query: &Query, deprecated_watch: bool) -> &'static str {

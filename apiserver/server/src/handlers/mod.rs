@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use apiserver_json::Value;
 use apiserver_meta::Status;
+use apiserver_meta::field::go_quote;
 use apiserver_meta::json::go_error as json_error;
 use apiserver_meta::packed::{self, Parsed};
 use apiserver_registry::{Body, Resource};
@@ -36,6 +37,7 @@ use crate::body::RequestBody;
 use crate::compress;
 use crate::dispatch::{Answer, Context, collect, failure, method_not_allowed, not_found_here};
 use crate::negotiate::{self, BodyMedia, Form, Media};
+use crate::request_info::path_segment_flaws;
 use crate::table;
 
 /// Runs the handler of a request.
@@ -81,7 +83,11 @@ async fn route(
             tokio::time::sleep(wait).await;
         }
     }
+    check_name(&info.name)?;
     if !info.subresource.is_empty() {
+        if !info.rest.is_empty() && info.subresource != "proxy" {
+            return Err(not_found_here());
+        }
         let subresource = resource.subresource(&info.subresource).ok_or_else(|| {
             if resource.is_custom() {
                 Status::not_found(&resource.group_resource(), &info.name)
@@ -128,6 +134,16 @@ async fn route(
         "deletecollection" => delete::delete_collection(&context, resource, collect(body).await?).await,
         _ => Err(method_not_allowed()),
     }
+}
+
+/// A name in the path can be one of a segment.
+fn check_name(name: &str) -> Result<(), Status> {
+    let flaws = path_segment_flaws(name);
+    if flaws.is_empty() {
+        return Ok(());
+    }
+    let text = format!("Name parameter invalid: {}: {}", go_quote(name), flaws.join(";"));
+    Err(Status::bad_request(text))
 }
 
 /// The stored bytes of an object as the client of this version and form sees them.

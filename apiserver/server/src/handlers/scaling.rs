@@ -173,7 +173,7 @@ fn scale_schema() -> std::sync::Arc<Schema> {
 }
 
 /// What to say of unknown fields: warnings, or the reason of a refusal.
-fn strict(
+pub(super) fn strict(
     validation: FieldValidation,
     unknown: Vec<apiserver_schema::Unknown>,
     warnings: &mut Vec<String>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
-use apiserver_meta::{GroupVersionKind, Status};
+use apiserver_meta::{GroupResource, GroupVersionKind, Status};
 use apiserver_registry::{Body, Call, Changed, Operation, Resource, cannot_handle, check_sent_kind, object};
 use bytes::Bytes;
 use http::StatusCode;
@@ -169,22 +169,25 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
         map.insert("apiVersion".into(), gvk.api_version().into());
         map.insert("kind".into(), gvk.kind.clone().into());
     }
-    if let Some(schema) = apiserver_schema::builtin("authentication.k8s.io", "v1", "TokenRequest") {
-        apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
-            .map_err(|error| cannot_handle(&gvk, &error.message))?;
-    }
     let options = options::write_options(context, "CreateOptions")?;
+    let mut warnings = Vec::new();
+    if let Some(schema) = apiserver_schema::builtin("authentication.k8s.io", "v1", "TokenRequest") {
+        let unknown = apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
+            .map_err(|error| cannot_handle(&gvk, &error.message))?;
+        scaling::strict(options.validation, unknown, &mut warnings)
+            .map_err(|why| cannot_handle(&gvk, &why))?;
+    }
     let call = options::call(context, resource, &options);
     let name = &context.info.name;
+    let sent_name = object::name(&value).to_owned();
     sent(&mut value, &gvk, context, name);
     let mut value = context.server.registry().admit_request(&call, name, Operation::Create, value).await?;
-    let account = context.server.registry().get(&call, &context.info.name)?.parse();
-    let sent_name = object::name(&value);
-    if !sent_name.is_empty() && sent_name != name {
+    if !sent_name.is_empty() && sent_name != *name {
         let why = "must match the service account name if specified";
-        let error = FieldError::invalid("metadata.name", &sent_name.into(), why);
+        let error = FieldError::invalid("metadata.name", &sent_name.as_str().into(), why);
         return Err(Status::invalid(&gvk, name, &[error]));
     }
+    let account = context.server.registry().get(&call, &context.info.name)?.parse();
     let keys =
         context.server.inner.config.authentication.service_accounts.clone().ok_or_else(not_found_here)?;
     let seconds = value.pointer("/spec/expirationSeconds").and_then(Value::as_i64).unwrap_or(3600);
@@ -209,6 +212,7 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
     let bound = crate::token::Bound::find(
         context.server.registry(),
         context.info.scope().unwrap_or(""),
+        name,
         value.pointer("/spec/boundObjectRef"),
     )?;
     let audiences = crate::token::audiences(&value);
@@ -221,7 +225,7 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
         value["spec"]["boundObjectRef"] = Value::Null;
     }
     value["status"] = json!({"token": issued.token, "expirationTimestamp": issued.expires});
-    Ok(Answer::value(StatusCode::CREATED, context.accepted, &value))
+    Ok(Answer::value(StatusCode::CREATED, context.accepted, &value).warn(warnings))
 }
 
 /// Used by the collection form of bindings.
@@ -235,5 +239,7 @@ pub(super) async fn bind_from_collection(context: &Context<'_>, raw: &Bytes) -> 
     if name.is_empty() {
         return Err(Status::bad_request("Name parameter required."));
     }
+    let of = GroupResource::new("", "bindings");
+    context.server.registry().check_content(&context.plain_call(&pods), &of, &name)?;
     bind(context, &pods, &options, &name, &body.value).await
 }
