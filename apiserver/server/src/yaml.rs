@@ -434,7 +434,7 @@ mod tests {
 
     #[test]
     fn broken_documents_say_where() {
-        let cases: [(&[u8], &str); 4] = [
+        let cases: [(&[u8], &str); 7] = [
             (b"a: b: c", "yaml: mapping values are not allowed in this context"),
             (b"a: 1\nb: c: d", "yaml: line 2: mapping values are not allowed in this context"),
             (b"a: 'x", "yaml: found unexpected end of stream"),

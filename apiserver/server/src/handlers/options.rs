@@ -23,9 +23,16 @@ const MANAGER_BYTES_MAX: usize = 128;
 /// # Errors
 /// 422 naming the parameter.
 pub(crate) fn write_options(context: &Context, kind: &str) -> Result<WriteOptions, Status> {
+    write_options_after(context, kind, Vec::new())
+}
+
+/// As [`write_options`], with what is known to be wrong already.
+pub(super) fn write_options_after(
+    context: &Context,
+    kind: &str,
+    mut errors: Vec<FieldError>,
+) -> Result<WriteOptions, Status> {
     let query = context.query;
-    let mut errors = Vec::new();
-    let dry_run = dry_run(query.all("dryRun"), &mut errors);
     let given = query.text("fieldManager");
     if given.len() > MANAGER_BYTES_MAX {
         errors.push(FieldError::too_long("fieldManager", MANAGER_BYTES_MAX));
@@ -34,6 +41,7 @@ pub(crate) fn write_options(context: &Context, kind: &str) -> Result<WriteOption
         let why = format!("invalid character U+{:04X} (at position {at})", u32::from(c));
         errors.push(FieldError::invalid("fieldManager", &given.into(), why));
     }
+    let dry_run = dry_run(query.all("dryRun"), &mut errors);
     let validation = match query.text("fieldValidation") {
         "" | "Warn" => FieldValidation::Warn,
         "Ignore" => FieldValidation::Ignore,

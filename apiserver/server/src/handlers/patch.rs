@@ -87,14 +87,7 @@ pub(super) fn patch_options(context: &Context, media: PatchMedia) -> Result<Writ
     } else if context.query.get("force").is_some() {
         errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
     }
-    if !errors.is_empty() {
-        return Err(Status::invalid(
-            &GroupVersionKind::new("meta.k8s.io", "v1", "PatchOptions"),
-            "",
-            &errors,
-        ));
-    }
-    options::write_options(context, "PatchOptions")
+    options::write_options_after(context, "PatchOptions", errors)
 }
 
 /// Parses the body of a patch.

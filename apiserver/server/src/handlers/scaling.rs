@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::options::{self, WriteOptions};
-use super::{parse_body, patch, served, update};
+use super::{create, parse_body, patch, served, update};
 use crate::dispatch::{Answer, Context, not_found_here};
 use crate::negotiate::{self, Form, PatchMedia};
 use crate::table;
@@ -156,6 +156,7 @@ fn sent_scale(
     let unknown = apiserver_schema::decode(&schema, &mut value, Decode::Json)
         .map_err(|error| of_custom(cannot_handle(&gvk, &error.message)))?;
     strict(validation, unknown, warnings).map_err(|why| of_custom(cannot_handle(&gvk, &why)))?;
+    create::check_namespace(context, resource, &value)?;
     let name = object::name(&value);
     if name.is_empty() {
         return Err(update::no_name(&context.info.name));
