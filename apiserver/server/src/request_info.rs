@@ -128,6 +128,20 @@ mod tests {
     }
 
     #[test]
+    fn names_of_segments_are_told_from_others() {
+        for (name, want) in [
+            ("a", ""),
+            ("...", ""),
+            (".", "may not be '.'"),
+            ("..", "may not be '..'"),
+            ("a%", "may not contain '%'"),
+            ("a/%", "may not contain '/';may not contain '%'"),
+        ] {
+            assert_eq!(path_segment_flaws(name).join(";"), want, "{name}");
+        }
+    }
+
+    #[test]
     fn paths_are_understood() {
         let info = parse("GET", "/api/v1/namespaces/a/pods/b/log");
         assert_eq!(

@@ -247,6 +247,18 @@ mod tests {
     }
 
     #[test]
+    fn preconditions_of_a_namespace_name_the_resource() {
+        let catalogue = Catalogue::builtin();
+        let resource = catalogue.get("", "v1", "namespaces").unwrap();
+        let old = json!({"metadata": {"uid": "u", "resourceVersion": "7"}});
+        let options = DeleteOptions { uid: Some("x".to_owned()), ..DeleteOptions::default() };
+        let got = check_preconditions(&call(resource), "a", &old, &options).unwrap_err();
+        let why = "Precondition failed: UID in precondition: x, UID in object meta: u";
+        let want = format!("Operation cannot be fulfilled on namespaces \"a\": {why}");
+        assert_eq!(got.message, want);
+    }
+
+    #[test]
     fn preconditions_name_the_kind() {
         let catalogue = Catalogue::builtin();
         let resource = catalogue.get("apps", "v1", "deployments").unwrap();
