@@ -4,17 +4,20 @@ use crate::field::go_quote;
 
 /// A JSON syntax error in Go's words.
 pub fn go_error(raw: &[u8], error: &apiserver_json::Error) -> String {
+    let place = |context: &str| {
+        let line = raw.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or(&[]);
+        let found = line.get(error.column().saturating_sub(1)).copied().unwrap_or(b' ');
+        format!("invalid character {} {context}", shown(found))
+    };
+    // Go stops there, too, whatever follows.
+    if error.to_string().starts_with("recursion limit") {
+        return place("exceeded max depth");
+    }
     match scan(raw) {
         Err(Some((found, context))) => format!("invalid character {} {context}", shown(found)),
         Err(None) => "unexpected end of JSON input".to_owned(),
-        // Go's grammar has nothing against it: it is too deep, or no UTF-8.
-        Ok(()) => {
-            let line = raw.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or(&[]);
-            let found = line.get(error.column().saturating_sub(1)).copied().unwrap_or(b' ');
-            let is_deep = error.to_string().starts_with("recursion limit");
-            let context = if is_deep { "exceeded max depth" } else { "looking for beginning of value" };
-            format!("invalid character {} {context}", shown(found))
-        }
+        // Go's grammar has nothing against it: it is no UTF-8.
+        Ok(()) => place("looking for beginning of value"),
     }
 }
 
