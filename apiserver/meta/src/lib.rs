@@ -3,6 +3,7 @@
 //! A pure crate: plain values in, plain values out. It knows no storage, no HTTP and no clock.
 
 pub mod base64;
+pub mod duration;
 pub mod field;
 pub mod gvk;
 pub mod json;

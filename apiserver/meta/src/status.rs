@@ -49,7 +49,7 @@ impl Status {
     }
 
     pub fn not_found(gr: &GroupResource, name: &str) -> Self {
-        Self::named(404, "NotFound", format!("{gr} \"{name}\" not found"), gr, name)
+        Self::named(404, "NotFound", format!("{gr} {} not found", crate::field::go_quote(name)), gr, name)
     }
 
     pub fn already_exists(gr: &GroupResource, name: &str) -> Self {

@@ -6,6 +6,7 @@ use apiserver_schema::json_kind;
 use apiserver_schema::{Decode, Schema};
 
 use crate::catalogue::Resource;
+use crate::scheme::{mistaken_kind, said_kind};
 
 /// The `fieldValidation` query parameter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Body<'a> {
     pub value: Value,
     /// Duplicate fields and the order of unknown ones can only be told from the text.
     pub raw: Option<&'a [u8]>,
+    /// What was sent, in whatever form.
+    pub sent: &'a [u8],
     /// A key of it may stand twice in an object.
     pub duplicates: bool,
     /// Strict errors found while the tree was made (YAML's duplicate keys).
@@ -40,8 +43,8 @@ pub fn decode(
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
     let gvk = resource.gvk();
-    let Body { mut value, raw, duplicates, mut strict } = body;
-    check_kind(resource, &gvk, &value, raw)?;
+    let Body { mut value, raw, sent, duplicates, mut strict } = body;
+    check_kind(resource, &gvk, &value, sent)?;
     if value.is_null() {
         value = Value::Object(apiserver_json::Map::new());
     }
@@ -51,7 +54,7 @@ pub fn decode(
     }
     let schema = resource.schema();
     let unknown = read(resource, schema.as_deref(), &mut value, Decode::Json)
-        .map_err(|error| cannot_handle(&gvk, &error))?;
+        .map_err(|error| cannot_handle(&gvk, &number_as_sent(&error, raw)))?;
     if validation != FieldValidation::Ignore {
         // Few documents have anything to tell of, and the others are not read twice.
         match raw.filter(|_| duplicates || !unknown.is_empty()) {
@@ -190,83 +193,107 @@ pub fn unrecognized(kind: &str, raw: &[u8], why: &str) -> Status {
     ))
 }
 
-fn check_kind(
-    resource: &Resource,
-    gvk: &GroupVersionKind,
-    value: &Value,
-    raw: Option<&[u8]>,
-) -> Result<(), Status> {
+/// Go tells of a number that does not fit in the words it was sent in.
+fn number_as_sent(error: &str, raw: Option<&[u8]>) -> String {
+    const BEFORE: &str = "cannot unmarshal number ";
+    let sent = || {
+        let (before, rest) = error.split_once(BEFORE)?;
+        let (number, after) = rest.split_once(' ').filter(|(number, _)| *number != "into")?;
+        let value = number.parse().ok()?;
+        let number = match raw {
+            Some(raw) => apiserver_meta::json::number_as_sent(raw, value)?.to_owned(),
+            None => Value::from(value).to_string(),
+        };
+        Some(format!("{before}{BEFORE}{number} {after}"))
+    };
+    sent().unwrap_or_else(|| error.to_owned())
+}
+
+/// A body says what it is, in a form that can be read.
+fn check_readable(kind: &str, value: &Value, sent: &[u8]) -> Result<(), Status> {
+    const UNREAD: &str = "couldn't get version/kind; json parse error: json: cannot unmarshal";
     if !value.is_object() && !value.is_null() {
         let found = json_kind(value);
         let why = format!(
-            "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+            "{UNREAD} {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
         );
-        return Err(match raw.filter(|_| resource.is_custom()) {
-            Some(raw) => unrecognized(&gvk.kind, raw, &why),
-            None => Status::bad_request(why),
-        });
+        return Err(unrecognized(kind, sent, &why));
     }
+    for member in ["apiVersion", "kind"] {
+        if let Some(other) = value.get(member).filter(|other| !other.is_string() && !other.is_null()) {
+            let why = format!("{UNREAD} {} into Go struct field .{member} of type string", json_kind(other));
+            return Err(unrecognized(kind, sent, &why));
+        }
+    }
+    Ok(())
+}
+
+fn check_kind(resource: &Resource, gvk: &GroupVersionKind, value: &Value, sent: &[u8]) -> Result<(), Status> {
+    check_readable(&gvk.kind, value, sent)?;
+    if resource.is_custom() {
+        check_custom_kind(gvk, value, sent)?;
+    }
+    let refused = |said: &GroupVersionKind| {
+        Status::bad_request(format!(
+            "the API version in the data ({}) does not match the expected API version ({})",
+            said.api_version(),
+            gvk.api_version()
+        ))
+    };
+    if resource.is_custom() {
+        let said = said_kind(value, gvk).map_err(|why| unrecognized(&gvk.kind, sent, &why))?;
+        return if said == *gvk { Ok(()) } else { Err(refused(&said)) };
+    }
+    match check_sent_kind(gvk, value, sent)? {
+        said if said == *gvk => Ok(()),
+        said => Err(refused(&said)),
+    }
+}
+
+/// A body is of a kind, or of one that can be made one; gives the kind it says it is.
+///
+/// # Errors
+/// 400 in Go's words.
+pub fn check_sent_kind(
+    gvk: &GroupVersionKind,
+    value: &Value,
+    sent: &[u8],
+) -> Result<GroupVersionKind, Status> {
+    check_readable(&gvk.kind, value, sent)?;
+    let said = said_kind(value, gvk).map_err(|why| unrecognized(&gvk.kind, sent, &why))?;
+    let why = if said.version.is_empty() {
+        Some(format!("Object 'apiVersion' is missing in '{}'", String::from_utf8_lossy(sent)))
+    } else {
+        mistaken_kind(&said, gvk, value)
+    };
+    match why {
+        None => Ok(said),
+        Some(why) => Err(Status::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {why}",
+            said.kind, said.version, gvk.kind
+        ))),
+    }
+}
+
+/// Nothing is taken for granted in objects of a kind that is defined.
+fn check_custom_kind(gvk: &GroupVersionKind, value: &Value, sent: &[u8]) -> Result<(), Status> {
     let text = |member: &str| value.get(member).and_then(Value::as_str).unwrap_or("");
     let (api_version, kind) = (text("apiVersion"), text("kind"));
-    if resource.is_custom() {
-        let missing = |what: &str| {
-            let text = raw.map_or_else(|| value.to_string(), |raw| String::from_utf8_lossy(raw).into_owned());
-            unrecognized(&gvk.kind, text.as_bytes(), &format!("Object '{what}' is missing in '{text}'"))
-        };
-        for member in ["apiVersion", "kind"] {
-            if let Some(other) = value.get(member).filter(|other| !other.is_string() && !other.is_null()) {
-                let why = format!(
-                    "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go struct field .{member} of type string",
-                    json_kind(other)
-                );
-                return Err(unrecognized(&gvk.kind, raw.unwrap_or(value.to_string().as_bytes()), &why));
-            }
-        }
-        if kind.is_empty() {
-            return Err(missing("Kind"));
-        }
-        if kind != gvk.kind && api_version == gvk.api_version() {
-            let error = apiserver_meta::field::FieldError::invalid(
-                "kind",
-                &kind.into(),
-                format!("must be {}", gvk.kind),
-            );
-            let sent = GroupVersionKind { kind: kind.to_owned(), ..gvk.clone() };
-            return Err(Status::invalid(&sent, crate::object::name(value), &[error]));
-        }
-        if api_version.is_empty() {
-            return Err(missing("apiVersion"));
-        }
-    }
-    let api_version_matches = api_version.is_empty() || api_version == gvk.api_version();
-    let kind_matches = kind.is_empty() || kind == gvk.kind;
-    if api_version_matches && kind_matches {
-        return Ok(());
-    }
-    let sent = GroupVersionKind {
-        kind: if kind.is_empty() { gvk.kind.clone() } else { kind.to_owned() },
-        ..{
-            let gv = apiserver_meta::GroupVersion::parse(if api_version.is_empty() {
-                &resource.stored_api_version
-            } else {
-                api_version
-            });
-            GroupVersionKind::new(gv.group, gv.version, "")
-        }
+    let missing = |what: &str| {
+        let text = String::from_utf8_lossy(sent);
+        unrecognized(&gvk.kind, sent, &format!("Object '{what}' is missing in '{text}'"))
     };
-    if api_version_matches {
-        return Err(Status::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: no kind {:?} is registered for version {:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
-            sent.kind,
-            gvk.version,
-            gvk.kind,
-            sent.kind,
-            gvk.api_version()
-        )));
+    if kind.is_empty() {
+        return Err(missing("Kind"));
     }
-    Err(Status::bad_request(format!(
-        "the API version in the data ({}) does not match the expected API version ({})",
-        sent.api_version(),
-        gvk.api_version()
-    )))
+    if kind != gvk.kind && api_version == gvk.api_version() {
+        let error =
+            apiserver_meta::field::FieldError::invalid("kind", &kind.into(), format!("must be {}", gvk.kind));
+        let said = GroupVersionKind { kind: kind.to_owned(), ..gvk.clone() };
+        return Err(Status::invalid(&said, crate::object::name(value), &[error]));
+    }
+    if api_version.is_empty() {
+        return Err(missing("apiVersion"));
+    }
+    Ok(())
 }

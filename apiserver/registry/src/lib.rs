@@ -24,6 +24,7 @@ pub mod naming;
 pub mod object;
 mod registry;
 pub mod scale;
+mod scheme;
 mod shared;
 pub mod strategy;
 mod trees;
@@ -37,13 +38,16 @@ pub use apiserver_cel::{Authority, Check, Verdict};
 pub use catalogue::{Catalogue, Column, Group, Resource, Subresource, compare_versions, default_columns};
 pub use conversion::needs_settling;
 pub use convert::{from_stored, to_stored, unfolded};
-pub use decode::{Body, FieldValidation, cannot_handle, decode, read, told_apart, unrecognized};
+pub use decode::{
+    Body, FieldValidation, cannot_handle, check_sent_kind, decode, read, told_apart, unrecognized,
+};
 pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use encode::document;
 pub use fields::{check as check_field_selector, of as selectable_fields};
 pub use ip_addresses::{AddressProblem, AddressRepair};
 pub use list::{Listing, Page, Selectors, cache_error, identity};
 pub use registry::{Call, Registry, Written, now, random_suffix};
+pub use scheme::mistaken_kind;
 pub use shared::{StoredValues, claims_of_new, layout as etcd_layout};
 pub use update::{Changed, Preconditions, record_owner, reset_fields};
 pub use webhook::{WebhookAddress, WebhookCaller, WebhookError, WebhookTarget};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use apiserver_json::Value;
-use apiserver_meta::Status;
+use apiserver_meta::{GroupResource, Status};
 use apiserver_storage::etcd::EtcdError;
 use apiserver_storage::{Entry, Error as StoreError, Op, Storage, Store, Write};
 use apiserver_watchcache::{Cache, Object};
@@ -260,8 +260,16 @@ impl Registry {
     /// # Errors
     /// 404 where it does not exist, 403 where it is being deleted.
     pub(crate) fn check_namespace(&self, call: &Call, object: &Value) -> Result<(), Status> {
+        self.check_content(call, &call.resource.group_resource(), crate::object::name(object))
+    }
+
+    /// A namespace that goes takes nothing new, be it an object or what is made of one. `of` is what is made.
+    ///
+    /// # Errors
+    /// 404 of a namespace that is not there, 403 of one that is being deleted.
+    pub fn check_content(&self, call: &Call, of: &GroupResource, name: &str) -> Result<(), Status> {
         let (true, Some(namespace)) = (call.resource.namespaced, call.namespace) else { return Ok(()) };
-        let gr = apiserver_meta::GroupResource::new("", "namespaces");
+        let gr = GroupResource::new("", "namespaces");
         let found = self
             .inner
             .cache
@@ -276,8 +284,7 @@ impl Registry {
         }
         let why =
             format!("unable to create new content in namespace {namespace} because it is being terminated");
-        let name = crate::object::name(object);
-        let mut status = Status::forbidden(&call.resource.group_resource(), name, &why);
+        let mut status = Status::forbidden(of, name, &why);
         if let Some(Value::Object(details)) = &mut status.details {
             details.insert(
                 "causes".into(),

@@ -1,6 +1,7 @@
 //! From a request to its handler: who, whether, what, and the shape of an error on the way.
 
 use apiserver_json::Value;
+use apiserver_meta::duration::go_check_duration;
 use apiserver_meta::{GroupResource, Status};
 use apiserver_registry::{Authority, Call, Check, Resource, Verdict, Warnings};
 use bytes::Bytes;
@@ -206,12 +207,27 @@ pub(crate) async fn answer(
     if let Some(text) = authn::passed_over(&parts.headers) {
         warnings.add(text.to_owned());
     }
-    let outcome = route(server, asked, body, certificate, upgrade).await;
+    let outcome = match check_timeout(&info, &query) {
+        Ok(()) => route(server, asked, body, certificate, upgrade).await,
+        Err(status) => Err(status),
+    };
     let mut outcome = outcome.unwrap_or_else(|status| failure(accepted, &status));
     if let Some(counted) = counted.into_inner() {
         counted.answered(&mut outcome, warnings.waited());
     }
     respond(outcome.warn(warnings.take()))
+}
+
+/// Whoever asks, however long an answer may take is a duration; a stream ends in its own ways.
+fn check_timeout(info: &RequestInfo, query: &Query) -> Result<(), Status> {
+    let text = query.text("timeout");
+    let is_stream = info.verb == "watch"
+        || matches!(info.subresource.as_str(), "attach" | "exec" | "log" | "portforward" | "proxy");
+    if text.is_empty() || is_stream {
+        return Ok(());
+    }
+    go_check_duration(text)
+        .map_err(|why| Status::bad_request(format!("invalid timeout specified in the request URL - {why}")))
 }
 
 /// The answer of a Status.

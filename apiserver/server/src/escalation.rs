@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use apiserver_json::Value;
-use apiserver_meta::{GroupResource, Status};
+use apiserver_meta::Status;
 use apiserver_registry::{Resource, object};
 
 use crate::authn::User;
@@ -101,8 +101,7 @@ fn check_binding(
     let (of, home) = match text("kind") {
         "ClusterRole" => ("clusterroles", None),
         "Role" => ("roles", namespace),
-        // Validation says what is wrong with it.
-        _ => return Ok(()),
+        kind => return Err(Status::new(500, "", format!("unsupported role reference kind: {kind:?}"))),
     };
     let wanted = Attributes {
         verb: "bind",
@@ -117,7 +116,8 @@ fn check_binding(
     }
     let index = context.server.inner.rbac.index(context.server.registry());
     let Some(rules) = index.rules_of(home.unwrap_or(""), text("name")) else {
-        return Err(Status::not_found(&GroupResource::new(GROUP, of), text("name")));
+        // It is the role that is missing, but the bindings that are told of.
+        return Err(Status::not_found(&resource.group_resource(), text("name")));
     };
     confirm(context, rules, namespace)
         .map_err(|why| Status::forbidden(&resource.group_resource(), object::name(new), &why))

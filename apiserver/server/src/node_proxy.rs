@@ -2,11 +2,13 @@
 //!
 //! What stands behind it is a [`Nodes`] that the composition gives; without one these subresources say so.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use apiserver_json::{Value, json};
-use apiserver_meta::Status;
+use apiserver_meta::field::go_quote;
+use apiserver_meta::{GroupResource, Status};
 use apiserver_registry::{Call, Operation, Resource};
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -18,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use crate::body::RequestBody;
 use crate::dispatch::{self, Answer, Context};
 use crate::pod_log;
-use crate::remote_command::Kind;
+use crate::remote_command::{self, Kind};
 
 /// A connection to a port of a Pod.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -109,74 +111,80 @@ pub(crate) async fn answer(
     upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Result<Answer, Status> {
     let call = context.plain_call(resource);
-    if let Some(options) = connect_options(&context, resource) {
-        let call = Call { subresource: &context.info.subresource, ..call };
+    let below = context.info.subresource.as_str();
+    if below == "log" {
+        pod_log::check_options(&context)?;
+    }
+    if let Some(options) = connect_options(&context, resource)? {
+        let call = Call { subresource: below, ..call };
         let name = &context.info.name;
         context.server.registry().admit_request(&call, name, Operation::Connect, options).await?;
     }
-    let below = context.info.subresource.as_str();
-    if resource.kind == "Pod" && below != "proxy" {
-        if below != "log" {
-            dispatch::may_also(&context, "create")?;
-        }
-        let pod = context.server.registry().get(&call, &context.info.name)?.parse();
-        if below == "log" {
-            pod_log::check_options(&context)?;
-            pod_log::container(&context, &pod)?;
-        }
-        if pod.pointer("/spec/nodeName").and_then(Value::as_str).is_none_or(str::is_empty) {
-            return match below {
-                // Nobody has written anything yet.
-                "log" => Ok(Answer::empty(StatusCode::NO_CONTENT)),
-                _ => {
-                    let name = &context.info.name;
-                    Err(Status::bad_request(format!("pod {name} does not have a host assigned")))
-                }
-            };
-        }
-    }
-    let Some(nodes) = context.server.inner.config.nodes.clone() else {
-        return Err(Status::new(
-            501,
-            "NotImplemented",
-            format!("{below} needs nodes, and this server was started without any"),
-        ));
+    let name = match below {
+        "proxy" => place(&context, resource)?.name,
+        _ => &context.info.name,
     };
-    match (resource.kind.as_str(), below) {
-        ("Pod", "log") => {
-            let pod = context.server.registry().get(&call, &context.info.name)?.parse();
-            pod_log::answer(&context, nodes.as_ref(), &pod).await
-        }
-        ("Pod", "portforward") => {
-            dispatch::may_also(&context, "create")?;
-            let pod = context.server.registry().get(&call, &context.info.name)?.parse();
-            crate::portforward::answer(&context, nodes, &pod, upgrade)
-        }
-        ("Pod", subresource @ ("exec" | "attach")) => {
-            dispatch::may_also(&context, "create")?;
-            let kind = if subresource == "exec" { Kind::Exec } else { Kind::Attach };
-            let pod = context.server.registry().get(&call, &context.info.name)?.parse();
-            crate::remote_command::answer(&context, kind, nodes, &pod, upgrade)
-        }
-        ("Pod", "proxy") => {
-            let (name, port) = split_port(&context.info.name);
-            let pod = context.server.registry().get(&call, name)?.parse();
-            let port = match port {
-                Some(port) => port,
-                None => first_port(&pod),
-            };
-            forward(&context, nodes.as_ref(), &pod_ip(&pod)?, port, body).await
-        }
-        ("Service", "proxy") => service(&context, &call, nodes.as_ref(), body).await,
-        (kind, subresource) => {
-            Err(Status::new(501, "NotImplemented", format!("{subresource} of a {kind} is not supported")))
-        }
+    if resource.kind == "Service" {
+        let (ip, port) = service_address(&context, &call)?;
+        return forward(&context, nodes(&context, "")?.as_ref(), &ip, port, body).await;
+    }
+    if !matches!(below, "log" | "proxy") {
+        dispatch::may_also(&context, "create")?;
+    }
+    let object = context.server.registry().get(&call, name)?.parse();
+    if below == "proxy" {
+        return match resource.kind.as_str() {
+            "Pod" => {
+                let (ip, port) = pod_address(&context, resource, &object)?;
+                forward(&context, nodes(&context, "")?.as_ref(), &ip, port, body).await
+            }
+            kind => {
+                let text = format!("{below} of a {kind} is not supported");
+                Err(Status::new(501, "NotImplemented", text))
+            }
+        };
+    }
+    if below != "portforward" {
+        remote_command::container_of(&object, context.query.text("container"))?;
+    }
+    let node = object.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or("");
+    match (node, below) {
+        // Nobody has written anything yet.
+        ("", "log") => return Ok(Answer::empty(StatusCode::NO_CONTENT)),
+        ("", _) => return Err(Status::bad_request(format!("pod {name} does not have a host assigned"))),
+        _ => {}
+    }
+    let nodes = nodes(&context, node)?;
+    match below {
+        "log" => pod_log::answer(&context, nodes.as_ref(), &object).await,
+        "portforward" => crate::portforward::answer(&context, nodes, &object, upgrade),
+        "exec" => remote_command::answer(&context, Kind::Exec, nodes, &object, upgrade),
+        _ => remote_command::answer(&context, Kind::Attach, nodes, &object, upgrade),
     }
 }
 
+/// The way to the nodes. A server without any still knows which node there is none of.
+fn nodes(context: &Context<'_>, node: &str) -> Result<Arc<dyn Nodes>, Status> {
+    if let Some(nodes) = context.server.inner.config.nodes.clone() {
+        return Ok(nodes);
+    }
+    let registry = context.server.registry();
+    let catalogue = registry.catalogue();
+    if let Some(resource) = catalogue.get("", "v1", "nodes").filter(|_| !node.is_empty())
+        && registry.get(&Call { namespace: None, ..context.plain_call(resource) }, node).is_err()
+    {
+        // Upstream tells of the resource that was asked for.
+        return Err(Status::not_found(&GroupResource::new("", &*context.info.resource), node));
+    }
+    let below = &context.info.subresource;
+    let text = format!("{below} needs nodes, and this server was started without any");
+    Err(Status::new(501, "NotImplemented", text))
+}
+
 /// What admission is shown of a connection: the options in its query. Reading a log is none.
-fn connect_options(context: &Context<'_>, resource: &Resource) -> Option<Value> {
-    let below = resource.subresource(&context.info.subresource).filter(|below| below.name != "log")?;
+fn connect_options(context: &Context<'_>, resource: &Resource) -> Result<Option<Value>, Status> {
+    let below = resource.subresource(&context.info.subresource).filter(|below| below.name != "log");
+    let Some(below) = below else { return Ok(None) };
     let mut options = json!({"apiVersion": "v1", "kind": below.kind});
     let query = context.query;
     match below.name.as_str() {
@@ -193,11 +201,12 @@ fn connect_options(context: &Context<'_>, resource: &Resource) -> Option<Value> 
             }
         }
         "portforward" => {
-            let ports: Vec<i64> = query
+            let ports: Vec<u16> = query
                 .all("ports")
                 .flat_map(|list| list.split(','))
-                .filter_map(|port| port.parse().ok())
-                .collect();
+                .map(forwarded_port)
+                .collect::<Result<_, String>>()
+                .map_err(Status::bad_request)?;
             if !ports.is_empty() {
                 options["ports"] = json!(ports);
             }
@@ -205,57 +214,84 @@ fn connect_options(context: &Context<'_>, resource: &Resource) -> Option<Value> 
         _ if context.info.rest.is_empty() => {}
         _ => options["path"] = context.info.rest.trim_start_matches('/').into(),
     }
-    Some(options)
+    Ok(Some(options))
 }
 
-fn pod_ip(pod: &Value) -> Result<String, Status> {
-    let ip = pod.pointer("/status/podIP").and_then(Value::as_str).unwrap_or("");
-    if ip.is_empty() {
-        return Err(Status::bad_request(format!(
-            "pod {} has no address yet",
-            apiserver_registry::object::name(pod)
-        )));
-    }
-    Ok(ip.to_owned())
+/// A port of the query, or what Go says of it.
+fn forwarded_port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|error: std::num::ParseIntError| {
+        let is_far = *error.kind() == std::num::IntErrorKind::PosOverflow;
+        let why = if is_far { "value out of range" } else { "invalid syntax" };
+        format!("cannot convert to []int32: strconv.ParseUint: parsing {}: {why}", go_quote(text))
+    })
 }
 
-fn first_port(pod: &Value) -> u16 {
-    let port = pod.pointer("/spec/containers/0/ports/0/containerPort").and_then(Value::as_u64);
-    port.and_then(|port| u16::try_from(port).ok()).unwrap_or(80)
+/// What stands in the place of a name: `[scheme:]name[:port]`.
+struct Place<'a> {
+    name: &'a str,
+    port: &'a str,
 }
 
-/// `[scheme:]name[:port]`.
-fn split_port(name: &str) -> (&str, Option<u16>) {
-    let name = name.strip_prefix("http:").or_else(|| name.strip_prefix("https:")).unwrap_or(name);
-    match name.split_once(':') {
-        Some((name, port)) => (name, port.parse().ok()),
-        None => (name, None),
-    }
-}
-
-async fn service(
-    context: &Context<'_>,
-    call: &apiserver_registry::Call<'_>,
-    nodes: &dyn Nodes,
-    body: RequestBody,
-) -> Result<Answer, Status> {
-    let name = context.info.name.strip_prefix("http:").unwrap_or(&context.info.name);
-    let (name, wanted) = name.split_once(':').unwrap_or((name, ""));
-    let service = context.server.registry().get(call, name)?.parse();
-    let ports = service.pointer("/spec/ports").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let port = ports.iter().find(|port| {
-        wanted.is_empty()
-            || port["name"] == wanted
-            || port["port"].as_u64().is_some_and(|number| number.to_string() == wanted)
-    });
-    let unavailable = || {
-        Status::new(
-            503,
-            "ServiceUnavailable",
-            format!("no endpoints available for service {:?}", context.info.name),
-        )
+fn place<'a>(context: &'a Context<'_>, resource: &Resource) -> Result<Place<'a>, Status> {
+    let asked = &context.info.name;
+    let mut parts = asked.split(':');
+    let place = match [parts.next(), parts.next(), parts.next(), parts.next()] {
+        [Some(name), None, ..] => Some(Place { name, port: "" }),
+        [Some(name), Some(port), None, _] => Some(Place { name, port }),
+        [Some("" | "http" | "https"), Some(name), Some(port), None] => Some(Place { name, port }),
+        _ => None,
     };
-    let port_name = port.ok_or_else(unavailable)?["name"].as_str().unwrap_or("");
+    let kind = resource.kind.to_lowercase();
+    place
+        .filter(|place| !place.name.is_empty())
+        .ok_or_else(|| Status::bad_request(format!("invalid {kind} request {}", go_quote(asked))))
+}
+
+/// Where the proxy of a Pod leads: the port that was asked for, or the first one of its containers.
+fn pod_address(context: &Context<'_>, resource: &Resource, pod: &Value) -> Result<(String, u16), Status> {
+    let ip = pod.pointer("/status/podIP").and_then(Value::as_str).unwrap_or("");
+    let allowed = ip.parse::<IpAddr>().is_ok_and(|ip| {
+        let is_local = match ip {
+            IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        };
+        !(is_local || ip.is_unspecified() || ip.is_loopback() || ip.is_multicast())
+    });
+    if !allowed {
+        return Err(Status::bad_request("address not allowed"));
+    }
+    let asked = place(context, resource)?.port;
+    let port = if asked.is_empty() {
+        let containers = pod.pointer("/spec/containers").and_then(Value::as_array).into_iter().flatten();
+        let first = containers.filter_map(|container| container["ports"][0]["containerPort"].as_u64()).next();
+        first.and_then(|port| u16::try_from(port).ok()).unwrap_or(80)
+    } else {
+        asked.parse().map_err(|_| unreached(&format!("dial tcp: lookup tcp/{asked}: unknown port")))?
+    };
+    Ok((ip.to_owned(), port))
+}
+
+fn unreached(why: &str) -> Status {
+    unavailable(format!("error trying to reach service: {why}"))
+}
+
+fn unavailable(text: String) -> Status {
+    Status::new(503, "ServiceUnavailable", text)
+}
+
+/// Where the proxy of a Service leads: an endpoint of the port that was asked for, by its number or its name.
+fn service_address(context: &Context<'_>, call: &Call<'_>) -> Result<(String, u16), Status> {
+    let Place { name, port: asked } = place(context, call.resource)?;
+    let port_name = match asked.parse::<i64>() {
+        Ok(number) => {
+            let service = context.server.registry().get(call, name)?.parse();
+            let ports = service.pointer("/spec/ports").and_then(Value::as_array);
+            let port = ports.into_iter().flatten().find(|port| port["port"].as_i64() == Some(number));
+            let none = || unavailable(format!("no service port {number} found for service {name:?}"));
+            port.ok_or_else(none)?["name"].as_str().unwrap_or("").to_owned()
+        }
+        Err(_) => asked.to_owned(),
+    };
     let scope = format!("/registry/discovery.k8s.io/endpointslices/{}/", context.info.scope().unwrap_or(""));
     let snapshot = context.server.registry().cache().snapshot("/registry/discovery.k8s.io/endpointslices/");
     for found in
@@ -276,10 +312,18 @@ async fn service(
         if let (Some(target), Some(address)) =
             (target, ready.and_then(|endpoint| endpoint["addresses"][0].as_str()))
         {
-            return forward(context, nodes, address, target, body).await;
+            return Ok((address.to_owned(), target));
         }
     }
-    Err(unavailable())
+    // Upstream knows a Service by its Endpoints.
+    let registry = context.server.registry();
+    let catalogue = registry.catalogue();
+    if let Some(resource) = catalogue.get("", "v1", "endpoints") {
+        registry
+            .get(&Call { resource, ..context.plain_call(resource) }, name)
+            .map_err(|_| Status::not_found(&call.resource.group_resource(), name))?;
+    }
+    Err(unavailable(format!("no endpoints available for service {:?}", context.info.name)))
 }
 
 /// Sends the request on to a Pod and its answer back.
@@ -290,8 +334,7 @@ async fn forward(
     port: u16,
     body: RequestBody,
 ) -> Result<Answer, Status> {
-    let failed =
-        |why: String| Status::new(503, "ServiceUnavailable", format!("error trying to reach service: {why}"));
+    let failed = |why: String| unreached(&why);
     let connection = nodes.connect(ip.to_owned(), port).await.map_err(failed)?;
     let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(connection))
         .await

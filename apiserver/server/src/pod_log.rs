@@ -1,26 +1,33 @@
 //! Logs of containers: which is meant, and what may be asked of it.
 
 use apiserver_json::Value;
-use apiserver_meta::field::FieldError;
+use apiserver_meta::field::{FieldError, go_parse_int};
 use apiserver_meta::{GroupVersionKind, Status};
 use http::{HeaderValue, StatusCode};
 
 use crate::body::stream;
 use crate::dispatch::{Answer, Context};
 use crate::node_proxy::{NodeRequest, Nodes};
+use crate::remote_command::container_of;
 
-/// Errors of the numbers in the query of a log: `ValidatePodLogOptions`.
+/// What the query of a log may not say: `ValidatePodLogOptions`, after what cannot be read at all.
 pub(crate) fn check_options(context: &Context<'_>) -> Result<(), Status> {
+    let number =
+        |name: &str| context.query.get(name).map(go_parse_int).transpose().map_err(Status::bad_request);
+    let since_seconds = number("sinceSeconds")?;
+    let since_time = context.query.get("sinceTime");
+    if let Some(text) = since_time.filter(|text| !matches!(*text, "" | "null")) {
+        apiserver_schema::normalise_time(text).map_err(Status::bad_request)?;
+    }
     let mut errors = Vec::new();
-    let number = |name: &str| context.query.get(name).and_then(|text| text.parse::<i64>().ok());
     for (name, least, why) in
         [("tailLines", 0, "must be greater than or equal to 0"), ("limitBytes", 1, "must be greater than 0")]
     {
-        if let Some(given) = number(name).filter(|given| *given < least) {
+        if let Some(given) = number(name)?.filter(|given| *given < least) {
             errors.push(FieldError::invalid(name, &given.into(), why));
         }
     }
-    match (number("sinceSeconds"), context.query.get("sinceTime")) {
+    match (since_seconds, since_time) {
         // The place is upstream's.
         (Some(_), Some(_)) => errors.push(FieldError::forbidden(
             "[]",
@@ -31,40 +38,18 @@ pub(crate) fn check_options(context: &Context<'_>) -> Result<(), Status> {
         }
         _ => {}
     }
+    // A feature that is off by default.
+    if context.query.get("stream").is_some() {
+        errors.push(FieldError::forbidden("stream", "may not be specified"));
+    }
     let kind = GroupVersionKind::new("", "v1", "PodLogOptions");
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind, &context.info.name, &errors)) }
-}
-
-/// The container whose log is asked for.
-pub(crate) fn container<'a>(context: &'a Context<'_>, pod: &'a Value) -> Result<&'a str, Status> {
-    let containers: Vec<&str> = pod
-        .pointer("/spec/containers")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|container| container["name"].as_str())
-        .collect();
-    let name = apiserver_registry::object::name(pod);
-    let asked = context.query.text("container");
-    Ok(match (asked, containers.as_slice()) {
-        ("", [only]) => *only,
-        ("", many) => {
-            return Err(Status::bad_request(format!(
-                "a container name must be specified for pod {name}, choose one of: [{}]",
-                many.join(" ")
-            )));
-        }
-        (asked, known) if known.contains(&asked) => asked,
-        (asked, _) => {
-            return Err(Status::bad_request(format!("container {asked} is not valid for pod {name}")));
-        }
-    })
 }
 
 /// A container's log.
 pub(crate) async fn answer(context: &Context<'_>, nodes: &dyn Nodes, pod: &Value) -> Result<Answer, Status> {
     let name = apiserver_registry::object::name(pod);
-    let container = container(context, pod)?;
+    let container = container_of(pod, context.query.text("container"))?;
     if context.query.flag("previous") {
         return Err(Status::bad_request(format!(
             "previous terminated container {container:?} in pod {name:?} not found"
@@ -74,7 +59,7 @@ pub(crate) async fn answer(context: &Context<'_>, nodes: &dyn Nodes, pod: &Value
         namespace: apiserver_registry::object::namespace(pod).to_owned(),
         pod: name.to_owned(),
         uid: apiserver_registry::object::uid(pod).to_owned(),
-        container: container.to_owned(),
+        container: container.clone(),
         follow: context.query.flag("follow"),
         timestamps: context.query.flag("timestamps"),
         tail_lines: context.query.get("tailLines").and_then(|text| text.parse().ok()),
@@ -91,10 +76,11 @@ pub(crate) async fn answer(context: &Context<'_>, nodes: &dyn Nodes, pod: &Value
         {
             let all =
                 pod.pointer("/status/containerStatuses").and_then(Value::as_array).into_iter().flatten();
-            let id = all.filter(|status| status["name"] == container).find_map(|s| s["containerID"].as_str());
+            let id =
+                all.filter(|status| status["name"] == *container).find_map(|s| s["containerID"].as_str());
             return Ok(Answer::text(
                 StatusCode::OK,
-                format!("unable to retrieve container logs for {}", id.unwrap_or(container)),
+                format!("unable to retrieve container logs for {}", id.unwrap_or(&container)),
             ));
         }
         Err(why) => {

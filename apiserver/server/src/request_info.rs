@@ -95,9 +95,17 @@ impl RequestInfo {
     }
 }
 
-/// Whether a text may be the name in a path: `IsValidPathSegmentName`.
+/// Whether a text may be the name in a path.
 fn is_path_segment(name: &str) -> bool {
-    !matches!(name, "." | "..") && !name.contains(['/', '%'])
+    path_segment_flaws(name).is_empty()
+}
+
+/// What a name in a path may not be or have: `IsValidPathSegmentName`.
+pub(crate) fn path_segment_flaws(name: &str) -> Vec<String> {
+    if matches!(name, "." | "..") {
+        return vec![format!("may not be '{name}'")];
+    }
+    ['/', '%'].into_iter().filter(|c| name.contains(*c)).map(|c| format!("may not contain '{c}'")).collect()
 }
 
 fn verb(method: &Method, name: &str, query: &Query, deprecated_watch: bool) -> &'static str {
@@ -123,6 +131,20 @@ mod tests {
     fn parse(method: &str, target: &str) -> RequestInfo {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         RequestInfo::parse(&method.parse().unwrap(), path, &Query::parse(query))
+    }
+
+    #[test]
+    fn names_of_segments_are_told_from_others() {
+        for (name, want) in [
+            ("a", ""),
+            ("...", ""),
+            (".", "may not be '.'"),
+            ("..", "may not be '..'"),
+            ("a%", "may not contain '%'"),
+            ("a/%", "may not contain '/';may not contain '%'"),
+        ] {
+            assert_eq!(path_segment_flaws(name).join(";"), want, "{name}");
+        }
     }
 
     #[test]

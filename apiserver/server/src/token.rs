@@ -55,6 +55,7 @@ impl Bound {
     pub(crate) fn find(
         registry: &Registry,
         namespace: &str,
+        account: &str,
         reference: Option<&Value>,
     ) -> Result<Option<Self>, Status> {
         let Some(reference) = reference.filter(|reference| reference.is_object()) else { return Ok(None) };
@@ -78,6 +79,12 @@ impl Bound {
         };
         let gr = apiserver_meta::GroupResource::new("", plural);
         let found = registry.cache().get(&key).ok_or_else(|| Status::not_found(&gr, &name))?.parse();
+        let runs_as = found.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or("");
+        if kind == "Pod" && runs_as != account {
+            return Err(Status::bad_request(format!(
+                "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+            )));
+        }
         let uid = text("uid");
         if !uid.is_empty() && uid != object::uid(&found) {
             let why = format!(

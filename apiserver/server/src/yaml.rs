@@ -82,7 +82,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn next(&mut self) -> Result<Event, String> {
-        self.parser.parse().map_err(|error| describe(&error))
+        self.parser.parse().map_err(|error| describe(&error, self.added_at))
     }
 
     fn document(&mut self) -> Result<Value, String> {
@@ -90,6 +90,11 @@ impl Reader<'_> {
             let event = self.next()?;
             match event.data {
                 EventData::StreamEnd => return Ok(Value::Null),
+                EventData::DocumentStart { version_directive: Some(version), .. }
+                    if (version.major, version.minor) != (1, 1) =>
+                {
+                    return Err("found incompatible YAML document".to_owned());
+                }
                 EventData::StreamStart { .. } | EventData::DocumentStart { .. } => {}
                 _ => {
                     let value = self.node(event)?;
@@ -234,11 +239,14 @@ fn merge(members: &mut Vec<(SmolStr, Value)>, value: Value) -> Result<(), String
 }
 
 /// A parser's error with its line, as go-yaml prints it.
-fn describe(error: &libyaml_safer::Error) -> String {
+fn describe(error: &libyaml_safer::Error, added_at: Option<u64>) -> String {
     let marks = [error.problem_mark(), error.context_mark()];
-    let at = marks.into_iter().flatten().find(|mark| mark.line > 0);
+    let by_scanner = error.kind() == ErrorKind::Scanner;
+    // To the scanner no line begins where none was ended; the end of the stream is on one of its own.
+    let sent = |line: u64| if by_scanner && added_at == Some(line) { line - 1 } else { line };
+    let at = marks.into_iter().flatten().map(|mark| sent(mark.line)).find(|line| *line > 0);
     // Errors of the scanner count lines from zero, those of the parser from the line after.
-    let line = at.map(|mark| mark.line + u64::from(error.kind() == ErrorKind::Scanner));
+    let line = at.map(|line| line + u64::from(by_scanner));
     match line {
         Some(line) => format!("line {line}: {}", error.problem()),
         None => error.problem().to_owned(),
@@ -426,9 +434,12 @@ mod tests {
 
     #[test]
     fn broken_documents_say_where() {
-        let cases: [(&[u8], &str); 4] = [
+        let cases: [(&[u8], &str); 7] = [
             (b"a: b: c", "yaml: mapping values are not allowed in this context"),
             (b"a: 1\nb: c: d", "yaml: line 2: mapping values are not allowed in this context"),
+            (b"a: 'x", "yaml: found unexpected end of stream"),
+            (b"a: 'x\n", "yaml: line 2: found unexpected end of stream"),
+            (b"%YAML 1.2\n---\na: b", "yaml: found incompatible YAML document"),
             (b"a: [1", "yaml: line 1: did not find expected ',' or ']'"),
             (b"\ta: 1", "yaml: found character that cannot start any token"),
         ];

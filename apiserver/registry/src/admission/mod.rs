@@ -145,6 +145,9 @@ impl Registry {
         operation: Operation,
         mut object: Value,
     ) -> Result<Value, Status> {
+        if operation == Operation::Create {
+            self.check_content(call, &call.resource.group_resource(), name)?;
+        }
         let change = mutate::Change { operation, name, old: None };
         self.mutate_sent(call, change, &mut object).await?;
         let (policies, hooks) = (self.policies(call), self.validating_hooks(call));

@@ -38,6 +38,8 @@ pub struct DeleteOptions {
     pub propagation: Option<Propagation>,
     pub uid: Option<String>,
     pub resource_version: Option<String>,
+    /// The old way to say what becomes of the dependents.
+    pub orphan_dependents: Option<bool>,
 }
 
 /// What a deletion answers with.

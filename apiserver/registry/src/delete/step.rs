@@ -30,6 +30,9 @@ pub(super) fn check_preconditions(
     old: &Value,
     options: &DeleteOptions,
 ) -> Result<(), Status> {
+    if call.resource.kind == "Namespace" && call.resource.group.is_empty() {
+        check_namespace_preconditions(call, name, old, options)?;
+    }
     // Upstream names the kind here, not the resource.
     let kind = apiserver_meta::GroupResource::new(&call.resource.group, &call.resource.kind);
     let (own, at) = (object::uid(old), object::text(old, "resourceVersion"));
@@ -49,6 +52,27 @@ pub(super) fn check_preconditions(
     let protected = ["default", "kube-system", "kube-public"];
     if call.resource.kind == "Namespace" && call.resource.group.is_empty() && protected.contains(&name) {
         return Err(Status::forbidden(&gr, name, "this namespace may not be deleted"));
+    }
+    Ok(())
+}
+
+/// Namespaces have a way of their own to be deleted, with words of its own.
+fn check_namespace_preconditions(
+    call: &Call,
+    name: &str,
+    old: &Value,
+    options: &DeleteOptions,
+) -> Result<(), Status> {
+    for (what, wanted, found) in [
+        ("UID", &options.uid, object::uid(old)),
+        ("ResourceVersion", &options.resource_version, object::text(old, "resourceVersion")),
+    ] {
+        if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != found) {
+            let why = format!(
+                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+            );
+            return Err(Status::conflict(&call.resource.group_resource(), name, &why));
+        }
     }
     Ok(())
 }
@@ -220,6 +244,18 @@ mod tests {
             dry_run: false,
             requester: crate::Requester::default(),
         }
+    }
+
+    #[test]
+    fn preconditions_of_a_namespace_name_the_resource() {
+        let catalogue = Catalogue::builtin();
+        let resource = catalogue.get("", "v1", "namespaces").unwrap();
+        let old = json!({"metadata": {"uid": "u", "resourceVersion": "7"}});
+        let options = DeleteOptions { uid: Some("x".to_owned()), ..DeleteOptions::default() };
+        let got = check_preconditions(&call(resource), "a", &old, &options).unwrap_err();
+        let why = "Precondition failed: UID in precondition: x, UID in object meta: u";
+        let want = format!("Operation cannot be fulfilled on namespaces \"a\": {why}");
+        assert_eq!(got.message, want);
     }
 
     #[test]

@@ -122,9 +122,23 @@ pub(super) static NAMESPACE: Strategy = Strategy {
         let why = format!("may only be '{want}' if `deletionTimestamp` {when}");
         vec![FieldError::invalid("status.Phase", &phase.into(), why)]
     },
+    part: |name| (name == "finalize").then_some(&FINALIZE),
     name_rule: names::dns1123_label,
     status: true,
     ..PLAIN
+};
+
+static FINALIZE: super::Part = super::Part {
+    prepare: keep_status,
+    validate: |namespace, _| {
+        let mut errors = Vec::new();
+        for (i, finalizer) in items(at(namespace, &["spec"]), "finalizers").iter().enumerate() {
+            let (finalizer, path) = (finalizer.as_str().unwrap_or(""), format!("spec.finalizers[{i}]"));
+            crate::object::validate_finalizer(finalizer, &path, &mut errors);
+            crate::object::validate_short_finalizer(finalizer, &path, &mut errors);
+        }
+        errors
+    },
 };
 
 pub(super) static SERVICE_ACCOUNT: Strategy = Strategy {

@@ -27,7 +27,13 @@ pub(super) async fn delete(
     context.server.after_update(resource, &context.info.name).await;
     let answer = match deleted {
         Deleted::Status(status) => Ok(Answer::value(StatusCode::OK, context.accepted, &status)),
-        Deleted::Object(bytes) => object_answer(context, resource, StatusCode::OK, bytes),
+        Deleted::Object(bytes) => {
+            // Who says it the old way is told whether the object is gone.
+            let asks = options.orphan_dependents == Some(false) && !dry_run;
+            let is_gone = !asks || context.server.registry().get(&call, &context.info.name).is_err();
+            let status = if is_gone { StatusCode::OK } else { StatusCode::ACCEPTED };
+            object_answer(context, resource, status, bytes)
+        }
     };
     Ok(context.told(&warnings, answer)?.warn(warnings))
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use apiserver_json::{Map, Value, json};
 use apiserver_meta::selector::LabelSelector;
 use apiserver_meta::{GroupResource, GroupVersionKind, Status};
-use apiserver_registry::{Body, Call, Changed, DeleteOptions, Operation, Resource, object};
+use apiserver_registry::{Body, Call, Changed, DeleteOptions, Operation, Resource, check_sent_kind, object};
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::subresources::{check_sent_kind, sent, set_condition};
+use super::subresources::{sent, set_condition};
 use super::{options, parse_body};
 use crate::dispatch::{Answer, Context};
 use crate::negotiate;
@@ -29,7 +29,7 @@ pub(super) async fn create(
     let media = negotiate::body_media(context.headers)?;
     let Body { mut value, .. } = parse_body(media, raw, "Eviction")?;
     let gvk = GroupVersionKind::new("policy", "v1", "Eviction");
-    check_sent_kind(&value, &gvk, "policy")?;
+    check_sent_kind(&gvk, &value, raw)?;
     super::create::check_namespace(context, resource, &value)?;
     let name = &context.info.name;
     if object::name(&value) != name {

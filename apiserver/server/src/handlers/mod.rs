@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use apiserver_json::Value;
 use apiserver_meta::Status;
+use apiserver_meta::field::go_quote;
 use apiserver_meta::json::go_error as json_error;
 use apiserver_meta::packed::{self, Parsed};
 use apiserver_registry::{Body, Resource};
@@ -36,6 +37,7 @@ use crate::body::RequestBody;
 use crate::compress;
 use crate::dispatch::{Answer, Context, collect, failure, method_not_allowed, not_found_here};
 use crate::negotiate::{self, BodyMedia, Form, Media};
+use crate::request_info::path_segment_flaws;
 use crate::table;
 
 /// Runs the handler of a request.
@@ -83,7 +85,11 @@ async fn route(
             tokio::time::sleep(wait).await;
         }
     }
+    check_name(&info.name)?;
     if !info.subresource.is_empty() {
+        if !info.rest.is_empty() && info.subresource != "proxy" {
+            return Err(not_found_here());
+        }
         let subresource = resource.subresource(&info.subresource).ok_or_else(|| {
             if resource.is_custom() {
                 Status::not_found(&resource.group_resource(), &info.name)
@@ -91,8 +97,13 @@ async fn route(
                 not_found_here()
             }
         })?;
-        let plain = ["proxy", "exec", "attach", "portforward", "log"].contains(&info.subresource.as_str());
-        if !plain && !subresource.verbs.contains(&info.verb) {
+        let allowed = match info.subresource.as_str() {
+            "proxy" => true,
+            "exec" | "attach" | "portforward" => matches!(context.method.as_str(), "GET" | "POST"),
+            "log" => context.method == http::Method::GET,
+            _ => subresource.verbs.contains(&info.verb),
+        };
+        if !allowed {
             return Err(method_not_allowed());
         }
         return subresources::dispatch(context, resource, body, upgrade).await;
@@ -125,6 +136,16 @@ async fn route(
         "deletecollection" => delete::delete_collection(&context, resource, collect(body).await?).await,
         _ => Err(method_not_allowed()),
     }
+}
+
+/// A name in the path can be one of a segment.
+fn check_name(name: &str) -> Result<(), Status> {
+    let flaws = path_segment_flaws(name);
+    if flaws.is_empty() {
+        return Ok(());
+    }
+    let text = format!("Name parameter invalid: {}: {}", go_quote(name), flaws.join(";"));
+    Err(Status::bad_request(text))
 }
 
 /// The stored bytes of an object as the client of this version and form sees them.
@@ -195,9 +216,10 @@ pub(crate) fn item(resource: &Resource, mut value: Value) -> Value {
 /// # Errors
 /// 400 in upstream's words.
 pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Result<Body<'a>, Status> {
+    let unread = |why: String| apiserver_registry::unrecognized(what, raw, &why);
     let unrecognized = |why: String| {
         let why = format!("couldn't get version/kind; json parse error: {why}");
-        apiserver_registry::unrecognized(what, raw, &why)
+        unread(why)
     };
     match media {
         BodyMedia::Json => {
@@ -211,16 +233,15 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
                 }
                 Err(error) => return Err(unrecognized(json_error(raw, &error))),
             };
-            Ok(Body { value, raw: Some(raw), duplicates, strict: Vec::new() })
+            Ok(Body { value, raw: Some(raw), sent: raw, duplicates, strict: Vec::new() })
         }
         BodyMedia::Protobuf => {
-            let value = apiserver_schema::from_protobuf(raw)
-                .map_err(|why| apiserver_registry::unrecognized(what, raw, &why))?;
-            Ok(Body { value, raw: None, duplicates: false, strict: Vec::new() })
+            let value = apiserver_schema::from_protobuf(raw).map_err(unread)?;
+            Ok(Body { value, raw: None, sent: raw, duplicates: false, strict: Vec::new() })
         }
         BodyMedia::Yaml => {
-            let (value, strict) = crate::yaml::parse(raw).map_err(unrecognized)?;
-            Ok(Body { value, raw: None, duplicates: false, strict })
+            let (value, strict) = crate::yaml::parse(raw).map_err(unread)?;
+            Ok(Body { value, raw: None, sent: raw, duplicates: false, strict })
         }
     }
 }

@@ -23,9 +23,16 @@ const MANAGER_BYTES_MAX: usize = 128;
 /// # Errors
 /// 422 naming the parameter.
 pub(crate) fn write_options(context: &Context, kind: &str) -> Result<WriteOptions, Status> {
+    write_options_after(context, kind, Vec::new())
+}
+
+/// As [`write_options`], with what is known to be wrong already.
+pub(super) fn write_options_after(
+    context: &Context,
+    kind: &str,
+    mut errors: Vec<FieldError>,
+) -> Result<WriteOptions, Status> {
     let query = context.query;
-    let mut errors = Vec::new();
-    let dry_run = dry_run(query.all("dryRun"), &mut errors);
     let given = query.text("fieldManager");
     if given.len() > MANAGER_BYTES_MAX {
         errors.push(FieldError::too_long("fieldManager", MANAGER_BYTES_MAX));
@@ -34,6 +41,7 @@ pub(crate) fn write_options(context: &Context, kind: &str) -> Result<WriteOption
         let why = format!("invalid character U+{:04X} (at position {at})", u32::from(c));
         errors.push(FieldError::invalid("fieldManager", &given.into(), why));
     }
+    let dry_run = dry_run(query.all("dryRun"), &mut errors);
     let validation = match query.text("fieldValidation") {
         "" | "Warn" => FieldValidation::Warn,
         "Ignore" => FieldValidation::Ignore,
@@ -123,10 +131,15 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
     let query = context.query;
     let grace = query.get("gracePeriodSeconds").map(go_parse_int).transpose().map_err(Status::bad_request)?;
     let dry = dry_run(query.all("dryRun"), &mut errors);
-    let policy = Some(query.text("propagationPolicy")).filter(|policy| !policy.is_empty());
+    let policy = query.get("propagationPolicy");
     let orphan = query.given_flag("orphanDependents");
     let propagation = propagation(policy, orphan, &mut errors);
-    let options = DeleteOptions { grace_period_seconds: grace, propagation, ..DeleteOptions::default() };
+    let options = DeleteOptions {
+        grace_period_seconds: grace,
+        propagation,
+        orphan_dependents: orphan,
+        ..DeleteOptions::default()
+    };
     let members = [
         ("gracePeriodSeconds", grace.map(Value::from)),
         ("propagationPolicy", policy.map(Value::from)),
@@ -141,13 +154,7 @@ pub(super) fn delete_options_of(
     context: &Context,
     mut value: Value,
 ) -> Result<(DeleteOptions, bool), Status> {
-    let kind = value.get("kind").and_then(Value::as_str).unwrap_or("");
-    if !kind.is_empty() && kind != "DeleteOptions" {
-        let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or("");
-        return Err(Status::bad_request(format!(
-            "no kind {kind:?} is registered for version {version:?} in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
-        )));
-    }
+    check_options_kind(&value)?;
     if let Some(schema) = apiserver_schema::builtin("", "v1", "DeleteOptions") {
         apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
             .map_err(|error| Status::bad_request(error.message))?;
@@ -166,10 +173,32 @@ pub(super) fn delete_options_of(
         propagation: propagation(policy, orphan, &mut errors),
         uid: precondition("uid"),
         resource_version: precondition("resourceVersion"),
+        orphan_dependents: orphan,
     };
     let mut given = value.as_object().cloned().unwrap_or_default();
     given.retain(|member, value| !matches!(member.as_str(), "kind" | "apiVersion") && !value.is_null());
     checked(context, options, given, dry, &errors)
+}
+
+/// Options may leave out what they are, and may be of any group's version.
+fn check_options_kind(value: &Value) -> Result<(), Status> {
+    let text = |member: &str| value.get(member).and_then(Value::as_str).unwrap_or("");
+    let (kind, version) = (text("kind"), text("apiVersion"));
+    if version.matches('/').count() > 1 {
+        return Err(Status::bad_request(format!("unexpected GroupVersion string: {version}")));
+    }
+    if matches!(kind, "" | "DeleteOptions") {
+        return Ok(());
+    }
+    if kind == "Status" {
+        let version = if version.is_empty() { "v1" } else { version.rsplit('/').next().unwrap_or("") };
+        let why = format!("converting ({version}.{kind}) to (v1.DeleteOptions): unknown conversion");
+        return Err(Status::bad_request(why));
+    }
+    let version = if version.is_empty() { "meta.k8s.io/v1" } else { version };
+    Err(Status::bad_request(format!(
+        "no kind {kind:?} is registered for version {version:?} in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
+    )))
 }
 
 fn checked(
@@ -200,6 +229,13 @@ fn delete_body(context: &Context, raw: &[u8]) -> Result<Value, Status> {
             apiserver_json::from_slice(raw).map_err(|error| unread(super::json_error(raw, &error)))?
         }
     };
+    for member in ["apiVersion", "kind"] {
+        if let Some(other) = value.get(member).filter(|other| !other.is_string() && !other.is_null()) {
+            let found = apiserver_schema::json_kind(other);
+            let why = format!("json: cannot unmarshal {found} into Go struct field .{member} of type string");
+            return Err(unread(why));
+        }
+    }
     let found = match &value {
         Value::Object(_) => return Ok(value),
         Value::Null => return Ok(Map::new().into()),

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
-use apiserver_meta::{GroupVersionKind, Status, packed};
-use apiserver_registry::{Changed, FieldValidation, Resource, now, object, read as decode_tree};
+use apiserver_meta::{GroupVersion, GroupVersionKind, Status, packed};
+use apiserver_registry::{
+    Changed, FieldValidation, Resource, mistaken_kind, now, object, read as decode_tree,
+};
 use apiserver_schema::json_kind;
 use apiserver_schema::{ApplyError, Decode, FieldSet, Manager, Operation, PatchError, Schema};
 use bytes::Bytes;
@@ -85,14 +87,7 @@ pub(super) fn patch_options(context: &Context, media: PatchMedia) -> Result<Writ
     } else if context.query.get("force").is_some() {
         errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
     }
-    if !errors.is_empty() {
-        return Err(Status::invalid(
-            &GroupVersionKind::new("meta.k8s.io", "v1", "PatchOptions"),
-            "",
-            &errors,
-        ));
-    }
-    options::write_options(context, "PatchOptions")
+    options::write_options_after(context, "PatchOptions", errors)
 }
 
 /// Parses the body of a patch.
@@ -336,32 +331,9 @@ fn check_custom_kind(
 /// A patch may not turn an object into one of another kind.
 fn check_patched_kind(resource: &Resource, next: &Value) -> Result<(), String> {
     let text = |member: &str| next.get(member).and_then(Value::as_str).unwrap_or("");
-    let (version, kind) = (text("apiVersion"), text("kind"));
-    if version != resource.api_version() {
-        return Err(format!(
-            "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
-        ));
-    }
-    if kind != resource.kind {
-        let scheme = "pkg/api/legacyscheme/scheme.go:30";
-        if apiserver_schema::builtin(&resource.group, &resource.version, kind).is_none() {
-            return Err(format!(
-                "no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}"
-            ));
-        }
-        // Upstream reads the object as what it says it is before it finds that it is something else.
-        if let Some(schema) = apiserver_schema::builtin(&resource.group, &resource.version, kind) {
-            apiserver_schema::decode(&schema, &mut next.clone(), Decode::Json)
-                .map_err(|error| error.message)?;
-        }
-        let package =
-            if resource.group.is_empty() { "core" } else { resource.group.split('.').next().unwrap_or("") };
-        return Err(format!(
-            "converting ({}.{kind}) to ({package}.{}): unknown conversion",
-            resource.version, resource.kind
-        ));
-    }
-    Ok(())
+    let gv = GroupVersion::parse(text("apiVersion"));
+    let said = GroupVersionKind::new(&*gv.group, &*gv.version, text("kind"));
+    mistaken_kind(&said, &resource.gvk(), next).map_or(Ok(()), Err)
 }
 
 fn apply(

@@ -6,14 +6,14 @@ use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{
-    Body, Call, Changed, FieldValidation, Resource, cannot_handle, columns, object, scale,
+    Body, Call, Changed, FieldValidation, Resource, cannot_handle, check_sent_kind, columns, object, scale,
 };
 use apiserver_schema::{Decode, FieldSet, Manager, Operation, Schema};
 use bytes::Bytes;
 use http::StatusCode;
 
 use super::options::{self, WriteOptions};
-use super::{create, parse_body, patch, served, subresources, update};
+use super::{create, parse_body, patch, served, update};
 use crate::dispatch::{Answer, Context, not_found_here};
 use crate::negotiate::{self, Form, PatchMedia};
 use crate::table;
@@ -150,7 +150,7 @@ fn sent_scale(
     };
     let media = negotiate::body_media(context.headers)?;
     let Body { mut value, .. } = parse_body(media, raw, "Scale")?;
-    subresources::check_sent_kind(&value, &gvk, "autoscaling").map_err(of_custom)?;
+    check_sent_kind(&gvk, &value, raw).map_err(of_custom)?;
     let version = value["apiVersion"].as_str().unwrap_or("");
     if resource.is_custom() && !matches!(version, "" | "autoscaling/v1") {
         return Err(of_custom(Status::bad_request("")));
@@ -177,7 +177,7 @@ fn scale_schema() -> std::sync::Arc<Schema> {
 }
 
 /// What to say of unknown fields: warnings, or the reason of a refusal.
-fn strict(
+pub(super) fn strict(
     validation: FieldValidation,
     unknown: Vec<apiserver_schema::Unknown>,
     warnings: &mut Vec<String>,

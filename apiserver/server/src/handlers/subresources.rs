@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
-use apiserver_meta::{GroupVersionKind, Status};
-use apiserver_registry::{Body, Call, Changed, Operation, Resource, cannot_handle, object};
+use apiserver_meta::{GroupResource, GroupVersionKind, Status};
+use apiserver_registry::{Body, Call, Changed, Operation, Resource, cannot_handle, check_sent_kind, object};
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -36,20 +36,6 @@ pub(super) async fn dispatch(
         (_, "patch") => patch::patch(&context, resource, collect(body).await?).await,
         _ => Err(method_not_allowed()),
     }
-}
-
-/// What is sent to a subresource is what the subresource takes; `package` is that of the kind in Go.
-pub(super) fn check_sent_kind(value: &Value, gvk: &GroupVersionKind, package: &str) -> Result<(), Status> {
-    let kind = value["kind"].as_str().filter(|kind| !kind.is_empty()).unwrap_or(&gvk.kind);
-    if kind == gvk.kind {
-        return Ok(());
-    }
-    let version = value["apiVersion"].as_str().unwrap_or("").rsplit('/').next().unwrap_or("").to_owned();
-    let why = format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", gvk.kind);
-    Err(Status::bad_request(format!(
-        "{kind} in version {version:?} cannot be handled as a {}: {why}",
-        gvk.kind
-    )))
 }
 
 /// Assigns a Pod to a node.
@@ -177,28 +163,31 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
     let media = negotiate::body_media(context.headers)?;
     let Body { mut value, .. } = parse_body(media, raw, "TokenRequest")?;
     let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
-    check_sent_kind(&value, &gvk, "authentication")?;
+    check_sent_kind(&gvk, &value, raw)?;
     super::create::check_namespace(context, resource, &value)?;
     if let Some(map) = value.as_object_mut() {
         map.insert("apiVersion".into(), gvk.api_version().into());
         map.insert("kind".into(), gvk.kind.clone().into());
     }
-    if let Some(schema) = apiserver_schema::builtin("authentication.k8s.io", "v1", "TokenRequest") {
-        apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
-            .map_err(|error| cannot_handle(&gvk, &error.message))?;
-    }
     let options = options::write_options(context, "CreateOptions")?;
+    let mut warnings = Vec::new();
+    if let Some(schema) = apiserver_schema::builtin("authentication.k8s.io", "v1", "TokenRequest") {
+        let unknown = apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
+            .map_err(|error| cannot_handle(&gvk, &error.message))?;
+        scaling::strict(options.validation, unknown, &mut warnings)
+            .map_err(|why| cannot_handle(&gvk, &why))?;
+    }
     let call = options::call(context, resource, &options);
     let name = &context.info.name;
+    let sent_name = object::name(&value).to_owned();
     sent(&mut value, &gvk, context, name);
     let mut value = context.server.registry().admit_request(&call, name, Operation::Create, value).await?;
-    let account = context.server.registry().get(&call, &context.info.name)?.parse();
-    let sent_name = object::name(&value);
-    if !sent_name.is_empty() && sent_name != name {
+    if !sent_name.is_empty() && sent_name != *name {
         let why = "must match the service account name if specified";
-        let error = FieldError::invalid("metadata.name", &sent_name.into(), why);
+        let error = FieldError::invalid("metadata.name", &sent_name.as_str().into(), why);
         return Err(Status::invalid(&gvk, name, &[error]));
     }
+    let account = context.server.registry().get(&call, &context.info.name)?.parse();
     let keys =
         context.server.inner.config.authentication.service_accounts.clone().ok_or_else(not_found_here)?;
     let seconds = value.pointer("/spec/expirationSeconds").and_then(Value::as_i64).unwrap_or(3600);
@@ -223,6 +212,7 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
     let bound = crate::token::Bound::find(
         context.server.registry(),
         context.info.scope().unwrap_or(""),
+        name,
         value.pointer("/spec/boundObjectRef"),
     )?;
     let audiences = crate::token::audiences(&value);
@@ -235,7 +225,8 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
         value["spec"]["boundObjectRef"] = Value::Null;
     }
     value["status"] = json!({"token": issued.token, "expirationTimestamp": issued.expires});
-    super::unkept_answer(context, "authentication.TokenRequest", &value)
+    let answer = super::unkept_answer(context, "authentication.TokenRequest", &value)?;
+    Ok(answer.warn(warnings))
 }
 
 /// Used by the collection form of bindings.
@@ -249,5 +240,7 @@ pub(super) async fn bind_from_collection(context: &Context<'_>, raw: &Bytes) -> 
     if name.is_empty() {
         return Err(Status::bad_request("Name parameter required."));
     }
+    let of = GroupResource::new("", "bindings");
+    context.server.registry().check_content(&context.plain_call(&pods), &of, &name)?;
     bind(context, &pods, &options, &name, &body.value).await
 }

@@ -23,11 +23,8 @@ pub(super) async fn update(
     let media = negotiate::body_media(context.headers)?;
     let body = parse_body(media, &raw, &resource.kind)?;
     let (mut value, mut warnings) = decode(resource, body, options.validation)?;
-    create::check_namespace(context, resource, &value)?;
-    if object::name(&value).is_empty() {
-        return Err(no_name(&context.info.name));
-    }
-    check_name(context, resource, &mut value)?;
+    let checked = check_place(context, resource, &mut value);
+    context.told(&warnings, checked)?;
     warnings.extend(dedup_owners(&mut value));
     let call = options::call(context, resource, &options);
     let may_create = resource.strategy.create_on_update && matches!(call.subresource, "" | "status");
@@ -45,6 +42,15 @@ pub(super) async fn update(
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let answer = object_answer(context, resource, status, written.bytes);
     Ok(context.told(&warnings, answer)?.warn(warnings))
+}
+
+/// What is sent is what the path leads to.
+fn check_place(context: &Context, resource: &Resource, value: &mut Value) -> Result<(), Status> {
+    create::check_namespace(context, resource, value)?;
+    if object::name(value).is_empty() {
+        return Err(no_name(&context.info.name));
+    }
+    check_name(context, resource, value)
 }
 
 /// Takes out owners that a client names twice, and the warning of it.
