@@ -152,10 +152,10 @@ fn creates_own_what_they_set() {
             "env": [{"name": "A", "value": "1"}], "ports": [{"containerPort": 80, "name": "http", "protocol": "TCP"}],
             "resources": {}}], "securityContext": {}}}}});
     decode(&schema, &mut new, Decode::Json).unwrap();
-    let who = Manager { operation: Operation::Update, ..manager("apidiff", "apps/v1") };
+    let who = Manager { operation: Operation::Update, ..manager("curl", "apps/v1") };
     update(&schema, None, &mut new, &who, &FieldSet::of(&[&["status"]]));
     assert_eq!(
-        fields(&new, "apidiff"),
+        fields(&new, "curl"),
         json!({"f:spec": {"f:paused": {}, "f:replicas": {}, "f:selector": {},
             "f:strategy": {"f:rollingUpdate": {".": {}, "f:maxSurge": {}, "f:maxUnavailable": {}}, "f:type": {}},
             "f:template": {"f:metadata": {"f:labels": {".": {}, "f:app": {}}}, "f:spec": {"f:containers":
