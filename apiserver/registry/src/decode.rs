@@ -209,23 +209,27 @@ fn number_as_sent(error: &str, raw: Option<&[u8]>) -> String {
     sent().unwrap_or_else(|| error.to_owned())
 }
 
-/// A body says what it is, in a form that can be read.
-fn check_readable(kind: &str, value: &Value, sent: &[u8]) -> Result<(), Status> {
+/// Whether a document can say what it is: an object, or nothing, with texts as kind and version.
+///
+/// # Errors
+/// What Go's decoder of these two says.
+pub fn check_types(value: &Value) -> Result<(), String> {
     const UNREAD: &str = "couldn't get version/kind; json parse error: json: cannot unmarshal";
     if !value.is_object() && !value.is_null() {
         let found = json_kind(value);
-        let why = format!(
+        return Err(format!(
             "{UNREAD} {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
-        );
-        return Err(unrecognized(kind, sent, &why));
+        ));
     }
-    for member in ["apiVersion", "kind"] {
-        if let Some(other) = value.get(member).filter(|other| !other.is_string() && !other.is_null()) {
-            let why = format!("{UNREAD} {} into Go struct field .{member} of type string", json_kind(other));
-            return Err(unrecognized(kind, sent, &why));
-        }
-    }
-    Ok(())
+    let mistyped = |member: &str| {
+        let other = value.get(member).filter(|other| !other.is_string() && !other.is_null())?;
+        Some(format!("{UNREAD} {} into Go struct field .{member} of type string", json_kind(other)))
+    };
+    ["apiVersion", "kind"].into_iter().find_map(mistyped).map_or(Ok(()), Err)
+}
+
+fn check_readable(kind: &str, value: &Value, sent: &[u8]) -> Result<(), Status> {
+    check_types(value).map_err(|why| unrecognized(kind, sent, &why))
 }
 
 fn check_kind(resource: &Resource, gvk: &GroupVersionKind, value: &Value, sent: &[u8]) -> Result<(), Status> {

@@ -422,9 +422,16 @@ async fn a_request_that_outlives_the_deregistration_delay_gets_502() {
         asked.notified().await;
         let targets = vec![TargetDescription::new("10.0.16.50", 80)];
         w.aws.send(DeregisterTargets { target_group_arn, targets }).await.expect("deregister");
-        while !w.cloud.state().target_groups[&tg.target_group_arn].targets.is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            w.cloud.report(Report::Tick).await.expect("tick");
+        let mut states = w.cloud.watch();
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        let is_gone = |state: &Arc<ccm_mock_fake_aws::State>| {
+            state.target_groups[&tg.target_group_arn].targets.is_empty()
+        };
+        loop {
+            tokio::select! {
+                _ = states.wait_for(is_gone) => break,
+                _ = ticks.tick() => w.cloud.report(Report::Tick).await.map(drop).expect("tick"),
+            }
         }
         std::future::pending::<()>().await;
     };

@@ -75,12 +75,7 @@ impl Envelope {
                 return Err(format!("couldn't get version/kind; json parse error: {why}"));
             }
         };
-        if !review.is_object() {
-            let what = json_kind(&review);
-            return Err(format!(
-                "couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
-            ));
-        }
+        crate::decode::check_types(&review)?;
         self.check_kind(version, &review)?;
         if let Some(response) = review.get("response").filter(|response| !response.is_null()) {
             self.check_types(version, response)?;

@@ -2,6 +2,7 @@
 
 use apiserver_json::{Value, json};
 use apiserver_meta::Status;
+use apiserver_schema::json_kind;
 
 const VERSION: &str = "meta.k8s.io/v1";
 
@@ -26,14 +27,14 @@ pub(super) fn read(token: &str, prefix: &str) -> Result<(String, u64), Status> {
         Value::Object(members) => members,
         Value::Null => &empty,
         other => {
-            let found = go_kind(other);
+            let found = json_kind(other);
             return Err(refuse(&format!(
                 "json: cannot unmarshal {found} into Go value of type storage.continueToken"
             )));
         }
     };
     let mistyped = |member: &str, found: &Value, wanted: &str| {
-        let found = go_kind(found);
+        let found = json_kind(found);
         refuse(&format!(
             "json: cannot unmarshal {found} into Go struct field continueToken.{member} of type {wanted}"
         ))
@@ -63,17 +64,6 @@ pub(super) fn read(token: &str, prefix: &str) -> Result<(String, u64), Status> {
         return Err(refuse(start));
     }
     Ok((format!("{prefix}{path}"), u64::try_from(revision).unwrap_or(0)))
-}
-
-fn go_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }
 
 const URL_ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

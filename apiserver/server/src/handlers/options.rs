@@ -229,24 +229,8 @@ fn delete_body(context: &Context, raw: &[u8]) -> Result<Value, Status> {
             apiserver_json::from_slice(raw).map_err(|error| unread(super::json_error(raw, &error)))?
         }
     };
-    for member in ["apiVersion", "kind"] {
-        if let Some(other) = value.get(member).filter(|other| !other.is_string() && !other.is_null()) {
-            let found = apiserver_schema::json_kind(other);
-            let why = format!("json: cannot unmarshal {found} into Go struct field .{member} of type string");
-            return Err(unread(why));
-        }
-    }
-    let found = match &value {
-        Value::Object(_) => return Ok(value),
-        Value::Null => return Ok(Map::new().into()),
-        Value::Array(_) => "array",
-        Value::String(_) => "string",
-        Value::Number(_) => "number",
-        Value::Bool(_) => "bool",
-    };
-    Err(unread(format!(
-        "json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
-    )))
+    apiserver_registry::check_types(&value).map_err(Status::bad_request)?;
+    Ok(if value.is_null() { Map::new().into() } else { value })
 }
 
 fn propagation(

@@ -119,6 +119,11 @@ fn plural<'a>(one: &'a str, many: &'a str, count: usize) -> &'a str {
     if count == 1 { one } else { many }
 }
 
+/// Who uses what: `containers "a", "b" use hostPort 80`.
+fn uses(who: &str, count: usize, what: &str, which: &str) -> String {
+    format!("{who} {} {what} {which}", plural("uses", "use", count))
+}
+
 fn quoted<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("\"{}\"", name.as_ref())).collect();
     names.join(", ")
@@ -271,14 +276,9 @@ fn host_ports(pod: &Pod<'_>, _: u32) -> Finding {
     if containers.is_empty() {
         return None;
     }
-    let detail = format!(
-        "{} {} {} {}",
-        named(&containers),
-        plural("uses", "use", containers.len()),
-        plural("hostPort", "hostPorts", ports.len()),
-        ports.into_iter().collect::<Vec<_>>().join(", ")
-    );
-    found("hostPort", detail)
+    let what = plural("hostPort", "hostPorts", ports.len());
+    let ports = ports.into_iter().collect::<Vec<_>>().join(", ");
+    found("hostPort", uses(&named(&containers), containers.len(), what, &ports))
 }
 
 fn probe_hosts(pod: &Pod<'_>, _: u32) -> Finding {
@@ -303,14 +303,8 @@ fn probe_hosts(pod: &Pod<'_>, _: u32) -> Finding {
     if containers.is_empty() {
         return None;
     }
-    let detail = format!(
-        "{} {} {} {}",
-        named(&containers),
-        plural("uses", "use", containers.len()),
-        plural("probe or lifecycle host", "probe or lifecycle hosts", hosts.len()),
-        quoted(hosts)
-    );
-    found("probe or lifecycle host", detail)
+    let what = plural("probe or lifecycle host", "probe or lifecycle hosts", hosts.len());
+    found("probe or lifecycle host", uses(&named(&containers), containers.len(), what, &quoted(hosts)))
 }
 
 fn privileged(pod: &Pod<'_>, _: u32) -> Finding {
@@ -504,14 +498,8 @@ fn volumes(pod: &Pod<'_>, _: u32) -> Finding {
     if names.is_empty() {
         return None;
     }
-    let detail = format!(
-        "{} {} {} {}",
-        told_volumes(&names),
-        plural("uses", "use", names.len()),
-        plural("restricted volume type", "restricted volume types", kinds.len()),
-        quoted(kinds)
-    );
-    found("restricted volume types", detail)
+    let what = plural("restricted volume type", "restricted volume types", kinds.len());
+    found("restricted volume types", uses(&told_volumes(&names), names.len(), what, &quoted(kinds)))
 }
 
 fn non_root(pod: &Pod<'_>, minor: u32) -> Finding {
