@@ -2,6 +2,9 @@
 //!
 //! `cargo bench -p apiserver-storage --bench engines`; the directory is under `TMPDIR`, so that names the disk.
 
+#[path = "common/cpu.rs"]
+mod cpu;
+
 use std::path::Path;
 use std::time::Instant;
 
@@ -23,7 +26,7 @@ const ENGINES: [(&str, Open); 3] = [
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let per_second = ticks_per_second()?;
+    let per_second = cpu::ticks_per_second()?;
     println!("{RECORDS} records of {VALUE_BYTES} bytes; microseconds a record");
     println!(
         "{:<8}{:>8}{:>10}{:>10}{:>14}{:>12}",
@@ -36,12 +39,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let mut engine = open(&dir)?;
             engine.load()?;
             let records: Vec<Record> = (1..=RECORDS).map(record).collect();
-            let (ticks, began) = (cpu_ticks()?, Instant::now());
+            let (ticks, began) = (cpu::ticks()?, Instant::now());
             for batch in records.chunks(batch) {
                 engine.append(batch, Durability::Commit)?;
             }
             let each = |seconds: f64| seconds * 1e6 / RECORDS as f64;
-            let cpu = each((cpu_ticks()? - ticks) as f64 / per_second);
+            let cpu = each((cpu::ticks()? - ticks) as f64 / per_second);
             let wall = each(began.elapsed().as_secs_f64());
             drop(records);
             drop(engine);
@@ -79,19 +82,6 @@ fn record(revision: u64) -> Record {
         value: value.into(),
         revision_at: Some((120, 5)),
     }
-}
-
-/// User and system time of all threads, from Linux's `/proc`.
-fn cpu_ticks() -> Result<u64, Box<dyn std::error::Error>> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields = stat.rsplit_once(')').ok_or("no command in /proc/self/stat")?.1;
-    let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
-    Ok(times.sum::<Result<u64, _>>()?)
-}
-
-fn ticks_per_second() -> Result<f64, Box<dyn std::error::Error>> {
-    let output = std::process::Command::new("getconf").arg("CLK_TCK").output()?;
-    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }
 
 fn size(dir: &Path) -> u64 {

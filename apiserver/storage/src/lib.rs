@@ -18,6 +18,7 @@ mod sled_engine;
 mod staged;
 mod store;
 mod window;
+mod writer;
 
 pub use document::{Document, Stored};
 pub use engine::{Engine, EngineError, Loaded, Record};

@@ -11,6 +11,12 @@ pub const CROWD: usize = 4;
 /// How long the next batch waits for the writes of such a crowd: a fraction of what one of them waits anyway.
 pub const GATHER: Duration = Duration::from_micros(150);
 
+/// So many batches in a row of one write each say that nobody else writes.
+pub const ALONE: usize = 32;
+
+/// An append that takes no longer than this is quicker done where it is asked for than by another thread.
+pub const QUICK: Duration = Duration::from_micros(500);
+
 /// Requests that may wait for the writer before callers are held back.
 pub const QUEUE_MAX: usize = 4096;
 

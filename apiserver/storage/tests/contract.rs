@@ -4,8 +4,9 @@
 mod suite;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 
 use apiserver_storage::{
     Durability, Engine, EngineError, Error, Loaded, Local, LogEngine, MemoryEngine, Record, SledEngine,
@@ -87,6 +88,8 @@ struct Plan {
     forgets: AtomicU32,
     syncs: AtomicU32,
     failing_syncs: AtomicU32,
+    /// On which threads something was appended.
+    appends: Mutex<Vec<ThreadId>>,
 }
 
 struct Double {
@@ -107,6 +110,7 @@ impl Engine for Double {
         if self.plan.full.load(Ordering::Relaxed) {
             return Err(full());
         }
+        self.plan.appends.lock().expect("not poisoned").push(std::thread::current().id());
         self.engine.append(records, durability)
     }
 
@@ -142,6 +146,30 @@ fn double(engine: Box<dyn Engine>) -> (Double, Arc<Plan>) {
 
 async fn keys(store: &Local) -> Vec<String> {
     store.range("/").await.expect("lists").1.iter().map(|entry| entry.key.to_string()).collect()
+}
+
+#[tokio::test]
+async fn who_writes_alone_does_so_where_it_is_and_many_are_handed_over() {
+    let (engine, plan) = double(Box::new(MemoryEngine));
+    let (store, _) = open(engine);
+    const WRITES: usize = 256;
+    for i in 0..WRITES {
+        store.commit(vec![create(&format!("/alone-{i}"))]).await.expect("commits");
+    }
+    let on_this_thread = || {
+        let threads = std::mem::take(&mut *plan.appends.lock().expect("not poisoned"));
+        threads.into_iter().filter(|thread| *thread == std::thread::current().id()).count()
+    };
+    let alone = on_this_thread();
+    assert!(alone > WRITES / 2, "{alone} of {WRITES}");
+
+    let writes = (0..WRITES).map(|i| store.commit(vec![create(&format!("/together-{i}"))]));
+    for outcome in futures::future::join_all(writes).await {
+        outcome.expect("commits");
+    }
+    // The last may find itself alone.
+    let together = on_this_thread();
+    assert!(together <= 1, "{together} of {WRITES}");
 }
 
 #[tokio::test]

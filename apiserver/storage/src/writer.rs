@@ -1,0 +1,278 @@
+//! The writer of the local store: a batch is checked against memory, appended, synced once and published; then its outcomes
+//! are told.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::engine::{Engine, EngineError, Record};
+use crate::inbox::{Next, next};
+use crate::local::{Durability, Publish, Shared, read};
+use crate::staged::Staged;
+use crate::window::Window;
+use crate::{Entry, Error, Event, EventKind, Revision, Write, limits};
+
+pub(crate) enum Request {
+    Commit(Vec<Write>, oneshot::Sender<Result<Vec<Entry>, Error>>),
+    Compact(Revision, oneshot::Sender<Result<(), Error>>),
+}
+
+pub(crate) struct Writer {
+    engine: Box<dyn Engine>,
+    durability: Durability,
+    publish: Box<dyn Publish>,
+    shared: Arc<Shared>,
+    next: Revision,
+    /// When what was appended must be synced.
+    sync_due: Option<Instant>,
+    /// How many in a row were served alone.
+    alone: usize,
+    /// How long the last append took, with its sync.
+    last_append: Duration,
+}
+
+/// The writer's thread.
+pub(crate) fn run(writer: &Mutex<Writer>, mut inbox: mpsc::Receiver<Request>) {
+    let (mut due, mut last_batch) = (None, 0);
+    loop {
+        due = match next(&mut inbox, due) {
+            Next::Request(first) => {
+                let requests = gather(first, &mut inbox, last_batch);
+                last_batch = requests.len();
+                serve(writer, requests)
+            }
+            Next::Due => lock(writer).sync(),
+            Next::Closed => break,
+        };
+    }
+    let mut writer = lock(writer);
+    if writer.durability != Durability::None {
+        writer.sync();
+    }
+}
+
+fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
+    writer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes whatever waits besides the first request as one batch. Where many write, more are about to: a sync costs
+/// so much CPU that one for all of them lets everybody write more in the same time.
+fn gather(first: Request, inbox: &mut mpsc::Receiver<Request>, last_batch: usize) -> Vec<Request> {
+    let mut requests = vec![first];
+    if last_batch >= limits::CROWD {
+        std::thread::sleep(limits::GATHER);
+    }
+    while requests.len() < limits::BATCH_WRITES_MAX {
+        match inbox.try_recv() {
+            Ok(request) => requests.push(request),
+            Err(_) => break,
+        }
+    }
+    requests
+}
+
+/// Serves a batch; when what it wrote must be synced. Answers when others may have the writer: who is answered may be the
+/// next who wants it.
+fn serve(writer: &Mutex<Writer>, requests: Vec<Request>) -> Option<Instant> {
+    let (mut commits, mut waiting) = (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
+    let mut compactions = Vec::new();
+    for request in requests {
+        match request {
+            Request::Commit(writes, answer) => {
+                commits.push(writes);
+                waiting.push(answer);
+            }
+            Request::Compact(upto, answer) => compactions.push((upto, answer)),
+        }
+    }
+    let (outcomes, due, sheds) = {
+        let mut writer = lock(writer);
+        writer.alone = if commits.len() > 1 { 0 } else { writer.alone.saturating_add(1) };
+        (writer.commit(commits), writer.sync_due, writer.has_history_to_shed())
+    };
+    for (answer, outcome) in waiting.into_iter().zip(outcomes) {
+        // A caller that went away needs no answer.
+        drop(answer.send(outcome));
+    }
+    if compactions.is_empty() && due.is_none() && !sheds {
+        return None;
+    }
+    let mut writer = lock(writer);
+    for (upto, answer) in compactions {
+        let outcome = writer.compact(upto).map_err(|error| Error::Engine(Arc::new(error)));
+        drop(answer.send(outcome));
+    }
+    if writer.sync_due.is_some_and(|due| due <= Instant::now()) {
+        writer.sync();
+    }
+    writer.shed_history();
+    writer.sync_due
+}
+
+impl Writer {
+    pub(crate) fn new(
+        engine: Box<dyn Engine>,
+        durability: Durability,
+        publish: Box<dyn Publish>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let next = shared.revision.load(Ordering::Acquire) + 1;
+        let (alone, last_append) = (limits::ALONE, Duration::MAX);
+        Self { engine, durability, publish, shared, next, sync_due: None, alone, last_append }
+    }
+
+    /// Whether one that writes alone is served sooner where it is.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.durability == Durability::Commit
+            && self.sync_due.is_none()
+            && self.alone >= limits::ALONE
+            && self.last_append <= limits::QUICK
+            && !self.has_history_to_shed()
+    }
+
+    pub(crate) fn commit_one(&mut self, writes: Vec<Write>) -> Result<Vec<Entry>, Error> {
+        let mut outcomes = self.commit(vec![writes]);
+        outcomes.pop().unwrap_or(Err(Error::Closed))
+    }
+
+    /// What was not refused must not be lost for a sync that failed: it is tried again, at the time that is given.
+    fn sync(&mut self) -> Option<Instant> {
+        self.sync_due = None;
+        if let Err(error) = self.engine.sync() {
+            tracing::error!(error = %error.chain(), "a sync failed");
+            self.sync_due = Some(Instant::now() + limits::SYNC_INTERVAL);
+        }
+        self.sync_due
+    }
+
+    /// Does what can be done as one batch; the outcome of each.
+    fn commit(&mut self, commits: Vec<Vec<Write>>) -> Vec<Result<Vec<Entry>, Error>> {
+        let mut staged = Staged { changed: BTreeMap::new(), events: Vec::new(), next: self.next };
+        let mut outcomes: Vec<Result<Vec<Entry>, Error>> = {
+            let current = read(&self.shared.current);
+            commits.into_iter().map(|writes| staged.transaction(&current, writes)).collect()
+        };
+        if !staged.events.is_empty()
+            && let Err(error) = self.persist(&staged.events)
+        {
+            tracing::error!(error = %error.chain(), "a batch could not be written");
+            let error = Arc::new(error);
+            for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
+                *outcome = Err(Error::Engine(error.clone()));
+            }
+            staged.events.clear();
+        }
+        if !staged.events.is_empty() {
+            self.next = staged.next;
+            self.install(staged);
+        }
+        outcomes
+    }
+
+    fn persist(&mut self, events: &[Arc<Event>]) -> Result<(), EngineError> {
+        let records: Vec<Record> = events.iter().map(|event| record_of(event)).collect();
+        let began = Instant::now();
+        let mut done = self.engine.append(&records, self.durability);
+        self.last_append = began.elapsed();
+        let full = |done: &Result<(), EngineError>| done.as_ref().is_err_and(EngineError::is_full);
+        if full(&done) && self.forget_history() {
+            done = self.engine.append(&records, self.durability);
+        }
+        while full(&done) && self.reclaim() {
+            done = self.engine.append(&records, self.durability);
+        }
+        if done.is_ok() && self.durability == Durability::Interval {
+            self.sync_due.get_or_insert_with(|| Instant::now() + limits::SYNC_INTERVAL);
+        }
+        done
+    }
+
+    /// Lets the log forget all history; whether there was any. A watch that wants some of it after a restart is told
+    /// to list again, which is less than a write refused.
+    fn forget_history(&mut self) -> bool {
+        self.window().advance(self.next - 1);
+        let some = !self.window().garbage.is_empty();
+        let done = self.compact(self.next - 1);
+        some && done.inspect_err(warn_of_history).is_ok()
+    }
+
+    fn reclaim(&mut self) -> bool {
+        self.engine.reclaim().inspect_err(warn_of_history).unwrap_or(false)
+    }
+
+    fn install(&self, staged: Staged) {
+        {
+            let mut current = self.shared.current.write().unwrap_or_else(PoisonError::into_inner);
+            for (key, entry) in staged.changed {
+                match entry {
+                    Some(entry) => current.insert(key, entry),
+                    None => current.remove(&key),
+                };
+            }
+        }
+        {
+            let mut window = self.window();
+            for event in &staged.events {
+                window.push(event.clone());
+            }
+        }
+        self.publish.publish(&staged.events);
+        self.shared.revision.store(staged.next - 1, Ordering::Release);
+    }
+
+    fn has_history_to_shed(&self) -> bool {
+        read(&self.shared.window).garbage.len() >= limits::COMPACT_STEP
+    }
+
+    /// Forgets some of what the window let go of: bounded disk without a timer, and without a long pause.
+    fn shed_history(&mut self) {
+        if self.has_history_to_shed()
+            && let Err(error) = self.forget_step()
+        {
+            tracing::warn!(error = %error.chain(), "compaction failed; it will be tried again");
+        }
+    }
+
+    fn compact(&mut self, upto: Revision) -> Result<(), EngineError> {
+        self.window().advance(upto.min(self.next - 1));
+        while !self.window().garbage.is_empty() {
+            self.forget_step()?;
+        }
+        Ok(())
+    }
+
+    fn forget_step(&mut self) -> Result<(), EngineError> {
+        let (step, floor) = {
+            let window = self.window();
+            let step: Vec<Revision> = window.garbage.iter().copied().take(limits::COMPACT_STEP).collect();
+            (step, window.floor)
+        };
+        self.engine.forget(&step, floor)?;
+        self.window().garbage.drain(..step.len());
+        Ok(())
+    }
+
+    fn window(&self) -> std::sync::RwLockWriteGuard<'_, Window> {
+        self.shared.window.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn warn_of_history(error: &EngineError) {
+    tracing::warn!(error = %error.chain(), "the disk is full, and history could not be removed from it");
+}
+
+fn record_of(event: &Event) -> Record {
+    // What a deletion deleted is in the log until both are forgotten.
+    let known = event.kind == EventKind::Deleted && event.previous.is_some();
+    Record {
+        revision: event.revision,
+        key: event.key.clone(),
+        kind: event.kind,
+        supersedes: event.previous.as_ref().map_or(0, |previous| previous.revision),
+        value: if known { bytes::Bytes::new() } else { event.value.bytes.clone() },
+        revision_at: event.value.revision_at.filter(|_| !known),
+    }
+}
