@@ -8,15 +8,17 @@ mod access;
 mod convert;
 mod macros;
 mod map;
+mod name;
 mod read;
 mod write;
 
 pub use convert::ToValue;
 pub use map::{Entry, Map};
+pub use name::is_same as is_same_name;
 pub use read::{Text, Tree};
 pub use serde_json::{Deserializer, Error, Number, from_slice, from_str};
 pub use smol_str::SmolStr;
-pub use write::{escape, write, write_items, write_members, write_text};
+pub use write::{escape, plain_length, write, write_items, write_members, write_text};
 
 /// Parts of `serde_json` that know nothing of trees.
 pub mod value {

@@ -114,3 +114,16 @@ fn pointers_and_indexes_find_what_is_there() {
 fn trees_are_small() {
     assert_eq!((size_of::<Value>(), size_of::<SmolStr>(), size_of::<Map>()), (32, 24, 24));
 }
+
+#[test]
+fn what_is_special_is_escaped_wherever_it_stands() {
+    for length in 0..20 {
+        for at in 0..length {
+            for special in (0..=0x7f).map(char::from).chain(['\u{80}', 'é', '\u{2028}']) {
+                let text: String = (0..length).map(|i| if i == at { special } else { 'x' }).collect();
+                let expected = serde_json::to_string(&text).expect("a text is JSON");
+                assert_eq!(Value::from(text.as_str()).to_string(), expected);
+            }
+        }
+    }
+}

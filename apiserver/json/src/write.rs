@@ -62,16 +62,26 @@ pub fn write_members(out: &mut Vec<u8>, map: &Map, each: impl Fn(&mut Vec<u8>, &
 }
 
 /// The JSON of a text.
+#[inline]
 pub fn write_text(out: &mut Vec<u8>, text: &str) {
     out.reserve(text.len() + 2);
     out.push(b'"');
-    escape_to(text, |piece| out.extend_from_slice(piece.as_bytes()));
+    if is_plain(text.as_bytes()) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        escape_to(text, |piece| out.extend_from_slice(piece.as_bytes()));
+    }
     out.push(b'"');
 }
 
 /// Text as it stands between the quotes of a JSON string.
+#[inline]
 pub fn escape(out: &mut String, text: &str) {
-    escape_to(text, |piece| out.push_str(piece));
+    if is_plain(text.as_bytes()) {
+        out.push_str(text);
+    } else {
+        escape_to(text, |piece| out.push_str(piece));
+    }
 }
 
 /// Control characters as JSON has them.
@@ -82,38 +92,60 @@ const CONTROLS: [&str; 32] = [
     "\\u001d", "\\u001e", "\\u001f",
 ];
 
+#[cold]
 fn escape_to(text: &str, mut push: impl FnMut(&str)) {
-    if is_plain(text.as_bytes()) {
-        return push(text);
-    }
-    let mut written = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        let escaped = match byte {
+    let mut rest = text;
+    loop {
+        let (plain, special) = rest.split_at(plain_length(rest.as_bytes()));
+        push(plain);
+        let Some(byte) = special.bytes().next() else { return };
+        push(match byte {
             b'"' => "\\\"",
             b'\\' => "\\\\",
-            control if control < b' ' => CONTROLS[usize::from(control)],
-            _ => continue,
-        };
-        push(&text[written..at]);
-        push(escaped);
-        written = at + 1;
+            control => CONTROLS[usize::from(control) & 0x1f],
+        });
+        rest = &special[1..];
     }
-    push(&text[written..]);
 }
 
-/// Bytes that do not stand in a JSON string as they are.
-const ESCAPED: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < table.len() {
-        table[byte] = byte < 0x20 || byte == b'"' as usize || byte == b'\\' as usize;
-        byte += 1;
-    }
-    table
-};
-
+/// Whether nothing of a text is to be escaped. Words that overlap hold the ends of one that is no multiple of their size.
 fn is_plain(bytes: &[u8]) -> bool {
-    !bytes.iter().any(|byte| ESCAPED[usize::from(*byte)])
+    let half = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
+    match (bytes.last_chunk::<8>(), bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(last), ..) => {
+            let (words, _) = bytes.as_chunks::<8>();
+            let special = |special, word: &[u8; 8]| special | special_bytes(u64::from_le_bytes(*word));
+            words.iter().fold(special_bytes(u64::from_le_bytes(*last)), special) == 0
+        }
+        (None, Some(first), Some(last)) => special_bytes(half(first) | half(last) << 32) == 0,
+        _ => !bytes.iter().any(is_special),
+    }
+}
+
+fn is_special(byte: &u8) -> bool {
+    *byte < b' ' || *byte == b'"' || *byte == b'\\'
+}
+
+/// How many bytes come before the first that does not stand in a JSON string as it is: a control character, a quote,
+/// a backslash.
+pub fn plain_length(bytes: &[u8]) -> usize {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let special = special_bytes(u64::from_le_bytes(*word));
+        if special != 0 {
+            return at * 8 + special.trailing_zeros() as usize / 8;
+        }
+    }
+    words.len() * 8 + rest.iter().position(is_special).unwrap_or(rest.len())
+}
+
+/// The high bits of the special ones of eight bytes; above the lowest that is set, others may be as well.
+fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let below = |word: u64, than: u64| word.wrapping_sub(ONES * than) & !word & HIGH;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    below(word, 0x20) | is(b'"') | is(b'\\')
 }
 
 impl fmt::Display for Value {
@@ -125,7 +157,7 @@ impl fmt::Display for Value {
         } else {
             write(&mut out, self);
         }
-        f.write_str(&String::from_utf8_lossy(&out))
+        f.write_str(std::str::from_utf8(&out).map_err(|_| fmt::Error)?)
     }
 }
 

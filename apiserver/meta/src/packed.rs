@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use apiserver_json::value::RawValue;
-use apiserver_json::{Text, Tree, Value, write, write_items, write_members};
+use apiserver_json::{Text, Tree, Value, plain_length, write, write_items, write_members};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 pub(crate) const METADATA: &str = "metadata";
@@ -119,12 +119,11 @@ fn nested_keys(text: &[u8]) -> bool {
         }
         at += 1;
         loop {
+            at += plain_length(&text[at..]);
             match text.get(at) {
                 Some(b'"') => break,
                 Some(b'\\') if matches!(text.get(at + 1), Some(b'"' | b'\\')) => at += 2,
-                Some(b'\\') | None => return false,
-                Some(byte) if *byte < 0x20 => return false,
-                Some(_) => at += 1,
+                _ => return false,
             }
         }
         if text.get(at + 1) != Some(&b':') {

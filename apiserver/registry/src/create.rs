@@ -88,11 +88,6 @@ impl Registry {
         }
         (strategy.requested)(&mut value, &call.requester);
         let unlabelled = strategy.shares_labels && !object::metadata(&value).contains_key("labels");
-        (strategy.default)(&mut value);
-        if unlabelled {
-            // Labels of its template that the server made are its own when it is stored: they are not looked at twice.
-            object::metadata_mut(&mut value).remove("labels");
-        }
         object::tidy(&mut value);
 
         // What is taken is told before anything that is wrong.
@@ -111,6 +106,7 @@ impl Registry {
             return Err(Status::invalid(&resource.internal_gvk(), &name, &errors));
         }
         if unlabelled {
+            // Labels of its template that the server made are its own when it is stored: they are not looked at twice.
             (strategy.default)(&mut value);
         }
         self.check_by_plugins(call, &value, None)?;

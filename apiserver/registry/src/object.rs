@@ -2,6 +2,8 @@
 //!
 //! Rules are those of `k8s.io/apimachinery/pkg/api/validation/objectmeta.go` and `registry/rest`.
 
+use std::fmt::Display;
+
 use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
@@ -365,13 +367,13 @@ fn owners_as_go(owners: &Value) -> String {
 }
 
 /// Errors of a label map at `path`.
-pub fn validate_labels(labels: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
+pub fn validate_labels(labels: Option<&Value>, path: impl Display, errors: &mut Vec<FieldError>) {
     for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
         for problem in names::qualified_name(key) {
-            errors.push(FieldError::invalid(path, &key.clone().into(), problem));
+            errors.push(FieldError::invalid(path.to_string(), &key.clone().into(), problem));
         }
         for problem in names::label_value(value.as_str().unwrap_or("")) {
-            errors.push(FieldError::invalid(path, value, problem));
+            errors.push(FieldError::invalid(path.to_string(), value, problem));
         }
     }
 }

@@ -276,7 +276,7 @@ impl Registry {
             .get(&format!("/registry/core/namespaces/{namespace}"))
             .ok_or_else(|| Status::not_found(&gr, namespace))?;
         // A cheap look before a parse: almost no namespace is being deleted.
-        if !contains(found.bytes(), b"\"deletionTimestamp\"") {
+        if !contains(found.metadata(), b"\"deletionTimestamp\"") {
             return Ok(());
         }
         if !crate::object::is_deleting(&found.parse()) {
@@ -321,5 +321,5 @@ fn store_failed(error: &StoreError) -> Status {
 }
 
 pub(crate) fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
+    haystack.windows(needle.len()).any(|window| window.first() == needle.first() && window == needle)
 }

@@ -5,6 +5,7 @@
 
 mod crd;
 mod decode;
+mod fields;
 mod golang;
 mod internal;
 mod node;

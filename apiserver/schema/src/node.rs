@@ -4,11 +4,12 @@
 //! types on first use, so recursive types cost nothing and nothing is built before it is needed. This module
 //! decides nothing about values; decoding, pruning, merging and validation live beside it.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use apiserver_json::Value;
 use regex::Regex;
+
+use crate::fields::Fields;
 
 /// One node of a structural schema. Cheap to share: children are behind `Arc`.
 #[derive(Clone, Debug)]
@@ -61,7 +62,7 @@ pub enum Shape {
 /// An object: named fields, and the type of all other keys if there may be any.
 #[derive(Clone, Debug, Default)]
 pub struct Object {
-    pub fields: BTreeMap<Box<str>, Field>,
+    pub fields: Fields,
     pub additional: Option<Slot>,
     /// Owned and replaced as one (`x-kubernetes-map-type: atomic`).
     pub atomic: bool,

@@ -122,7 +122,7 @@ fn object(name: &'static str) -> Object {
     }
     let known = index.blocks.contains_key(name);
     let additional = (!known).then(|| Slot::shared(Schema::any()));
-    Object { fields, additional, atomic, go_struct: known, ..Object::default() }
+    Object { fields: fields.into(), additional, atomic, go_struct: known, ..Object::default() }
 }
 
 fn field(

@@ -223,7 +223,7 @@ fn check_source(source: &Value, kind: &str, path: &str, errors: &mut Vec<FieldEr
         if container.is_empty() {
             errors.push(FieldError::required(format!("{path}.container"), "must specify a container"));
         } else {
-            check_rule(container, names::dns1123_label, &format!("{path}.container"), errors);
+            check_rule(container, names::dns1123_label, format_args!("{path}.container"), errors);
         }
     }
     let target = at(source, &["target"]);

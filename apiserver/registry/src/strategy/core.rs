@@ -69,21 +69,27 @@ pub(super) fn immutable_data(new: &Value, old: &Value, members: &[&str], errors:
     }
 }
 
+fn label_with_name(namespace: &mut Value) {
+    let name = crate::object::name(namespace).to_owned();
+    if !name.is_empty() {
+        let labels = crate::object::metadata_mut(namespace).entry("labels").or_insert_with(|| json!({}));
+        if let Some(labels) = labels.as_object_mut() {
+            labels.insert("kubernetes.io/metadata.name".into(), name.into());
+        }
+    }
+}
+
 pub(super) static NAMESPACE: Strategy = Strategy {
     metadata_checks: super::WHOLE_THEN_CHANGES,
     default: |namespace| {
         if let Some(status) = namespace.get_mut("status").and_then(Value::as_object_mut) {
             super::shared::default_text(status, "phase", "Active");
         }
-        let name = crate::object::name(namespace).to_owned();
-        if !name.is_empty() {
-            let labels = crate::object::metadata_mut(namespace).entry("labels").or_insert_with(|| json!({}));
-            if let Some(labels) = labels.as_object_mut() {
-                labels.insert("kubernetes.io/metadata.name".into(), name.into());
-            }
-        }
+        label_with_name(namespace);
     },
     prepare_create: |namespace| {
+        // A generated name is known only now.
+        label_with_name(namespace);
         let extra: Vec<Value> = items(at(namespace, &["spec"]), "finalizers").to_vec();
         let mut finalizers = extra;
         if !finalizers.contains(&json!("kubernetes")) {
@@ -205,9 +211,15 @@ fn validate_endpoints(endpoints: &Value) -> Vec<FieldError> {
                 );
             }
             check_port(port.get("port").unwrap_or(&json!(0)), format!("{path}.port"), &mut errors);
-            check_one_of(port, "protocol", &format!("{path}.protocol"), &["SCTP", "TCP", "UDP"], &mut errors);
+            check_one_of(
+                port,
+                "protocol",
+                format_args!("{path}.protocol"),
+                &["SCTP", "TCP", "UDP"],
+                &mut errors,
+            );
             if let Some(protocol) = port.get("appProtocol").and_then(Value::as_str) {
-                check_rule(protocol, names::qualified_name, &format!("{path}.appProtocol"), &mut errors);
+                check_rule(protocol, names::qualified_name, format_args!("{path}.appProtocol"), &mut errors);
             }
         }
     }
@@ -219,7 +231,7 @@ fn validate_address(address: &Value, path: &str, errors: &mut Vec<FieldError>) {
     check_ip(ip, format!("{path}.ip"), errors);
     check_optional(address, "hostname", names::dns1123_label, path, errors);
     if let Some(node) = address.get("nodeName").and_then(Value::as_str) {
-        check_rule(node, names::dns1123_subdomain, &format!("{path}.nodeName"), errors);
+        check_rule(node, names::dns1123_subdomain, format_args!("{path}.nodeName"), errors);
     }
     // Upstream checks the address twice: as one, then the special ranges of what it could parse.
     let why = if ip.parse::<std::net::IpAddr>().is_ok() {

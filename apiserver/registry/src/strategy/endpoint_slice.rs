@@ -96,11 +96,17 @@ fn validate(slice: &Value) -> Vec<FieldError> {
         if text(port, "protocol").is_empty() {
             errors.push(FieldError::required(format!("{path}.protocol"), ""));
         } else {
-            check_one_of(port, "protocol", &format!("{path}.protocol"), &["SCTP", "TCP", "UDP"], &mut errors);
+            check_one_of(
+                port,
+                "protocol",
+                format_args!("{path}.protocol"),
+                &["SCTP", "TCP", "UDP"],
+                &mut errors,
+            );
         }
         if has(port, "appProtocol") {
             let protocol = text(port, "appProtocol");
-            check_rule(protocol, names::qualified_name, &format!("{path}.appProtocol"), &mut errors);
+            check_rule(protocol, names::qualified_name, format_args!("{path}.appProtocol"), &mut errors);
         }
     }
     errors
@@ -126,13 +132,13 @@ fn validate_endpoints(slice: &Value) -> Vec<FieldError> {
         }
         if has(endpoint, "nodeName") {
             let name = text(endpoint, "nodeName");
-            check_rule(name, names::dns1123_subdomain, &format!("{path}.nodeName"), &mut errors);
+            check_rule(name, names::dns1123_subdomain, format_args!("{path}.nodeName"), &mut errors);
         }
         if has(endpoint, "hostname") {
             check_rule(
                 text(endpoint, "hostname"),
                 names::dns1123_label,
-                &format!("{path}.hostname"),
+                format_args!("{path}.hostname"),
                 &mut errors,
             );
         }

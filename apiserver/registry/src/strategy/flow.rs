@@ -244,7 +244,7 @@ fn check_other_rule(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let missing = "nonResourceURLs must contain at least one value";
     if check_list(rule, ("nonResourceURLs", missing, "non-resource URLs"), path, errors) {
         for (i, url) in items(rule, "nonResourceURLs").iter().filter_map(Value::as_str).enumerate() {
-            check_rule(url, url_problem, &format!("{path}.nonResourceURLs[{i}]"), errors);
+            check_rule(url, url_problem, format_args!("{path}.nonResourceURLs[{i}]"), errors);
         }
     }
 }

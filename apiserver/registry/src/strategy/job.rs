@@ -32,7 +32,7 @@ pub(super) fn check_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>)
         "backoffLimitPerIndex",
         "maxFailedIndexes",
     ] {
-        check_not_negative(spec, member, &format!("{path}.{member}"), errors);
+        check_not_negative(spec, member, format_args!("{path}.{member}"), errors);
     }
     if has(spec, "maxFailedIndexes") && !has(spec, "backoffLimitPerIndex") {
         let why = "when maxFailedIndexes is specified";
@@ -192,7 +192,7 @@ fn check_failure_policy(spec: &Value, policy: &Value, path: &str, errors: &mut V
         }
         for (j, condition) in conditions.iter().enumerate() {
             let path = format!("{list}[{j}]");
-            check_rule(text(condition, "type"), names::qualified_name, &format!("{path}.type"), errors);
+            check_rule(text(condition, "type"), names::qualified_name, format_args!("{path}.type"), errors);
             check_set_enum(condition, "status", &path, &["False", "True", "Unknown"], errors);
         }
         match (codes.is_null(), conditions.is_empty()) {

@@ -96,7 +96,7 @@ pub(super) fn check(new: &Value, old: &Value) -> Vec<FieldError> {
 
 fn check_counts(status: &Value, errors: &mut Vec<FieldError>) {
     for member in ["active", "succeeded", "failed", "ready", "terminating"] {
-        check_not_negative(status, member, &format!("status.{member}"), errors);
+        check_not_negative(status, member, format_args!("status.{member}"), errors);
     }
     let uncounted = at(status, &["uncountedTerminatedPods"]);
     let mut seen: Vec<&Value> = Vec::new();

@@ -53,14 +53,13 @@ fn validate(range: &Value) -> Vec<FieldError> {
         if !types.insert(of) {
             errors.push(FieldError::duplicate(format!("{path}.type"), &of.into()));
         }
-        let check_name = if matches!(of, "Pod" | "Container") {
-            resources::check_container_name
-        } else {
-            resources::check_name
-        };
         for member in MEMBERS.into_iter().filter(|member| of != "Pod" || !member.starts_with("default")) {
             for name in limit[member].as_object().into_iter().flat_map(Map::keys) {
-                check_name(name, &format!("{path}.{member}[{name}]"), &mut errors);
+                let path = format_args!("{path}.{member}[{name}]");
+                match of {
+                    "Pod" | "Container" => resources::check_container_name(name, path, &mut errors),
+                    _ => resources::check_name(name, path, &mut errors),
+                }
             }
         }
         if of == "Pod" {

@@ -68,7 +68,13 @@ fn validate_ingress(ingress: &Value) -> Vec<FieldError> {
         for (j, host) in items(tls, "hosts").iter().enumerate() {
             validate_tls_host(host.as_str().unwrap_or(""), &format!("spec.tls[{i}].hosts[{j}]"), &mut errors);
         }
-        check_optional(tls, "secretName", names::dns1123_subdomain, &format!("spec.tls[{i}]"), &mut errors);
+        check_optional(
+            tls,
+            "secretName",
+            names::dns1123_subdomain,
+            format_args!("spec.tls[{i}]"),
+            &mut errors,
+        );
     }
     let class = text(spec, "ingressClassName");
     if has(spec, "ingressClassName") {
@@ -173,7 +179,7 @@ fn validate_backend(backend: &Value, path: &str, errors: &mut Vec<FieldError>) {
         (None, Some(resource)) => {
             let path = format!("{path}.resource");
             if let Some(group) = resource.get("apiGroup").and_then(Value::as_str) {
-                check_rule(group, names::dns1123_subdomain, &format!("{path}.apiGroup"), errors);
+                check_rule(group, names::dns1123_subdomain, format_args!("{path}.apiGroup"), errors);
             }
             for member in ["kind", "name"] {
                 check_required(resource, member, names::path_segment, &path, errors);
@@ -227,7 +233,13 @@ pub(super) fn load_balancer_errors(status: &Value, path: &str, has_ip_mode: bool
                     "may not be specified when `ip` is not set",
                 ));
             } else {
-                check_one_of(ingress, "ipMode", &format!("{path}.ipMode"), &["VIP", "Proxy"], &mut errors);
+                check_one_of(
+                    ingress,
+                    "ipMode",
+                    format_args!("{path}.ipMode"),
+                    &["VIP", "Proxy"],
+                    &mut errors,
+                );
             }
         }
         let hostname = text(ingress, "hostname");

@@ -104,7 +104,7 @@ fn validate(node: &Value) -> Vec<FieldError> {
         // Upstream looks for taints in the metadata, so its paths say.
         let path = format!("metadata.taints[{i}]");
         let (key, value) = (text(taint, "key"), text(taint, "value"));
-        check_rule(key, names::qualified_name, &format!("{path}.key"), &mut errors);
+        check_rule(key, names::qualified_name, format_args!("{path}.key"), &mut errors);
         let problems = names::label_value(value);
         if !problems.is_empty() {
             errors.push(FieldError::invalid(format!("{path}.value"), &value.into(), problems.join(";")));

@@ -1,6 +1,8 @@
 //! What upstream warns of in the volumes of a Pod whose files are made of something: paths that lie in each other, of which
 //! only one can be there (`warningsForOverlappingVirtualPaths`).
 
+use std::fmt;
+
 use apiserver_json::Value;
 
 use super::shared::{at, items, text};
@@ -8,18 +10,33 @@ use super::shared::{at, items, text};
 /// More lines than this are not made: of so many no client sees more.
 const LINES_MAX: usize = 100;
 
-/// A path, and where it comes from where that is told.
-#[derive(PartialEq)]
-struct Place<'a> {
-    path: &'a str,
-    source: String,
+/// Where a path comes from: what it is, and its name if it has one.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    what: &'static str,
+    name: Option<&'a str>,
 }
 
-impl std::fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.source.as_str() {
-            "" => write!(f, "{:?}", self.path),
-            source => write!(f, "{:?} ({source})", self.path),
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name {
+            None => f.write_str(self.what),
+            Some(name) => write!(f, "{} {name:?}", self.what),
+        }
+    }
+}
+
+/// A path, and where it comes from where that is told.
+struct Place<'a> {
+    path: &'a str,
+    source: Option<Source<'a>>,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.source {
+            None => write!(f, "{:?}", self.path),
+            Some(source) => write!(f, "{:?} ({source})", self.path),
         }
     }
 }
@@ -34,10 +51,9 @@ pub(super) fn overlaps(spec: &Value) -> Vec<String> {
             ("secret", "Secret", "secretName"),
             ("downwardAPI", "DownwardAPI", ""),
         ] {
-            let source = at(volume, &[member]);
-            let of =
-                if named.is_empty() { what.to_owned() } else { format!("{what} {:?}", text(source, named)) };
-            warn(name, &of, places(source, ""), &mut lines);
+            let Some(source) = volume.get(member) else { continue };
+            let of = Source { what, name: (!named.is_empty()).then(|| text(source, named)) };
+            warn(name, of, &places(source, None), &mut lines);
         }
         let mut projected = Vec::new();
         for source in items(at(volume, &["projected"]), "sources") {
@@ -47,39 +63,40 @@ pub(super) fn overlaps(spec: &Value) -> Vec<String> {
                 projected.extend(projected_places(source));
             }
         }
-        warn(name, "Projected", projected, &mut lines);
+        warn(name, Source { what: "Projected", name: None }, &projected, &mut lines);
     }
     lines
 }
 
 /// The files of a source that lists them.
-fn places<'a>(source: &'a Value, named: &str) -> Vec<Place<'a>> {
-    items(source, "items").iter().map(|item| place(text(item, "path"), named)).collect()
+fn places<'a>(source: &'a Value, told: Option<Source<'a>>) -> Vec<Place<'a>> {
+    items(source, "items").iter().map(|item| place(text(item, "path"), told)).collect()
 }
 
-fn place<'a>(path: &'a str, source: &str) -> Place<'a> {
-    Place { path: path.trim_end_matches('/'), source: source.to_owned() }
+fn place<'a>(path: &'a str, source: Option<Source<'a>>) -> Place<'a> {
+    Place { path: path.trim_end_matches('/'), source }
 }
 
 /// The files of one source of several: of the first sort that there is.
 fn projected_places(source: &Value) -> Vec<Place<'_>> {
+    let unnamed = |what| Some(Source { what, name: None });
     for (member, what) in [("configMap", "ConfigMap"), ("secret", "Secret")] {
         let of = at(source, &[member]);
         if of.get("items").is_some() {
-            return places(of, &format!("{what} {:?}", text(of, "name")));
+            return places(of, Some(Source { what, name: Some(text(of, "name")) }));
         }
     }
     let downward = at(source, &["downwardAPI"]);
     if downward.get("items").is_some() {
-        return places(downward, "DownwardAPI");
+        return places(downward, unnamed("DownwardAPI"));
     }
     if let Some(token) = source.get("serviceAccountToken") {
-        return vec![place(text(token, "path"), "ServiceAccountToken")];
+        return vec![place(text(token, "path"), unnamed("ServiceAccountToken"))];
     }
     if let Some(bundle) = source.get("clusterTrustBundle") {
         let name = bundle.get("name").or_else(|| bundle.get("signerName")).and_then(Value::as_str);
-        let of = format!("ClusterTrustBundle {:?}", name.unwrap_or(""));
-        return vec![place(text(bundle, "path"), &of)];
+        let of = Source { what: "ClusterTrustBundle", name: Some(name.unwrap_or("")) };
+        return vec![place(text(bundle, "path"), Some(of))];
     }
     let certificate = at(source, &["podCertificate"]);
     [
@@ -89,11 +106,11 @@ fn projected_places(source: &Value) -> Vec<Place<'_>> {
     ]
     .into_iter()
     .filter(|(member, _)| !text(certificate, member).is_empty())
-    .map(|(member, of)| place(text(certificate, member), of))
+    .map(|(member, of)| place(text(certificate, member), unnamed(of)))
     .collect()
 }
 
-fn warn(volume: &str, of: &str, places: Vec<Place<'_>>, lines: &mut Vec<String>) {
+fn warn(volume: &str, of: Source<'_>, places: &[Place<'_>], lines: &mut Vec<String>) {
     for (i, place) in places.iter().enumerate().filter(|(_, place)| !place.path.is_empty()) {
         for other in places[..i].iter().filter(|other| !other.path.is_empty() && lie_together(place, other)) {
             if lines.len() >= LINES_MAX {

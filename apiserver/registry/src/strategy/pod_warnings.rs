@@ -94,7 +94,8 @@ pub(super) fn warnings(pod: &Value, path: &str) -> Vec<String> {
     if !seccomp(spec) && annotations.get(SECCOMP_POD).is_some() {
         out.lines.push(format!("{}.annotations[{SECCOMP_POD}]: {SECCOMP}", out.metadata));
     }
-    for (container, place) in containers(spec, &out.spec) {
+    for (container, list, i) in containers(spec) {
+        let place = |out: &Out| format!("{}.{list}[{i}]", out.spec);
         if !annotations.is_null() && !seccomp(container) {
             let key = format!("{SECCOMP_CONTAINER}{}", text(container, "name"));
             if annotations.get(&key).is_some() {
@@ -118,12 +119,12 @@ pub(super) fn warnings(pod: &Value, path: &str) -> Vec<String> {
             for list in ["limits", "requests"] {
                 out.fractional(
                     at(container, &["resources", list]),
-                    |_| format!("{place}.resources.{list}"),
+                    |out| format!("{}.resources.{list}", place(out)),
                     resource,
                 );
             }
         }
-        out.environment(container, &place);
+        out.environment(container, place);
     }
     out.ports(spec);
     if at(spec, &["terminationGracePeriodSeconds"]).as_i64().is_some_and(|seconds| seconds < 0) {
@@ -143,15 +144,11 @@ pub(super) fn warnings(pod: &Value, path: &str) -> Vec<String> {
     out.lines
 }
 
-/// All containers with their places, in the order upstream visits them.
-fn containers<'a>(spec: &'a Value, path: &str) -> Vec<(&'a Value, String)> {
-    ["initContainers", "containers", "ephemeralContainers"]
-        .into_iter()
-        .flat_map(|list| {
-            let place = move |i: usize| format!("{path}.{list}[{i}]");
-            items(spec, list).iter().enumerate().map(move |(i, container)| (container, place(i)))
-        })
-        .collect()
+/// All containers with their lists and places in these, in the order upstream visits them.
+fn containers(spec: &Value) -> impl Iterator<Item = (&Value, &'static str, usize)> {
+    ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(move |list| {
+        items(spec, list).iter().enumerate().map(move |(i, container)| (container, list, i))
+    })
 }
 
 struct Out {
@@ -224,8 +221,10 @@ impl Out {
                 }
             }
             let claim = at(volume, &["ephemeral", "volumeClaimTemplate", "spec"]);
-            let place = format!("{}.volumes[{i}].ephemeral.volumeClaimTemplate.spec", self.spec);
-            self.lines.extend(claim_warnings(claim, &place));
+            if !claim.is_null() {
+                let place = format!("{}.volumes[{i}].ephemeral.volumeClaimTemplate.spec", self.spec);
+                self.lines.extend(claim_warnings(claim, &place));
+            }
         }
         self.lines.extend(pod_volume_warnings::overlaps(spec));
     }
@@ -253,7 +252,7 @@ impl Out {
         }
     }
 
-    fn environment(&mut self, container: &Value, place: &str) {
+    fn environment(&mut self, container: &Value, place: impl Fn(&Self) -> String) {
         let mut seen: Vec<&str> = Vec::new();
         for (i, variable) in items(container, "env").iter().enumerate() {
             let name = text(variable, "name");
@@ -264,6 +263,7 @@ impl Out {
             let reference = format!("$({name})");
             let value = text(variable, "value");
             if variable.get("valueFrom").is_some() || value == reference || !value.contains(&reference) {
+                let place = place(self);
                 self.lines.push(format!(
                     "{place}.env[{i}]: hides previous definition of {name:?}, which may be dropped when using apply"
                 ));
@@ -277,9 +277,9 @@ impl Out {
         let mut known = Known::new();
         let mut named: HashMap<&str, String> = HashMap::new();
         let mut of_names = Vec::new();
-        for (container, place) in containers(spec, &self.spec) {
+        for (container, list, at) in containers(spec) {
             for (i, port) in items(container, "ports").iter().enumerate() {
-                let place = format!("{place}.ports[{i}]");
+                let place = format!("{}.{list}[{at}].ports[{i}]", self.spec);
                 let number = |member: &str| port.get(member).and_then(Value::as_i64).unwrap_or(0);
                 let (host_ip, host_port) = (text(port, "hostIP"), number("hostPort"));
                 if !host_ip.is_empty() && host_port == 0 {

@@ -83,7 +83,7 @@ fn check_policy_port(port: &Value, path: &str, errors: &mut Vec<FieldError>) {
                 let why = "may not be specified when `port` is non-numeric";
                 errors.push(FieldError::invalid(place, &end.into(), why));
             }
-            check_rule(name, names::port_name, &format!("{path}.port"), errors);
+            check_rule(name, names::port_name, format_args!("{path}.port"), errors);
         }
         Value::Null => {
             if let Some(end) = end {

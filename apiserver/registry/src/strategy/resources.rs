@@ -1,5 +1,7 @@
 //! Requests and limits of containers and Pods, and the quantities in them: `validateResourceRequirements` upstream.
 
+use std::fmt::{Arguments, Display};
+
 use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
@@ -45,12 +47,12 @@ const COUNTS: &[&str] = &[
 
 /// Errors of a container's `resources`.
 pub(super) fn validate(resources: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    check(resources, check_container_name, path, errors);
+    check(resources, |name, path, errors| check_container_name(name, path, errors), path, errors);
 }
 
 /// Errors of a Pod's own `resources`.
 pub(super) fn validate_of_pod(resources: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    check(resources, check_pod_name, path, errors);
+    check(resources, |name, path, errors| check_pod_name(name, path, errors), path, errors);
 }
 
 /// May a Pod as a whole have this resource?
@@ -81,22 +83,22 @@ pub(super) fn may_be_overcommitted(name: &str) -> bool {
 
 fn check(
     resources: &Value,
-    check_name: fn(&str, &str, &mut Vec<FieldError>),
+    check_name: fn(&str, Arguments<'_>, &mut Vec<FieldError>),
     path: &str,
     errors: &mut Vec<FieldError>,
 ) {
     let of = |list: &str| resources.get(list).and_then(Value::as_object);
     let (limits, requests) = (of("limits"), of("requests"));
     for (name, value) in limits.into_iter().flatten() {
-        let path = format!("{path}.limits[{name}]");
-        check_name(name, &path, errors);
-        check_quantity(name, value, &path, errors);
-        check_pages(name, value, &path, errors);
+        let path = format_args!("{path}.limits[{name}]");
+        check_name(name, path, errors);
+        check_quantity(name, value, path, errors);
+        check_pages(name, value, path, errors);
     }
     for (name, request) in requests.into_iter().flatten() {
-        let place = format!("{path}.requests[{name}]");
-        check_name(name, &place, errors);
-        check_quantity(name, request, &place, errors);
+        let place = format_args!("{path}.requests[{name}]");
+        check_name(name, place, errors);
+        check_quantity(name, request, place, errors);
         let overcommits = may_be_overcommitted(name);
         match limits.and_then(|limits| limits.get(name)) {
             Some(limit) => {
@@ -119,7 +121,7 @@ fn check(
             }
             None => {}
         }
-        check_pages(name, request, &place, errors);
+        check_pages(name, request, place, errors);
     }
     let mut names = limits.into_iter().chain(requests).flat_map(|list| list.keys());
     if names.any(|name| is_huge(name)) {
@@ -131,39 +133,44 @@ fn check(
 }
 
 /// Errors of an amount: `ValidateResourceQuantityValue`.
-pub(super) fn check_quantity(name: &str, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn check_quantity(
+    name: &str,
+    value: &Value,
+    path: impl Display + Copy,
+    errors: &mut Vec<FieldError>,
+) {
     let Some(amount) = quantity::parse(value) else { return };
     if amount < 0 {
-        errors.push(FieldError::invalid(path, &as_text(value), NOT_NEGATIVE));
+        errors.push(FieldError::invalid(path.to_string(), &as_text(value), NOT_NEGATIVE));
     }
     if amount % 1000 != 0 && (COUNTS.contains(&name) || is_extended(name)) {
-        errors.push(FieldError::invalid(path, &as_text(value), "must be an integer"));
+        errors.push(FieldError::invalid(path.to_string(), &as_text(value), "must be an integer"));
     }
 }
 
-fn check_pages(name: &str, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+fn check_pages(name: &str, value: &Value, path: impl Display + Copy, errors: &mut Vec<FieldError>) {
     let Some(size) = name.strip_prefix("hugepages-") else { return };
     let size = quantity::parse_text(size).filter(|size| *size > 0 && size % 1000 == 0);
     let divides = size.is_some_and(|size| quantity::parse(value).is_some_and(|amount| amount % size == 0));
     if !divides {
         let shown = as_text(value);
         let why = format!("{} is not positive integer multiple of {name}", shown.as_str().unwrap_or(""));
-        errors.push(FieldError::invalid(path, &shown, why));
+        errors.push(FieldError::invalid(path.to_string(), &shown, why));
     }
 }
 
 /// Errors of a resource's name: `validateResourceName`.
-pub(super) fn check_name(name: &str, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn check_name(name: &str, path: impl Display + Copy, errors: &mut Vec<FieldError>) {
     let before = errors.len();
     check_rule(name, names::qualified_name, path, errors);
     let is_known = STANDARD.contains(&name) || is_huge(name) || name.starts_with("requests.hugepages-");
     if errors.len() == before && !name.contains('/') && !is_known {
         let why = "must be a standard resource type or fully qualified";
-        errors.push(FieldError::invalid(path, &name.into(), why));
+        errors.push(FieldError::invalid(path.to_string(), &name.into(), why));
     }
 }
 
-pub(super) fn check_container_name(name: &str, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn check_container_name(name: &str, path: impl Display + Copy, errors: &mut Vec<FieldError>) {
     check_name(name, path, errors);
     let why = if !name.contains('/') {
         match CONTAINER_RESOURCES.contains(&name) || is_huge(name) {
@@ -175,23 +182,31 @@ pub(super) fn check_container_name(name: &str, path: &str, errors: &mut Vec<Fiel
     } else {
         "doesn't follow extended resource name standard"
     };
-    errors.push(FieldError::invalid(path, &name.into(), why));
+    errors.push(FieldError::invalid(path.to_string(), &name.into(), why));
 }
 
-fn check_pod_name(name: &str, path: &str, errors: &mut Vec<FieldError>) {
+fn check_pod_name(name: &str, path: impl Display + Copy, errors: &mut Vec<FieldError>) {
     let before = errors.len();
     check_name(name, path, errors);
     if errors.len() == before && !is_of_pods(name) {
-        errors.push(FieldError::not_supported(path, &name.into(), &["cpu", "hugepages-", "memory"]));
+        errors.push(FieldError::not_supported(
+            path.to_string(),
+            &name.into(),
+            &["cpu", "hugepages-", "memory"],
+        ));
     }
 }
 
 /// Errors of a quota's resource: `ValidateResourceQuotaResourceName`.
-pub(super) fn check_quota_name(name: &str, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn check_quota_name(name: &str, path: impl Display + Copy, errors: &mut Vec<FieldError>) {
     check_name(name, path, errors);
     let is_known = STANDARD.contains(&name) && name != "storage";
     if !name.contains('/') && !is_known && !is_huge(name) && !name.starts_with("requests.hugepages-") {
-        errors.push(FieldError::invalid(path, &name.into(), "must be a standard resource for quota"));
+        errors.push(FieldError::invalid(
+            path.to_string(),
+            &name.into(),
+            "must be a standard resource for quota",
+        ));
     }
 }
 

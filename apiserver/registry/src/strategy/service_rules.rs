@@ -172,7 +172,7 @@ fn check_ports(ports: &[Value], errors: &mut Vec<FieldError>) {
         if name.is_empty() && ports.len() > 1 {
             errors.push(FieldError::required(format!("{path}.name"), ""));
         } else if !name.is_empty() {
-            check_rule(name, names::dns1123_label, &format!("{path}.name"), errors);
+            check_rule(name, names::dns1123_label, format_args!("{path}.name"), errors);
             if ports[..i].iter().any(|other| text(other, "name") == name) {
                 errors.push(FieldError::duplicate(format!("{path}.name"), &name.into()));
             }
@@ -181,11 +181,11 @@ fn check_ports(ports: &[Value], errors: &mut Vec<FieldError>) {
         if text(port, "protocol").is_empty() {
             errors.push(FieldError::required(format!("{path}.protocol"), ""));
         }
-        check_one_of(port, "protocol", &format!("{path}.protocol"), &["SCTP", "TCP", "UDP"], errors);
+        check_one_of(port, "protocol", format_args!("{path}.protocol"), &["SCTP", "TCP", "UDP"], errors);
         let target = port.get("targetPort").unwrap_or(&Value::Null);
-        check_port_or_name(target, &format!("{path}.targetPort"), errors);
+        check_port_or_name(target, format_args!("{path}.targetPort"), errors);
         if let Some(protocol) = port.get("appProtocol").and_then(Value::as_str) {
-            check_rule(protocol, names::qualified_name, &format!("{path}.appProtocol"), errors);
+            check_rule(protocol, names::qualified_name, format_args!("{path}.appProtocol"), errors);
         }
     }
 }

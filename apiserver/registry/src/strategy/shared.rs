@@ -1,5 +1,6 @@
 //! Helpers that defaulting and validation of many kinds share.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 
 use apiserver_json::{Map, Value, json};
@@ -10,14 +11,14 @@ use apiserver_schema::internal_json;
 /// Sets a member where it is missing, or nothing.
 pub(crate) fn default(object: &mut Map, member: &str, value: impl Into<Value>) {
     if object.get(member).is_none_or(Value::is_null) {
-        object.insert(member.to_owned().into(), value.into());
+        object.insert(member.into(), value.into());
     }
 }
 
 /// Sets a string member where it is missing or empty.
 pub(crate) fn default_text(object: &mut Map, member: &str, value: &str) {
     if object.get(member).and_then(Value::as_str).is_none_or(str::is_empty) {
-        object.insert(member.to_owned().into(), value.into());
+        object.insert(member.into(), value.into());
     }
 }
 
@@ -83,8 +84,9 @@ pub(crate) fn is_true(object: &Value, member: &str) -> bool {
 pub(crate) type Rule = fn(&str) -> Vec<String>;
 
 /// One error for each thing a rule finds wrong.
-pub(crate) fn check_rule(value: &str, rule: Rule, path: &str, errors: &mut Vec<FieldError>) {
-    errors.extend(rule(value).into_iter().map(|why| FieldError::invalid(path, &value.into(), why)));
+pub(crate) fn check_rule(value: &str, rule: Rule, path: impl Display, errors: &mut Vec<FieldError>) {
+    errors
+        .extend(rule(value).into_iter().map(|why| FieldError::invalid(path.to_string(), &value.into(), why)));
 }
 
 /// As [`check_rule`], of a member that may be missing or empty.
@@ -92,7 +94,7 @@ pub(crate) fn check_optional(
     object: &Value,
     member: &str,
     rule: Rule,
-    path: &str,
+    path: impl Display,
     errors: &mut Vec<FieldError>,
 ) {
     let value = text(object, member);
@@ -106,16 +108,21 @@ pub(crate) fn check_required(
     object: &Value,
     member: &str,
     rule: Rule,
-    path: &str,
+    path: impl Display,
     errors: &mut Vec<FieldError>,
 ) {
-    if require(object, member, path, errors) {
+    if require(object, member, &path, errors) {
         check_optional(object, member, rule, path, errors);
     }
 }
 
 /// Does a text, list or object member say something? If not, that is an error.
-pub(crate) fn require(object: &Value, member: &str, path: &str, errors: &mut Vec<FieldError>) -> bool {
+pub(crate) fn require(
+    object: &Value,
+    member: &str,
+    path: impl Display,
+    errors: &mut Vec<FieldError>,
+) -> bool {
     let found = object.get(member).is_some_and(|value| !is_empty(value));
     if !found {
         errors.push(FieldError::required(format!("{path}.{member}"), ""));
@@ -127,11 +134,11 @@ pub(crate) fn require(object: &Value, member: &str, path: &str, errors: &mut Vec
 pub(crate) fn check_enum(
     object: &Value,
     member: &str,
-    path: &str,
+    path: impl Display,
     allowed: &[&str],
     errors: &mut Vec<FieldError>,
 ) {
-    if require(object, member, path, errors) {
+    if require(object, member, &path, errors) {
         check_set_enum(object, member, path, allowed, errors);
     }
 }
@@ -140,7 +147,7 @@ pub(crate) fn check_enum(
 pub(crate) fn check_set_enum(
     object: &Value,
     member: &str,
-    path: &str,
+    path: impl Display,
     allowed: &[&str],
     errors: &mut Vec<FieldError>,
 ) {
@@ -155,7 +162,7 @@ pub(crate) fn check_range(
     object: &Value,
     member: &str,
     (least, most): (i64, i64),
-    path: &str,
+    path: impl Display,
     errors: &mut Vec<FieldError>,
 ) {
     if let Some(number) = number(object, member)
@@ -186,22 +193,27 @@ pub(crate) fn check_port(value: &Value, path: String, errors: &mut Vec<FieldErro
 }
 
 /// Errors of a port that is a number or a name.
-pub(crate) fn check_port_or_name(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(crate) fn check_port_or_name(value: &Value, path: impl Display, errors: &mut Vec<FieldError>) {
     match value {
         Value::String(name) => {
             for problem in names::port_name(name) {
-                errors.push(FieldError::invalid(path, value, problem));
+                errors.push(FieldError::invalid(path.to_string(), value, problem));
             }
         }
-        other => check_port(other, path.to_owned(), errors),
+        other => check_port(other, path.to_string(), errors),
     }
 }
 
-pub(crate) fn check_not_negative(object: &Value, member: &str, path: &str, errors: &mut Vec<FieldError>) {
+pub(crate) fn check_not_negative(
+    object: &Value,
+    member: &str,
+    path: impl Display,
+    errors: &mut Vec<FieldError>,
+) {
     if let Some(number) = number(object, member)
         && number < 0
     {
-        errors.push(FieldError::invalid(path, &number.into(), NOT_NEGATIVE));
+        errors.push(FieldError::invalid(path.to_string(), &number.into(), NOT_NEGATIVE));
     }
 }
 
@@ -209,13 +221,13 @@ pub(crate) fn check_not_negative(object: &Value, member: &str, path: &str, error
 pub(crate) fn check_one_of(
     object: &Value,
     member: &str,
-    path: &str,
+    path: impl Display,
     allowed: &[&str],
     errors: &mut Vec<FieldError>,
 ) {
     let value = text(object, member);
     if !value.is_empty() && !allowed.contains(&value) {
-        errors.push(FieldError::not_supported(path, &value.into(), allowed));
+        errors.push(FieldError::not_supported(path.to_string(), &value.into(), allowed));
     }
 }
 
@@ -248,12 +260,12 @@ pub(crate) fn check_label_selector(value: &Value, path: &str, errors: &mut Vec<F
                 "not a valid selector operator",
             )),
         }
-        check_rule(text(expression, "key"), names::qualified_name, &format!("{path}.key"), errors);
+        check_rule(text(expression, "key"), names::qualified_name, format_args!("{path}.key"), errors);
         for (j, value) in items(expression, "values").iter().enumerate() {
             check_rule(
                 value.as_str().unwrap_or(""),
                 names::label_value,
-                &format!("{path}.values[{j}]"),
+                format_args!("{path}.values[{j}]"),
                 errors,
             );
         }

@@ -112,7 +112,7 @@ fn validate_ingress_class(class: &Value) -> Vec<FieldError> {
     }
     let path = "spec.parameters";
     if let Some(group) = parameters.get("apiGroup").and_then(Value::as_str) {
-        check_rule(group, names::dns1123_subdomain, &format!("{path}.apiGroup"), &mut errors);
+        check_rule(group, names::dns1123_subdomain, format_args!("{path}.apiGroup"), &mut errors);
     }
     check_optional(parameters, "kind", names::path_segment, path, &mut errors);
     check_optional(parameters, "name", names::path_segment, path, &mut errors);

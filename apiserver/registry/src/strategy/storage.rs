@@ -161,7 +161,7 @@ fn check_topology(term: &Value, path: &str, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::duplicate(format!("{path}.values[{j}]"), value));
         }
         let key = text(expression, "key");
-        check_rule(key, names::qualified_name, &format!("{path}.key"), errors);
+        check_rule(key, names::qualified_name, format_args!("{path}.key"), errors);
         if keys.contains(&key) {
             errors.push(FieldError::duplicate(format!("{path}.key"), &key.into()));
         }

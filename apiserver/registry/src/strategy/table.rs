@@ -59,7 +59,6 @@ fn causes(write: Write, old: &Value, new: &Value) -> Vec<String> {
         object::fill_for_create(resource, &mut new, "u", "2020-01-01T00:00:00Z", "abcde");
         (strategy.default)(&mut new);
         (strategy.prepare_create)(&mut new);
-        (strategy.default)(&mut new);
         object::tidy(&mut new);
         let mut errors = object::validate_create(resource, &new);
         errors.extend((strategy.validate_create)(&new));

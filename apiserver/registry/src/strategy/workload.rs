@@ -82,7 +82,7 @@ fn check_endless(template: &Value, kind: &str, errors: &mut Vec<FieldError>) {
 
 fn check_counts(spec: &Value, members: &[&str], errors: &mut Vec<FieldError>) {
     for member in members {
-        check_not_negative(spec, member, &format!("spec.{member}"), errors);
+        check_not_negative(spec, member, format_args!("spec.{member}"), errors);
     }
 }
 
@@ -335,7 +335,7 @@ fn check_stateful_strategy(strategy: &Value, errors: &mut Vec<FieldError>) {
         }
         "OnDelete" => {}
         "RollingUpdate" => {
-            check_not_negative(rolling, "partition", &format!("{path}.partition"), errors);
+            check_not_negative(rolling, "partition", format_args!("{path}.partition"), errors);
         }
         _ => {
             let why = "must be 'RollingUpdate' or 'OnDelete'";
@@ -378,7 +378,7 @@ pub(super) fn check_status(
 ) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for member in counts {
-        check_not_negative(status, member, &format!("status.{member}"), &mut errors);
+        check_not_negative(status, member, format_args!("status.{member}"), &mut errors);
     }
     let count = |member: &str| number(status, member).unwrap_or(0);
     let mut part = |member: &str, whole: &str, why: &str| {

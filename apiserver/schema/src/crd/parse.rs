@@ -55,19 +55,15 @@ fn keep_all() -> Arc<Schema> {
 
 fn add_meta(schema: &mut Schema) {
     let Shape::Object(object) = &mut schema.shape else { return };
-    for name in ["apiVersion", "kind"] {
-        object
-            .fields
-            .entry(name.into())
-            .or_insert_with(|| Field::plain(Slot::node(Schema::new(Shape::String))));
-    }
     let mut meta = (*named(OBJECT_META)).clone();
     if let (Some(own), Shape::Object(target)) = (object.fields.get("metadata"), &mut meta.shape) {
-        for (name, field) in own.schema.get().object().into_iter().flat_map(|o| &o.fields) {
-            target.fields.insert(name.clone(), field.clone());
-        }
+        let own = own.schema.get().object().into_iter().flat_map(|own| own.fields.iter().cloned());
+        target.fields = target.fields.extended(own);
     }
-    object.fields.insert("metadata".into(), Field::plain(Slot::node(meta)));
+    let types = ["apiVersion", "kind"].into_iter().filter(|name| !object.fields.contains_key(name));
+    let types = types.map(|name| (name.into(), Field::plain(Slot::node(Schema::new(Shape::String)))));
+    let metadata = ("metadata".into(), Field::plain(Slot::node(meta)));
+    object.fields = object.fields.extended(types.chain([metadata]));
 }
 
 fn flag(map: &Map, name: &str) -> bool {
@@ -124,7 +120,13 @@ fn object(map: &Map, preserve: bool) -> Object {
         _ => None,
     };
     let atomic = map.get("x-kubernetes-map-type").and_then(Value::as_str) == Some("atomic");
-    Object { fields, additional, atomic, required: strings(map.get("required")), ..Object::default() }
+    Object {
+        fields: fields.into(),
+        additional,
+        atomic,
+        required: strings(map.get("required")),
+        ..Object::default()
+    }
 }
 
 fn list(map: &Map) -> List {

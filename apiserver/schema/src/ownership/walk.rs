@@ -85,13 +85,19 @@ pub(super) fn item_step(list: &List, item: &Value) -> Result<String, String> {
         _ => return Err("associative list with keys may not have non-map elements".to_owned()),
     };
     let fields = list.items.get().object().map(|object| &object.fields);
-    let mut sorted: Vec<(&str, &Value)> = keys
-        .iter()
-        .filter_map(|key| {
-            let default = || fields?.get(key)?.key_default.as_ref();
-            Some((&**key, map.get(key).or_else(default)?))
-        })
-        .collect();
+    let set = |key: &str| {
+        let default = || fields?.get(key)?.key_default.as_ref();
+        map.get(key).or_else(default)
+    };
+    if let [key] = keys.as_slice()
+        && let Some(value) = set(key)
+    {
+        let mut step = String::with_capacity(48);
+        write_key(&mut step, "k:{", key, value);
+        step.push('}');
+        return Ok(step);
+    }
+    let mut sorted: Vec<(&str, &Value)> = keys.iter().filter_map(|key| Some((&**key, set(key)?))).collect();
     if sorted.is_empty() {
         let names: Vec<_> = keys.iter().map(|key| format!("{key:?}")).collect();
         return Err(format!(
@@ -99,20 +105,21 @@ pub(super) fn item_step(list: &List, item: &Value) -> Result<String, String> {
             names.join(" ")
         ));
     }
-    sorted.sort_by_key(|(name, _)| *name);
-    let mut step = String::with_capacity(48);
-    step.push_str("k:{");
+    sorted.sort_unstable_by_key(|(name, _)| *name);
+    let mut step = String::with_capacity(96);
     for (i, (name, value)) in sorted.into_iter().enumerate() {
-        if i > 0 {
-            step.push(',');
-        }
-        step.push('"');
-        step.push_str(name);
-        step.push_str("\":");
-        write_scalar(value, &mut step);
+        write_key(&mut step, if i > 0 { "," } else { "k:{" }, name, value);
     }
     step.push('}');
     Ok(step)
+}
+
+fn write_key(step: &mut String, before: &str, name: &str, value: &Value) {
+    step.push_str(before);
+    step.push('"');
+    step.push_str(name);
+    step.push_str("\":");
+    write_scalar(value, step);
 }
 
 fn write_scalar(value: &Value, out: &mut String) {
@@ -286,7 +293,7 @@ fn lists(list: &List, old: &[Value], new: &[Value], out: &mut Comparison) {
             _ if a != b => Found { here: Some(Sort::Modified), ..Found::default() },
             _ => Found::default(),
         };
-        out.push(|| step.clone(), found);
+        out.push(|| step.as_str().into(), found);
     }
 }
 
@@ -294,7 +301,7 @@ fn visit_if(node: &Schema, old: Option<&Value>, new: Option<&Value>) -> Found {
     if old.or(new).is_some() { visit(node, old, new, Place::Deeper) } else { Found::default() }
 }
 
-fn first<'v>(group: &[(Box<str>, &'v Value)]) -> Option<&'v Value> {
+fn first<'v>(group: &[(String, &'v Value)]) -> Option<&'v Value> {
     group.first().map(|(_, value)| *value)
 }
 
@@ -306,17 +313,17 @@ fn field_step(key: &str) -> Box<str> {
 }
 
 /// Items with their steps, sorted by these; items without a step are left out.
-pub(super) fn steps<'v>(list: &List, values: &'v [Value]) -> Vec<(Box<str>, &'v Value)> {
-    let step = |value| item_step(list, value).ok().map(String::into_boxed_str);
-    let mut out: Vec<_> = values.iter().filter_map(|value| Some((step(value)?, value))).collect();
+pub(super) fn steps<'v>(list: &List, values: &'v [Value]) -> Vec<(String, &'v Value)> {
+    let mut out = Vec::with_capacity(values.len());
+    out.extend(values.iter().filter_map(|value| Some((item_step(list, value).ok()?, value))));
     out.sort_by(|(a, _), (b, _)| a.cmp(b));
     out
 }
 
 /// Runs of items with the same step.
 pub(super) fn groups<'a, 'v>(
-    steps: &'a [(Box<str>, &'v Value)],
-) -> impl Iterator<Item = &'a [(Box<str>, &'v Value)]> {
+    steps: &'a [(String, &'v Value)],
+) -> impl Iterator<Item = &'a [(String, &'v Value)]> {
     steps.chunk_by(|(a, _), (b, _)| a == b)
 }
 
@@ -360,7 +367,7 @@ fn collect(schema: &Schema, value: &Value, place: Place) -> (bool, FieldSet) {
                     [(_, item)] => collect(list.items.get(), item, Place::Deeper).1,
                     _ => FieldSet::new(),
                 };
-                out.push(group[0].0.clone(), true, below);
+                out.push(group[0].0.as_str().into(), true, below);
             }
         }
     }

@@ -112,7 +112,7 @@ fn check_request(request: &Value, path: &str, errors: &mut Vec<FieldError>) {
 fn check_demand(demand: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if require(demand, "deviceClassName", path, errors) {
         let class = text(demand, "deviceClassName");
-        check_rule(class, names::dns1123_subdomain, &format!("{path}.deviceClassName"), errors);
+        check_rule(class, names::dns1123_subdomain, format_args!("{path}.deviceClassName"), errors);
     }
     check_selectors(demand, path, errors);
     let count = number(demand, "count").unwrap_or(0);
@@ -139,7 +139,7 @@ fn check_demand(demand: &Value, path: &str, errors: &mut Vec<FieldError>) {
 fn check_toleration(toleration: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let (key, value) = (text(toleration, "key"), text(toleration, "value"));
     if !key.is_empty() {
-        check_rule(key, names::qualified_name, &format!("{path}.key"), errors);
+        check_rule(key, names::qualified_name, format_args!("{path}.key"), errors);
     }
     match text(toleration, "operator") {
         "Exists" if !value.is_empty() => {
@@ -147,14 +147,14 @@ fn check_toleration(toleration: &Value, path: &str, errors: &mut Vec<FieldError>
             errors.push(FieldError::invalid(format!("{path}.value"), &value.into(), why));
         }
         "Exists" => {}
-        "Equal" => check_rule(value, names::label_value, &format!("{path}.value"), errors),
+        "Equal" => check_rule(value, names::label_value, format_args!("{path}.value"), errors),
         "" => errors.push(FieldError::required(format!("{path}.operator"), "")),
         other => {
             let path = format!("{path}.operator");
             errors.push(FieldError::not_supported(path, &other.into(), &["Equal", "Exists"]));
         }
     }
-    check_one_of(toleration, "effect", &format!("{path}.effect"), EFFECTS, errors);
+    check_one_of(toleration, "effect", format_args!("{path}.effect"), EFFECTS, errors);
 }
 
 /// Errors of a class. What it had before may break rules that are younger than it.
@@ -225,7 +225,7 @@ fn check_allocation(allocation: &Value, known: &[String], errors: &mut Vec<Field
     let config = |config: &Value, path: &str, errors: &mut Vec<FieldError>| {
         if require(config, "source", path, errors) {
             let known = ["FromClaim", "FromClass"];
-            check_one_of(config, "source", &format!("{path}.source"), &known, errors);
+            check_one_of(config, "source", format_args!("{path}.source"), &known, errors);
         }
         check_references(config, known, path, errors);
         check_configuration(config, false, path, errors);

@@ -293,10 +293,10 @@ fn is_semantic_version(value: &str) -> bool {
 
 /// Errors of a taint of a device.
 fn check_taint(taint: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    check_rule(text(taint, "key"), names::qualified_name, &format!("{path}.key"), errors);
-    check_rule(text(taint, "value"), names::label_value, &format!("{path}.value"), errors);
+    check_rule(text(taint, "key"), names::qualified_name, format_args!("{path}.key"), errors);
+    check_rule(text(taint, "value"), names::label_value, format_args!("{path}.value"), errors);
     if require(taint, "effect", path, errors) {
-        super::super::shared::check_one_of(taint, "effect", &format!("{path}.effect"), EFFECTS, errors);
+        super::super::shared::check_one_of(taint, "effect", format_args!("{path}.effect"), EFFECTS, errors);
     }
 }
 

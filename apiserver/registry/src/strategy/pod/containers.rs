@@ -1,6 +1,7 @@
 //! Containers of all three kinds: `validateContainers`, `validateInitContainers`, `validateEphemeralContainers`.
 
 use std::collections::HashSet;
+use std::fmt::Display;
 
 use apiserver_json::Value;
 use apiserver_meta::field::{FieldError, Problem};
@@ -154,12 +155,12 @@ fn check_common(container: &Value, path: &str, pod: &Spec, errors: &mut Vec<Fiel
 pub(super) fn check_images(pod: &Spec, errors: &mut Vec<FieldError>) {
     for list in ["containers", "initContainers"] {
         for (i, container) in items(pod.spec, list).iter().enumerate() {
-            check_image_space(container, &format!("{}.{list}[{i}]", pod.path), errors);
+            check_image_space(container, format_args!("{}.{list}[{i}]", pod.path), errors);
         }
     }
 }
 
-pub(super) fn check_image_space(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn check_image_space(container: &Value, path: impl Display, errors: &mut Vec<FieldError>) {
     let image = text(container, "image");
     if image.trim() != image {
         let why = "must not have leading or trailing whitespace";
@@ -170,7 +171,7 @@ pub(super) fn check_image_space(container: &Value, path: &str, errors: &mut Vec<
 fn check_ports(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let mut seen: Vec<&str> = Vec::new();
     for (i, port) in items(container, "ports").iter().enumerate() {
-        let path = format!("{path}.ports[{i}]");
+        let path = format_args!("{path}.ports[{i}]");
         let name = text(port, "name");
         if !name.is_empty() {
             let problems = names::port_name(name);
@@ -190,7 +191,7 @@ fn check_ports(container: &Value, path: &str, errors: &mut Vec<FieldError>) {
                 errors.push(FieldError::invalid(format!("{path}.{member}"), &number.into(), PORT_RANGE));
             }
         }
-        check_enum(port, "protocol", &path, &["SCTP", "TCP", "UDP"], errors);
+        check_enum(port, "protocol", path, &["SCTP", "TCP", "UDP"], errors);
     }
 }
 
@@ -289,9 +290,9 @@ fn check_restart_rules(container: &Value, path: &str, errors: &mut Vec<FieldErro
         }
     }
     check_set_enum(container, "restartPolicy", path, &["Always", "Never", "OnFailure"], errors);
-    let list = format!("{path}.restartPolicyRules");
+    let list = format_args!("{path}.restartPolicyRules");
     if rules.len() > RESTART_RULES_MAX {
-        errors.push(FieldError::too_many(&list, rules.len(), RESTART_RULES_MAX));
+        errors.push(FieldError::too_many(list.to_string(), rules.len(), RESTART_RULES_MAX));
     }
     for (i, rule) in rules.iter().enumerate() {
         let path = format!("{list}[{i}]");

@@ -1,5 +1,7 @@
 //! Environment variables and what they are taken from: `ValidateEnv`, `ValidateEnvFrom` upstream.
 
+use std::fmt::Display;
+
 use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
@@ -86,7 +88,7 @@ fn check_source(source: &Value, value: &str, path: &str, errors: &mut Vec<FieldE
             "fileKeyRef" => check_file_key(reference, &path, errors),
             _ => {
                 let name = text(reference, "name");
-                check_rule(name, names::dns1123_subdomain, &format!("{path}.name"), errors);
+                check_rule(name, names::dns1123_subdomain, format_args!("{path}.name"), errors);
                 check_required(reference, "key", names::config_map_key, &path, errors);
             }
         }
@@ -117,7 +119,12 @@ fn subscripted(field: &str) -> Option<(&str, &str)> {
 }
 
 /// Errors of a reference to a field of the Pod: `validateObjectFieldSelector`.
-pub(super) fn check_field_ref(reference: &Value, allowed: &[&str], path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn check_field_ref(
+    reference: &Value,
+    allowed: &[&str],
+    path: impl Display + Copy,
+    errors: &mut Vec<FieldError>,
+) {
     if !require(reference, "apiVersion", path, errors) || !require(reference, "fieldPath", path, errors) {
         return;
     }
@@ -142,7 +149,7 @@ pub(super) fn check_field_ref(reference: &Value, allowed: &[&str], path: &str, e
                 unknown(format!("field label not supported: {field}"));
             } else if !allowed.contains(&shown) {
                 let path = format!("{path}.fieldPath");
-                errors.push(FieldError::not_supported(path, &shown.into(), allowed));
+                errors.push(FieldError::not_supported(path.to_string(), &shown.into(), allowed));
             }
         }
     }
@@ -152,7 +159,7 @@ pub(super) fn check_field_ref(reference: &Value, allowed: &[&str], path: &str, e
 pub(super) fn check_resource_ref(
     reference: &Value,
     of_volume: bool,
-    path: &str,
+    path: impl Display + Copy,
     errors: &mut Vec<FieldError>,
 ) {
     let resource = text(reference, "resource");

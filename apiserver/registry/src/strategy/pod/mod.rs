@@ -155,7 +155,7 @@ fn check_pod(pod: &Value, errors: &mut Vec<FieldError>) {
 /// Errors of a Pod template at `path`: `ValidatePodTemplateSpec`.
 pub(crate) fn check_template(template: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let metadata = at(template, &["metadata"]);
-    crate::object::validate_labels(metadata.get("labels"), &format!("{path}.labels"), errors);
+    crate::object::validate_labels(metadata.get("labels"), format_args!("{path}.labels"), errors);
     let place = format!("{path}.annotations");
     crate::object::validate_annotations(metadata.get("annotations"), &place, errors);
     let spec = Spec::of(at(template, &["spec"]), &format!("{path}.spec"));
@@ -184,7 +184,7 @@ fn check_spec<'a>(mut pod: Spec<'a>, errors: &mut Vec<FieldError>) -> Spec<'a> {
     check_set_enum(spec, "restartPolicy", &path, &policies, errors);
     let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     check_set_enum(spec, "dnsPolicy", &path, &policies, errors);
-    crate::object::validate_labels(spec.get("nodeSelector"), &format!("{path}.nodeSelector"), errors);
+    crate::object::validate_labels(spec.get("nodeSelector"), format_args!("{path}.nodeSelector"), errors);
     security::check_pod(&pod, errors);
     scheduling::check_affinity(&pod, errors);
     network::check_dns(&pod, errors);
@@ -197,11 +197,11 @@ fn check_spec<'a>(mut pod: Spec<'a>, errors: &mut Vec<FieldError>) -> Spec<'a> {
     check_range(spec, "activeDeadlineSeconds", (1, i64::from(i32::MAX)), &path, errors);
     check_optional(spec, "hostname", names::dns1123_label, &path, errors);
     check_optional(spec, "subdomain", names::dns1123_label, &path, errors);
-    scheduling::check_tolerations(items(spec, "tolerations"), &format!("{path}.tolerations"), errors);
+    scheduling::check_tolerations(items(spec, "tolerations"), format_args!("{path}.tolerations"), errors);
     network::check_host_aliases(&pod, errors);
     check_optional(spec, "priorityClassName", names::dns1123_subdomain, &path, errors);
     if let Some(class) = spec.get("runtimeClassName").and_then(Value::as_str) {
-        check_rule(class, names::dns1123_subdomain, &format!("{path}.runtimeClassName"), errors);
+        check_rule(class, names::dns1123_subdomain, format_args!("{path}.runtimeClassName"), errors);
     }
     if spec.get("preemptionPolicy").is_some_and(|policy| policy == "") {
         errors.push(FieldError::required(format!("{path}.preemptionPolicy"), ""));

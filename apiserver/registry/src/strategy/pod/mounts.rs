@@ -1,5 +1,7 @@
 //! Where containers see volumes: mounts and block devices.
 
+use std::fmt::Arguments;
+
 use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 
@@ -9,17 +11,17 @@ use super::paths::check_relative;
 
 /// Errors of mounts: `ValidateVolumeMounts`.
 pub(super) fn check_mounts(container: &Value, path: &str, pod: &Spec, errors: &mut Vec<FieldError>) {
-    let list = format!("{path}.volumeMounts");
+    let list = format_args!("{path}.volumeMounts");
     let devices = items(container, "volumeDevices");
     let mut seen: Vec<&str> = Vec::new();
     for (i, mount) in items(container, "volumeMounts").iter().enumerate() {
-        let path = format!("{list}[{i}]");
+        let path = format_args!("{list}[{i}]");
         let (name, place) = (text(mount, "name"), text(mount, "mountPath"));
-        require(mount, "name", &path, errors);
+        require(mount, "name", path, errors);
         if !pod.volumes.iter().any(|(known, _)| *known == name) {
             errors.push(FieldError::not_found(format!("{path}.name"), &name.into()));
         }
-        require(mount, "mountPath", &path, errors);
+        require(mount, "mountPath", path, errors);
         let mut wrong = |member: &str, value: &str, why: &str| {
             errors.push(FieldError::invalid(format!("{path}.{member}"), &value.into(), why));
         };
@@ -34,17 +36,17 @@ pub(super) fn check_mounts(container: &Value, path: &str, pod: &Spec, errors: &m
             wrong("mountPath", place, "must not already exist as a path in volumeDevices");
         }
         let (sub_path, expression) = (text(mount, "subPath"), text(mount, "subPathExpr"));
-        check_relative(sub_path, &format!("{list}.subPath"), errors);
+        check_relative(sub_path, format_args!("{list}.subPath"), errors);
         if !expression.is_empty() && !sub_path.is_empty() {
             let why = "subPathExpr and subPath are mutually exclusive";
             errors.push(FieldError::invalid(format!("{path}.subPathExpr"), &expression.into(), why));
         }
-        check_relative(expression, &format!("{list}.subPathExpr"), errors);
-        check_propagation(mount, container, &list, errors);
+        check_relative(expression, format_args!("{list}.subPathExpr"), errors);
+        check_propagation(mount, container, list, errors);
     }
 }
 
-fn check_propagation(mount: &Value, container: &Value, path: &str, errors: &mut Vec<FieldError>) {
+fn check_propagation(mount: &Value, container: &Value, path: Arguments<'_>, errors: &mut Vec<FieldError>) {
     check_set_enum(mount, "mountPropagation", path, &["Bidirectional", "HostToContainer", "None"], errors);
     let propagation = text(mount, "mountPropagation");
     let privileged = is_true(at(container, &["securityContext"]), "privileged");

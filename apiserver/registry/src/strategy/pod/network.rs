@@ -108,7 +108,7 @@ pub(super) fn check_host_aliases(pod: &Spec, errors: &mut Vec<FieldError>) {
         check_ip(text(alias, "ip"), format!("{path}.ip"), errors);
         for (j, name) in items(alias, "hostnames").iter().enumerate() {
             let name = name.as_str().unwrap_or("");
-            check_rule(name, names::dns1123_subdomain, &format!("{path}.hostnames[{j}]"), errors);
+            check_rule(name, names::dns1123_subdomain, format_args!("{path}.hostnames[{j}]"), errors);
         }
     }
 }

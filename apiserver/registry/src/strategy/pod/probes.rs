@@ -1,5 +1,7 @@
 //! Probes and lifecycle hooks: `validateProbe`, `validateLifecycle` upstream.
 
+use std::fmt::Arguments;
+
 use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
@@ -14,13 +16,13 @@ pub(super) fn check(container: &Value, path: &str, pod: &Spec, errors: &mut Vec<
     for hook in ["postStart", "preStop"] {
         if let Some(handler) = at(container, &["lifecycle"]).get(hook).filter(|handler| !handler.is_null()) {
             let kinds = ["exec", "httpGet", "tcpSocket", "sleep"];
-            check_handler(handler, &kinds, &format!("{path}.lifecycle.{hook}"), pod, errors);
+            check_handler(handler, &kinds, format_args!("{path}.lifecycle.{hook}"), pod, errors);
         }
     }
     for member in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = container.get(member).filter(|probe| !probe.is_null()) else { continue };
-        let path = format!("{path}.{member}");
-        check_probe(probe, &path, pod, errors);
+        let path = format_args!("{path}.{member}");
+        check_probe(probe, path, pod, errors);
         if member == "readinessProbe" {
             if let Some(seconds) = number(probe, "terminationGracePeriodSeconds") {
                 let why = "must not be set for readinessProbes";
@@ -44,7 +46,7 @@ pub(super) fn forbid(container: &Value, path: &str, errors: &mut Vec<FieldError>
     }
 }
 
-fn check_probe(probe: &Value, path: &str, pod: &Spec, errors: &mut Vec<FieldError>) {
+fn check_probe(probe: &Value, path: Arguments<'_>, pod: &Spec, errors: &mut Vec<FieldError>) {
     check_handler(probe, &["exec", "httpGet", "tcpSocket", "grpc"], path, pod, errors);
     for member in
         ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
@@ -61,30 +63,36 @@ fn check_probe(probe: &Value, path: &str, pod: &Spec, errors: &mut Vec<FieldErro
     }
 }
 
-fn check_handler(holder: &Value, kinds: &[&str], path: &str, pod: &Spec, errors: &mut Vec<FieldError>) {
+fn check_handler(
+    holder: &Value,
+    kinds: &[&str],
+    path: Arguments<'_>,
+    pod: &Spec,
+    errors: &mut Vec<FieldError>,
+) {
     let mut found = false;
     for kind in kinds {
         let Some(handler) = holder.get(*kind).filter(|handler| !handler.is_null()) else { continue };
-        let path = format!("{path}.{kind}");
+        let path = format_args!("{path}.{kind}");
         if std::mem::replace(&mut found, true) {
-            errors.push(FieldError::forbidden(path, "may not specify more than 1 handler type"));
+            errors.push(FieldError::forbidden(path.to_string(), "may not specify more than 1 handler type"));
             continue;
         }
         match *kind {
-            "exec" => drop(require(handler, "command", &path, errors)),
-            "httpGet" => check_http(handler, &path, errors),
-            "sleep" => check_sleep(handler, &path, pod, errors),
-            _ => check_port_or_name(at(handler, &["port"]), &format!("{path}.port"), errors),
+            "exec" => drop(require(handler, "command", path, errors)),
+            "httpGet" => check_http(handler, path, errors),
+            "sleep" => check_sleep(handler, path, pod, errors),
+            _ => check_port_or_name(at(handler, &["port"]), format_args!("{path}.port"), errors),
         }
     }
     if !found {
-        errors.push(FieldError::required(path, "must specify a handler type"));
+        errors.push(FieldError::required(path.to_string(), "must specify a handler type"));
     }
 }
 
-fn check_http(get: &Value, path: &str, errors: &mut Vec<FieldError>) {
+fn check_http(get: &Value, path: Arguments<'_>, errors: &mut Vec<FieldError>) {
     require(get, "path", path, errors);
-    check_port_or_name(at(get, &["port"]), &format!("{path}.port"), errors);
+    check_port_or_name(at(get, &["port"]), format_args!("{path}.port"), errors);
     check_set_enum(get, "scheme", path, &["HTTP", "HTTPS"], errors);
     for header in items(get, "httpHeaders") {
         let name = text(header, "name");
@@ -94,12 +102,12 @@ fn check_http(get: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn check_sleep(sleep: &Value, path: &str, pod: &Spec, errors: &mut Vec<FieldError>) {
+fn check_sleep(sleep: &Value, path: Arguments<'_>, pod: &Spec, errors: &mut Vec<FieldError>) {
     let seconds = number(sleep, "seconds").unwrap_or(0);
     if let Some(grace) = pod.grace
         && !(0..=grace).contains(&seconds)
     {
         let why = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
-        errors.push(FieldError::invalid(path, &seconds.into(), why));
+        errors.push(FieldError::invalid(path.to_string(), &seconds.into(), why));
     }
 }

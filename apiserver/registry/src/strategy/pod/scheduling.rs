@@ -1,5 +1,7 @@
 //! Where a Pod may run: tolerations, affinity, spread, gates.
 
+use std::fmt::Display;
+
 use apiserver_json::{SmolStr, Value};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
@@ -14,7 +16,7 @@ const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 pub(crate) const TAINT_EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
 /// Errors of tolerations: `ValidateTolerations`.
-pub(crate) fn check_tolerations(list: &[Value], path: &str, errors: &mut Vec<FieldError>) {
+pub(crate) fn check_tolerations(list: &[Value], path: impl Display, errors: &mut Vec<FieldError>) {
     for (i, toleration) in list.iter().enumerate() {
         let path = || format!("{path}[{i}]");
         let (key, operator) = (text(toleration, "key"), text(toleration, "operator"));
@@ -56,7 +58,7 @@ pub(crate) fn check_tolerations(list: &[Value], path: &str, errors: &mut Vec<Fie
             }
         }
         if !effect.is_empty() && !TAINT_EFFECTS.contains(&effect) {
-            check_set_enum(toleration, "effect", &path(), TAINT_EFFECTS, errors);
+            check_set_enum(toleration, "effect", path(), TAINT_EFFECTS, errors);
         }
     }
 }
@@ -140,10 +142,10 @@ fn check_node_term(term: &Value, strict: bool, path: &str, errors: &mut Vec<Fiel
                 errors.push(FieldError::invalid(format!("{path}.operator"), &other.into(), why));
             }
         }
-        check_rule(text(expression, "key"), names::qualified_name, &format!("{path}.key"), errors);
+        check_rule(text(expression, "key"), names::qualified_name, format_args!("{path}.key"), errors);
         for (j, value) in values.iter().enumerate().filter(|_| strict) {
             let value = value.as_str().unwrap_or("");
-            check_rule(value, names::label_value, &format!("{path}.values[{j}]"), errors);
+            check_rule(value, names::label_value, format_args!("{path}.values[{j}]"), errors);
         }
     }
     for (i, field) in items(term, "matchFields").iter().enumerate() {
@@ -168,7 +170,7 @@ fn check_node_term(term: &Value, strict: bool, path: &str, errors: &mut Vec<Fiel
         }
         for (j, value) in values.iter().enumerate() {
             let value = value.as_str().unwrap_or("");
-            check_rule(value, names::dns1123_subdomain, &format!("{path}.values[{j}]"), errors);
+            check_rule(value, names::dns1123_subdomain, format_args!("{path}.values[{j}]"), errors);
         }
     }
 }
@@ -178,7 +180,12 @@ fn check_pod_term(term: &Value, path: &str, errors: &mut Vec<FieldError>) {
         check_label_selector(at(term, &[member]), &format!("{path}.{member}"), errors);
     }
     for name in items(term, "namespaces") {
-        check_rule(name.as_str().unwrap_or(""), names::dns1123_label, &format!("{path}.namespace"), errors);
+        check_rule(
+            name.as_str().unwrap_or(""),
+            names::dns1123_label,
+            format_args!("{path}.namespace"),
+            errors,
+        );
     }
     check_label_keys(term, path, errors);
     let key = text(term, "topologyKey");
@@ -201,7 +208,7 @@ fn check_label_keys(holder: &Value, path: &str, errors: &mut Vec<FieldError>) {
         }
         for (i, key) in keys.iter().enumerate() {
             let key = key.as_str().unwrap_or("");
-            check_rule(key, names::qualified_name, &format!("{path}.{member}[{i}]"), errors);
+            check_rule(key, names::qualified_name, format_args!("{path}.{member}[{i}]"), errors);
         }
     }
     let keys = items(holder, "matchLabelKeys");

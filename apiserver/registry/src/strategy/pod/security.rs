@@ -207,7 +207,7 @@ const CREDENTIAL_BYTES_MAX: usize = 64 << 10;
 
 fn check_windows(options: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if let Some(name) = options.get("gmsaCredentialSpecName").and_then(Value::as_str) {
-        check_rule(name, names::dns1123_subdomain, &format!("{path}.gmsaCredentialSpecName"), errors);
+        check_rule(name, names::dns1123_subdomain, format_args!("{path}.gmsaCredentialSpecName"), errors);
     }
     if let Some(spec) = options.get("gmsaCredentialSpec").and_then(Value::as_str) {
         let why = match spec.len() {

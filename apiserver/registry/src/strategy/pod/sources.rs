@@ -136,7 +136,7 @@ pub(crate) fn flocker(source: &Value, path: &str, errors: &mut Vec<FieldError>) 
 pub(crate) fn cinder(source: &Value, path: &str, errors: &mut Vec<FieldError>) {
     require(source, "volumeID", path, errors);
     if let Some(secret) = source.get("secretRef") {
-        require(secret, "name", &format!("{path}.secretRef"), errors);
+        require(secret, "name", format_args!("{path}.secretRef"), errors);
     }
 }
 
@@ -220,6 +220,6 @@ pub(crate) fn storage_os(source: &Value, path: &str, errors: &mut Vec<FieldError
     check_required(source, "volumeName", names::dns1123_label, path, errors);
     check_optional(source, "volumeNamespace", names::dns1123_label, path, errors);
     if let Some(secret) = source.get("secretRef") {
-        require(secret, "name", &format!("{path}.secretRef"), errors);
+        require(secret, "name", format_args!("{path}.secretRef"), errors);
     }
 }

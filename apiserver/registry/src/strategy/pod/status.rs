@@ -54,7 +54,7 @@ pub(super) fn check(new: &Value, old: &Value) -> Vec<FieldError> {
         }
         let kind = text(condition, "type");
         if !CONDITIONS.contains(&kind) {
-            check_rule(kind, names::qualified_name, &format!("{path}.Type"), &mut errors);
+            check_rule(kind, names::qualified_name, format_args!("{path}.Type"), &mut errors);
         }
     }
     let node = text(status, "nominatedNodeName");

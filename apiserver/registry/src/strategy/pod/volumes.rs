@@ -1,5 +1,7 @@
 //! Volumes and what each source of one must say: `ValidateVolumes` and `validateVolumeSource` upstream.
 
+use std::fmt::Display;
+
 use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
@@ -170,10 +172,10 @@ fn key_paths(source: &Value, path: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// Errors of one key and the file it becomes.
-pub(super) fn check_key_path(item: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn check_key_path(item: &Value, path: impl Display + Copy, errors: &mut Vec<FieldError>) {
     require(item, "key", path, errors);
     require(item, "path", path, errors);
-    check_local(text(item, "path"), &format!("{path}.path"), errors);
+    check_local(text(item, "path"), format_args!("{path}.path"), errors);
     check_file_mode(item, "mode", path, errors);
 }
 
@@ -184,7 +186,7 @@ fn csi(source: &Value, path: &str, _: &Spec, errors: &mut Vec<FieldError>) {
     if name.is_empty() {
         errors.push(FieldError::required(format!("{path}.nodePublishSecretRef.name"), ""));
     } else {
-        check_rule(name, names::dns1123_subdomain, &format!("{path}.name"), errors);
+        check_rule(name, names::dns1123_subdomain, format_args!("{path}.name"), errors);
     }
 }
 
@@ -214,7 +216,7 @@ fn ephemeral(source: &Value, path: &str, _: &Spec, errors: &mut Vec<FieldError>)
     let metadata = at(template, &["metadata"]);
     let place = format!("{path}.metadata");
     crate::object::validate_annotations(metadata.get("annotations"), &format!("{place}.annotations"), errors);
-    crate::object::validate_labels(metadata.get("labels"), &format!("{place}.labels"), errors);
+    crate::object::validate_labels(metadata.get("labels"), format_args!("{place}.labels"), errors);
     for member in metadata.as_object().into_iter().flat_map(|map| map.keys()) {
         if !TEMPLATE_METADATA.contains(&member.as_str()) {
             // As Go spells it.
@@ -250,7 +252,7 @@ pub(super) fn check_token_projections(spec: &Value, path: &str, errors: &mut Vec
 }
 
 /// The seconds a projected token lasts; upstream takes ten minutes to 2^32 seconds.
-pub(crate) fn check_token_lifetime(token: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(crate) fn check_token_lifetime(token: &Value, path: impl Display + Copy, errors: &mut Vec<FieldError>) {
     let seconds = number(token, "expirationSeconds").unwrap_or(0);
     let why = match seconds {
         ..600 => "may not specify a duration less than 10 minutes",
