@@ -26,6 +26,16 @@ pub fn cells(resource: &Resource, object: &Value, now: i64) -> Vec<Value> {
     resource.columns.iter().map(|column| subject.cell(&column.name)).collect()
 }
 
+/// Puts objects into the order in which a table shows them: that of their names, but for what has an order of its own.
+pub fn sort(resource: &Resource, objects: &mut [Value]) {
+    if resource.kind == "FlowSchema" && !resource.is_custom() {
+        // The first that matches decides.
+        let precedence =
+            |object: &Value| object.pointer("/spec/matchingPrecedence").and_then(Value::as_i64).unwrap_or(0);
+        objects.sort_by_key(precedence);
+    }
+}
+
 /// The age cell of any object.
 pub fn age_of(object: &Value, now: i64) -> String {
     age(object::text(object, "creationTimestamp"), now)
