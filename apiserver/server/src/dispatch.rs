@@ -371,6 +371,9 @@ async fn route<'s>(
             None => discovery::answer(&mut context),
         };
     }
+    if info.is_former_proxy {
+        return Err(not_found_here());
+    }
     let known = || registry.catalogue().get(&info.group, &info.version, &info.resource).cloned();
     let mut resource = known();
     if resource.is_none() && registry.store().is_shared() {

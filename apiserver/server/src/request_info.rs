@@ -21,6 +21,8 @@ pub(crate) struct RequestInfo {
     pub selected: String,
     /// Nothing comes after the word that was a verb once, so that there is no telling what is meant.
     pub is_incomplete: bool,
+    /// A verb that once was part of paths, and is asked for but not served.
+    pub is_former_proxy: bool,
     /// Everything after the subresource, for `proxy`.
     pub rest: String,
 }
@@ -55,7 +57,8 @@ impl RequestInfo {
         }
         info.is_resource = true;
         let deprecated_watch = rest[0] == "watch" && rest.len() > 1;
-        if deprecated_watch {
+        info.is_former_proxy = rest[0] == "proxy";
+        if deprecated_watch || info.is_former_proxy {
             rest = &rest[1..];
         }
         if rest[0] == "namespaces" && rest.len() > 1 {
@@ -74,6 +77,10 @@ impl RequestInfo {
         }
         if info.resource == "namespaces" && !info.name.is_empty() {
             info.namespace = Some(info.name.clone());
+        }
+        if info.is_former_proxy {
+            info.verb = "proxy".to_owned();
+            return info;
         }
         info.verb = verb(method, &info.name, query, deprecated_watch).to_owned();
         if matches!(info.verb.as_str(), "list" | "watch") && info.name.is_empty() {
