@@ -217,7 +217,13 @@ fn publish(version: OpenApi, name: &str, properties: &mut Map) {
             property = &mut property[inside];
         }
         if !values.is_empty() {
-            property["enum"] = json!(values.split(',').collect::<Vec<_>>());
+            let values: Vec<&str> = values.split(',').collect();
+            if !of_elements && let Some(text) = property.get("description").and_then(Value::as_str) {
+                // Older clients show descriptions alone.
+                let list: String = values.iter().map(|value| format!("\n - `{value:?}`")).collect();
+                property["description"] = format!("{text}\n\nPossible enum values:{list}").into();
+            }
+            property["enum"] = json!(values);
         }
         if version == OpenApi::V3
             && let Ok(default @ (Value::Bool(_) | Value::Number(_) | Value::String(_))) =
@@ -417,6 +423,8 @@ mod tests {
         assert_eq!(all["io.k8s.api.core.v1.ConfigMapKeySelector"]["required"], json!(["key"]));
         let members = &all["io.k8s.api.core.v1.ServiceSpec"]["properties"];
         assert_eq!(members["type"]["enum"], json!(["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]));
+        let text = members["type"]["description"].as_str().unwrap_or_default();
+        assert!(text.ends_with("\n - `\"LoadBalancer\"`\n - `\"NodePort\"`"), "{text}");
         assert_eq!(members["ipFamilies"]["items"]["enum"], json!(["", "IPv4", "IPv6"]));
         assert_eq!(all["io.k8s.api.core.v1.GRPCAction"]["properties"]["service"]["default"], "");
         let all = openapi_definitions(OpenApi::V2);

@@ -11,7 +11,7 @@ const ANNOTATION_BYTES_MAX: usize = 256 << 10;
 pub(super) fn renew(object: &mut Value, applied: &Value) {
     let Some(metadata) = object.get_mut("metadata") else { return };
     let Some(Value::Object(annotations)) = metadata.get_mut("annotations") else { return };
-    if !annotations.get(LAST_APPLIED).and_then(Value::as_str).is_some_and(|text| !text.is_empty()) {
+    if annotations.get(LAST_APPLIED).and_then(Value::as_str).is_none_or(str::is_empty) {
         return;
     }
     let mut applied = applied.clone();
