@@ -259,6 +259,7 @@ fn object(version: OpenApi, name: &'static str, schema: &Schema, docs: Option<&V
     }
     let gvks = group_version_kinds(name);
     let required: Vec<Value> = match docs.and_then(|docs| docs.get("required")?.as_array()) {
+        _ if name == "io.k8s.api.events.v1.Event" => vec![json!("eventTime")],
         Some(names) => names
             .iter()
             .filter(|n| gvks.is_empty() || **n != "metadata" || name == "io.k8s.api.core.v1.Event")
@@ -267,7 +268,6 @@ fn object(version: OpenApi, name: &'static str, schema: &Schema, docs: Option<&V
             })
             .cloned()
             .collect(),
-        None if name == "io.k8s.api.events.v1.Event" => vec![json!("eventTime")],
         None if name.ends_with("List") => vec![json!("items")],
         None => Vec::new(),
     };
@@ -428,6 +428,7 @@ mod tests {
         assert_eq!(members["ipFamilies"]["items"]["enum"], json!(["", "IPv4", "IPv6"]));
         assert_eq!(all["io.k8s.api.core.v1.GRPCAction"]["properties"]["service"]["default"], "");
         let all = openapi_definitions(OpenApi::V2);
+        assert_eq!(all["io.k8s.api.events.v1.Event"]["required"], json!(["eventTime"]));
         assert_eq!(all["io.k8s.api.core.v1.ServicePort"]["properties"]["protocol"]["enum"][0], "SCTP");
         assert!(all["io.k8s.api.core.v1.GRPCAction"]["properties"]["service"].get("default").is_none());
         for line in PUBLISHED.lines().skip(1) {
