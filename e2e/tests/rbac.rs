@@ -99,6 +99,35 @@ fn a_signers_requests_are_approved_by_who_may() {
 }
 
 #[test]
+fn an_approved_request_gets_its_certificate() {
+    let instance = Instance::up(&["--nodes", "1"]);
+    let request = |name: &str, signer: &str| {
+        format!(
+            "---\n{{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {{name: {name}}}, \
+             spec: {{request: {REQUEST}, signerName: kubernetes.io/{signer}, usages: [client auth]}}}}\n"
+        )
+    };
+    let signers = [("client", "kube-apiserver-client"), ("kubelet", "kube-apiserver-client-kubelet")];
+    instance.apply(&signers.map(|(name, signer)| request(name, signer)).concat());
+    instance.kubectl_ok(&["certificate", "approve", "client", "kubelet"]);
+    wait_for("an answer to both", || {
+        let shown = instance.kubectl_ok(&["get", "csr"]);
+        shown.contains("Approved,Issued") && shown.contains("Approved,Failed")
+    });
+    let certificate = instance.kubectl_ok(&[
+        "get",
+        "csr",
+        "client",
+        "-o",
+        "go-template={{.status.certificate | base64decode}}",
+    ]);
+    assert!(certificate.starts_with("-----BEGIN CERTIFICATE-----\n"), "{certificate}");
+    let why =
+        instance.kubectl_ok(&["get", "csr", "kubelet", "-o", "jsonpath={.status.conditions[1].message}"]);
+    assert_eq!(why, "subject organization is not system:nodes");
+}
+
+#[test]
 fn cluster_roles_gather_others() {
     let instance = Instance::up(&["--nodes", "1"]);
     instance.apply(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use controllers_cluster::SigningAuthority;
 use controllers_kit::{Caches, Election, Ended, Running};
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
@@ -22,6 +23,15 @@ pub(crate) struct Options {
     /// Certificate authority that Pods are given, instead of the kubeconfig's
     #[arg(long, value_name = "FILE")]
     pub root_ca_file: Option<PathBuf>,
+    /// Certificate of the authority that signs approved requests for certificates; without it nobody does
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_key_file")]
+    pub cluster_signing_cert_file: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_cert_file")]
+    pub cluster_signing_key_file: Option<PathBuf>,
+    /// No certificate lasts longer
+    #[arg(long, value_name = "DURATION", default_value = "8760h0m0s", value_parser = crate::duration::parse)]
+    pub cluster_signing_duration: Duration,
     /// Wait to lead before anything is done; without it, nobody else may run the same loops
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub leader_elect: bool,
@@ -79,10 +89,11 @@ pub(crate) async fn run(options: &Options) -> Result<(), Error> {
         Some(path) => std::fs::read_to_string(path).map_err(|source| Error::path(path, source))?,
         None => config.root_cert.iter().flatten().map(|der| pem(der)).collect(),
     };
+    let authority = authority(options)?;
     let failed = |error: kube::Error| Error::Failed(format!("no client: {error}"));
     let client = Client::try_from(config).map_err(failed)?;
     let caches = Caches::new(client.clone());
-    let work = || loops(caches, root_ca);
+    let work = || loops(caches, root_ca, authority);
     if !options.leader_elect {
         tokio::select! {
             () = work() => {}
@@ -97,13 +108,26 @@ pub(crate) async fn run(options: &Options) -> Result<(), Error> {
 }
 
 /// The loops that need no nodes of this process.
-fn loops(caches: Caches, root_ca: String) -> Running {
+fn loops(caches: Caches, root_ca: String, authority: Option<SigningAuthority>) -> Running {
     Box::pin(controllers_kit::all(vec![
         tokio::spawn(controllers_workloads::run(caches.clone())),
         tokio::spawn(controllers_workloads::run_scheduler(caches.clone())),
         tokio::spawn(controllers_network::run_endpoints(caches.clone())),
-        tokio::spawn(controllers_cluster::run(caches, root_ca)),
+        tokio::spawn(controllers_cluster::run(caches, root_ca, authority)),
     ]))
+}
+
+/// Who signs certificates, where that is asked for.
+fn authority(options: &Options) -> Result<Option<SigningAuthority>, Error> {
+    let (Some(certificate), Some(key)) =
+        (&options.cluster_signing_cert_file, &options.cluster_signing_key_file)
+    else {
+        return Ok(None);
+    };
+    let read = |path: &PathBuf| std::fs::read_to_string(path).map_err(|source| Error::path(path, source));
+    SigningAuthority::new(&read(certificate)?, &read(key)?, options.cluster_signing_duration)
+        .map(Some)
+        .map_err(|why| Error::Certificates(format!("{}: {why}", certificate.display())))
 }
 
 async fn config(options: &Options) -> Result<Config, Error> {

@@ -231,7 +231,11 @@ async fn kube_apiserver(flags: &Flags) -> Result<(), Error> {
         let caches = Caches::new(client);
         tasks.push(tokio::spawn(controllers_workloads::run(caches.clone())));
         tasks.push(tokio::spawn(controllers_workloads::run_scheduler(caches.clone())));
-        tasks.push(tokio::spawn(controllers_cluster::run(caches, started.pki.ca_pem.clone())));
+        tasks.push(tokio::spawn(controllers_cluster::run(
+            caches,
+            started.pki.ca_pem.clone(),
+            Some(started.pki.signer()?),
+        )));
     }
     eprintln!("kube-apiserver: https://{}", started.address);
     apiserver_server::serve(

@@ -133,6 +133,15 @@ impl Pki {
         })
     }
 
+    /// The authority, as who signs approved requests for certificates: for a year, as upstream's.
+    ///
+    /// # Errors
+    /// When the certificate and the key are not each other's.
+    pub(crate) fn signer(&self) -> Result<controllers_cluster::SigningAuthority, Error> {
+        const YEAR: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
+        controllers_cluster::SigningAuthority::new(&self.ca_pem, &self.ca_key_pem, YEAR).map_err(fail)
+    }
+
     /// A kubeconfig for the administrator, pointing at `server`.
     pub(crate) fn kubeconfig(&self, server: &str) -> String {
         let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);

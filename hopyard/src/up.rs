@@ -147,7 +147,8 @@ pub(crate) async fn start(options: &Options) -> Result<Running, Error> {
     step("DNS", dns.to_string());
 
     let specs = machines::start(options, &cloud, &plane).await?;
-    start_loops(&server, cloud, &plane, specs, started.pki.ca_pem.clone(), &mut tasks);
+    let trust = (started.pki.ca_pem.clone(), started.pki.signer()?);
+    start_loops(&server, cloud, &plane, specs, trust, &mut tasks);
     nodes_ready(&client, options.nodes).await;
     step("nodes and loops", format!("{} × {}", options.nodes, options.instance_type));
 
@@ -270,7 +271,7 @@ fn start_loops(
     cloud: Arc<Cloud>,
     plane: &Plane,
     specs: Vec<NodeSpec>,
-    ca_pem: String,
+    (ca_pem, signer): (String, controllers_cluster::SigningAuthority),
     tasks: &mut Vec<JoinHandle<()>>,
 ) {
     let caches = Caches::new(client(server, "kube-controller-manager"));
@@ -286,7 +287,7 @@ fn start_loops(
     )));
     tasks.push(tokio::spawn(controllers_workloads::run(caches.clone())));
     tasks.push(tokio::spawn(controllers_workloads::run_scheduler(of("kube-scheduler"))));
-    tasks.push(tokio::spawn(controllers_cluster::run(caches.clone(), ca_pem)));
+    tasks.push(tokio::spawn(controllers_cluster::run(caches.clone(), ca_pem, Some(signer))));
     tasks.push(tokio::spawn(ccm_mock_loops::run(of("aws-cloud-controller-manager"), aws.clone())));
     // The AWS Load Balancer Controller's binary is called `controller`.
     tasks.push(tokio::spawn(controllers_ingress::run(of("controller"), aws, "hopyard".to_owned())));

@@ -59,8 +59,8 @@ pub(crate) fn double(value: f64) -> String {
     format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
-fn mistyped<'a>(_function: &str, _value: &Val<'_>) -> Outcome<'a> {
-    fail("no such overload")
+fn mistyped<'a>(function: &str, value: &Val<'_>) -> Outcome<'a> {
+    fail(format!("no such overload: {function}({})", value.type_name()))
 }
 
 /// The error of a text that does not read as the type.

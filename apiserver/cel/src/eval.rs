@@ -98,8 +98,10 @@ impl<'t, 'a> Evaluation<'t, 'a> {
             other => (other, false),
         };
         if !holder.is_map() {
-            return if test && matches!(holder, Val::Null) {
-                fail("no such overload")
+            let is_list = matches!(holder, Val::List(_) | Val::JsonList(..));
+            // What has no members has not this one either.
+            return if test && !is_list {
+                Ok(Val::Bool(false))
             } else {
                 fail(format!("no such key: {field}"))
             };
@@ -264,7 +266,7 @@ impl<'t, 'a> Evaluation<'t, 'a> {
             Some(keys) => (Some(keys), 0),
             None => match range.size() {
                 Some(size) if range.item(0).is_some() || size == 0 => (None, size),
-                _ => return fail("no such overload"),
+                _ => return fail(format!("got '{}', expected iterable type", range.go_type())),
             },
         };
         let count = keys.as_ref().map_or(size, Vec::len);

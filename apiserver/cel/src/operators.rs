@@ -100,10 +100,10 @@ pub(crate) fn index<'a>(holder: &Val<'a>, key: &Val<'a>) -> Outcome<'a> {
         _ if matches!(holder, Val::List(_) | Val::JsonList(..)) => {
             return fail(format!("unsupported index type '{}' in list", key.type_name()));
         }
-        _ => return fail("no such overload"),
+        _ => return fail(format!("no such key: {}", shown(key))),
     };
     if !matches!(holder, Val::List(_) | Val::JsonList(..)) {
-        return fail("no such overload");
+        return fail(format!("no such key: {}", shown(key)));
     }
     let found = usize::try_from(place).ok().and_then(|place| holder.item(place));
     found.unwrap_or_else(|| fail(format!("index out of bounds: {place}")))

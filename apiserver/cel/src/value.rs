@@ -156,6 +156,26 @@ impl<'a> Val<'a> {
         }
     }
 
+    /// The type as Go prints that of upstream's values.
+    pub(crate) fn go_type(&self) -> &'static str {
+        match self {
+            Self::Null => "types.Null",
+            Self::Bool(_) => "types.Bool",
+            Self::Int(_) => "types.Int",
+            Self::Uint(_) => "types.Uint",
+            Self::Double(_) => "types.Double",
+            Self::Text(_) => "types.String",
+            Self::Bytes(_) => "types.Bytes",
+            Self::Timestamp(_) => "types.Timestamp",
+            Self::Duration(_) => "types.Duration",
+            Self::Type(_) => "*types.Type",
+            Self::Optional(_) => "*types.Optional",
+            Self::List(_) | Self::JsonList(..) | Self::Map(_) | Self::JsonMap(..) | Self::Opaque(_) => {
+                "ref.Val"
+            }
+        }
+    }
+
     /// Items of a list; `None` if it is none.
     pub(crate) fn items(&self) -> Option<Result<Vec<Val<'a>>, Failure>> {
         match self {

@@ -1,16 +1,27 @@
 //! Durations as Go writes them.
 
-const UNITS: &[&str] = &["ns", "us", "\u{b5}s", "\u{3bc}s", "ms", "s", "m", "h"];
+/// Units, and how many seconds they are.
+const UNITS: &[(&str, f64)] = &[
+    ("ns", 1e-9),
+    ("us", 1e-6),
+    ("\u{b5}s", 1e-6),
+    ("\u{3bc}s", 1e-6),
+    ("ms", 1e-3),
+    ("s", 1.0),
+    ("m", 60.0),
+    ("h", 3600.0),
+];
 
-/// Whether a text is a duration such as `1h10m`.
+/// The seconds of a duration such as `1h10m`.
 ///
 /// # Errors
-/// What `time.ParseDuration` says of it.
-pub fn go_check_duration(text: &str) -> Result<(), String> {
+/// What `time.ParseDuration` says of a text that is none.
+pub fn go_parse_duration(text: &str) -> Result<f64, String> {
+    let mut seconds = 0.0;
     let invalid = || format!("time: invalid duration {}", quote(text));
     let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
     if rest == "0" {
-        return Ok(());
+        return Ok(0.0);
     }
     if rest.is_empty() {
         return Err(invalid());
@@ -30,12 +41,14 @@ pub fn go_check_duration(text: &str) -> Result<(), String> {
         if unit.is_empty() {
             return Err(format!("time: missing unit in duration {}", quote(text)));
         }
-        if !UNITS.contains(&unit) {
+        let Some((_, unit)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             return Err(format!("time: unknown unit {} in duration {}", quote(unit), quote(text)));
-        }
+        };
+        // What is no number here has no digits, or more than count.
+        seconds += format!("0{whole}.{fraction}0").parse::<f64>().unwrap_or(0.0) * unit;
         rest = after;
     }
-    Ok(())
+    Ok(if text.starts_with('-') { -seconds } else { seconds })
 }
 
 /// As the package quotes: bytes that are no printable ASCII in hexadecimal.
@@ -58,9 +71,19 @@ mod tests {
 
     #[test]
     fn durations_are_told_from_what_is_none() {
-        for good in ["0", "10s", "-1s", "1h10m", "1.5s", ".5s", "1\u{b5}s", "34.s"] {
-            assert_eq!(go_check_duration(good), Ok(()), "{good}");
+        for (good, want) in [
+            ("0", 0.0),
+            ("10s", 10.0),
+            ("-1s", -1.0),
+            ("1h10m", 4200.0),
+            ("1.5s", 1.5),
+            (".5s", 0.5),
+            ("2ms", 0.002),
+            ("34.s", 34.0),
+        ] {
+            assert_eq!(go_parse_duration(good), Ok(want), "{good}");
         }
+        assert!(go_parse_duration("1\u{b5}s").is_ok());
         for (bad, why) in [
             ("x", "time: invalid duration \"x\""),
             ("-", "time: invalid duration \"-\""),
@@ -69,7 +92,7 @@ mod tests {
             ("1d", "time: unknown unit \"d\" in duration \"1d\""),
             ("\u{e9}", "time: invalid duration \"\\xc3\\xa9\""),
         ] {
-            assert_eq!(go_check_duration(bad), Err(why.to_owned()), "{bad}");
+            assert_eq!(go_parse_duration(bad), Err(why.to_owned()), "{bad}");
         }
     }
 }

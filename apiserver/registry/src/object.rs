@@ -22,6 +22,18 @@ pub fn metadata(object: &Value) -> &Map {
     object.get("metadata").and_then(Value::as_object).unwrap_or_else(|| EMPTY.get_or_init(Map::new))
 }
 
+/// Makes these members of the metadata what they were.
+pub(crate) fn keep_metadata(new: &mut Value, old: &Value, members: &[&str]) {
+    let before = metadata(old);
+    let now = metadata_mut(new);
+    for member in members {
+        match before.get(member) {
+            Some(value) => now.insert((*member).to_owned().into(), value.clone()),
+            None => now.remove(member),
+        };
+    }
+}
+
 /// The metadata object, made where it is missing.
 pub fn metadata_mut(object: &mut Value) -> &mut Map {
     member_mut(object, "metadata")

@@ -16,6 +16,7 @@ use crate::catalogue::Resource;
 use crate::create::Ownership;
 use crate::object;
 use crate::registry::{Call, Registry, Written};
+use crate::shared::layout;
 use crate::strategy::{ALL_KEPT, MetadataCheck, pod};
 use crate::{custom, encode};
 
@@ -310,14 +311,7 @@ fn keep_all_but_status(resource: &Resource, new: &mut Value, old: &Value) {
     } else {
         resource.strategy.status_keeps
     };
-    let old_metadata = object::metadata(old);
-    let metadata = object::metadata_mut(new);
-    for member in kept {
-        match old_metadata.get(member) {
-            Some(value) => metadata.insert((*member).to_owned().into(), value.clone()),
-            None => metadata.remove(member),
-        };
-    }
+    object::keep_metadata(new, old, kept);
     let own = |key: &str| key == "metadata" || key == "status";
     let Value::Object(map) = new else { return };
     map.retain(|key, _| own(key));
@@ -383,16 +377,11 @@ pub fn reset_fields(resource: &Resource, subresource: &str) -> &'static FieldSet
 
 /// The key upstream's storage would print.
 pub(crate) fn upstream_key(call: &Call, name: &str) -> String {
+    let (group, resource) = (&call.resource.group, &call.resource.name);
     let directory = if call.resource.is_custom() {
-        format!("/{}/{}", call.resource.group, call.resource.name)
+        format!("/{group}/{resource}")
     } else {
-        match call.resource.name.as_str() {
-            "services" => "/registry/services/specs".to_owned(),
-            "endpoints" => "/registry/services/endpoints".to_owned(),
-            "nodes" => "/registry/minions".to_owned(),
-            "ingresses" => "/registry/ingress".to_owned(),
-            other => format!("/registry/{other}"),
-        }
+        format!("/registry/{}", layout::directory(group, resource))
     };
     match call.namespace {
         Some(namespace) if call.resource.namespaced => format!("{directory}/{namespace}/{name}"),

@@ -1,7 +1,7 @@
 //! The OpenAPI definitions of the built-in types, as `/openapi/v3` and `/openapi/v2` publish them.
 //!
-//! The structure comes from the tables of `types`, descriptions and required fields from k8s-openapi. Paths and
-//! operations are the server's. Everything is built anew on each call: callers keep what they serialised.
+//! The structure comes from the tables of `types`, descriptions and required fields from k8s-openapi, what values there are
+//! from a table of its own (`openapi.tsv`). Paths and operations are the server's. Everything is built anew on each call: callers keep what they serialised.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,10 @@ use schemars::generate::SchemaSettings;
 
 use crate::node::{Field, Schema, Shape};
 use crate::types::{definition_name, kinds, list_facts, named};
+
+/// What is published of members beyond their types: the values they have, and what is there where nothing is said but
+/// decoding does not fill in. `[]` stands for the elements of a list or a map.
+const PUBLISHED: &str = include_str!("../data/openapi.tsv");
 
 /// Which document definitions are for; they differ in references, defaults and a few types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +194,46 @@ const HAVE_NO_NAME: &[&str] = &[
     "SecretProjection",
 ];
 
+/// The enum and the default of the members of a definition.
+fn published(name: &str) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let rows = PUBLISHED.lines().filter_map(|line| {
+        let mut columns = line.split('\t');
+        Some((columns.next()?, columns.next()?, columns.next()?, columns.next()?))
+    });
+    rows.filter(move |(schema, ..)| *schema == name)
+        .map(|(_, member, values, default)| (member, values, default))
+}
+
+/// Adds what is published of members. Version 2 has no defaults.
+fn publish(version: OpenApi, name: &str, properties: &mut Map) {
+    for (member, values, default) in published(name) {
+        let (member, of_elements) = match member.strip_suffix("[]") {
+            Some(member) => (member, true),
+            None => (member, false),
+        };
+        let Some(mut property) = properties.get_mut(member) else { continue };
+        if of_elements {
+            let inside = if property.get("items").is_some() { "items" } else { "additionalProperties" };
+            property = &mut property[inside];
+        }
+        if !values.is_empty() {
+            let values: Vec<&str> = values.split(',').collect();
+            if !of_elements && let Some(text) = property.get("description").and_then(Value::as_str) {
+                // Older clients show descriptions alone.
+                let list: String = values.iter().map(|value| format!("\n - `{value:?}`")).collect();
+                property["description"] = format!("{text}\n\nPossible enum values:{list}").into();
+            }
+            property["enum"] = json!(values);
+        }
+        if version == OpenApi::V3
+            && let Ok(default @ (Value::Bool(_) | Value::Number(_) | Value::String(_))) =
+                apiserver_json::from_str(default)
+        {
+            property["default"] = default;
+        }
+    }
+}
+
 fn object(version: OpenApi, name: &'static str, schema: &Schema, docs: Option<&Value>) -> Value {
     let mut out = Map::new();
     out.insert("type".into(), json!("object"));
@@ -209,11 +253,13 @@ fn object(version: OpenApi, name: &'static str, schema: &Schema, docs: Option<&V
         }
         properties.insert(field_name.to_string().into(), bare_reference(property));
     }
+    publish(version, name, &mut properties);
     if !properties.is_empty() {
         out.insert("properties".into(), Value::Object(properties));
     }
     let gvks = group_version_kinds(name);
     let required: Vec<Value> = match docs.and_then(|docs| docs.get("required")?.as_array()) {
+        _ if name == "io.k8s.api.events.v1.Event" => vec![json!("eventTime")],
         Some(names) => names
             .iter()
             .filter(|n| gvks.is_empty() || **n != "metadata" || name == "io.k8s.api.core.v1.Event")
@@ -222,7 +268,6 @@ fn object(version: OpenApi, name: &'static str, schema: &Schema, docs: Option<&V
             })
             .cloned()
             .collect(),
-        None if name == "io.k8s.api.events.v1.Event" => vec![json!("eventTime")],
         None if name.ends_with("List") => vec![json!("items")],
         None => Vec::new(),
     };
@@ -376,7 +421,22 @@ mod tests {
         assert!(service["description"].as_str().is_some_and(|text| text.starts_with("Service is")));
         assert!(all.contains_key("io.k8s.api.core.v1.EndpointsList"));
         assert_eq!(all["io.k8s.api.core.v1.ConfigMapKeySelector"]["required"], json!(["key"]));
+        let members = &all["io.k8s.api.core.v1.ServiceSpec"]["properties"];
+        assert_eq!(members["type"]["enum"], json!(["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]));
+        let text = members["type"]["description"].as_str().unwrap_or_default();
+        assert!(text.ends_with("\n - `\"LoadBalancer\"`\n - `\"NodePort\"`"), "{text}");
+        assert_eq!(members["ipFamilies"]["items"]["enum"], json!(["", "IPv4", "IPv6"]));
+        assert_eq!(all["io.k8s.api.core.v1.GRPCAction"]["properties"]["service"]["default"], "");
         let all = openapi_definitions(OpenApi::V2);
+        assert_eq!(all["io.k8s.api.events.v1.Event"]["required"], json!(["eventTime"]));
+        assert_eq!(all["io.k8s.api.core.v1.ServicePort"]["properties"]["protocol"]["enum"][0], "SCTP");
+        assert!(all["io.k8s.api.core.v1.GRPCAction"]["properties"]["service"].get("default").is_none());
+        for line in PUBLISHED.lines().skip(1) {
+            let (definition, rest) = line.split_once('\t').unwrap_or_default();
+            let member = rest.split('\t').next().unwrap_or_default();
+            let known = &all[definition]["properties"][member.trim_end_matches("[]")];
+            assert!(known.is_object(), "{definition} {member}");
+        }
         let spec = &all["io.k8s.api.core.v1.Service"]["properties"]["spec"];
         assert_eq!(spec["$ref"], "#/definitions/io.k8s.api.core.v1.ServiceSpec");
     }

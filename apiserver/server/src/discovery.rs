@@ -1,5 +1,7 @@
 //! What is served: `/api`, `/apis`, their groups and versions, aggregated discovery, OpenAPI.
 
+use std::collections::BTreeSet;
+
 use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use apiserver_registry::{Catalogue, Group, Resource};
@@ -7,6 +9,7 @@ use http::header::{CACHE_CONTROL, HeaderValue, VARY};
 use http::{Method, StatusCode};
 
 use crate::dispatch::{Answer, Context, method_not_allowed, page_not_found};
+use crate::etag;
 use crate::negotiate::{self, Media, Place};
 
 /// Answers a path that is about no resource.
@@ -32,7 +35,8 @@ pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
         return Err(match parts.as_slice() {
             ["api", _] => crate::dispatch::not_found_here(),
             ["apis", group, _]
-                if catalogue.group(group).is_some_and(|found| !is_custom(&catalogue, found)) =>
+                if !group.is_empty()
+                    && catalogue.group(group).is_some_and(|found| !is_custom(&catalogue, found)) =>
             {
                 crate::dispatch::not_found_here()
             }
@@ -45,7 +49,7 @@ pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
         return Err(method_not_allowed());
     }
     if matches!(parts.as_slice(), ["api"] | ["apis"])
-        && !path.ends_with('/')
+        && path != "/apis/"
         && let Some(answer) = aggregated(context, &catalogue, parts[0] == "api")
     {
         return Ok(answer);
@@ -88,27 +92,32 @@ fn is_custom(catalogue: &Catalogue, group: &Group) -> bool {
         .any(|row| row.is_custom())
 }
 
+/// Everything that has an address of its own, in order.
 fn paths(catalogue: &Catalogue) -> Value {
-    let mut paths =
-        vec!["/.well-known/openid-configuration".to_owned(), "/api".into(), "/api/v1".into(), "/apis".into()];
+    const SINGLE: [&str; 12] = [
+        "/.well-known/openid-configuration",
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/apis/",
+        crate::metrics::PATH,
+        crate::health::SLIS,
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openapi/v3/",
+        "/openid/v1/jwks",
+        "/version",
+    ];
+    let mut paths: BTreeSet<String> = SINGLE.map(str::to_owned).into();
     for group in catalogue.groups().iter().filter(|group| !group.name.is_empty()) {
-        paths.push(format!("/apis/{}", group.name));
+        paths.insert(format!("/apis/{}", group.name));
         paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{version}", group.name)));
     }
-    paths.extend(
-        [
-            "/healthz",
-            "/livez",
-            "/metrics",
-            "/openapi/v2",
-            "/openapi/v3",
-            "/openid/v1/jwks",
-            "/readyz",
-            "/version",
-        ]
-        .map(str::to_owned),
-    );
-    json!({"paths": paths})
+    for endpoint in crate::health::ENDPOINTS {
+        paths.insert(format!("/{endpoint}"));
+        paths.extend(crate::health::named(endpoint).map(|check| format!("/{endpoint}/{check}")));
+    }
+    json!({"paths": paths.into_iter().collect::<Vec<_>>()})
 }
 
 fn group_json(group: &Group) -> Value {
@@ -191,15 +200,12 @@ fn aggregated(context: &Context, catalogue: &Catalogue, core: bool) -> Option<An
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
-            let metadata = if group.name.is_empty() {
-                json!({"creationTimestamp": null})
-            } else {
-                json!({"name": group.name, "creationTimestamp": null})
-            };
+            let metadata = if group.name.is_empty() { json!({}) } else { json!({"name": group.name}) };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();
     let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
+    let hash = etag::of(list.to_string().as_bytes());
     let mut answer = Answer::value(StatusCode::OK, accepted, &list);
     answer.content_type = HeaderValue::from_static(match accepted.media {
         Media::Json => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
@@ -210,7 +216,7 @@ fn aggregated(context: &Context, catalogue: &Catalogue, core: bool) -> Option<An
     });
     answer.headers.push((VARY, HeaderValue::from_static("Accept")));
     answer.headers.push((CACHE_CONTROL, HeaderValue::from_static("public")));
-    Some(answer)
+    Some(etag::tagged(context.method, context.headers, answer, &hash))
 }
 
 fn discovered(row: &Resource, _group: &str, _version: &str) -> Value {

@@ -1,7 +1,7 @@
 //! From a request to its handler: who, whether, what, and the shape of an error on the way.
 
 use apiserver_json::Value;
-use apiserver_meta::duration::go_check_duration;
+use apiserver_meta::duration::go_parse_duration;
 use apiserver_meta::{GroupResource, Status};
 use apiserver_registry::{Authority, Call, Check, Resource, Verdict, Warnings};
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::authn::{self, User};
 use crate::authz::{self, Attributes};
@@ -207,8 +207,12 @@ pub(crate) async fn answer(
     if let Some(text) = authn::passed_over(&parts.headers) {
         warnings.add(text.to_owned());
     }
-    let outcome = match check_timeout(&info, &query) {
-        Ok(()) => route(server, asked, body, certificate, upgrade).await,
+    let outcome = match timeout(&info, &query) {
+        Ok(None) => route(server, asked, body, certificate, upgrade).await,
+        Ok(Some(patience)) => {
+            let work = Box::pin(route(server, asked, body, certificate, upgrade));
+            tokio::time::timeout_at((since + patience).into(), work).await.unwrap_or_else(|_| Ok(timed_out()))
+        }
         Err(status) => Err(status),
     };
     let mut outcome = outcome.unwrap_or_else(|status| failure(accepted, &status));
@@ -218,16 +222,32 @@ pub(crate) async fn answer(
     respond(outcome.warn(warnings.take()))
 }
 
-/// Whoever asks, however long an answer may take is a duration; a stream ends in its own ways.
-fn check_timeout(info: &RequestInfo, query: &Query) -> Result<(), Status> {
+/// How long an answer may take, where that is asked for; a stream ends in its own ways.
+fn timeout(info: &RequestInfo, query: &Query) -> Result<Option<Duration>, Status> {
     let text = query.text("timeout");
     let is_stream = info.verb == "watch"
         || matches!(info.subresource.as_str(), "attach" | "exec" | "log" | "portforward" | "proxy");
     if text.is_empty() || is_stream {
-        return Ok(());
+        return Ok(None);
     }
-    go_check_duration(text)
-        .map_err(|why| Status::bad_request(format!("invalid timeout specified in the request URL - {why}")))
+    let seconds = go_parse_duration(text).map_err(|why| {
+        Status::bad_request(format!("invalid timeout specified in the request URL - {why}"))
+    })?;
+    let asked = Duration::try_from_secs_f64(seconds).ok().filter(|asked| !asked.is_zero());
+    Ok(Some(asked.unwrap_or(limits::REQUEST_TIMEOUT).min(limits::REQUEST_TIMEOUT)))
+}
+
+/// The answer to who does not want to wait any longer. Upstream's is a Status that does not say that it is one.
+fn timed_out() -> Answer {
+    let mut status =
+        Status::new(504, "Timeout", "Timeout: request did not complete within the allotted timeout")
+            .with_details(apiserver_json::json!({}))
+            .to_json();
+    if let Some(map) = status.as_object_mut() {
+        map.remove("kind");
+        map.remove("apiVersion");
+    }
+    Answer::text(StatusCode::GATEWAY_TIMEOUT, format!("{status}\n"))
 }
 
 /// The answer of a Status.
@@ -371,6 +391,9 @@ async fn route<'s>(
             None => discovery::answer(&mut context),
         };
     }
+    if info.is_former_proxy {
+        return Err(not_found_here());
+    }
     let known = || registry.catalogue().get(&info.group, &info.version, &info.resource).cloned();
     let mut resource = known();
     if resource.is_none() && registry.store().is_shared() {
@@ -380,6 +403,9 @@ async fn route<'s>(
         resource = known();
     }
     let Some(resource) = resource else { return Err(unknown_resource(server, info)) };
+    if info.is_former_watch && !matches!(parts.method, Method::GET | Method::HEAD) {
+        return Err(method_not_allowed());
+    }
     let request = (&parts.method, &parts.headers, query);
     if let Some(found) = metrics.resource(&resource, info, request, since) {
         drop(counted.set(found));
@@ -571,6 +597,26 @@ mod tests {
             assert_eq!(outcome.err().map(|status| status.code), (megabytes > 3).then_some(413));
             assert_eq!(count.load(Ordering::Relaxed), read, "of {megabytes}");
         }
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_was_asked_for() {
+        let timeout = |target: &str| {
+            let (path, query) = target.split_once('?').unwrap_or((target, ""));
+            let query = Query::parse(query);
+            timeout(&RequestInfo::parse(&Method::GET, path, &query), &query)
+        };
+        for (target, want) in [
+            ("/api/v1/pods", None),
+            ("/api/v1/pods?timeout=2s", Some(2)),
+            ("/api/v1/pods?timeout=0", Some(60)),
+            ("/api/v1/pods?timeout=-1s", Some(60)),
+            ("/api/v1/pods?timeout=1h", Some(60)),
+            ("/api/v1/pods?watch=1&timeout=1h", None),
+        ] {
+            assert_eq!(timeout(target).unwrap(), want.map(Duration::from_secs), "{target}");
+        }
+        assert_eq!(timeout("/api/v1/pods?timeout=1").unwrap_err().code, 400);
     }
 
     #[test]

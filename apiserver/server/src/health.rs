@@ -1,28 +1,75 @@
 //! `/livez`, `/readyz`, `/healthz`, `/version` and the key documents.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use apiserver_json::json;
 use apiserver_meta::Status;
 use http::StatusCode;
+use http::header::{CACHE_CONTROL, HeaderValue};
 
 use crate::dispatch::{Answer, Context, failure, method_not_allowed};
 use crate::{metrics, negotiate};
 
-/// The checks, and whether they are of readiness alone.
-const CHECKS: &[(&str, bool)] = &[
-    ("ping", false),
-    ("log", false),
-    (ETCD, false),
-    ("etcd-readiness", true),
-    ("informer-sync", true),
-    ("poststarthook/start-system-namespaces-controller", false),
-    ("poststarthook/rbac/bootstrap-roles", false),
-    (SHUTDOWN, true),
+/// The endpoints that tell of a check.
+#[derive(Clone, Copy, PartialEq)]
+enum Of {
+    All,
+    /// Whether requests should come here.
+    Readiness,
+    /// Whether the process works at all.
+    Life,
+}
+
+/// The checks, in order. Most are upstream's steps of a start: here they are done, or nothing has to be, before the first
+/// request is answered; clients and probes ask for them by these names.
+const CHECKS: &[(&str, Of)] = &[
+    ("ping", Of::All),
+    ("log", Of::All),
+    ("loopback-serving-certificate", Of::Life),
+    (ETCD, Of::All),
+    ("etcd-readiness", Of::Readiness),
+    ("informer-sync", Of::Readiness),
+    ("poststarthook/start-apiserver-admission-initializer", Of::All),
+    ("poststarthook/generic-apiserver-start-informers", Of::All),
+    ("poststarthook/priority-and-fairness-config-consumer", Of::All),
+    ("poststarthook/priority-and-fairness-filter", Of::All),
+    ("poststarthook/storage-object-count-tracker-hook", Of::All),
+    ("poststarthook/start-apiextensions-informers", Of::All),
+    ("poststarthook/start-apiextensions-controllers", Of::All),
+    ("poststarthook/crd-informer-synced", Of::All),
+    ("poststarthook/start-system-namespaces-controller", Of::All),
+    ("poststarthook/peer-endpoint-reconciler-controller", Of::All),
+    ("poststarthook/start-cluster-authentication-info-controller", Of::All),
+    ("poststarthook/start-kube-apiserver-identity-lease-controller", Of::All),
+    ("poststarthook/start-kube-apiserver-identity-lease-garbage-collector", Of::All),
+    ("poststarthook/storage-readiness", Of::All),
+    ("poststarthook/start-legacy-token-tracking-controller", Of::All),
+    ("poststarthook/start-service-ip-repair-controllers", Of::All),
+    ("poststarthook/rbac/bootstrap-roles", Of::All),
+    ("poststarthook/scheduling/bootstrap-system-priority-classes", Of::All),
+    ("poststarthook/priority-and-fairness-config-producer", Of::All),
+    ("poststarthook/bootstrap-controller", Of::All),
+    ("poststarthook/start-kubernetes-service-cidr-controller", Of::All),
+    ("poststarthook/start-kube-aggregator-informers", Of::All),
+    ("poststarthook/apiservice-status-local-available-controller", Of::All),
+    ("poststarthook/apiservice-status-remote-available-controller", Of::All),
+    ("poststarthook/apiservice-registration-controller", Of::All),
+    ("poststarthook/apiservice-discovery-controller", Of::All),
+    ("poststarthook/kube-apiserver-autoregistration", Of::All),
+    ("autoregister-completion", Of::All),
+    ("poststarthook/apiservice-openapi-controller", Of::All),
+    ("poststarthook/apiservice-openapiv3-controller", Of::All),
+    (SHUTDOWN, Of::Readiness),
 ];
+
+pub(crate) const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
+/// The outcomes of the checks, as metrics.
+pub(crate) const SLIS: &str = "/metrics/slis";
 
 /// The check of the store, whichever it is: under the name that clients ask for.
 const ETCD: &str = "etcd";
+const JWKS: &str = "application/jwk-set+json";
 const SHUTDOWN: &str = "shutdown";
 /// How long etcd may take, as upstream's check.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -35,7 +82,7 @@ pub(crate) fn counted_path(path: &str) -> Option<&'static str> {
 /// The answer to one of these paths; `None` for any other.
 pub(crate) async fn answer(context: &Context<'_>) -> Option<Answer> {
     let path = context.info.path.as_str();
-    for endpoint in ["livez", "readyz", "healthz"] {
+    for endpoint in ENDPOINTS {
         let Some(rest) = path.strip_prefix('/').and_then(|path| path.strip_prefix(endpoint)) else {
             continue;
         };
@@ -54,28 +101,47 @@ pub(crate) async fn answer(context: &Context<'_>) -> Option<Answer> {
     }
     match path {
         metrics::PATH => Some(metrics::answer(context)),
+        SLIS => Some(indicators(context).await),
         "/version" | "/version/" if *context.method == http::Method::GET => Some(version(context)),
         "/.well-known/openid-configuration" | "/openid/v1/jwks" if *context.method != http::Method::GET => {
             let errors = negotiate::for_errors(context.headers, context.accepted.pretty);
             Some(failure(errors, &method_not_allowed()))
         }
         "/.well-known/openid-configuration" => Some(openid(context)),
-        "/openid/v1/jwks" => context
-            .server
-            .inner
-            .config
-            .authentication
-            .service_accounts
-            .as_ref()
-            .map(|keys| Answer::of(StatusCode::OK, "application/jwk-set+json", keys.jwks().to_string())),
+        "/openid/v1/jwks" => {
+            let keys = context.server.inner.config.authentication.service_accounts.as_ref()?;
+            Some(match refused(context, JWKS) {
+                Some(refusal) => refusal,
+                None => kept(Answer::of(StatusCode::OK, JWKS, keys.jwks().to_string())),
+            })
+        }
         _ => None,
     }
 }
 
 /// The checks of an endpoint.
-fn named(endpoint: &str) -> impl Iterator<Item = &'static str> {
-    let is_ready = endpoint == "readyz";
-    CHECKS.iter().filter(move |(_, of_readiness)| is_ready || !of_readiness).map(|(name, _)| *name)
+pub(crate) fn named(endpoint: &str) -> impl Iterator<Item = &'static str> {
+    let left_out = if endpoint == "readyz" { Of::Life } else { Of::Readiness };
+    CHECKS.iter().filter(move |(_, of)| *of != left_out).map(|(name, _)| *name)
+}
+
+/// How each check comes out now.
+async fn indicators(context: &Context<'_>) -> Answer {
+    const NAME: &str = "kubernetes_healthcheck";
+    let mut lines = Vec::new();
+    for (check, _) in CHECKS {
+        let passed = u8::from(!fails(context, check).await);
+        let of = ENDPOINTS.iter().filter(|endpoint| named(endpoint).any(|name| name == *check));
+        lines.extend(of.map(|endpoint| format!("{NAME}{{name=\"{check}\",type=\"{endpoint}\"}} {passed}\n")));
+    }
+    lines.sort();
+    let text = format!(
+        "# HELP {NAME} [STABLE] Whether a check of the server passes.\n# TYPE {NAME} gauge\n{}",
+        lines.concat()
+    );
+    let mut answer = Answer::text(StatusCode::OK, text);
+    answer.content_type = metrics::content_type(context.headers);
+    answer
 }
 
 async fn fails(context: &Context<'_>, check: &str) -> bool {
@@ -103,6 +169,15 @@ async fn checks(context: &Context<'_>, endpoint: &str) -> Answer {
             lines.push_str(&format!("[+]{check} ok\n"));
         }
     }
+    let unknown: BTreeSet<&str> =
+        excluded.iter().copied().filter(|name| named(endpoint).all(|check| check != *name)).collect();
+    if !unknown.is_empty() {
+        let quoted: Vec<String> = unknown.into_iter().map(|name| format!("\"{name}\"")).collect();
+        lines.push_str(&format!(
+            "warn: some health checks cannot be excluded: no matches for {}\n",
+            quoted.join(",")
+        ));
+    }
     if failing {
         lines.push_str(&format!("{endpoint} check failed\n"));
         return Answer::text(StatusCode::INTERNAL_SERVER_ERROR, lines);
@@ -123,18 +198,25 @@ fn architecture() -> &'static str {
     }
 }
 
-fn version(context: &Context) -> Answer {
+/// The answer to who does not take the only form there is.
+fn refused(context: &Context, media: &str) -> Option<Answer> {
     let accept =
         context.headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let takes_json = |part: &str| {
-        let media = part.split(';').next().unwrap_or("").trim();
-        matches!(media, "" | "*/*" | "application/json")
+    let takes = |part: &str| {
+        let named = part.split(';').next().unwrap_or("").trim();
+        matches!(named, "" | "*/*") || named == media
     };
-    if !accept.split(',').any(takes_json) {
-        // Upstream's route makes nothing else.
-        let text = "406: Not Acceptable\n\nAvailable representations: application/json";
-        let status = Status::new(406, "NotAcceptable", text).with_details(json!({}));
-        return failure(negotiate::for_errors(context.headers, false), &status);
+    if accept.split(',').any(takes) {
+        return None;
+    }
+    let text = format!("406: Not Acceptable\n\nAvailable representations: {media}");
+    let status = Status::new(406, "NotAcceptable", text).with_details(json!({}));
+    Some(failure(negotiate::for_errors(context.headers, false), &status))
+}
+
+fn version(context: &Context) -> Answer {
+    if let Some(refusal) = refused(context, "application/json") {
+        return refusal;
     }
     let body = build(&context.server.inner.config.version);
     Answer::json(StatusCode::OK, format!("{body:#}"))
@@ -170,5 +252,11 @@ fn openid(context: &Context) -> Answer {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
     });
-    Answer::json(StatusCode::OK, body.to_string())
+    kept(Answer::json(StatusCode::OK, body.to_string()))
+}
+
+/// What others may keep for an hour.
+fn kept(mut answer: Answer) -> Answer {
+    answer.headers.push((CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600")));
+    answer
 }

@@ -15,6 +15,7 @@ mod discovery;
 mod dispatch;
 mod endpoints;
 mod escalation;
+mod etag;
 mod handlers;
 mod health;
 mod housekeeping;

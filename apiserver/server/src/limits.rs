@@ -96,3 +96,6 @@ pub const FORWARDED_PORTS_MAX: usize = 100;
 
 /// Bytes of a terminal's size that is not complete yet.
 pub const TERMINAL_SIZE_BYTES_MAX: usize = 4096;
+
+/// No answer takes longer that somebody set a time for.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,5 +1,6 @@
 //! `/openapi/v2` and `/openapi/v3`: the shapes of the catalogue's kinds, and the paths they are served at.
 
+mod custom;
 mod parameters;
 mod paths;
 mod render;
@@ -14,14 +15,16 @@ use apiserver_meta::Status;
 use apiserver_registry::{Catalogue, Resource};
 use apiserver_schema::OpenApi;
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::{CACHE_CONTROL, HeaderValue, VARY};
+use http::{HeaderMap, StatusCode};
 
 use self::paths::{Path, Shape};
 use crate::dispatch::{Answer, Context};
-use crate::negotiate;
+use crate::etag::{self, tagged};
+use crate::{compress, negotiate};
 
-/// The identity of a catalogue, and its documents with their hashes.
-type Made = (usize, HashMap<String, (Bytes, String)>);
+/// The identity of a catalogue, and its documents.
+type Made = (usize, HashMap<String, Bytes>);
 
 /// Documents made once and kept until the catalogue changes.
 #[derive(Debug, Default)]
@@ -30,25 +33,13 @@ pub(crate) struct Documents {
 }
 
 impl Documents {
-    fn get<B: Into<Bytes>>(
-        &self,
-        catalogue: &Arc<Catalogue>,
-        name: &str,
-        make: impl FnOnce() -> B,
-    ) -> (Bytes, String) {
+    fn get<B: Into<Bytes>>(&self, catalogue: &Arc<Catalogue>, name: &str, make: impl FnOnce() -> B) -> Bytes {
         let identity = Arc::as_ptr(catalogue) as usize;
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if made.0 != identity {
             *made = (identity, HashMap::new());
         }
-        if let Some(found) = made.1.get(name) {
-            return found.clone();
-        }
-        let bytes: Bytes = make().into();
-        let digest = ring::digest::digest(&ring::digest::SHA512, &bytes);
-        let hash: String = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
-        made.1.insert(name.to_owned(), (bytes.clone(), hash.clone()));
-        (bytes, hash)
+        made.1.entry(name.to_owned()).or_insert_with(|| make().into()).clone()
     }
 }
 
@@ -62,18 +53,30 @@ pub(crate) fn answer(context: &Context, catalogue: &Arc<Catalogue>) -> Option<Re
     if path != "/openapi/v3" && !negotiate::takes(context.headers, WRITTEN) {
         return Some(Ok(varied(Answer::empty(StatusCode::NOT_ACCEPTABLE))));
     }
+    let server_version = context.server.inner.config.version.as_str();
     match path {
         "/openapi/v2" => {
-            let make = || v2(catalogue, &context.server.inner.config.version);
+            let make = || v2(catalogue, server_version);
             // kubectl asks for nothing but protobuf.
-            if wants_protobuf(context) {
-                let (bytes, hash) = documents.get(catalogue, "v2.pb", || wire::encode(&make()));
-                return Some(Ok(with_etag(Answer::of(StatusCode::OK, wire::MEDIA, bytes), &hash)));
+            let (media, bytes) = if wants_protobuf(context) {
+                (wire::MEDIA, documents.get(catalogue, "v2.pb", || wire::encode(&make())))
+            } else {
+                ("application/json", documents.get(catalogue, "v2", || make().to_string()))
+            };
+            let mut answer =
+                compress::whole_of(context, bytes, |bytes| Answer::of(StatusCode::OK, media, bytes));
+            if !answer.headers.iter().any(|(name, _)| *name == VARY) {
+                answer.headers.push((VARY, HeaderValue::from_static("Accept-Encoding")));
             }
-            let (bytes, hash) = documents.get(catalogue, "v2", || make().to_string());
-            Some(Ok(with_etag(Answer::json(StatusCode::OK, bytes), &hash)))
+            let groups = catalogue.groups().iter();
+            let versions =
+                groups.flat_map(|group| group.versions.iter().map(|version| (&group.name, version)));
+            let parts: String = versions
+                .map(|(group, version)| hash_of(catalogue, server_version, "", (group, version)))
+                .collect();
+            Some(Ok(varied(tagged(context.method, context.headers, answer, &etag::of(parts.as_bytes())))))
         }
-        "/openapi/v3" => Some(Ok(index(catalogue))),
+        "/openapi/v3" => Some(Ok(index(catalogue, server_version))),
         path => {
             let name = path.strip_prefix("/openapi/v3/")?;
             let (paths, group, version) = match name.split('/').collect::<Vec<_>>().as_slice() {
@@ -92,11 +95,32 @@ pub(crate) fn answer(context: &Context, catalogue: &Arc<Catalogue>) -> Option<Re
             if paths.is_empty() || rows.is_empty() && !version.is_empty() {
                 return Some(Ok(Answer::empty(StatusCode::NOT_FOUND)));
             }
-            let make = || v3(&paths, rows, &context.server.inner.config.version).to_string();
-            let (bytes, hash) = documents.get(catalogue, name, make);
-            Some(Ok(with_etag(Answer::json(StatusCode::OK, bytes), &hash)))
+            let hash = hash_of(catalogue, server_version, name, (group, version));
+            let asked = context.query.text("hash");
+            if !asked.is_empty() && asked != hash {
+                // Who knows of another one is sent to the one there is.
+                let mut answer = Answer::of(StatusCode::MOVED_PERMANENTLY, "application/json", Bytes::new());
+                answer.headers.extend(
+                    address(name, &hash).parse().ok().map(|address| (http::header::LOCATION, address)),
+                );
+                return Some(Ok(varied(tagged(context.method, &HeaderMap::new(), answer, &hash))));
+            }
+            let make = || v3(&paths, rows, server_version).to_string();
+            let mut answer = Answer::json(StatusCode::OK, documents.get(catalogue, name, make));
+            if !asked.is_empty() {
+                // What is at an address with a hash never changes.
+                answer.headers.push((CACHE_CONTROL, HeaderValue::from_static("public, immutable")));
+                answer.headers.extend(in_a_year().parse().ok().map(|time| (http::header::EXPIRES, time)));
+            }
+            Some(Ok(varied(tagged(context.method, context.headers, answer, &hash))))
         }
     }
+}
+
+/// When what never changes may be asked for again, as HTTP writes times but for upstream's zone.
+fn in_a_year() -> String {
+    let then = jiff::Timestamp::now().saturating_add(jiff::SignedDuration::from_hours(365 * 24));
+    then.unwrap_or(jiff::Timestamp::MAX).strftime("%a, %d %b %Y %H:%M:%S UTC").to_string()
 }
 
 /// What documents are written as; that of version 3 is in protobuf upstream too, which nobody asks for alone.
@@ -104,7 +128,7 @@ const WRITTEN: &[&str] =
     &["application/json", wire::MEDIA, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"];
 
 fn varied(mut answer: Answer) -> Answer {
-    answer.headers.push((http::header::VARY, http::HeaderValue::from_static("Accept")));
+    answer.headers.push((VARY, HeaderValue::from_static("Accept")));
     answer
 }
 
@@ -114,27 +138,34 @@ fn wants_protobuf(context: &Context) -> bool {
     accept.is_some_and(|accept| accept.starts_with("application/com.github.proto-openapi.spec.v2"))
 }
 
-fn with_etag(mut answer: Answer, hash: &str) -> Answer {
-    if let Ok(value) = format!("\"{hash}\"").parse() {
-        answer.headers.push((http::header::ETAG, value));
+/// What a document changes with: the server, and what is served of the group's version. The same on every server of
+/// that version, so that what clients keep is good for all of them.
+fn hash_of(
+    catalogue: &Catalogue,
+    server_version: &str,
+    name: &str,
+    (group, version): (&str, &str),
+) -> String {
+    let mut content = format!("{server_version} {name} {group}/{version}");
+    for row in catalogue.resources(group, version) {
+        let subresources: Vec<_> = row.subresources.iter().map(|known| (&known.name, &known.kind)).collect();
+        let published = row.custom.as_ref().map(|custom| custom.published.to_string());
+        content.push_str(&format!("{} {} {subresources:?} {published:?}", row.name, row.kind));
     }
-    varied(answer)
+    etag::of(content.as_bytes())
+}
+
+fn address(name: &str, hash: &str) -> String {
+    format!("/openapi/v3/{name}?hash={hash}")
 }
 
 /// The index names every document with a hash that changes with it.
-fn index(catalogue: &Catalogue) -> Answer {
-    let mut names = vec!["api".to_owned(), "apis".to_owned()];
-    names.extend(paths::of_server().iter().map(|path| path.path.trim_matches('/').to_owned()));
-    let mut entries: Map = Map::new();
-    let mut entry = |name: String, shape: &str| {
-        let digest = ring::digest::digest(&ring::digest::SHA256, shape.as_bytes());
-        let hash: String = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
-        let address = json!({"serverRelativeURL": format!("/openapi/v3/{name}?hash={hash}")});
-        entries.insert(name.into(), address);
-    };
+fn index(catalogue: &Catalogue, server_version: &str) -> Answer {
+    let mut names = vec![("api".to_owned(), ("", "")), ("apis".to_owned(), ("", ""))];
+    names.extend(paths::of_server().iter().map(|path| (path.path.trim_matches('/').to_owned(), ("", ""))));
     for group in catalogue.groups() {
         if !group.name.is_empty() && !paths::is_custom(catalogue, group) {
-            names.push(format!("apis/{}", group.name));
+            names.push((format!("apis/{}", group.name), ("", "")));
         }
         for version in &group.versions {
             let name = if group.name.is_empty() {
@@ -142,12 +173,16 @@ fn index(catalogue: &Catalogue) -> Answer {
             } else {
                 format!("apis/{}/{version}", group.name)
             };
-            let rows = catalogue.resources(&group.name, version);
-            let shape: Vec<_> = rows.iter().map(|row| (Arc::as_ptr(row), row.kind.as_str())).collect();
-            entry(name, &format!("{shape:?}"));
+            names.push((name, (&group.name, version)));
         }
     }
-    names.into_iter().for_each(|name| entry(name.clone(), &name));
+    let entries: Map = names
+        .into_iter()
+        .map(|(name, of)| {
+            let hash = hash_of(catalogue, server_version, &name, of);
+            (name.clone(), json!({"serverRelativeURL": address(&name, &hash)}))
+        })
+        .collect();
     // Upstream says text/plain of this one document.
     Answer::text(StatusCode::OK, json!({"paths": entries}).to_string())
 }
@@ -165,37 +200,6 @@ fn definition(row: &Resource, kind: &str) -> String {
 
 fn gvk(row: &Resource, kind: &str) -> Value {
     json!({"group": row.group, "version": row.version, "kind": kind})
-}
-
-/// The schema a custom resource is published with, and that of its list.
-fn custom_definitions(row: &Resource, prefix: &str) -> Vec<(String, Value)> {
-    let Some(custom) = &row.custom else { return Vec::new() };
-    let metadata =
-        |name: &str| json!({"$ref": format!("{prefix}io.k8s.apimachinery.pkg.apis.meta.v1.{name}")});
-    let mut schema = custom.published.clone();
-    if !schema.is_object() {
-        schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    }
-    if schema.get("properties").is_none() {
-        schema["properties"] = json!({});
-    }
-    schema["properties"]["apiVersion"] = json!({"type": "string"});
-    schema["properties"]["kind"] = json!({"type": "string"});
-    schema["properties"]["metadata"] = metadata("ObjectMeta");
-    schema["x-kubernetes-group-version-kind"] = json!([gvk(row, &row.kind)]);
-    let name = definition(row, &row.kind);
-    let list = json!({
-        "type": "object",
-        "required": ["items"],
-        "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
-            "metadata": metadata("ListMeta"),
-            "items": {"type": "array", "items": {"$ref": format!("{prefix}{name}")}},
-        },
-        "x-kubernetes-group-version-kind": [gvk(row, &row.list_kind)],
-    });
-    vec![(name, schema), (definition(row, &row.list_kind), list)]
 }
 
 /// The definition of what patches and watches carry, and of `/version`: no kind of the catalogue.
@@ -282,9 +286,7 @@ fn v3(paths: &[Path], rows: &[Arc<Resource>], server_version: &str) -> Value {
     }
     let known = apiserver_schema::openapi_definitions_of(OpenApi::V3, names.iter().map(String::as_str));
     schemas.extend(known.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
-    for row in rows {
-        schemas.extend(custom_definitions(row, render::prefix(true)));
-    }
+    schemas.extend(custom::definitions(true, rows.iter()));
     json!({
         "openapi": "3.0.0",
         "info": info(server_version),
@@ -304,11 +306,12 @@ fn v2(catalogue: &Catalogue, server_version: &str) -> Value {
         paths.extend((!paths::is_custom(catalogue, group)).then(|| paths::of_group(&group.name)));
         for version in &group.versions {
             paths.extend(paths::of_version(catalogue, &group.name, version));
-            for row in catalogue.resources(&group.name, version) {
-                definitions.extend(custom_definitions(row, render::prefix(false)));
-            }
         }
     }
+    let versions = catalogue.groups().iter().flat_map(|group| {
+        group.versions.iter().flat_map(|version| catalogue.resources(&group.name, version))
+    });
+    definitions.extend(custom::definitions(false, versions));
     let loose = names_in(&paths);
     definitions.extend(loose.into_iter().filter_map(|name| {
         let schema = loose_definition(false, &name)?;

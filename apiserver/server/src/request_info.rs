@@ -21,6 +21,10 @@ pub(crate) struct RequestInfo {
     pub selected: String,
     /// Nothing comes after the word that was a verb once, so that there is no telling what is meant.
     pub is_incomplete: bool,
+    /// The verb is a part of the path, as once.
+    pub is_former_watch: bool,
+    /// A verb that once was part of paths, and is asked for but not served.
+    pub is_former_proxy: bool,
     /// Everything after the subresource, for `proxy`.
     pub rest: String,
 }
@@ -54,8 +58,9 @@ impl RequestInfo {
             return info;
         }
         info.is_resource = true;
-        let deprecated_watch = rest[0] == "watch" && rest.len() > 1;
-        if deprecated_watch {
+        info.is_former_watch = rest[0] == "watch" && rest.len() > 1;
+        info.is_former_proxy = rest[0] == "proxy";
+        if info.is_former_watch || info.is_former_proxy {
             rest = &rest[1..];
         }
         if rest[0] == "namespaces" && rest.len() > 1 {
@@ -75,7 +80,11 @@ impl RequestInfo {
         if info.resource == "namespaces" && !info.name.is_empty() {
             info.namespace = Some(info.name.clone());
         }
-        info.verb = verb(method, &info.name, query, deprecated_watch).to_owned();
+        if info.is_former_proxy {
+            info.verb = "proxy".to_owned();
+            return info;
+        }
+        info.verb = verb(method, &info.name, query, info.is_former_watch).to_owned();
         if matches!(info.verb.as_str(), "list" | "watch") && info.name.is_empty() {
             let fields = FieldSelector::parse(query.text("fieldSelector")).unwrap_or_default();
             let name = fields.exact("metadata.name").filter(|name| is_path_segment(name));
@@ -108,9 +117,9 @@ pub(crate) fn path_segment_flaws(name: &str) -> Vec<String> {
     ['/', '%'].into_iter().filter(|c| name.contains(*c)).map(|c| format!("may not contain '{c}'")).collect()
 }
 
-fn verb(method: &Method, name: &str, query: &Query, deprecated_watch: bool) -> &'static str {
+fn verb(method: &Method, name: &str, query: &Query, is_former_watch: bool) -> &'static str {
     match (method.as_str(), name.is_empty()) {
-        ("GET" | "HEAD", _) if deprecated_watch => "watch",
+        _ if is_former_watch => "watch",
         // With a name it is a plain get, whatever `watch` says.
         ("GET" | "HEAD", true) if query.flag("watch") => "watch",
         ("GET" | "HEAD", true) => "list",
@@ -167,6 +176,12 @@ mod tests {
         assert!(!parse("GET", "/healthz").is_resource);
         assert!(parse("GET", "/apis/apps/v1/watch/").is_incomplete);
         assert!(!parse("GET", "/apis/apps/v1/watch/deployments").is_incomplete);
+        for (target, verb, resource) in
+            [("/api/v1/proxy/nodes/n", "proxy", "nodes"), ("/api/v1/watch/pods", "watch", "pods")]
+        {
+            let info = parse("POST", target);
+            assert_eq!((info.verb.as_str(), info.resource.as_str()), (verb, resource));
+        }
         for (target, want) in [
             ("/api/v1/pods?fieldSelector=metadata.name%3Da", "a"),
             ("/api/v1/pods?watch=1&fieldSelector=metadata.name%3Da,spec.nodeName%3Dn", "a"),

@@ -1,9 +1,10 @@
 //! What keeps a cluster tidy: namespaces end with their content, dependents with their owners, lost nodes are marked,
-//! quotas say what is used.
+//! quotas say what is used, approved requests for certificates are signed.
 //!
 //! It makes no workload and no routing state.
 
 mod aggregation;
+mod certificates;
 mod discovery;
 mod garbagecollector;
 mod namespace;
@@ -12,14 +13,17 @@ mod resourcequota;
 mod serviceaccount;
 mod storageprotection;
 
+pub use certificates::SigningAuthority;
 use controllers_kit::{Caches, Running, spawn};
 use futures::FutureExt;
 
-/// Run the loops until the future is dropped. `root_ca_pem` is what `kube-root-ca.crt` holds.
-pub fn run(caches: Caches, root_ca_pem: String) -> Running {
+/// Run the loops until the future is dropped. `root_ca_pem` is what `kube-root-ca.crt` holds; without an authority nobody
+/// signs certificates.
+pub fn run(caches: Caches, root_ca_pem: String, authority: Option<SigningAuthority>) -> Running {
     async move {
         controllers_kit::all(vec![
             spawn("namespace", namespace::run(caches.clone())),
+            spawn("certificatesigningrequest", certificates::run(caches.clone(), authority)),
             spawn("garbagecollector", garbagecollector::run(caches.clone())),
             spawn("clusterroleaggregation", aggregation::run(caches.clone())),
             spawn("nodelifecycle", nodelifecycle::run(caches.clone())),

@@ -29,9 +29,36 @@ pub(crate) const PATTERN_MAX: usize = 1 << 20;
 /// No expression may make a text or a list longer than this: requests are smaller.
 pub(crate) const MADE_MAX: usize = 16 << 20;
 
-/// The error of a call that no overload fits; upstream names neither function nor types.
-pub(crate) fn mistyped<'a>(_function: &str, _args: &[Val<'a>]) -> Outcome<'a> {
-    fail("no such overload")
+/// The error of a call that no overload fits. Operators are named where the first value has nothing of the kind, functions
+/// with the types they were given, and what values do themselves is not named at all.
+pub(crate) fn mistyped<'a>(function: &str, args: &[Val<'a>]) -> Outcome<'a> {
+    const PLAIN: &str = "no such overload";
+    if matches!(function, "contains" | "startsWith" | "endsWith" | "matches" | "@in" | "!_") {
+        return fail(PLAIN);
+    }
+    if let Some(can) = operates(function, args.first()) {
+        return if can { fail(PLAIN) } else { fail(format!("{PLAIN}: {function}")) };
+    }
+    let types: Vec<&str> = args.iter().map(Val::type_name).collect();
+    fail(format!("{PLAIN}: {function}({})", types.join(", ")))
+}
+
+/// Whether values like this one have the operator at all; `None` of what is none.
+fn operates(operator: &str, value: Option<&Val<'_>>) -> Option<bool> {
+    let number = matches!(value, Some(Val::Int(_) | Val::Uint(_) | Val::Double(_)));
+    let time = matches!(value, Some(Val::Duration(_) | Val::Timestamp(_)));
+    let text = matches!(value, Some(Val::Text(_) | Val::Bytes(_)));
+    let list = matches!(value, Some(Val::List(_) | Val::JsonList(..)));
+    Some(match operator {
+        "size" => text || list || value.is_some_and(Val::is_map),
+        "_+_" => number || time || text || list,
+        "_-_" => number || time,
+        "_*_" | "_/_" => number,
+        "_%_" => matches!(value, Some(Val::Int(_) | Val::Uint(_))),
+        "-_" => matches!(value, Some(Val::Int(_) | Val::Double(_))),
+        "_<_" | "_<=_" | "_>_" | "_>=_" => number || time || text || matches!(value, Some(Val::Bool(_))),
+        _ => return None,
+    })
 }
 
 pub(crate) fn opaque<'a>(inner: Opaque) -> Outcome<'a> {

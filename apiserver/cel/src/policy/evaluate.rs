@@ -253,4 +253,40 @@ mod tests {
             assert_eq!(told, Vec::from_iter(want.map(str::to_owned)), "{expression}");
         }
     }
+
+    #[test]
+    fn what_is_asked_of_an_object_that_is_gone_fails_in_upstreams_words() {
+        let request = json!({});
+        for (expression, why) in [
+            ("!has(object.data) || 'bad' in object.data", ""),
+            ("object == null && object.?data.?x.orValue('z') == 'z'", ""),
+            ("object.data.x == 'y'", "no such key: data"),
+            ("object[0] == 1", "no such key: 0"),
+            ("size(object) == 0", "no such overload: size"),
+            ("object + 1 == 2", "no such overload: _+_"),
+            ("object > 1", "no such overload: _>_"),
+            ("-object == 1", "no such overload: -_"),
+            ("!object", "no such overload"),
+            ("'a' in object", "no such overload"),
+            ("object.startsWith('a')", "no such overload"),
+            ("dyn('a') + 1 == 2", "no such overload"),
+            ("int(object) == 1", "no such overload: int(null_type)"),
+            ("object.split('a') == []", "no such overload: split(null_type, string)"),
+            ("object.all(x, true)", "got 'types.Null', expected iterable type"),
+        ] {
+            let policy = Policy::compile(&json!({"validations": [{"expression": expression}]}));
+            let input = Input {
+                object: None,
+                old_object: None,
+                request: &request,
+                params: None,
+                namespace: None,
+                authority: None,
+            };
+            let told: Vec<String> =
+                policy.evaluate(input).into_iter().map(|decision| decision.message).collect();
+            let want = format!("expression '{expression}' resulted in error: {why}");
+            assert_eq!(told, Vec::from_iter((!why.is_empty()).then_some(want)));
+        }
+    }
 }

@@ -56,9 +56,17 @@ impl Operation {
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt<'a> {
     pub operation: Operation,
+    /// Empty where one of a collection is deleted: nobody named it.
     pub name: &'a str,
     pub object: Option<&'a Value>,
     pub old: Option<&'a Value>,
+}
+
+impl Attempt<'_> {
+    /// The name that a refusal tells.
+    pub(crate) fn told_name(&self) -> &str {
+        if self.name.is_empty() && self.object.is_none() { "Unknown" } else { self.name }
+    }
 }
 
 /// What was compiled from configurations, and the revisions it was compiled at.

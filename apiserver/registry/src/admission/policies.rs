@@ -185,7 +185,8 @@ fn bound(policy: &Value, bindings: &[Value]) -> Option<Hook> {
 fn denied(asked: &Asked<'_>, policy: &str, binding: Option<&str>, message: &str, reason: &str) -> Status {
     let with = binding.map(|binding| format!(" with binding '{binding}'")).unwrap_or_default();
     let why = format!("ValidatingAdmissionPolicy '{policy}'{with} denied request: {message}");
-    let mut status = Status::forbidden(&asked.call.resource.group_resource(), asked.attempt.name, &why);
+    let mut status =
+        Status::forbidden(&asked.call.resource.group_resource(), asked.attempt.told_name(), &why);
     let (code, reason) = match reason {
         "Forbidden" => (403, "Forbidden"),
         "Unauthorized" => (401, "Unauthorized"),

@@ -4,6 +4,7 @@
 mod autoscaler;
 mod core;
 mod devices;
+mod jsonpath;
 mod pod;
 mod storage;
 mod workload;
@@ -12,6 +13,8 @@ use apiserver_json::{Value, json};
 
 use crate::catalogue::Resource;
 use crate::object;
+
+use jsonpath::lookup;
 
 /// The cells of an object, one a column. `now` is the time in seconds since the epoch.
 pub fn cells(resource: &Resource, object: &Value, now: i64) -> Vec<Value> {
@@ -24,6 +27,16 @@ pub fn cells(resource: &Resource, object: &Value, now: i64) -> Vec<Value> {
     }
     let subject = Subject { object, now, kind: &resource.kind };
     resource.columns.iter().map(|column| subject.cell(&column.name)).collect()
+}
+
+/// Puts objects into the order in which a table shows them: that of their names, but for what has an order of its own.
+pub fn sort(resource: &Resource, objects: &mut [Value]) {
+    if resource.kind == "FlowSchema" && !resource.is_custom() {
+        // The first that matches decides.
+        let precedence =
+            |object: &Value| object.pointer("/spec/matchingPrecedence").and_then(Value::as_i64).unwrap_or(0);
+        objects.sort_by_key(precedence);
+    }
 }
 
 /// The age cell of any object.
@@ -90,6 +103,7 @@ impl<'a> Subject<'a> {
 fn custom_cell(object: &Value, path: &str, kind: &str, now: i64) -> Value {
     let found = lookup(object, path);
     match (kind, found) {
+        ("string", Some(Value::Null)) => json!("<no value>"),
         (_, None | Some(Value::Null)) => Value::Null,
         ("date", Some(Value::String(time))) => {
             let age = age(&time, now);
@@ -99,81 +113,17 @@ fn custom_cell(object: &Value, path: &str, kind: &str, now: i64) -> Value {
         ("string", Some(nested @ (Value::Object(_) | Value::Array(_)))) => json!(nested.to_string()),
         ("string", Some(other)) => json!(apiserver_schema::go_display(&other)),
         ("integer", Some(Value::Number(number))) => {
-            number.as_i64().map_or_else(|| json!(number.as_f64().map(|float| float as i64)), |int| json!(int))
+            json!(number.as_i64().or_else(|| number.as_f64().map(whole)))
         }
         ("number", Some(value @ Value::Number(_))) | ("boolean", Some(value @ Value::Bool(_))) => value,
         _ => Value::Null,
     }
 }
 
-/// A small JSONPath: members, indices, `[?(@.a=="b")]` filters and `[*]`, as printer columns use them.
-pub fn lookup(object: &Value, path: &str) -> Option<Value> {
-    let mut found: Vec<&Value> = vec![object];
-    let mut rest = path;
-    let mut many = false;
-    while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix('[') {
-            let end = after.find(']')?;
-            let (inside, tail) = (&after[..end], &after[end + 1..]);
-            rest = tail;
-            found = if inside == "*" {
-                many = true;
-                found.iter().flat_map(|value| value.as_array().into_iter().flatten()).collect()
-            } else if let Some(filter) =
-                inside.strip_prefix("?(@.").and_then(|filter| filter.strip_suffix(')'))
-            {
-                many = true;
-                let (member, wanted) = filter.split_once("==")?;
-                let wanted = wanted.trim().trim_matches(['"', '\'']);
-                found
-                    .iter()
-                    .flat_map(|value| value.as_array().into_iter().flatten())
-                    .filter(|entry| match entry.get(member.trim()) {
-                        Some(Value::String(text)) => text == wanted,
-                        Some(other) => {
-                            let shown = other.to_string();
-                            shown == wanted
-                        }
-                        None => false,
-                    })
-                    .collect()
-            } else if let Some(member) = inside.strip_prefix(['\'', '"']) {
-                let member = member.trim_end_matches(['\'', '"']);
-                found.iter().filter_map(|value| value.get(member)).collect()
-            } else {
-                let index: usize = inside.parse().ok()?;
-                found.iter().filter_map(|value| value.get(index)).collect()
-            };
-            continue;
-        }
-        rest = rest.strip_prefix('.').unwrap_or(rest);
-        let mut member = String::new();
-        let mut chars = rest.char_indices();
-        let mut end = rest.len();
-        while let Some((i, c)) = chars.next() {
-            match c {
-                '\\' => {
-                    if let Some((_, escaped)) = chars.next() {
-                        member.push(escaped);
-                    }
-                }
-                '.' | '[' => {
-                    end = i;
-                    break;
-                }
-                c => member.push(c),
-            }
-        }
-        rest = &rest[end..];
-        found = found.iter().filter_map(|value| value.get(&member)).collect();
-    }
-    match found.as_slice() {
-        [] => None,
-        [one] => Some((*one).clone()),
-        // Upstream prints the first of several.
-        [first, ..] if many => Some((*first).clone()),
-        [first, ..] => Some((*first).clone()),
-    }
+/// A number without its fraction; what is too large for Go's integers is the least of them.
+fn whole(number: f64) -> i64 {
+    const BOUND: f64 = 9_223_372_036_854_775_808.0;
+    if (-BOUND..BOUND).contains(&number) { number as i64 } else { i64::MIN }
 }
 
 /// The time since `timestamp`, as `duration.HumanDuration` prints it.
@@ -265,14 +215,20 @@ mod tests {
     }
 
     #[test]
-    fn json_paths() {
-        let object = json!({"a": {"b.c": [{"t": "x", "v": 1}, {"t": "y", "v": 2}]}});
-        for (path, want) in [
-            (r".a.b\.c[1].v", Some(json!(2))),
-            (r#".a['b.c'][?(@.t=="y")].v"#, Some(json!(2))),
-            (".a.none", None),
+    fn cells_of_custom_columns_are_of_their_kind() {
+        let object = json!({"s": "x", "n": null, "l": [1], "i": 3, "f": 1e21, "d": "zz"});
+        for (path, kind, want) in [
+            (".s", "string", json!("x")),
+            (".n", "string", json!("<no value>")),
+            (".l", "string", json!("[1]")),
+            (".i", "string", json!("3")),
+            (".s", "integer", json!(null)),
+            (".n", "integer", json!(null)),
+            (".f", "integer", json!(i64::MIN)),
+            (".d", "date", json!("<invalid>")),
+            (".none", "string", json!(null)),
         ] {
-            assert_eq!(lookup(&object, path), want, "{path}");
+            assert_eq!(custom_cell(&object, path, kind, 0), want, "{path} {kind}");
         }
     }
 

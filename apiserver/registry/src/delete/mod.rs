@@ -62,7 +62,7 @@ impl Registry {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Deleted, Status> {
-        let object = match self.delete_stored(call, name, options).await? {
+        let object = match self.delete_stored(call, name, name, options).await? {
             Left::Object(bytes) => bytes,
             Left::Gone { last, .. } if !call.resource.strategy.delete_returns_object => {
                 return Ok(Deleted::Status(success_status(call, &last)));
@@ -72,10 +72,12 @@ impl Registry {
         self.served_bytes(call.resource, object).await.map(Deleted::Object)
     }
 
+    /// Deletes what is stored under a name; `asked` is the name in the request.
     async fn delete_stored(
         &self,
         call: &Call<'_>,
         name: &str,
+        asked: &str,
         options: &DeleteOptions,
     ) -> Result<Left, Status> {
         let gr = call.resource.group_resource();
@@ -94,7 +96,7 @@ impl Registry {
                 }
             } else {
                 step::check_preconditions(call, name, &old, options)?;
-                self.admit_deletion(call, name, &current).await?;
+                self.admit_deletion(call, asked, &current).await?;
             }
             match step::next_step(call, &old, options) {
                 Step::AsItIs => return Ok(Left::Object(current.bytes().clone())),
@@ -189,7 +191,7 @@ impl Registry {
     ) -> Result<Option<Arc<Object>>, Status> {
         let (namespace, name) = crate::list::identity(call.resource, found.key());
         let one = Call { namespace: namespace.or(call.namespace), ..*call };
-        match self.delete_stored(&one, name, options).await {
+        match self.delete_stored(&one, name, "", options).await {
             Err(status) if status.code == 404 => Ok(None),
             outcome => outcome.map(|_| Some(found.clone())),
         }

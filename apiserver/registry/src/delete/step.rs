@@ -87,7 +87,18 @@ pub(super) fn next_step(call: &Call, old: &Value, options: &DeleteOptions) -> St
     } else {
         metadata.insert("finalizers".into(), json!(finalizers));
     }
-    let keeps = !finalizers.is_empty() || !namespace_finalizers(call, old).is_empty();
+    if call.resource.kind == "Namespace" && call.resource.group.is_empty() {
+        if !already {
+            // First it ends; nothing counts the seconds of that.
+            next["status"]["phase"] = "Terminating".into();
+            object::metadata_mut(&mut next).insert("deletionTimestamp".into(), now().into());
+            return Step::Wait(next);
+        }
+        if !namespace_finalizers(old).is_empty() {
+            return Step::AsItIs;
+        }
+    }
+    let keeps = !finalizers.is_empty();
     let grace = grace_seconds(call, old, options);
     if grace > 0 {
         let before = object::metadata(old).get("deletionGracePeriodSeconds").and_then(Value::as_i64);
@@ -103,9 +114,6 @@ pub(super) fn next_step(call: &Call, old: &Value, options: &DeleteOptions) -> St
             return Step::AsItIs;
         }
         mark(&mut next, old, 0);
-        if call.resource.kind == "Namespace" {
-            next["status"]["phase"] = "Terminating".into();
-        }
         return Step::Wait(next);
     }
     let is_pod = call.resource.kind == "Pod" && call.resource.group.is_empty();
@@ -141,11 +149,9 @@ fn mark(next: &mut Value, old: &Value, grace: i64) {
     }
 }
 
-fn namespace_finalizers(call: &Call, old: &Value) -> Vec<Value> {
-    if call.resource.kind != "Namespace" || !call.resource.group.is_empty() {
-        return Vec::new();
-    }
-    old.pointer("/spec/finalizers").and_then(Value::as_array).cloned().unwrap_or_default()
+/// What must go before a Namespace does.
+fn namespace_finalizers(namespace: &Value) -> &[Value] {
+    namespace.pointer("/spec/finalizers").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// The finalizers an object has once its deletion is asked for in this way.
@@ -232,6 +238,32 @@ mod tests {
                 }
             };
             assert_eq!(got, want, "{old} {grace:?}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_ends_before_it_goes() {
+        let catalogue = Catalogue::builtin();
+        let resource = catalogue.get("", "v1", "namespaces").unwrap();
+        let ending = json!({"deletionTimestamp": "2020-01-01T00:00:30Z"});
+        let orphan = DeleteOptions { propagation: Some(Propagation::Orphan), ..DeleteOptions::default() };
+        for (metadata, left, options, want) in [
+            (json!({}), json!(["kubernetes"]), DeleteOptions::default(), json!("ends")),
+            (json!({}), json!([]), DeleteOptions::default(), json!("ends")),
+            (ending.clone(), json!(["kubernetes"]), orphan, json!("as it is")),
+            (ending, json!([]), DeleteOptions::default(), json!("gone")),
+        ] {
+            let old = json!({"metadata": metadata, "spec": {"finalizers": left}});
+            let got = match next_step(&call(resource), &old, &options) {
+                Step::Remove => json!("gone"),
+                Step::AsItIs => json!("as it is"),
+                Step::MarkThenRemove(next) | Step::Wait(next) => {
+                    assert!(object::metadata(&next).get("deletionGracePeriodSeconds").is_none());
+                    assert!(object::is_deleting(&next) && next["status"]["phase"] == "Terminating");
+                    json!("ends")
+                }
+            };
+            assert_eq!(got, want, "{old}");
         }
     }
 

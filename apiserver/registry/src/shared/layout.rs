@@ -21,12 +21,17 @@ const NAMED_OTHERWISE: &[(&str, &str, &str)] = &[
 pub fn layout(prefix: &str) -> Layout {
     let catalogue = Catalogue::builtin();
     let directories = catalogue.stored().map(|row| {
-        let named = NAMED_OTHERWISE.iter().find(|(group, name, _)| *group == row.group && *name == row.name);
-        let outside = named.map_or(row.name.as_str(), |(_, _, directory)| directory);
+        let outside = directory(&row.group, &row.name);
         let inside = row.prefix.trim_start_matches("/registry/").trim_end_matches('/');
         (inside.to_owned(), outside.to_owned())
     });
     Layout::new(prefix, directories.collect::<Vec<_>>())
+}
+
+/// The directory of a built-in resource, below the prefix.
+pub(crate) fn directory<'a>(group: &str, name: &'a str) -> &'a str {
+    let named = NAMED_OTHERWISE.iter().find(|(of, known, _)| *of == group && *known == name);
+    named.map_or(name, |(_, _, directory)| directory)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! kube-apiserver has both.
 
 pub(crate) mod claims;
-mod layout;
+pub(crate) mod layout;
 mod values;
 
 pub use claims::claims_of_new;

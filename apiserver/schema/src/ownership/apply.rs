@@ -4,14 +4,13 @@ use apiserver_json::{Map, Value};
 
 use super::conflict::{ApplyError, Conflict};
 use super::entries::{self, Entries, Fields, Identity, Operation, Owned};
+use super::last_applied::{self, LAST_APPLIED};
 use super::manager::{Manager, empty_object, forget_unknown, kind_of, never_owned, record, release, without};
 use super::merge;
 use super::set::{FieldSet, print_path};
 use super::walk::{self, compare, field_set};
 use crate::golang::equal;
 use crate::node::Schema;
-
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Merges `applied` into `live` and returns the result with its owners. For a create, `live` is an object with
 /// nothing but its names. The caller decodes and defaults the result as any other object.
@@ -26,7 +25,7 @@ pub fn apply(
     if entries::raw(applied).is_some() {
         return Err(ApplyError::BadRequest("metadata.managedFields must be nil".to_owned()));
     }
-    match attempt(
+    let outcome = match attempt(
         schema,
         live,
         applied,
@@ -44,12 +43,19 @@ pub fn apply(
             let left: Vec<_> = conflicts.into_iter().filter(|c| !allowed_paths.contains(&c.field)).collect();
             if left.is_empty() {
                 let owners = owners_before(schema, live, manager, reset)?;
-                return attempt(schema, live, applied, owners, (manager, true, reset));
+                attempt(schema, live, applied, owners, (manager, true, reset))
+            } else {
+                Err(ApplyError::Conflicts(left))
             }
-            Err(ApplyError::Conflicts(left))
         }
         done => done,
-    }
+    };
+    outcome.map(|mut result| {
+        if manager.name == "kubectl" {
+            last_applied::renew(&mut result, applied);
+        }
+        result
+    })
 }
 
 /// The owners an apply starts from; an object that has none gets those of a write before the first apply.

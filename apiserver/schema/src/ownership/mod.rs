@@ -7,6 +7,7 @@ mod apply;
 mod conflict;
 mod entries;
 mod fresh;
+mod last_applied;
 mod manager;
 mod merge;
 mod scale;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use apiserver_json::{Value, json};
 use apiserver_meta::Status;
-use apiserver_registry::{Listing, Page, Resource};
+use apiserver_registry::{Listing, Page, Resource, columns};
 use apiserver_watchcache::Object;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
@@ -24,14 +24,15 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
     let page = options.page(&scope)?;
     let call = context.plain_call(resource);
     let listing = context.server.registry().list(&call, &options.selectors, &page).await;
-    let listing = listing.map_err(|status| goes_on(&scope, &page, status))?;
+    let listing = listing.map_err(|status| goes_on(&scope, &page, read::from_store(resource, status)))?;
     let include = check_form(context, resource)?;
     let revision = page.revision().unwrap_or(listing.revision);
     let metadata = metadata(context, resource, &listing, revision);
     match (context.accepted.form, context.accepted.media) {
         (Form::Table, _) => {
-            let rows =
-                listing.objects.iter().map(|object| table::row(resource, object.parse(), include)).collect();
+            let mut objects: Vec<Value> = listing.objects.iter().map(|object| object.parse()).collect();
+            columns::sort(resource, &mut objects);
+            let rows = objects.into_iter().map(|object| table::row(resource, object, include)).collect();
             let mut table = table::table(resource, rows, &revision.to_string(), true);
             table["metadata"] = metadata;
             Ok(Answer::value(StatusCode::OK, context.accepted, &table))

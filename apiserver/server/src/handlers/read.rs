@@ -14,19 +14,19 @@ use crate::table::Include;
 /// Answers one object.
 pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Result<Answer, Status> {
     let version = context.query.text("resourceVersion");
+    let is_cached = resource.name != UNCACHED;
     if !version.is_empty() {
         parse_version(version).map_err(|why| {
-            Status::new(500, "", format!("resourceVersion: Invalid value: {}: {why}", go_quote(version)))
+            let why = format!("resourceVersion: Invalid value: {}: {why}", go_quote(version));
+            match is_cached {
+                true => Status::new(500, "", why),
+                false => Status::bad_request(format!("invalid resource version: {why}")),
+            }
         })?;
     }
     if let Ok(revision) = version.parse::<u64>() {
-        context
-            .server
-            .registry()
-            .cache()
-            .wait_for(revision)
-            .await
-            .map_err(|error| apiserver_registry::cache_error(&error))?;
+        let waited = context.server.registry().cache().wait_for(revision).await;
+        waited.map_err(|error| from_store(resource, apiserver_registry::cache_error(&error)))?;
     }
     let call = context.plain_call(resource);
     let bytes = context.server.registry().read(&call, &context.info.name).await.map_err(|status| {
@@ -36,6 +36,20 @@ pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Resu
         if missing { named() } else { status }
     })?;
     object_answer(context, resource, StatusCode::OK, bytes)
+}
+
+/// Upstream reads these from its store, whose answers it tells in other words.
+const UNCACHED: &str = "events";
+
+/// An error as upstream has it of what it does not cache: nobody is told to come again.
+pub(super) fn from_store(resource: &Resource, mut status: Status) -> Status {
+    if resource.name == UNCACHED && status.code == 504 {
+        status.retry_after_s = None;
+        if let Some(details) = status.details.as_mut().and_then(|details| details.as_object_mut()) {
+            details.remove("retryAfterSeconds");
+        }
+    }
+    status
 }
 
 /// A resourceVersion as Go's ParseUint reads it.

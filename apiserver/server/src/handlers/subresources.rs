@@ -50,6 +50,26 @@ async fn binding(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -
     bind(context, resource, &options, &name, &body.value).await
 }
 
+/// A Pod is bound to a node that is named.
+fn check_target(binding: &Value) -> Result<(), Status> {
+    let target = |member: &str| {
+        binding.pointer(&format!("/target/{member}")).and_then(Value::as_str).unwrap_or("").to_owned()
+    };
+    let (kind, node) = (target("kind"), target("name"));
+    let mut errors = Vec::new();
+    if !kind.is_empty() && kind != "Node" {
+        errors.push(FieldError::not_supported_in_order("target.kind", &kind.into(), &["Node", "<empty>"]));
+    }
+    if node.is_empty() {
+        errors.push(FieldError::required("target.name", ""));
+    }
+    // An error without a code of its own, and the first of several.
+    match errors.first() {
+        Some(error) => Err(Status::new(500, "", error.to_string())),
+        None => Ok(()),
+    }
+}
+
 /// Assigns the Pod that a Binding names.
 pub(super) async fn bind(
     context: &Context<'_>,
@@ -58,20 +78,7 @@ pub(super) async fn bind(
     name: &str,
     binding: &Value,
 ) -> Result<Answer, Status> {
-    let target = |member: &str| {
-        binding.pointer(&format!("/target/{member}")).and_then(Value::as_str).unwrap_or("").to_owned()
-    };
-    let (kind, node) = (target("kind"), target("name"));
-    if !kind.is_empty() && kind != "Node" {
-        return Err(Status::new(
-            500,
-            "",
-            FieldError::not_supported_in_order("target.kind", &kind.into(), &["Node", "<empty>"]).to_string(),
-        ));
-    }
-    if node.is_empty() {
-        return Err(Status::new(500, "", "target.name: Required value"));
-    }
+    check_target(binding)?;
     let call = Call {
         resource: pods,
         namespace: context.info.scope(),
@@ -237,6 +244,7 @@ pub(super) async fn bind_from_collection(context: &Context<'_>, raw: &Bytes) -> 
     let catalogue = context.server.registry().catalogue();
     let pods = catalogue.get("", "v1", "pods").cloned().ok_or_else(not_found_here)?;
     let name = object::name(&body.value).to_owned();
+    check_target(&body.value)?;
     if name.is_empty() {
         return Err(Status::bad_request("Name parameter required."));
     }

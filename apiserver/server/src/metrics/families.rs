@@ -34,7 +34,7 @@ pub(crate) fn answer(context: &Context<'_>) -> Answer {
 }
 
 /// The format, with the way of escaping names that was asked for: no name needs any.
-fn content_type(headers: &HeaderMap) -> HeaderValue {
+pub(crate) fn content_type(headers: &HeaderMap) -> HeaderValue {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let asked = |way: &str| {
         let wanted = format!("escaping={way}");

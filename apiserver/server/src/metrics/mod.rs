@@ -26,7 +26,7 @@ use crate::request_info::RequestInfo;
 use inflight::{Entered, InFlight};
 use table::{Operation, SCOPES, Table, VERBS, Way};
 
-pub(crate) use families::answer;
+pub(crate) use families::{answer, content_type};
 
 pub(crate) const PATH: &str = "/metrics";
 /// Subresources whose requests are connections, whatever their method.

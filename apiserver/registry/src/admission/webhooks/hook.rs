@@ -88,7 +88,7 @@ impl Hook {
         match conditions.is_met(input) {
             Ok(met) => Ok(Some(seen).filter(|_| met)),
             Err(why) => {
-                Err(Status::forbidden(&asked.call.resource.group_resource(), asked.attempt.name, &why))
+                Err(Status::forbidden(&asked.call.resource.group_resource(), asked.attempt.told_name(), &why))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What a Pod's status may become: `ValidatePodStatusUpdate` upstream.
 
-use apiserver_json::Value;
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::{FieldError, Problem};
 use apiserver_meta::names;
 
@@ -21,6 +21,7 @@ const NEGATIVE: &str = "must be a non-negative integer";
 pub(super) fn prepare(new: &mut Value, old: &Value) {
     let before = at(old, &["status"]);
     let Some(status) = new.get_mut("status").and_then(Value::as_object_mut) else { return };
+    settle_addresses(status);
     for member in ["qosClass", "observedGeneration"] {
         if let Some(value) = before.get(member)
             && status.get(member).is_none_or(|now| now == "" || now == 0)
@@ -38,6 +39,18 @@ pub(super) fn prepare(new: &mut Value, old: &Value) {
         {
             condition.insert("observedGeneration".into(), generation.clone());
         }
+    }
+}
+
+/// The one address is the first of all: where they differ, the older member counts.
+fn settle_addresses(status: &mut Map) {
+    let of = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("").to_owned();
+    let one = of(status.get("podIP"));
+    let first = of(status.get("podIPs").and_then(|all| all.get(0)?.get("ip")));
+    if one.is_empty() && !first.is_empty() {
+        status.insert("podIP".into(), first.into());
+    } else if one != first {
+        status.insert("podIPs".into(), json!([{"ip": one}]));
     }
 }
 
@@ -217,6 +230,31 @@ fn check_users(spec: &Value, status: &Value, list: &str, errors: &mut Vec<FieldE
             if has(user, member) {
                 check_range(user, member, (0, i64::from(i32::MAX)), &path, errors);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_one_address_is_the_first_of_all() {
+        for (sent, want) in [
+            (json!({"podIP": "10.0.0.1"}), json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]})),
+            (
+                json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.2"}, {"ip": "fd00::1"}]}),
+                json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]}),
+            ),
+            (
+                json!({"podIPs": [{"ip": "10.0.0.2"}, {"ip": "fd00::1"}]}),
+                json!({"podIP": "10.0.0.2", "podIPs": [{"ip": "10.0.0.2"}, {"ip": "fd00::1"}]}),
+            ),
+            (json!({}), json!({})),
+        ] {
+            let mut pod = json!({"status": sent});
+            prepare(&mut pod, &json!({}));
+            assert_eq!(pod["status"], want);
         }
     }
 }
