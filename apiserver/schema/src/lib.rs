@@ -5,6 +5,7 @@
 
 mod crd;
 mod decode;
+mod empties;
 mod golang;
 mod internal;
 mod node;
@@ -21,7 +22,8 @@ pub use crd::{
     apply_defaults, decode_embedded, decode_metadata, drop_nulls, from_crd_schema, prune, prune_part,
     structural_errors, validate, value_errors,
 };
-pub use decode::{Decode, DecodeError, Unknown, decode, json_kind, zero};
+pub use decode::{Decode, DecodeError, Unknown, decode, decode_sent, json_kind, zero};
+pub use empties::{Empties, empties};
 pub use golang::display as go_display;
 pub use internal::{internal_diff, internal_json};
 pub use node::{Field, List, ListKind, Object, Patch, Rules, Schema, Shape, Slot};
@@ -30,8 +32,8 @@ pub use ownership::{
     ApplyError, Conflict, FieldSet, Manager, Operation, ScaleOwners, apply, describe, print_path, update,
 };
 pub use patch::{
-    MAX_OPERATIONS, PatchError, json_patch, merge_patch, strategic_merge, strict_operations,
-    unknown_patch_fields,
+    MAX_OPERATIONS, PatchError, json_patch, merge_patch, shown_patched, strategic_merge, strict_operations,
+    touched_by, unknown_patch_fields,
 };
 pub use protobuf::{MAGIC as PROTOBUF_MAGIC, from_protobuf, to_protobuf};
 pub use quantity::normalise_quantity;
