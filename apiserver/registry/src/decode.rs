@@ -3,7 +3,7 @@
 use apiserver_json::Value;
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_schema::json_kind;
-use apiserver_schema::{Decode, Schema};
+use apiserver_schema::{Decode, Empties, Schema};
 
 use crate::catalogue::Resource;
 use crate::scheme::{mistaken_kind, said_kind};
@@ -106,6 +106,23 @@ pub fn read(
     Ok(unknown)
 }
 
+/// The lists and maps of an object that were sent empty.
+pub(crate) fn empties(resource: &Resource, value: &Value) -> Empties {
+    match resource.schema().filter(|_| !resource.is_custom()) {
+        Some(schema) => apiserver_schema::empties(&schema, value),
+        None => Empties::default(),
+    }
+}
+
+/// Leaves of an object what is stored: nothing of the lists and maps that were sent empty, and what is read then.
+pub fn settle(resource: &Resource, value: &mut Value) {
+    let empties = empties(resource, value);
+    if let (Some(schema), false) = (resource.schema(), empties.is_empty()) {
+        empties.settle(&schema, value);
+        (resource.strategy.default)(value);
+    }
+}
+
 /// An empty list of owners means something else than none, unlike any other empty list and in built-in kinds only.
 fn says_no_owners(value: &Value) -> bool {
     value
@@ -157,7 +174,7 @@ fn read_by(
         let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
         return Ok(of_metadata.iter().map(ToString::to_string).chain(unknown).collect());
     }
-    let unknown = apiserver_schema::decode(schema, value, mode).map_err(|error| error.message)?;
+    let unknown = apiserver_schema::decode_sent(schema, value, mode).map_err(|error| error.message)?;
     Ok(unknown.iter().map(ToString::to_string).collect())
 }
 

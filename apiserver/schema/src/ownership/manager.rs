@@ -79,6 +79,10 @@ pub(super) fn update_by_comparison(
         }
     };
     let changes = compare(schema, before, new);
+    if changes.is_broken {
+        // Nobody can be said to own parts of such an object.
+        return entries::set_raw(new, None);
+    }
     if unchanged && live.is_some() && changes.is_same() && !entries::is_reset(new) {
         if theirs != of_live {
             let kept = of_live.cloned();
@@ -97,10 +101,10 @@ pub(super) fn update_by_comparison(
 
 /// The entries of a new object that came without any.
 fn owners_of_new(schema: &Schema, new: &Value, manager: &Manager<'_>, reset: &FieldSet) -> Entries {
-    let fields = Fields::raw(fresh::owned(schema, &empty_object(schema), new, reset, never_owned()));
-    if fields.is_empty() {
+    let owned = fresh::owned(schema, &empty_object(schema), new, reset, never_owned());
+    let Some(fields) = owned.map(Fields::raw).filter(|fields| !fields.is_empty()) else {
         return Entries::new();
-    }
+    };
     let (api_version, time) = (manager.api_version.to_owned(), Some(manager.time.to_owned()));
     Entries::from([(manager.identity(Operation::Update), Owned { fields, api_version, time })])
 }
