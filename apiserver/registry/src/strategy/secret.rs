@@ -98,36 +98,9 @@ fn no_object(bytes: &[u8]) -> Option<String> {
         Ok(Value::String(_)) => "string",
         Ok(Value::Number(_)) => "number",
         Ok(Value::Bool(_)) => "bool",
-        Err(error) => return Some(go_syntax(bytes, &error)),
+        Err(error) => return Some(apiserver_meta::json::go_error(bytes, &error)),
     };
     Some(format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"))
-}
-
-/// (how serde_json begins, what Go says of the place)
-const PLACES: &[(&str, &str)] = &[
-    ("expected `:`", "after object key"),
-    ("expected `,` or `}`", "after object key:value pair"),
-    ("expected `,` or `]`", "after array element"),
-    ("key must be a string", "looking for beginning of object key string"),
-    ("trailing comma", "looking for beginning of object key string"),
-    ("trailing characters", "after top-level value"),
-];
-
-fn go_syntax(bytes: &[u8], error: &apiserver_json::Error) -> String {
-    if error.is_eof() {
-        return "unexpected end of JSON input".to_owned();
-    }
-    let line = bytes.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or(&[]);
-    let found = line.get(error.column().saturating_sub(1)).copied().map_or('\u{fffd}', char::from);
-    let shown = match found {
-        '\'' => r"'\''".to_owned(),
-        '"' => "'\"'".to_owned(),
-        other => format!("'{}'", other.escape_default()),
-    };
-    let said = error.to_string();
-    let place = PLACES.iter().find(|(begin, _)| said.starts_with(begin));
-    let place = place.map_or("looking for beginning of value", |(_, place)| place);
-    format!("invalid character {shown} {place}")
 }
 
 /// What `tls.X509KeyPair` would say of a certificate and key that are none.

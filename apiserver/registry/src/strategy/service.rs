@@ -130,12 +130,7 @@ fn prepare_update(new: &mut Value, old: &Value) {
     {
         spec.insert("healthCheckNodePort".into(), port.clone());
     }
-    if kind != old_kind {
-        drop_type_dependent(spec, &old_spec, &old_kind, &kind);
-    }
-    if kind == "ExternalName" {
-        spec.remove("internalTrafficPolicy");
-    }
+    drop_type_dependent(spec, &old_spec, &old_kind, &kind);
     service_ips::fill_families(new);
 }
 
@@ -168,7 +163,7 @@ fn carry_node_ports(spec: &mut apiserver_json::Map, old_spec: &Value) {
 
 fn drop_type_dependent(spec: &mut apiserver_json::Map, old_spec: &Value, old_kind: &str, kind: &str) {
     let same = |spec: &apiserver_json::Map, member: &str| spec.get(member) == old_spec.get(member);
-    if kind == "ExternalName" {
+    if kind == "ExternalName" && old_kind != kind {
         if same(spec, "clusterIP") && same(spec, "clusterIPs") {
             spec.remove("clusterIP");
             spec.remove("clusterIPs");
@@ -190,16 +185,27 @@ fn drop_type_dependent(spec: &mut apiserver_json::Map, old_spec: &Value, old_kin
             }
         }
     }
+    let has_health_port = |kind: &str, spec: &apiserver_json::Map| {
+        kind == "LoadBalancer" && spec.get("externalTrafficPolicy") == Some(&json!("Local"))
+    };
+    let had_health_port = old_spec.as_object().is_some_and(|spec| has_health_port(old_kind, spec));
+    if had_health_port && !has_health_port(kind, spec) && same(spec, "healthCheckNodePort") {
+        spec.remove("healthCheckNodePort");
+    }
     if old_kind == "LoadBalancer" && kind != "LoadBalancer" {
-        for member in ["healthCheckNodePort", "loadBalancerClass", "allocateLoadBalancerNodePorts"] {
+        for member in ["loadBalancerClass", "allocateLoadBalancerNodePorts"] {
             if same(spec, member) {
                 spec.remove(member);
             }
         }
     }
-    let is_external = needs_node_ports(kind)
-        || kind == "ClusterIP" && !is_empty(spec.get("externalIPs").unwrap_or(&Value::Null));
-    if !is_external && same(spec, "externalTrafficPolicy") {
+    let is_external = |kind: &str, ips: Option<&Value>| {
+        needs_node_ports(kind) || kind == "ClusterIP" && !is_empty(ips.unwrap_or(&Value::Null))
+    };
+    if is_external(old_kind, old_spec.get("externalIPs"))
+        && !is_external(kind, spec.get("externalIPs"))
+        && same(spec, "externalTrafficPolicy")
+    {
         spec.remove("externalTrafficPolicy");
     }
 }
