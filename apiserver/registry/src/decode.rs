@@ -44,7 +44,7 @@ pub fn decode(
 ) -> Result<(Value, Vec<String>), Status> {
     let gvk = resource.gvk();
     let Body { mut value, raw, sent, duplicates, mut strict } = body;
-    check_kind(resource, &gvk, &value, sent)?;
+    check_kind(resource, &gvk, &value, sent, validation)?;
     if value.is_null() {
         value = Value::Object(apiserver_json::Map::new());
     }
@@ -245,18 +245,18 @@ fn check_readable(kind: &str, value: &Value, sent: &[u8]) -> Result<(), Status> 
     Ok(())
 }
 
-fn check_kind(resource: &Resource, gvk: &GroupVersionKind, value: &Value, sent: &[u8]) -> Result<(), Status> {
+fn check_kind(
+    resource: &Resource,
+    gvk: &GroupVersionKind,
+    value: &Value,
+    sent: &[u8],
+    validation: FieldValidation,
+) -> Result<(), Status> {
     check_readable(&gvk.kind, value, sent)?;
     if resource.is_custom() {
-        check_custom_kind(gvk, value, sent)?;
+        check_custom_kind(gvk, value, sent, validation)?;
     }
-    let refused = |said: &GroupVersionKind| {
-        Status::bad_request(format!(
-            "the API version in the data ({}) does not match the expected API version ({})",
-            said.api_version(),
-            gvk.api_version()
-        ))
-    };
+    let refused = |said: &GroupVersionKind| other_version(&said.api_version(), gvk);
     if resource.is_custom() {
         let said = said_kind(value, gvk).map_err(|why| unrecognized(&gvk.kind, sent, &why))?;
         return if said == *gvk { Ok(()) } else { Err(refused(&said)) };
@@ -292,16 +292,29 @@ pub fn check_sent_kind(
     }
 }
 
+fn other_version(said: &str, gvk: &GroupVersionKind) -> Status {
+    Status::bad_request(format!(
+        "the API version in the data ({said}) does not match the expected API version ({})",
+        gvk.api_version()
+    ))
+}
+
 /// Nothing is taken for granted in objects of a kind that is defined.
-fn check_custom_kind(gvk: &GroupVersionKind, value: &Value, sent: &[u8]) -> Result<(), Status> {
+fn check_custom_kind(
+    gvk: &GroupVersionKind,
+    value: &Value,
+    sent: &[u8],
+    validation: FieldValidation,
+) -> Result<(), Status> {
     let text = |member: &str| value.get(member).and_then(Value::as_str).unwrap_or("");
     let (api_version, kind) = (text("apiVersion"), text("kind"));
-    let missing = |what: &str| {
-        let text = String::from_utf8_lossy(sent);
-        unrecognized(&gvk.kind, sent, &format!("Object '{what}' is missing in '{text}'"))
-    };
     if kind.is_empty() {
-        return Err(missing("Kind"));
+        let why = format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(sent));
+        // Who looks for nothing else reads another way.
+        return Err(match validation {
+            FieldValidation::Ignore => cannot_handle(gvk, &why),
+            FieldValidation::Warn | FieldValidation::Strict => unrecognized(&gvk.kind, sent, &why),
+        });
     }
     if kind != gvk.kind && api_version == gvk.api_version() {
         let error =
@@ -310,7 +323,7 @@ fn check_custom_kind(gvk: &GroupVersionKind, value: &Value, sent: &[u8]) -> Resu
         return Err(Status::invalid(&said, crate::object::name(value), &[error]));
     }
     if api_version.is_empty() {
-        return Err(missing("apiVersion"));
+        return Err(other_version("", gvk));
     }
     Ok(())
 }

@@ -212,7 +212,7 @@ impl Registry {
         // What is prepared may have lost some of what was sent empty.
         let alike = alike.and_then(|_| like_sent(resource, before, new));
         let old = alike.as_ref().unwrap_or(before);
-        if generation_moves(call, new, if strategy.generation_of_empty { before } else { old }) {
+        if generation_moves(call, new, old) {
             let generation = object::metadata(old).get("generation").and_then(Value::as_i64).unwrap_or(0) + 1;
             object::metadata_mut(new).insert("generation".into(), generation.into());
         }
@@ -267,6 +267,9 @@ impl Registry {
 
 /// The old object with the lists and maps that were sent empty: nearly all comparisons take these for missing ones.
 fn like_sent(resource: &Resource, old: &Value, new: &Value) -> Option<Value> {
+    if resource.strategy.tells_empty {
+        return None;
+    }
     let empties = decode::empties(resource, new);
     (!empties.is_empty()).then(|| empties.shared_with(new, old))
 }
@@ -297,6 +300,7 @@ pub fn record_owner(call: &Call<'_>, time: &str, old: Option<&Value>, new: &mut 
         api_version: &api_version,
         subresource: call.subresource,
         time,
+        versions: call.resource.unconverted_versions(),
     };
     let reset = reset_fields(call.resource, call.subresource);
     let empties = decode::empties(call.resource, new);

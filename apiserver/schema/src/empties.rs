@@ -59,7 +59,9 @@ impl Search<'_> {
                 }
             }
             Value::Object(members) => {
-                for (key, item) in members.iter().filter(|(_, item)| may_hold(item)) {
+                // An empty list of owners is a wish of its own.
+                let others = members.iter().filter(|(key, item)| may_hold(item) && *key != "managedFields");
+                for (key, item) in others {
                     self.path.push(Step::Member(key.clone()));
                     if is_empty(item) {
                         if member_at(self.schema, &self.path).is_some_and(may_go) {

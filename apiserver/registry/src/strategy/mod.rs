@@ -127,8 +127,8 @@ pub struct Strategy {
     pub generation: bool,
     /// It counts changes of annotations, too.
     pub annotations_count: bool,
-    /// To it, a list or map that was sent empty is not a missing one.
-    pub generation_of_empty: bool,
+    /// A list or map that was sent empty differs from a missing one.
+    pub tells_empty: bool,
     /// PUT to a missing name creates it.
     pub create_on_update: bool,
     /// An update without a resourceVersion is taken.
@@ -184,7 +184,7 @@ pub const PLAIN: Strategy = Strategy {
     status: false,
     generation: false,
     annotations_count: false,
-    generation_of_empty: false,
+    tells_empty: false,
     create_on_update: false,
     unconditional_update: true,
     delete_returns_object: false,

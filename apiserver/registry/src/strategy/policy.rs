@@ -31,7 +31,7 @@ pub(super) static NETWORK_POLICY: Strategy = Strategy {
     validate_create: validate,
     validate_update: |policy, _| validate(policy),
     generation: true,
-    generation_of_empty: true,
+    tells_empty: true,
     ..PLAIN
 };
 

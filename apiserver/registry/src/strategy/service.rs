@@ -111,12 +111,10 @@ fn prepare_update(new: &mut Value, old: &Value) {
                 }
             }
         }
-        for member in ["ipFamilies", "ipFamilyPolicy"] {
-            if !spec.contains_key(member)
-                && let Some(value) = old_spec.get(member)
-            {
-                spec.insert(member.into(), value.clone());
-            }
+        if !spec.contains_key("ipFamilyPolicy")
+            && let Some(policy) = old_spec.get("ipFamilyPolicy")
+        {
+            spec.insert("ipFamilyPolicy".into(), policy.clone());
         }
     }
     if needs_node_ports(&old_kind) && needs_node_ports(&kind) {

@@ -22,7 +22,7 @@ pub(super) static WEBHOOKS: Strategy = Strategy {
     validate_create: validate,
     validate_update: |configuration, _| validate(configuration),
     generation: true,
-    generation_of_empty: true,
+    tells_empty: true,
     unconditional_update: false,
     standard_finalizers: false,
     ..PLAIN

@@ -225,12 +225,14 @@ fn change(
             (next, Decode::Unstructured, quoted_duplicates(duplicates))
         }
     };
+    // Of custom resources no struct says an order.
+    let written = if resource.is_custom() { Schema::any() } else { Arc::new(schema.clone()) };
     // What a wrong patch made is shown; it is made again then.
     let refuse = |why: &str| match patch.media {
         PatchMedia::Json => match apiserver_schema::json_patch(live, &patch.value) {
             Ok(made) => {
                 let touched = apiserver_schema::touched_by(&patch.value);
-                invalid_patch_of(&apiserver_schema::shown_patched(schema, &made, &touched), why)
+                invalid_patch_of(&apiserver_schema::shown_patched(&written, &made, &touched), why)
             }
             Err(_) => invalid_patch(patch, why),
         },
@@ -238,7 +240,7 @@ fn change(
             let mut made = live.clone();
             packed::unpack(&mut made);
             let made = apiserver_schema::merge_patch(&made, &patch.value);
-            invalid_patch_of(&apiserver_schema::shown_patched(schema, &made, &patch.value), why)
+            invalid_patch_of(&apiserver_schema::shown_patched(&written, &made, &patch.value), why)
         }
         _ => invalid_patch(patch, why),
     };
@@ -362,6 +364,7 @@ fn apply(
         api_version: &api_version,
         subresource: &context.info.subresource,
         time: &time,
+        versions: resource.unconverted_versions(),
     };
     let mut empty = json!({"apiVersion": api_version, "kind": resource.kind});
     update::fill_names(context, resource, &mut empty);
