@@ -72,7 +72,7 @@ fn read(
     let mut reader = Reader {
         mode,
         protobuf,
-        keeps_empty: keeps_empty && protobuf,
+        keeps_empty,
         quiet: 0,
         unknown: Vec::new(),
         path: Vec::new(),
