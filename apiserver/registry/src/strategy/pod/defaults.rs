@@ -130,6 +130,9 @@ fn image_tag(image: &str) -> Option<&str> {
         _ => (image, "latest"),
     };
     let path = match name.split_once('/') {
+        Some((host, _)) if is_host(host) && !host.contains(|c: char| c.is_ascii_alphanumeric()) => {
+            return None;
+        }
         Some((host, path)) if is_host(host) => path,
         _ => name,
     };
