@@ -374,7 +374,9 @@ fn claim_ips(
     let spec = object::member_mut(service, "spec");
     let is_name = |spec: Option<&Value>| spec.is_some_and(|spec| spec["type"] == "ExternalName");
     // What a Service has it keeps; its rules say that it may not ask for another one.
-    let keeps = old.is_some_and(|old| !is_name(old.get("spec")) && !cluster_ips(old).is_empty());
+    let has =
+        |old: &Value| old.pointer("/spec/clusterIP").and_then(Value::as_str).is_some_and(|ip| !ip.is_empty());
+    let keeps = old.is_some_and(|old| !is_name(old.get("spec")) && has(old));
     if keeps || spec.get("type").and_then(Value::as_str) == Some("ExternalName") {
         return Ok(());
     }

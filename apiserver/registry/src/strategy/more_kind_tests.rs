@@ -228,3 +228,15 @@ fn processes_of_windows_hosts() {
         ]),
     ]);
 }
+
+#[test]
+#[rustfmt::skip]
+fn services_that_change() {
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "w", "namespace": "default"}, "spec": {"clusterIP": "10.96.0.5", "clusterIPs": ["10.96.0.5"], "ports": [{"port": 80}], "externalIPs": ["1.2.3.4"], "externalTrafficPolicy": "Cluster"}});
+    check(Write::Update, &service, &[
+        (json!({}), json!({"spec": {"clusterIP": "10.96.9.9", "clusterIPs": null}}), &[r#"spec.clusterIPs[0]: Invalid value: ["10.96.9.9"]: may not change once set"#]),
+        // What goes with an external address goes with it, unless it was changed.
+        (json!({}), json!({"spec": {"externalIPs": null}}), &[]),
+        (json!({}), json!({"spec": {"externalIPs": null, "externalTrafficPolicy": "Local"}}), &[r#"spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services"#]),
+    ]);
+}

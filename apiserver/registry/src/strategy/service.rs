@@ -16,6 +16,7 @@ pub(super) static SERVICE: Strategy = Strategy {
             service_ips::pair(spec);
         }
         service_ips::fill_families(service);
+        forget_policy_of_name(service);
     },
     prepare_update,
     validate_create: |service| service_rules::errors(service, None),
@@ -74,12 +75,6 @@ fn default_service(service: &mut Value) {
     if matches!(kind.as_str(), "NodePort" | "LoadBalancer" | "ClusterIP") {
         default(map, "internalTrafficPolicy", "Cluster");
     }
-    // A name has no traffic inside; what is no policy at all is still refused.
-    if kind == "ExternalName"
-        && map.get("internalTrafficPolicy").is_some_and(|policy| *policy == "Cluster" || *policy == "Local")
-    {
-        map.remove("internalTrafficPolicy");
-    }
     if kind == "LoadBalancer" {
         default(map, "allocateLoadBalancerNodePorts", true);
     }
@@ -99,22 +94,30 @@ fn prepare_update(new: &mut Value, old: &Value) {
     let old_spec = at(old, &["spec"]).clone();
     let (old_kind, kind) = (text(&old_spec, "type").to_owned(), text(at(new, &["spec"]), "type").to_owned());
     let Some(spec) = at_mut(new, &["spec"]) else { return };
-    service_ips::normalise(spec, &old_spec);
     let has_ip = |kind: &str| matches!(kind, "ClusterIP" | "NodePort" | "LoadBalancer");
     if has_ip(&old_kind) && has_ip(&kind) {
-        if spec.get("clusterIP").and_then(Value::as_str).is_none_or(str::is_empty)
-            && spec.get("clusterIPs").and_then(Value::as_array).is_none_or(Vec::is_empty)
-        {
-            for member in ["clusterIP", "clusterIPs"] {
-                if let Some(value) = old_spec.get(member) {
-                    spec.insert(member.into(), value.clone());
-                }
+        for member in ["clusterIP", "clusterIPs"] {
+            if spec.get(member).is_none_or(is_empty)
+                && let Some(value) = old_spec.get(member)
+            {
+                spec.insert(member.into(), value.clone());
             }
         }
         if !spec.contains_key("ipFamilyPolicy")
             && let Some(policy) = old_spec.get("ipFamilyPolicy")
         {
             spec.insert("ipFamilyPolicy".into(), policy.clone());
+        }
+    }
+    service_ips::normalise(spec, &old_spec);
+    if spec.get("ipFamilyPolicy") == Some(&json!("SingleStack")) {
+        // Who asks for one family, and for nothing else, lets go of the other.
+        for member in ["clusterIPs", "ipFamilies"] {
+            if spec.get(member) == old_spec.get(member)
+                && let Some(list) = spec.get_mut(member).and_then(Value::as_array_mut)
+            {
+                list.truncate(1);
+            }
         }
     }
     if needs_node_ports(&old_kind) && needs_node_ports(&kind) {
@@ -130,6 +133,18 @@ fn prepare_update(new: &mut Value, old: &Value) {
     }
     drop_type_dependent(spec, &old_spec, &old_kind, &kind);
     service_ips::fill_families(new);
+    forget_policy_of_name(new);
+}
+
+/// A name has no traffic inside the cluster: upstream drops the policy when it reads the Service, and its owner stays. What is
+/// no policy at all is still refused.
+fn forget_policy_of_name(service: &mut Value) {
+    let Some(spec) = at_mut(service, &["spec"]) else { return };
+    if spec.get("type") == Some(&json!("ExternalName"))
+        && spec.get("internalTrafficPolicy").is_some_and(|policy| *policy == "Cluster" || *policy == "Local")
+    {
+        spec.remove("internalTrafficPolicy");
+    }
 }
 
 pub(crate) fn needs_node_ports(kind: &str) -> bool {
