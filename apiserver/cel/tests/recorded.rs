@@ -16,7 +16,7 @@ fn answer(case: &Value) -> Vec<String> {
             .map(ToString::to_string)
             .collect(),
         None => {
-            let found = schema_errors(schema, "spec.validation.openAPIV3Schema", true, false);
+            let found = schema_errors(schema, "spec.validation.openAPIV3Schema", Some(&[]), false);
             found.shape.iter().chain(&found.expressions).chain(&found.cost).map(ToString::to_string).collect()
         }
     };

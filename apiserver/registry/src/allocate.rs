@@ -23,6 +23,9 @@ use crate::strategy::service_ips;
 /// The port whose trouble is upstream's own error, not the Service's.
 const HEALTH_PORT: &str = "spec.healthCheckNodePort";
 
+/// Two ports of one update that ask for the same: upstream's own error, and not in words for one.
+const TWICE: &str = "spec.ports[].nodePort";
+
 /// Where cluster IPs and node ports come from.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceRanges {
@@ -110,6 +113,12 @@ impl Claim {
     /// The cluster IPs that the write takes and those it lets go of.
     pub(crate) fn cluster_ips(&self) -> (&[Ipv4Addr], &[Ipv4Addr]) {
         (&self.ips, &self.freed.0)
+    }
+
+    /// What is only tried is given no port that anybody could get.
+    fn made_up_port(&self) -> u16 {
+        const FIRST: u16 = 32769;
+        self.ports.iter().max().map_or(FIRST, |last| last.saturating_add(1))
     }
 
     /// The write succeeded.
@@ -276,9 +285,9 @@ impl Registry {
             return Ok(Claim::nothing());
         }
         let spec = service.get("spec").unwrap_or(&Value::Null);
-        if old.is_none() && !service_ips::errors(spec).is_empty() {
-            // Nothing is given to it; the kind's rules say why.
-            return Ok(Claim::nothing());
+        let wrong = service_ips::errors(spec);
+        if !wrong.is_empty() {
+            return Err(Status::invalid(&call.resource.gvk(), object::name(service), &wrong));
         }
         let mut claim = Claim::nothing();
         claim.made = Some((self.clone(), key.clone()));
@@ -288,10 +297,18 @@ impl Registry {
             if self.store().is_shared() {
                 allocator.follow(self.cache());
             }
-            claim_ips(&mut allocator, self.cache(), &mut claim, key, service, old)
-                .and_then(|()| claim_ports(&mut allocator, &mut claim, key, service, old))
+            let outcome = claim_ips(&mut allocator, self.cache(), &mut claim, key, service, old)
+                .and_then(|()| claim_ports(&mut allocator, &mut claim, key, service, old));
+            if call.dry_run {
+                // What is only tried is in nobody's way.
+                allocator.free(key, &std::mem::take(&mut claim.ips), &std::mem::take(&mut claim.ports));
+            }
+            outcome
         };
         outcome.map_err(|error| {
+            if error.field == TWICE {
+                return Status::new(500, "", &error.detail);
+            }
             if error.problem == Problem::Internal && error.field != HEALTH_PORT && !call.dry_run {
                 self.note_exhausted(call.namespace.unwrap_or(""), service, old, &error.field);
             }
@@ -355,7 +372,12 @@ fn claim_ips(
 ) -> Result<(), FieldError> {
     let name = object::name(service).to_owned();
     let spec = object::member_mut(service, "spec");
-    if spec.get("type").and_then(Value::as_str) == Some("ExternalName") {
+    let is_name = |spec: Option<&Value>| spec.is_some_and(|spec| spec["type"] == "ExternalName");
+    // What a Service has it keeps; its rules say that it may not ask for another one.
+    let has =
+        |old: &Value| old.pointer("/spec/clusterIP").and_then(Value::as_str).is_some_and(|ip| !ip.is_empty());
+    let keeps = old.is_some_and(|old| !is_name(old.get("spec")) && has(old));
+    if keeps || spec.get("type").and_then(Value::as_str) == Some("ExternalName") {
         return Ok(());
     }
     let wanted = spec.get("clusterIP").and_then(Value::as_str).filter(|ip| !ip.is_empty());
@@ -408,6 +430,11 @@ fn claim_ips(
             spec.insert("clusterIP".into(), text.into());
             spec.insert("clusterIPs".into(), json!(given));
         }
+        None if claim.dry_run => {
+            let ip = allocator.ranges.network.to_string();
+            spec.insert("clusterIPs".into(), json!([ip]));
+            spec.insert("clusterIP".into(), ip.into());
+        }
         None => {
             let ip = allocator.free_ip(cache).ok_or_else(|| FieldError {
                 problem: Problem::Internal,
@@ -441,6 +468,7 @@ fn claim_ports(
     let mut taken: Vec<u16> = node_ports(service);
     // A port number given to the first protocol serves the same service port's other protocols too.
     let mut by_port: HashMap<i64, u16> = HashMap::new();
+    let mut pairs: Vec<(String, u16)> = Vec::new();
     let Some(ports) = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut) else { return Ok(()) };
     for (i, port) in ports.iter_mut().enumerate() {
         let number = port.get("port").and_then(Value::as_i64).unwrap_or(0);
@@ -467,8 +495,9 @@ fn claim_ports(
                 given
             }
             None if needs_node_ports(&kind) && (kind == "NodePort" || allocates) => {
-                let next = match by_port.get(&number) {
+                let next = match by_port.get(&number).filter(|_| old.is_none()) {
                     Some(shared) => *shared,
+                    None if claim.dry_run => claim.made_up_port(),
                     None => allocator.free_port(&taken).ok_or_else(|| FieldError {
                         problem: Problem::Internal,
                         field: format!("spec.ports[{i}].nodePort"),
@@ -484,6 +513,17 @@ fn claim_ports(
             }
             None => continue,
         };
+        let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("").to_owned();
+        let pair = (protocol, node_port);
+        if old.is_some() && pairs.contains(&pair) {
+            return Err(FieldError {
+                problem: Problem::Internal,
+                field: TWICE.into(),
+                value: String::new(),
+                detail: format!("duplicate nodePort: {{{} {}}}", pair.0, pair.1),
+            });
+        }
+        pairs.push(pair);
         by_port.insert(number, node_port);
     }
     let spec = object::member_mut(service, "spec");
@@ -502,6 +542,11 @@ fn claim_ports(
             // Its rules say that it is none.
             Some((_, Err(_))) if claim.dry_run => {}
             Some((port, Err(_))) => return Err(refuse(out_of_range(allocator), port)),
+            None if claim.dry_run => {
+                let port = claim.made_up_port();
+                claim.ports.push(port);
+                spec.insert("healthCheckNodePort".into(), port.into());
+            }
             None => {
                 if let Some(port) = allocator.free_port(&taken) {
                     allocator.ports.insert(port, key.clone());

@@ -137,6 +137,12 @@ impl Resource {
         }
     }
 
+    /// The versions of a custom resource whose objects are the same in all of them, by `apiVersion`.
+    pub fn unconverted_versions(&self) -> Option<&apiserver_schema::Versions> {
+        let custom = self.custom.as_ref().filter(|custom| custom.conversion.is_none())?;
+        Some(&*custom.versions)
+    }
+
     pub fn is_custom(&self) -> bool {
         self.custom.is_some()
     }

@@ -7,7 +7,7 @@ use apiserver_storage::{Op, Write};
 use crate::admission::{self, Attempt};
 use crate::object;
 use crate::registry::{Call, Registry, Written, now, random_suffix};
-use crate::{custom, encode};
+use crate::{custom, decode, encode};
 
 /// Tries to find a free generated name; upstream tries as often.
 const GENERATE_TRIES: usize = 8;
@@ -113,6 +113,7 @@ impl Registry {
         if self.cache().get(&key).is_some() {
             return Err(Status::already_exists(&resource.group_resource(), &name));
         }
+        decode::settle(resource, &mut value);
         let attempt =
             Attempt { operation: admission::Operation::Create, name: &name, object: Some(&value), old: None };
         self.admit(call, attempt).await?;

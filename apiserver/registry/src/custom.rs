@@ -18,6 +18,8 @@ use crate::{embedded, object, scale};
 pub struct CustomVersion {
     pub definition: String,
     pub schema: Arc<Schema>,
+    /// The schemas of all versions, by `apiVersion`.
+    pub versions: Arc<BTreeMap<String, Arc<Schema>>>,
     /// Revision the definition is at: nothing of its objects is known from before.
     pub since: u64,
     /// The schema as the definition writes it, for OpenAPI.
@@ -64,13 +66,14 @@ pub fn rows(definition: &Value) -> Vec<Arc<Resource>> {
     let stored = versions(definition)
         .find(|version| version["storage"] == json!(true))
         .map_or("", |version| text(version, "name"));
-    let schemas = schemas(definition);
+    let schemas = Arc::new(schemas(definition));
     let conversion = Conversion::of(spec, &schemas).map(Arc::new);
     let served = versions(definition).filter(|version| version["served"] == json!(true));
     served
         .filter_map(|version| {
-            let schema = schemas.get(&format!("{}/{}", text(spec, "group"), text(version, "name")))?;
-            Some(Arc::new(row(definition, version, stored, schema, conversion.as_ref())))
+            // One whose schema cannot be read is not served.
+            schemas.get(&format!("{}/{}", text(spec, "group"), text(version, "name")))?;
+            Some(Arc::new(row(definition, version, stored, &schemas, conversion.as_ref())))
         })
         .collect()
 }
@@ -115,7 +118,7 @@ fn row(
     definition: &Value,
     version: &Value,
     stored: &str,
-    schema: &Arc<Schema>,
+    schemas: &Arc<BTreeMap<String, Arc<Schema>>>,
     conversion: Option<&Arc<Conversion>>,
 ) -> Resource {
     let spec = &definition["spec"];
@@ -171,7 +174,8 @@ fn row(
         stored_api_version: format!("{group}/{stored}"),
         custom: Some(Arc::new(CustomVersion {
             definition: object::name(definition).to_owned(),
-            schema: schema.clone(),
+            schema: schemas.get(&format!("{group}/{name}")).cloned().unwrap_or_else(Schema::any),
+            versions: schemas.clone(),
             since: object::text(definition, "resourceVersion").parse().unwrap_or(0),
             published: version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or(Value::Null),
             has_status: status,

@@ -3,7 +3,7 @@
 use apiserver_json::Value;
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_schema::json_kind;
-use apiserver_schema::{Decode, Schema};
+use apiserver_schema::{Decode, Empties, Schema};
 
 use crate::catalogue::Resource;
 use crate::scheme::{mistaken_kind, said_kind};
@@ -44,7 +44,7 @@ pub fn decode(
 ) -> Result<(Value, Vec<String>), Status> {
     let gvk = resource.gvk();
     let Body { mut value, raw, sent, duplicates, mut strict } = body;
-    check_kind(resource, &gvk, &value, sent)?;
+    check_kind(resource, &gvk, &value, sent, validation)?;
     if value.is_null() {
         value = Value::Object(apiserver_json::Map::new());
     }
@@ -106,6 +106,23 @@ pub fn read(
     Ok(unknown)
 }
 
+/// The lists and maps of an object that were sent empty.
+pub(crate) fn empties(resource: &Resource, value: &Value) -> Empties {
+    match resource.schema().filter(|_| !resource.is_custom()) {
+        Some(schema) => apiserver_schema::empties(&schema, value),
+        None => Empties::default(),
+    }
+}
+
+/// Leaves of an object what is stored: nothing of the lists and maps that were sent empty, and what is read then.
+pub fn settle(resource: &Resource, value: &mut Value) {
+    let empties = empties(resource, value);
+    if let (Some(schema), false) = (resource.schema(), empties.is_empty()) {
+        empties.settle(&schema, value);
+        (resource.strategy.default)(value);
+    }
+}
+
 /// An empty list of owners means something else than none, unlike any other empty list and in built-in kinds only.
 fn says_no_owners(value: &Value) -> bool {
     value
@@ -157,7 +174,7 @@ fn read_by(
         let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
         return Ok(of_metadata.iter().map(ToString::to_string).chain(unknown).collect());
     }
-    let unknown = apiserver_schema::decode(schema, value, mode).map_err(|error| error.message)?;
+    let unknown = apiserver_schema::decode_sent(schema, value, mode).map_err(|error| error.message)?;
     Ok(unknown.iter().map(ToString::to_string).collect())
 }
 
@@ -232,18 +249,18 @@ fn check_readable(kind: &str, value: &Value, sent: &[u8]) -> Result<(), Status> 
     check_types(value).map_err(|why| unrecognized(kind, sent, &why))
 }
 
-fn check_kind(resource: &Resource, gvk: &GroupVersionKind, value: &Value, sent: &[u8]) -> Result<(), Status> {
+fn check_kind(
+    resource: &Resource,
+    gvk: &GroupVersionKind,
+    value: &Value,
+    sent: &[u8],
+    validation: FieldValidation,
+) -> Result<(), Status> {
     check_readable(&gvk.kind, value, sent)?;
     if resource.is_custom() {
-        check_custom_kind(gvk, value, sent)?;
+        check_custom_kind(gvk, value, sent, validation)?;
     }
-    let refused = |said: &GroupVersionKind| {
-        Status::bad_request(format!(
-            "the API version in the data ({}) does not match the expected API version ({})",
-            said.api_version(),
-            gvk.api_version()
-        ))
-    };
+    let refused = |said: &GroupVersionKind| other_version(&said.api_version(), gvk);
     if resource.is_custom() {
         let said = said_kind(value, gvk).map_err(|why| unrecognized(&gvk.kind, sent, &why))?;
         return if said == *gvk { Ok(()) } else { Err(refused(&said)) };
@@ -279,16 +296,29 @@ pub fn check_sent_kind(
     }
 }
 
+fn other_version(said: &str, gvk: &GroupVersionKind) -> Status {
+    Status::bad_request(format!(
+        "the API version in the data ({said}) does not match the expected API version ({})",
+        gvk.api_version()
+    ))
+}
+
 /// Nothing is taken for granted in objects of a kind that is defined.
-fn check_custom_kind(gvk: &GroupVersionKind, value: &Value, sent: &[u8]) -> Result<(), Status> {
+fn check_custom_kind(
+    gvk: &GroupVersionKind,
+    value: &Value,
+    sent: &[u8],
+    validation: FieldValidation,
+) -> Result<(), Status> {
     let text = |member: &str| value.get(member).and_then(Value::as_str).unwrap_or("");
     let (api_version, kind) = (text("apiVersion"), text("kind"));
-    let missing = |what: &str| {
-        let text = String::from_utf8_lossy(sent);
-        unrecognized(&gvk.kind, sent, &format!("Object '{what}' is missing in '{text}'"))
-    };
     if kind.is_empty() {
-        return Err(missing("Kind"));
+        let why = format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(sent));
+        // Who looks for nothing else reads another way.
+        return Err(match validation {
+            FieldValidation::Ignore => cannot_handle(gvk, &why),
+            FieldValidation::Warn | FieldValidation::Strict => unrecognized(&gvk.kind, sent, &why),
+        });
     }
     if kind != gvk.kind && api_version == gvk.api_version() {
         let error =
@@ -297,7 +327,7 @@ fn check_custom_kind(gvk: &GroupVersionKind, value: &Value, sent: &[u8]) -> Resu
         return Err(Status::invalid(&said, crate::object::name(value), &[error]));
     }
     if api_version.is_empty() {
-        return Err(missing("apiVersion"));
+        return Err(other_version("", gvk));
     }
     Ok(())
 }

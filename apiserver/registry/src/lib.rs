@@ -39,7 +39,7 @@ pub use catalogue::{Catalogue, Column, Group, Resource, Subresource, compare_ver
 pub use conversion::needs_settling;
 pub use convert::{from_stored, to_stored, unfolded};
 pub use decode::{
-    Body, FieldValidation, cannot_handle, check_sent_kind, check_types, decode, read, told_apart,
+    Body, FieldValidation, cannot_handle, check_sent_kind, check_types, decode, read, settle, told_apart,
     unrecognized,
 };
 pub use delete::{DeleteOptions, Deleted, Propagation};

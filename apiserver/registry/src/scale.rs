@@ -85,6 +85,10 @@ pub(crate) fn validate(paths: &ScalePaths, value: &Value, errors: &mut Vec<Field
         errors.push(FieldError::invalid(path, shown, why));
     };
     for path in [&paths.spec_replicas, &paths.status_replicas] {
+        if let Some(why) = no_map_on_the_way(path, value) {
+            wrong(path, &0.into(), why);
+            continue;
+        }
         let Some(found) = value.pointer(&path.replace('.', "/")) else { continue };
         match found.as_i64() {
             Some(0..=MAX_REPLICAS) => {}
@@ -97,6 +101,22 @@ pub(crate) fn validate(paths: &ScalePaths, value: &Value, errors: &mut Vec<Field
     if let Some(found) = value.pointer(&path.replace('.', "/")).filter(|found| !found.is_string()) {
         wrong(path, &"".into(), accessor_error(path, found, "string"));
     }
+}
+
+/// What is wrong where something on the way to a value is no map.
+fn no_map_on_the_way(path: &str, value: &Value) -> Option<String> {
+    let mut place = value;
+    let mut walked = String::new();
+    for step in path.trim_start_matches('.').split('.') {
+        walked.push('.');
+        walked.push_str(step);
+        match place {
+            Value::Null => return None,
+            Value::Object(members) => place = members.get(step)?,
+            other => return Some(accessor_error(&walked, other, "map[string]interface{}")),
+        }
+    }
+    None
 }
 
 const MAX_REPLICAS: i64 = i32::MAX as i64;

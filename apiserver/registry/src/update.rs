@@ -18,7 +18,7 @@ use crate::object;
 use crate::registry::{Call, Registry, Written};
 use crate::shared::layout;
 use crate::strategy::{ALL_KEPT, MetadataCheck, pod};
-use crate::{custom, encode};
+use crate::{custom, decode, encode};
 
 /// Tries before a busy object is given up; upstream gives up never, a client's timeout does.
 pub(crate) const TRIES: usize = 64;
@@ -87,6 +87,7 @@ impl Registry {
             let insisted = self.check_version(call, name, &new, current.revision())?;
             let (warnings, claim) = self.prepare(call, name, &old, &mut new)?;
             self.check_by_plugins(call, &new, Some(&old))?;
+            decode::settle(call.resource, &mut new);
             let attempt = Attempt {
                 operation: admission::Operation::Update,
                 name,
@@ -177,40 +178,52 @@ impl Registry {
         &self,
         call: &Call,
         name: &str,
-        old: &Value,
+        before: &Value,
         new: &mut Value,
     ) -> Result<(Vec<String>, crate::allocate::Claim), Status> {
         let resource = call.resource;
         let strategy = resource.strategy;
-        object::keep_for_update(resource.namespaced, new, old);
+        object::keep_for_update(resource.namespaced, new, before);
+        let alike = like_sent(resource, before, new);
+        let kept = alike.as_ref().unwrap_or(before);
         match call.subresource {
             "" => {
                 if resource.custom.as_ref().is_some_and(|custom| custom.has_status) {
-                    keep_member(new, old, "status");
+                    keep_member(new, before, "status");
                 }
-                (strategy.prepare_update)(new, old);
+                (strategy.prepare_update)(new, kept);
                 (strategy.default)(new);
             }
             "status" => {
-                keep_all_but_status(resource, new, old);
-                (strategy.prepare_status)(new, old);
+                keep_all_but_status(resource, new, before);
+                (strategy.prepare_status)(new, kept);
                 (strategy.default)(new);
             }
             "ephemeralcontainers" | "resize" => {
-                pod::subresources::prepare(call.subresource, new, old);
+                pod::subresources::prepare(call.subresource, new, kept);
                 (strategy.default)(new);
             }
             name => {
                 if let Some(part) = (strategy.part)(name) {
-                    (part.prepare)(new, old);
+                    (part.prepare)(new, kept);
                 }
             }
         }
         object::tidy(new);
+        // What is prepared may have lost some of what was sent empty.
+        let alike = alike.and_then(|_| like_sent(resource, before, new));
+        let old = alike.as_ref().unwrap_or(before);
         if generation_moves(call, new, old) {
             let generation = object::metadata(old).get("generation").and_then(Value::as_i64).unwrap_or(0) + 1;
             object::metadata_mut(new).insert("generation".into(), generation.into());
         }
+        // What is taken is told before anything that is wrong.
+        let key = resource.key(call.namespace, name);
+        let claim = if call.subresource.is_empty() {
+            self.claim_for_service(call, &key, new, Some(old))?
+        } else {
+            crate::allocate::Claim::nothing()
+        };
         // Of a status only the change is looked at.
         let own = strategy.metadata_checks;
         let checks =
@@ -236,13 +249,10 @@ impl Registry {
         if !errors.is_empty() {
             return Err(Status::invalid(&resource.internal_gvk(), name, &errors));
         }
-        let key = resource.key(call.namespace, name);
-        let claim = if call.subresource.is_empty() {
-            self.claim_for_service(call, &key, new, Some(old))?
-        } else {
-            crate::allocate::Claim::nothing()
-        };
-        let mut warnings = if call.subresource.is_empty() { (strategy.warnings)(new) } else { Vec::new() };
+        let at = |object, path: &[&str]| crate::strategy::shared::at(object, path);
+        let is_warned = call.subresource.is_empty()
+            && strategy.warned_member.is_none_or(|path| at(new, path) != at(old, path));
+        let mut warnings = if is_warned { (strategy.warnings)(new) } else { Vec::new() };
         if !warnings.is_empty() && !strategy.warns_again {
             let before = (strategy.warnings)(old);
             let moved = object::metadata(new).get("generation") != object::metadata(old).get("generation");
@@ -254,6 +264,15 @@ impl Registry {
         warnings.extend(tolerated);
         Ok((warnings, claim))
     }
+}
+
+/// The old object with the lists and maps that were sent empty: nearly all comparisons take these for missing ones.
+fn like_sent(resource: &Resource, old: &Value, new: &Value) -> Option<Value> {
+    if resource.strategy.tells_empty {
+        return None;
+    }
+    let empties = decode::empties(resource, new);
+    (!empties.is_empty()).then(|| empties.shared_with(new, old))
 }
 
 /// A uid in a sent object is a precondition: of another object nothing is changed.
@@ -282,8 +301,21 @@ pub fn record_owner(call: &Call<'_>, time: &str, old: Option<&Value>, new: &mut 
         api_version: &api_version,
         subresource: call.subresource,
         time,
+        versions: call.resource.unconverted_versions(),
     };
-    apiserver_schema::update(&schema, old, new, &manager, reset_fields(call.resource, call.subresource));
+    let reset = reset_fields(call.resource, call.subresource);
+    let empties = decode::empties(call.resource, new);
+    if empties.is_empty() {
+        return apiserver_schema::update(&schema, old, new, &manager, reset);
+    }
+    // Nobody owns what is not written.
+    let mut written = new.clone();
+    empties.leave_out(&schema, &mut written);
+    apiserver_schema::update(&schema, old, &mut written, &manager, reset);
+    match object::metadata_mut(&mut written).remove("managedFields") {
+        Some(owners) => object::metadata_mut(new).insert("managedFields".into(), owners),
+        None => object::metadata_mut(new).remove("managedFields"),
+    };
 }
 
 /// An object that is being deleted and whose last finalizer went.

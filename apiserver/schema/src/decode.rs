@@ -8,6 +8,7 @@ use std::fmt;
 
 use apiserver_json::{Map, SmolStr, Value, json};
 
+use crate::empties::may_go;
 use crate::golang;
 use crate::node::{Field, Object, Schema, Shape};
 use crate::{quantity, time};
@@ -51,12 +52,27 @@ const RESOURCES: &str = "v1.ResourceList";
 /// Reads `value` as `schema` says and leaves what Go would write back. Returns what was dropped as unknown,
 /// in the order of field names; see `strict_errors` for the order of the document.
 pub fn decode(schema: &Schema, value: &mut Value, mode: Decode) -> Result<Vec<Unknown>, DecodeError> {
+    read(schema, value, mode, false)
+}
+
+/// As [`decode`], but lists and maps stay that were sent empty, outside of the object's own metadata; see `Empties`.
+pub fn decode_sent(schema: &Schema, value: &mut Value, mode: Decode) -> Result<Vec<Unknown>, DecodeError> {
+    read(schema, value, mode, true)
+}
+
+fn read(
+    schema: &Schema,
+    value: &mut Value,
+    mode: Decode,
+    keeps_empty: bool,
+) -> Result<Vec<Unknown>, DecodeError> {
     let protobuf = !schema.definition.is_some_and(|name| {
         name.starts_with("io.k8s.apiextensions-apiserver") || name.starts_with("io.k8s.kube-aggregator")
     });
     let mut reader = Reader {
         mode,
         protobuf,
+        keeps_empty,
         quiet: 0,
         unknown: Vec::new(),
         path: Vec::new(),
@@ -123,6 +139,8 @@ struct Reader<'a> {
     mode: Decode,
     /// Storage keeps no difference between empty and missing lists.
     protobuf: bool,
+    /// Whether lists and maps stay that were sent empty.
+    keeps_empty: bool,
     quiet: u32,
     unknown: Vec<Unknown>,
     path: Vec<Step<'a>>,
@@ -248,7 +266,9 @@ impl<'a> Reader<'a> {
             return true;
         }
         let shape = &field.schema.get().shape;
+        let of_metadata = matches!(self.path.as_slice(), [Step::Field("metadata")]);
         match value {
+            Value::Array(_) | Value::Object(_) if self.keeps_empty && !of_metadata && may_go(field) => true,
             Value::Array(items) if items.is_empty() && matches!(shape, Shape::List(_)) => {
                 if !field.omit_empty && self.protobuf {
                     *value = Value::Null;
@@ -350,6 +370,7 @@ impl<'a> Reader<'a> {
             let mut inner = Reader {
                 mode: self.mode,
                 protobuf: self.protobuf,
+                keeps_empty: false,
                 quiet: 1,
                 unknown: Vec::new(),
                 path: Vec::new(),

@@ -5,6 +5,7 @@
 
 mod crd;
 mod decode;
+mod empties;
 mod fields;
 mod golang;
 mod internal;
@@ -20,19 +21,21 @@ mod types;
 
 pub use crd::{
     apply_defaults, decode_embedded, decode_metadata, drop_nulls, from_crd_schema, prune, prune_part,
-    structural_errors, validate, value_errors,
+    structure, validate, value_errors,
 };
-pub use decode::{Decode, DecodeError, Unknown, decode, json_kind, zero};
+pub use decode::{Decode, DecodeError, Unknown, decode, decode_sent, json_kind, zero};
+pub use empties::{Empties, empties};
 pub use golang::display as go_display;
 pub use internal::{internal_diff, internal_json};
 pub use node::{Field, List, ListKind, Object, Patch, Rules, Schema, Shape, Slot};
 pub use openapi::{OpenApi, field_descriptions, openapi_definitions, openapi_definitions_of};
 pub use ownership::{
-    ApplyError, Conflict, FieldSet, Manager, Operation, ScaleOwners, apply, describe, print_path, update,
+    ApplyError, Conflict, FieldSet, Manager, Operation, ScaleOwners, Versions, apply, describe, print_path,
+    update,
 };
 pub use patch::{
-    MAX_OPERATIONS, PatchError, json_patch, merge_patch, strategic_merge, strict_operations,
-    unknown_patch_fields,
+    MAX_OPERATIONS, PatchError, json_patch, merge_patch, shown_patched, strategic_merge, strict_operations,
+    touched_by, unknown_patch_fields,
 };
 pub use protobuf::{MAGIC as PROTOBUF_MAGIC, from_protobuf, to_protobuf};
 pub use quantity::normalise_quantity;

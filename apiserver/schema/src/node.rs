@@ -103,6 +103,8 @@ pub struct Field {
     pub patch: Patch,
     /// The value a missing list-map key counts as.
     pub key_default: Option<Value>,
+    /// Which of its struct's fields it is in Go's order.
+    pub place: usize,
 }
 
 /// Strategic merge facts of a field.
@@ -184,6 +186,7 @@ impl Field {
             omit_zero: false,
             patch: Patch::default(),
             key_default: None,
+            place: 0,
         }
     }
 }

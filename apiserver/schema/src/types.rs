@@ -115,10 +115,11 @@ fn object(name: &'static str) -> Object {
     let rows = list_facts(name);
     let atomic = rows.iter().any(|row| row[0] == "(type)" && row[5].contains("atomic"));
     let mut fields = BTreeMap::new();
-    for line in index.blocks.get(name).copied().unwrap_or_default().lines() {
+    for (place, line) in index.blocks.get(name).copied().unwrap_or_default().lines().enumerate() {
         let [json_name, go_type, omit, strategy, merge_key] = columns::<5>(line);
         let facts = rows.iter().find(|row| row[0] == json_name);
-        fields.insert(json_name.into(), field(name, json_name, go_type, omit, (strategy, merge_key), facts));
+        let field = field(name, json_name, go_type, omit, (strategy, merge_key), facts);
+        fields.insert(json_name.into(), Field { place, ..field });
     }
     let known = index.blocks.contains_key(name);
     let additional = (!known).then(|| Slot::shared(Schema::any()));
@@ -142,6 +143,7 @@ fn field(
         (Some("ServicePort" | "ContainerPort"), "protocol") if owner.starts_with("io.k8s.api.core.") => {
             Some(json!("TCP"))
         }
+        (Some("LocalObjectReference"), "name") => Some(json!("")),
         _ if pointer || omit_empty => None,
         _ => scalar_zero(base),
     };
@@ -157,6 +159,7 @@ fn field(
             merge_key: (!merge_key.is_empty()).then_some(merge_key),
         },
         key_default,
+        place: 0,
     }
 }
 

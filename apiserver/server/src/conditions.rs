@@ -135,6 +135,7 @@ async fn write(registry: &Registry, kind: &Kind, resource: &Arc<Resource>, name:
             api_version: &api_version,
             subresource: "status",
             time: &time,
+            versions: None,
         };
         let schema = resource.schema().unwrap_or_else(apiserver_schema::Schema::any);
         let merged = apiserver_schema::apply(&schema, live, &applied, &manager, true, &FieldSet::new());

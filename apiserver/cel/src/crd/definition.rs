@@ -26,11 +26,14 @@ pub struct SchemaErrors {
     pub cost: Vec<FieldError>,
 }
 
-/// Checks the rules of an `openAPIV3Schema` that stands at `path`. Expressions are compiled only if `compile`, which
-/// a schema with other faults is not. `unchanged` says that the schema was accepted before.
-pub fn schema_errors(schema: &Value, path: &str, compile: bool, unchanged: bool) -> SchemaErrors {
-    let mut check = Check { unchanged, total: 0, expensive: Vec::new(), out: SchemaErrors::default() };
-    let context = compile.then_some(Context { decl: None, root: true, cardinality: Some(1) });
+/// Checks the rules of an `openAPIV3Schema` that stands at `path`. Expressions are compiled only if there are `faults`, the
+/// paths of what else is wrong with the schema, and none of these is at the node or below it. `unchanged` says that the
+/// schema was accepted before.
+pub fn schema_errors(schema: &Value, path: &str, faults: Option<&[&str]>, unchanged: bool) -> SchemaErrors {
+    let faulty = faults.unwrap_or(&[]).iter().map(|fault| (*fault).to_owned()).collect();
+    let mut check =
+        Check { unchanged, faulty, total: 0, expensive: Vec::new(), out: SchemaErrors::default() };
+    let context = faults.is_some().then_some(Context { decl: None, root: true, cardinality: Some(1) });
     check.node(schema, path, context, None);
     let Check { total, mut expensive, mut out, .. } = check;
     if total > SCHEMA_COST_MAX {
@@ -58,6 +61,7 @@ struct Context {
 
 struct Check {
     unchanged: bool,
+    faulty: Vec<String>,
     total: u64,
     expensive: Vec<(String, u64)>,
     out: SchemaErrors,
@@ -145,7 +149,11 @@ impl Check {
         for (i, rule) in written(schema).iter().enumerate() {
             self.shape(schema, rule, &format!("{path}.x-kubernetes-validations[{i}]"));
         }
+        let is_within = |fault: &String| {
+            fault.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
         if self.out.shape.len() == before
+            && !self.faulty.iter().any(is_within)
             && let Some(context) = context
         {
             self.expressions(schema, path, &context, uncorrelatable);

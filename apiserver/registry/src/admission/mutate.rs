@@ -154,6 +154,7 @@ impl Registry {
         change: Change<'_>,
         value: &mut Value,
     ) -> Result<(), Status> {
+        decode::settle(call.resource, value);
         let owners = object::metadata(value).get("managedFields").cloned();
         let around = Surroundings::of(self, call);
         let mut rounds = Reinvocation::default();

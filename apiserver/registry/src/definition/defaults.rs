@@ -74,16 +74,18 @@ fn check(openapi: &Value, schema: &Schema, value: &Value, path: &str, place: Pla
     let either = openapi["x-kubernetes-int-or-string"] == Value::Bool(true);
     let errors = if either { Vec::new() } else { apiserver_schema::value_errors(schema, value) };
     if !errors.is_empty() {
-        return errors.into_iter().map(|error| placed(error, path)).collect();
+        return errors.into_iter().map(|error| placed(error, path, false)).collect();
     }
     let rules = apiserver_cel::Rules::compile(openapi);
     let found = rules.map(|rules| rules.validate(value, None).errors).unwrap_or_default();
-    found.into_iter().map(|error| placed(error, path)).collect()
+    found.into_iter().map(|error| placed(error, path, true)).collect()
 }
 
-fn placed(mut error: FieldError, path: &str) -> FieldError {
+/// An error where its value stands; of items, only rules know that they need no dot.
+fn placed(mut error: FieldError, path: &str, is_rule: bool) -> FieldError {
     error.field = match error.field.as_str() {
         "" | "<nil>" => path.to_owned(),
+        field if is_rule && field.starts_with('[') => format!("{path}{field}"),
         field => format!("{path}.{field}"),
     };
     error

@@ -145,21 +145,26 @@ pub(super) fn validate_selectable_fields(
 
 /// The schema that a path such as `.spec.color` refers to; the error is upstream's `cel.ValidFieldPath`.
 fn field_schema<'a>(schema: &'a Value, json_path: &str) -> Result<&'a Value, String> {
-    if json_path.contains('[') {
-        return Err("array notation is not allowed".to_owned());
-    }
-    let Some(names) = json_path.strip_prefix('.') else {
-        let first = json_path.split('.').next().unwrap_or(json_path);
-        return Err(format!("expected [ or . but got: {first}"));
-    };
-    if names.is_empty() {
-        return Err("unexpected end of JSON path".to_owned());
-    }
-    names.split('.').try_fold(schema, |node, name| {
-        let missing = || "does not refer to a valid field".to_owned();
-        match node.get("properties") {
-            Some(properties) => properties.get(name).ok_or_else(missing),
-            None => node.get("additionalProperties").ok_or_else(missing),
+    let (mut rest, mut node) = (json_path, schema);
+    while !rest.is_empty() {
+        let end = |text: &str| text.find(['.', '[', ']']).unwrap_or(text.len());
+        if rest.starts_with('[') {
+            return Err("array notation is not allowed".to_owned());
         }
-    })
+        let Some(names) = rest.strip_prefix('.') else {
+            let token = &rest[..end(rest).max(1)];
+            return Err(format!("expected [ or . but got: {token}"));
+        };
+        if names.is_empty() {
+            return Err("unexpected end of JSON path".to_owned());
+        }
+        let (name, after) = names.split_at(end(names));
+        let missing = || "does not refer to a valid field".to_owned();
+        node = match node.get("properties") {
+            Some(properties) => properties.get(name).ok_or_else(missing)?,
+            None => node.get("additionalProperties").ok_or_else(missing)?,
+        };
+        rest = after;
+    }
+    Ok(node)
 }

@@ -212,13 +212,26 @@ fn validate_schema(
     if schema["nullable"] == json!(true) {
         errors.push(FieldError::forbidden(format!("{path}.nullable"), "nullable cannot be true at the root"));
     }
-    let structure = apiserver_schema::structural_errors(schema, &path);
-    let is_structural = structure.is_empty();
-    let found = apiserver_cel::schema_errors(schema, &path, is_structural, before == Some(schema));
-    errors.extend(structure);
-    errors.extend(found.shape.into_iter().chain(found.expressions).chain(found.cost));
+    let found = apiserver_schema::structure(schema, &path);
+    let mut is_structural = found.is_structural();
+    errors.extend(found.structural);
     if is_structural && before != Some(schema) {
-        errors.extend(super::defaults::validate(schema, &path));
+        let of_defaults = super::defaults::validate(schema, &path);
+        is_structural = of_defaults.is_empty();
+        errors.extend(of_defaults);
+    }
+    let faults = found.faults;
+    let places: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
+    let told = apiserver_cel::schema_errors(
+        schema,
+        &path,
+        is_structural.then_some(&*places),
+        before == Some(schema),
+    );
+    errors.extend(faults);
+    errors.extend(told.shape.into_iter().chain(told.expressions).chain(told.cost));
+    if errors.is_empty() {
+        errors.extend(found.unsupported);
     }
 }
 

@@ -54,7 +54,7 @@ fn validate(api: &Value) -> Vec<FieldError> {
     let spec = at(api, &["spec"]);
     let (group, version) = (text(spec, "group"), text(spec, "version"));
     let (name, wanted) = (object::name(api), format!("{version}.{group}"));
-    if name != wanted && names::path_segment(name).is_empty() {
+    if !name.is_empty() && name != wanted && names::path_segment(name).is_empty() {
         let why = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
         errors.push(FieldError::invalid("metadata.name", &name.into(), why));
     }

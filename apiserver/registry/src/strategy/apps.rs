@@ -7,7 +7,7 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use apiserver_schema::FieldSet;
 
-use super::shared::{at, at_mut, default, default_text, is_empty, items, keep_status, number, text};
+use super::shared::{at, at_mut, default, default_text, has, is_empty, items, keep_status, number, text};
 use super::{PLAIN, Strategy, pod, workload};
 
 const WORKLOAD: Strategy = Strategy {
@@ -148,6 +148,13 @@ pub(super) static STATEFUL_SET: Strategy = Strategy {
         drop_disabled(set);
         drop_max_unavailable(set);
         set["status"] = json!({"replicas": 0, "availableReplicas": 0});
+    },
+    prepare_update: |new, old| {
+        keep_status(new, old);
+        drop_disabled(new);
+        if !has(at(old, &["spec", "updateStrategy", "rollingUpdate"]), "maxUnavailable") {
+            drop_max_unavailable(new);
+        }
     },
     validate_create: |set| workload::check_stateful_set(set, true),
     validate_status: |new, old| {

@@ -30,7 +30,7 @@ pub(super) static JOB: Strategy = Strategy {
         keep_status(new, old);
         pod::drop_disabled(at_mut(new, &["spec", "template", "spec"]));
     },
-    validate_create: job::check_job,
+    validate_create: |job| job::check_job(job, None),
     validate_update: validate_job_update,
     validate_status: job_status::check,
     shares_labels: true,
@@ -133,7 +133,7 @@ fn generate_selector(job: &mut Value) {
 /// Errors of an updated Job: what it does is fixed. `ValidateJobSpecUpdate`.
 fn validate_job_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let (spec, before) = (at(new, &["spec"]), at(old, &["spec"]));
-    let mut errors = job::check_job(new);
+    let mut errors = job::check_job(new, Some(old));
     job::check_whole_spec(spec, &mut errors);
     let fixed = |member: &str, errors: &mut Vec<FieldError>| {
         check_immutable(at(spec, &[member]), at(before, &[member]), &format!("spec.{member}"), errors);

@@ -1,6 +1,6 @@
 //! ConfigMap, Secret, Namespace, ServiceAccount, Endpoints, volumes.
 
-use apiserver_json::{Value, json};
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 
@@ -14,8 +14,17 @@ use super::{PLAIN, Strategy};
 pub(super) const DATA_BYTES_MAX: usize = 1 << 20;
 
 pub(super) static CONFIG_MAP: Strategy = Strategy {
+    // Of its two maps one is never nil upstream, so it is not told from an empty one.
+    default: |map| {
+        if map.get("data").and_then(Value::as_object).is_some_and(Map::is_empty)
+            && let Some(map) = map.as_object_mut()
+        {
+            map.remove("data");
+        }
+    },
     validate_create: validate_config_map,
     validate_update: update_config_map,
+    tells_empty: true,
     metadata_checks: super::CHANGES_THEN_WHOLE,
     ..PLAIN
 };

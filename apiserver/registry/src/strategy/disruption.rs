@@ -20,6 +20,7 @@ pub(super) static DISRUPTION_BUDGET: Strategy = Strategy {
     validate_update: |budget, _| validate(budget),
     validate_status: |budget, _| {
         let mut errors = Vec::new();
+        super::conditions::check(at(budget, &["status"]), "status", &mut errors);
         for member in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
             let path = format!("status.{member}");
             check_not_negative(at(budget, &["status"]), member, &path, &mut errors);

@@ -6,7 +6,8 @@ use apiserver_meta::names;
 
 use super::core::special_ip_error;
 use super::shared::{
-    Rule, check_fqdn, check_ip, check_one_of, check_optional, check_rule, has, items, items_mut, number, text,
+    Rule, check_fqdn, check_ip, check_one_of, check_optional, check_rule, check_set_enum, has, items,
+    items_mut, number, text,
 };
 use super::{PLAIN, Strategy};
 use crate::object;
@@ -93,17 +94,7 @@ fn validate(slice: &Value) -> Vec<FieldError> {
             errors.push(FieldError::duplicate(format!("{path}.name"), &name.into()));
         }
         seen.push(name);
-        if text(port, "protocol").is_empty() {
-            errors.push(FieldError::required(format!("{path}.protocol"), ""));
-        } else {
-            check_one_of(
-                port,
-                "protocol",
-                format_args!("{path}.protocol"),
-                &["SCTP", "TCP", "UDP"],
-                &mut errors,
-            );
-        }
+        check_set_enum(port, "protocol", &path, &["SCTP", "TCP", "UDP"], &mut errors);
         if has(port, "appProtocol") {
             let protocol = text(port, "appProtocol");
             check_rule(protocol, names::qualified_name, format_args!("{path}.appProtocol"), &mut errors);

@@ -48,7 +48,7 @@ pub(super) fn check_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>)
     let is_indexed = text(spec, "completionMode") == "Indexed";
     if is_indexed {
         check_indexed(spec, path, errors);
-    } else if matches!(text(spec, "completionMode"), "" | "NonIndexed") {
+    } else if matches!(at(spec, &["completionMode"]).as_str(), None | Some("NonIndexed")) {
         for member in ["backoffLimitPerIndex", "maxFailedIndexes"] {
             if has(spec, member) {
                 errors.push(FieldError::invalid(
@@ -227,7 +227,7 @@ fn check_exit_codes(spec: &Value, codes: &Value, path: &str, errors: &mut Vec<Fi
     let values = items(codes, "values");
     let list = format!("{path}.values");
     if values.is_empty() {
-        errors.push(FieldError::invalid(&list, &json!(values), "at least one value is required"));
+        errors.push(FieldError::invalid(&list, at(codes, &["values"]), "at least one value is required"));
     } else if values.len() > EXIT_CODES_MAX {
         errors.push(FieldError::too_many(&list, values.len(), EXIT_CODES_MAX));
     }
@@ -326,10 +326,10 @@ pub(super) fn count_indexes(indexes: &str, completions: i64) -> Result<i64, Stri
 }
 
 /// Errors of a Job: what it generates, its spec, its selector. `ValidateJob`.
-pub(super) fn check_job(job: &Value) -> Vec<FieldError> {
+pub(super) fn check_job(job: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = at(job, &["spec"]);
-    check_generated(job, &mut errors);
+    check_generated(job, old, &mut errors);
     check_whole_spec(spec, &mut errors);
     let completions = number(spec, "completions").unwrap_or(0);
     if text(spec, "completionMode") == "Indexed" && completions > 0 {
@@ -358,7 +358,7 @@ pub(super) fn check_whole_spec(spec: &Value, errors: &mut Vec<FieldError>) {
 }
 
 /// Labels by which a Job finds its Pods are its own: `validateGeneratedSelector`.
-fn check_generated(job: &Value, errors: &mut Vec<FieldError>) {
+fn check_generated(job: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let spec = at(job, &["spec"]);
     if at(spec, &["manualSelector"]) == true || at(spec, &["selector"]).is_null() {
         return;
@@ -372,7 +372,13 @@ fn check_generated(job: &Value, errors: &mut Vec<FieldError>) {
         ("batch.kubernetes.io/controller-uid", uid),
         ("batch.kubernetes.io/job-name", name),
     ];
-    for (key, want) in expected {
+    // Jobs that are older than the names with a domain need not have them.
+    let had =
+        |key: &str| old.is_none_or(|old| has(at(old, &["spec", "template", "metadata", "labels"]), key));
+    let is_new = had("batch.kubernetes.io/controller-uid") && had("batch.kubernetes.io/job-name");
+    let expected: Vec<_> = expected.into_iter().filter(|(key, _)| is_new || !key.contains('/')).collect();
+    for (key, want) in &expected {
+        let (key, want) = (*key, *want);
         match labels.get(key).and_then(Value::as_str) {
             None => {
                 let why = format!("must be '{want}'");

@@ -15,6 +15,7 @@ mod api_service;
 mod apps;
 mod autoscaling;
 mod batch;
+mod conditions;
 mod core;
 mod cron;
 mod csr;
@@ -114,6 +115,8 @@ pub struct Strategy {
     pub warnings: fn(&Value) -> Vec<String>,
     /// An update is warned of what was there before, too.
     pub warns_again: bool,
+    /// An update is warned where it changes this.
+    pub warned_member: Option<&'static [&'static str]>,
     /// A new object without labels shares its template's, with what the server adds to these.
     pub shares_labels: bool,
     /// An update that moves the generation is.
@@ -124,6 +127,8 @@ pub struct Strategy {
     pub generation: bool,
     /// It counts changes of annotations, too.
     pub annotations_count: bool,
+    /// A list or map that was sent empty differs from a missing one.
+    pub tells_empty: bool,
     /// PUT to a missing name creates it.
     pub create_on_update: bool,
     /// An update without a resourceVersion is taken.
@@ -173,11 +178,13 @@ pub const PLAIN: Strategy = Strategy {
     standard_finalizers: true,
     warnings: no_warnings,
     warns_again: false,
+    warned_member: None,
     shares_labels: false,
     warns_of_template: false,
     status: false,
     generation: false,
     annotations_count: false,
+    tells_empty: false,
     create_on_update: false,
     unconditional_update: true,
     delete_returns_object: false,

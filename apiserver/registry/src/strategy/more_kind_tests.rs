@@ -178,3 +178,65 @@ fn node() {
         (json!({"spec": {"providerID": "a"}}), json!({"spec": {"providerID": "b"}}), &[r#"spec.providerID: Forbidden: node updates may not change providerID except from "" to valid"#]),
     ]);
 }
+
+/// Lists and maps that are sent empty are not always missing ones.
+#[test]
+#[rustfmt::skip]
+fn what_is_sent_empty() {
+    let rule = |policies: Value| json!({"behavior": {"scaleUp": {"policies": policies}}});
+    let scaler = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "w", "namespace": "default"}, "spec": {"maxReplicas": 2, "scaleTargetRef": {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}}});
+    check_new(&scaler, &[
+        (json!({"spec": rule(json!([]))}), &["spec.behavior.scaleUp.policies: Required value: must specify at least one Policy"]),
+        (json!({"spec": rule(Value::Null)}), &[]),
+    ]);
+    let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "w"}, "spec": {"accessModes": ["ReadWriteOnce"], "capacity": {}, "hostPath": {"path": "/a"}}});
+    check_new(&volume, &[
+        (json!({}), &["spec.capacity: Required value", r#"spec.capacity: Unsupported value: {}: supported values: "storage""#]),
+        (json!({"spec": {"capacity": null}}), &["spec.capacity: Required value", r#"spec.capacity: Unsupported value: null: supported values: "storage""#]),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn statuses() {
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "w"}, "spec": {"externalID": "a"}});
+    check(Write::Status, &node, &[
+        (json!({}), json!({"status": {"allocatable": {"x.io/b": "1500m"}}}), &[r#"status.allocatable.x.io/b: Invalid value: "1500m": must be an integer"#]),
+        (json!({}), json!({"status": {"declaredFeatures": ["B", "A", "A", "A/b"], "config": {}}}), &[r#"status.declaredFeatures[1]: Invalid value: "A": list must be sorted alphabetically"#, r#"status.declaredFeatures[2]: Duplicate value: "A""#]),
+        (json!({}), json!({"status": {"addresses": [{"type": "Hostname", "address": "a"}, {"type": "Hostname", "address": "a"}]}}), &[r#"status.addresses[1]: Duplicate value: {"Type":"Hostname","Address":"a"}"#]),
+    ]);
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "w", "namespace": "default"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    check(Write::Status, &claim, &[
+        (json!({}), json!({"status": {"allocatedResourceStatuses": {"cpu": "NodeResizePending", "storage": "x"}}}), &[
+            r#"status.allocatedResourceStatuses: Unsupported value: "cpu": supported values: "storage""#,
+            r#"status.allocatedResourceStatuses: Unsupported value: "storage": supported values: "ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible", "NodeResizePending""#,
+        ]),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn processes_of_windows_hosts() {
+    let container = |name: &str, own: Value| json!({"name": name, "image": "i", "securityContext": {"windowsOptions": {"hostProcess": own}}});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "w", "namespace": "default"}, "spec": {"containers": []}});
+    check_new(&pod, &[
+        (json!({"spec": {"hostNetwork": true, "containers": [container("a", json!(true))]}}), &[]),
+        (json!({"spec": {"securityContext": {"windowsOptions": {"hostProcess": true}}, "containers": [container("a", json!(false)), {"name": "b", "image": "i"}]}}), &[
+            "spec.containers[0].securityContext.windowsOptions.hostProcess: Invalid value: false: pod hostProcess value must be identical if both are specified, was true",
+            r#"spec: Invalid value: "": If pod contains any hostProcess containers then all containers must be HostProcess containers"#,
+            "spec.hostNetwork: Invalid value: false: hostNetwork must be true if pod contains any hostProcess containers",
+        ]),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn services_that_change() {
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "w", "namespace": "default"}, "spec": {"clusterIP": "10.96.0.5", "clusterIPs": ["10.96.0.5"], "ports": [{"port": 80}], "externalIPs": ["1.2.3.4"], "externalTrafficPolicy": "Cluster"}});
+    check(Write::Update, &service, &[
+        (json!({}), json!({"spec": {"clusterIP": "10.96.9.9", "clusterIPs": null}}), &[r#"spec.clusterIPs[0]: Invalid value: ["10.96.9.9"]: may not change once set"#]),
+        // What goes with an external address goes with it, unless it was changed.
+        (json!({}), json!({"spec": {"externalIPs": null}}), &[]),
+        (json!({}), json!({"spec": {"externalIPs": null, "externalTrafficPolicy": "Local"}}), &[r#"spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services"#]),
+    ]);
+}

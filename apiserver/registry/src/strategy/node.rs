@@ -10,7 +10,7 @@ use apiserver_schema::FieldSet;
 use super::addresses::{check_range, parse_range};
 use super::pod::scheduling::check_taint_effect;
 use super::resources::check_quantity;
-use super::shared::{at, check_rule, go_struct, items, keep_status, text};
+use super::shared::{at, check_rule, go_struct, is_empty, items, keep_status, text};
 use super::{PLAIN, Strategy};
 
 /// A new Node keeps the status it is sent with, which is nobody's all the same.
@@ -24,7 +24,7 @@ pub(super) static NODE: Strategy = Strategy {
             name_first_range(spec);
         }
         if let Some(status) = node.get_mut("status").and_then(Value::as_object_mut)
-            && !status.contains_key("allocatable")
+            && is_empty(status.get("allocatable").unwrap_or(&Value::Null))
             && let Some(capacity) = status.get("capacity").cloned()
         {
             status.insert("allocatable".into(), capacity);
@@ -33,6 +33,9 @@ pub(super) static NODE: Strategy = Strategy {
     warnings,
     prepare_create: |node| {
         drop_config_source(node);
+        if let Some(status) = node.get_mut("status").and_then(Value::as_object_mut) {
+            status.remove("config");
+        }
         // A new node takes no Pods until the node lifecycle controller has seen it ready.
         let taint = apiserver_json::json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
         let spec = crate::object::member_mut(node, "spec");
@@ -51,18 +54,17 @@ pub(super) static NODE: Strategy = Strategy {
     validate_update: |node, old| {
         // Upstream looks twice, and says it twice.
         let mut errors = validate(node);
-        check_kept(node, old, &mut errors);
-        let (before, after) =
-            (text(at(old, &["spec"]), "providerID"), text(at(node, &["spec"]), "providerID"));
-        if !before.is_empty() && before != after {
-            errors.push(FieldError::forbidden(
-                "spec.providerID",
-                "node updates may not change providerID except from \"\" to valid",
-            ));
-        }
-        errors.extend(validate(node));
+        errors.extend(validate_update(node, old));
         errors
     },
+    prepare_status: |node, old| {
+        if at(old, &["status", "config"]).is_null()
+            && let Some(status) = node.get_mut("status").and_then(Value::as_object_mut)
+        {
+            status.remove("config");
+        }
+    },
+    validate_status: validate_update,
     // A kubelet may register its node with a status.
     status: false,
     ..PLAIN
@@ -97,19 +99,89 @@ fn name_first_range(spec: &mut apiserver_json::Map) {
     }
 }
 
+/// `ValidateNodeUpdate`, of statuses too.
+fn validate_update(node: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    check_amounts(node, &mut errors);
+    check_features(node, &mut errors);
+    let addresses = items(at(node, &["status"]), "addresses");
+    for (i, address) in addresses.iter().enumerate().filter(|(i, one)| addresses[..*i].contains(one)) {
+        let shown = go_struct(address, &[("Type", "type"), ("Address", "address")]);
+        let path = format!("status.addresses[{i}]");
+        errors.push(FieldError { value: shown, ..FieldError::duplicate(path, address) });
+    }
+    check_kept(node, old, &mut errors);
+    let (spec, before) = (at(node, &["spec"]), at(old, &["spec"]));
+    if !text(before, "providerID").is_empty() && text(before, "providerID") != text(spec, "providerID") {
+        let why = "node updates may not change providerID except from \"\" to valid";
+        errors.push(FieldError::forbidden("spec.providerID", why));
+    }
+    check_taints(spec, &mut errors);
+    if text(before, "externalID") != text(spec, "externalID") {
+        errors.push(FieldError::forbidden("spec.externalID", "may not be updated"));
+    }
+    errors
+}
+
 fn validate(node: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    check_taints(at(node, &["spec"]), &mut errors);
+    check_amounts(node, &mut errors);
+    check_features(node, &mut errors);
+    check_ranges(at(node, &["spec"]), &mut errors);
+    errors
+}
+
+/// Features that a kubelet declares: their names, in order.
+fn check_features(node: &Value, errors: &mut Vec<FieldError>) {
+    let features = items(at(node, &["status"]), "declaredFeatures");
+    for (i, feature) in features.iter().enumerate() {
+        let path = |i: usize| format!("status.declaredFeatures[{i}]");
+        let name = feature.as_str().unwrap_or("");
+        let quoted = apiserver_meta::field::go_quote(name);
+        if name.len() > FEATURE_BYTES_MAX {
+            let why =
+                format!("invalid feature name {quoted}: must be no more than {FEATURE_BYTES_MAX} characters");
+            errors.push(FieldError::invalid(path(i), feature, why));
+        } else if !is_feature(name) {
+            let why = format!(
+                "invalid feature name {quoted}: must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
+            );
+            errors.push(FieldError::invalid(path(i), feature, why));
+        }
+        match features.get(i + 1) {
+            Some(next) if next == feature => errors.push(FieldError::duplicate(path(i + 1), next)),
+            Some(next) if next.as_str() < Some(name) => {
+                let why = "list must be sorted alphabetically";
+                errors.push(FieldError::invalid(path(i + 1), next, why));
+            }
+            _ => {}
+        }
+    }
+}
+
+const FEATURE_BYTES_MAX: usize = 253;
+
+fn is_feature(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name.split('/').all(|part| {
+            part.starts_with(|c: char| c.is_ascii_alphabetic())
+                && part.chars().all(|c| c.is_ascii_alphanumeric())
+        })
+}
+
+fn check_taints(spec: &Value, errors: &mut Vec<FieldError>) {
     let mut seen: Vec<(&str, &str)> = Vec::new();
-    for (i, taint) in items(at(node, &["spec"]), "taints").iter().enumerate() {
+    for (i, taint) in items(spec, "taints").iter().enumerate() {
         // Upstream looks for taints in the metadata, so its paths say.
         let path = format!("metadata.taints[{i}]");
         let (key, value) = (text(taint, "key"), text(taint, "value"));
-        check_rule(key, names::qualified_name, format_args!("{path}.key"), &mut errors);
+        check_rule(key, names::qualified_name, format_args!("{path}.key"), errors);
         let problems = names::label_value(value);
         if !problems.is_empty() {
             errors.push(FieldError::invalid(format!("{path}.value"), &value.into(), problems.join(";")));
         }
-        check_taint_effect(taint, &path, &mut errors);
+        check_taint_effect(taint, &path, errors);
         if seen.contains(&(key, text(taint, "effect"))) {
             let members =
                 [("Key", "key"), ("Value", "value"), ("Effect", "effect"), ("TimeAdded", "timeAdded")];
@@ -126,9 +198,6 @@ fn validate(node: &Value) -> Vec<FieldError> {
         }
         seen.push((key, text(taint, "effect")));
     }
-    check_amounts(node, &mut errors);
-    check_ranges(at(node, &["spec"]), &mut errors);
-    errors
 }
 
 /// Errors of what a node says it has: `ValidateNodeResources`.

@@ -54,6 +54,7 @@ pub(super) static PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
         errors
     },
     validate_update: validate_claim_update,
+    validate_status: |claim, _| validate_claim_status(at(claim, &["status"])),
     status: true,
     delete_returns_object: true,
     ..PLAIN
@@ -78,6 +79,10 @@ fn settle_sources(spec: &mut Map, old: &Value) {
         if let Some(source) = spec.get(from).filter(|source| text(source, "namespace").is_empty()).cloned()
             && !spec.contains_key(to)
         {
+            let mut source = source;
+            if let Some(source) = source.as_object_mut() {
+                source.remove("namespace");
+            }
             spec.insert(to.to_owned().into(), source);
         }
     }
@@ -127,6 +132,55 @@ fn validate_claim_update(new: &Value, old: &Value) -> Vec<FieldError> {
     }
     check_immutable(at(spec, &["volumeMode"]), at(before, &["volumeMode"]), "volumeMode", &mut errors);
     errors
+}
+
+const RESIZE_STATUSES: &[&str] = &[
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+];
+
+/// Errors of what a claim has got, and of how it grows: `ValidatePersistentVolumeClaimStatusUpdate`.
+fn validate_claim_status(status: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let each = |member: &str| at(status, &[member]).as_object().into_iter().flatten();
+    for (name, amount) in each("capacity") {
+        check_amount(amount, format!("status.capacity[{name}]"), &mut errors);
+    }
+    let path = "status.allocatedResourceStatuses";
+    for (name, state) in each("allocatedResourceStatuses") {
+        check_grown(name, path, &mut errors);
+        if !state.as_str().is_some_and(|state| RESIZE_STATUSES.contains(&state)) {
+            errors.push(FieldError::not_supported(path, &name.as_str().into(), RESIZE_STATUSES));
+        }
+    }
+    for (name, amount) in each("allocatedResources") {
+        if check_grown(name, "status.allocatedResources", &mut errors) {
+            check_amount(amount, format!("status.allocatedResources[{name}]"), &mut errors);
+        }
+    }
+    errors
+}
+
+/// Of the resources that Kubernetes knows, a claim has storage alone.
+fn check_grown(name: &str, path: &str, errors: &mut Vec<FieldError>) -> bool {
+    let problems = names::qualified_name(name);
+    let is_native = !name.contains('/') || name.contains("kubernetes.io/");
+    let is_other = problems.is_empty() && is_native && name != "storage";
+    if is_other {
+        errors.push(FieldError::not_supported(path, &name.into(), &["storage"]));
+    }
+    let is_fine = problems.is_empty() && !is_other;
+    errors.extend(problems.into_iter().map(|why| FieldError::invalid(path, &name.into(), why)));
+    is_fine
+}
+
+fn check_amount(amount: &Value, path: String, errors: &mut Vec<FieldError>) {
+    if quantity::parse(amount).is_some_and(i128::is_negative) {
+        errors.push(FieldError::invalid(path, amount, "must be a valid resource quantity"));
+    }
 }
 
 /// Makes a member as it is in another object.
@@ -206,6 +260,11 @@ pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
         if !nodes_before.is_null() && nodes != nodes_before && *nodes != renamed(nodes_before) {
             let why = "field is immutable, except for updating from beta label to GA";
             errors.push(invalid_as("*core.VolumeNodeAffinity", "nodeAffinity", nodes, why));
+        }
+        let class = "volumeAttributesClassName";
+        if has(before, class) && !has(spec, class) {
+            let why = "update from non-nil value to nil is forbidden";
+            errors.push(FieldError::forbidden(format!("spec.{class}"), why));
         }
         errors
     },
@@ -312,9 +371,9 @@ fn validate_volume(volume: &Value) -> Vec<FieldError> {
         if std::mem::replace(&mut found, true) && *member != "flexVolume" {
             let why = "may not specify more than 1 volume type";
             errors.push(FieldError::forbidden(format!("spec.{shown}"), why));
-        } else {
-            check(source, &format!("spec.{member}"), &mut errors);
+            continue;
         }
+        check(source, &format!("spec.{member}"), &mut errors);
         if *member == "local" && !has(spec, "nodeAffinity") {
             let why = "Local volume requires node affinity";
             errors.push(FieldError::required("spec.nodeAffinity", why));
@@ -332,13 +391,13 @@ fn validate_volume(volume: &Value) -> Vec<FieldError> {
     check_optional(spec, "storageClassName", names::dns1123_subdomain, "spec", &mut errors);
     check_set_enum(spec, "volumeMode", "spec", VOLUME_MODES, &mut errors);
     check_optional(spec, "volumeAttributesClassName", names::dns1123_subdomain, "spec", &mut errors);
-    if has(spec, "volumeAttributesClassName") && !has(spec, "csi") {
-        let why = "has to be specified when using volumeAttributesClassName";
-        errors.push(FieldError::required("spec.csi", why));
-    }
     if spec.get("volumeAttributesClassName").is_some_and(|class| class == "") {
         let why = "an empty string is disallowed";
         errors.push(FieldError::required("spec.volumeAttributesClassName", why));
+    }
+    if has(spec, "volumeAttributesClassName") && !has(spec, "csi") {
+        let why = "has to be specified when using volumeAttributesClassName";
+        errors.push(FieldError::required("spec.csi", why));
     }
     errors
 }

@@ -31,6 +31,7 @@ pub(super) static NETWORK_POLICY: Strategy = Strategy {
     validate_create: validate,
     validate_update: |policy, _| validate(policy),
     generation: true,
+    tells_empty: true,
     ..PLAIN
 };
 
@@ -117,7 +118,8 @@ fn check_peer(peer: &Value, path: &str, errors: &mut Vec<FieldError>, declared: 
     if !selects && block.is_null() {
         errors.push(FieldError::required(path, "must specify a peer"));
     } else if selects && !block.is_null() {
-        errors.push(FieldError::forbidden(path, "may not specify both ipBlock and another peer"));
+        let why = "may not specify both ipBlock and another peer";
+        declared.push(FieldError::forbidden(path, why));
     }
 }
 

@@ -13,6 +13,7 @@ use super::{PLAIN, Strategy};
 
 pub(super) static SECRET: Strategy = Strategy {
     warns_again: true,
+    tells_empty: true,
     metadata_checks: super::CHANGES_THEN_WHOLE,
     default: |secret| {
         // stringData is written into data and never stored.

@@ -16,6 +16,7 @@ pub(super) static SERVICE: Strategy = Strategy {
             service_ips::pair(spec);
         }
         service_ips::fill_families(service);
+        forget_policy_of_name(service);
     },
     prepare_update,
     validate_create: |service| service_rules::errors(service, None),
@@ -74,12 +75,6 @@ fn default_service(service: &mut Value) {
     if matches!(kind.as_str(), "NodePort" | "LoadBalancer" | "ClusterIP") {
         default(map, "internalTrafficPolicy", "Cluster");
     }
-    // A name has no traffic inside; what is no policy at all is still refused.
-    if kind == "ExternalName"
-        && map.get("internalTrafficPolicy").is_some_and(|policy| *policy == "Cluster" || *policy == "Local")
-    {
-        map.remove("internalTrafficPolicy");
-    }
     if kind == "LoadBalancer" {
         default(map, "allocateLoadBalancerNodePorts", true);
     }
@@ -99,23 +94,29 @@ fn prepare_update(new: &mut Value, old: &Value) {
     let old_spec = at(old, &["spec"]).clone();
     let (old_kind, kind) = (text(&old_spec, "type").to_owned(), text(at(new, &["spec"]), "type").to_owned());
     let Some(spec) = at_mut(new, &["spec"]) else { return };
-    service_ips::normalise(spec, &old_spec);
     let has_ip = |kind: &str| matches!(kind, "ClusterIP" | "NodePort" | "LoadBalancer");
     if has_ip(&old_kind) && has_ip(&kind) {
-        if spec.get("clusterIP").and_then(Value::as_str).is_none_or(str::is_empty)
-            && spec.get("clusterIPs").and_then(Value::as_array).is_none_or(Vec::is_empty)
-        {
-            for member in ["clusterIP", "clusterIPs"] {
-                if let Some(value) = old_spec.get(member) {
-                    spec.insert(member.into(), value.clone());
-                }
-            }
-        }
-        for member in ["ipFamilies", "ipFamilyPolicy"] {
-            if !spec.contains_key(member)
+        for member in ["clusterIP", "clusterIPs"] {
+            if spec.get(member).is_none_or(is_empty)
                 && let Some(value) = old_spec.get(member)
             {
                 spec.insert(member.into(), value.clone());
+            }
+        }
+        if !spec.contains_key("ipFamilyPolicy")
+            && let Some(policy) = old_spec.get("ipFamilyPolicy")
+        {
+            spec.insert("ipFamilyPolicy".into(), policy.clone());
+        }
+    }
+    service_ips::normalise(spec, &old_spec);
+    if spec.get("ipFamilyPolicy") == Some(&json!("SingleStack")) {
+        // Who asks for one family, and for nothing else, lets go of the other.
+        for member in ["clusterIPs", "ipFamilies"] {
+            if spec.get(member) == old_spec.get(member)
+                && let Some(list) = spec.get_mut(member).and_then(Value::as_array_mut)
+            {
+                list.truncate(1);
             }
         }
     }
@@ -130,13 +131,20 @@ fn prepare_update(new: &mut Value, old: &Value) {
     {
         spec.insert("healthCheckNodePort".into(), port.clone());
     }
-    if kind != old_kind {
-        drop_type_dependent(spec, &old_spec, &old_kind, &kind);
-    }
-    if kind == "ExternalName" {
+    drop_type_dependent(spec, &old_spec, &old_kind, &kind);
+    service_ips::fill_families(new);
+    forget_policy_of_name(new);
+}
+
+/// A name has no traffic inside the cluster: upstream drops the policy when it reads the Service, and its owner stays. What is
+/// no policy at all is still refused.
+fn forget_policy_of_name(service: &mut Value) {
+    let Some(spec) = at_mut(service, &["spec"]) else { return };
+    if spec.get("type") == Some(&json!("ExternalName"))
+        && spec.get("internalTrafficPolicy").is_some_and(|policy| *policy == "Cluster" || *policy == "Local")
+    {
         spec.remove("internalTrafficPolicy");
     }
-    service_ips::fill_families(new);
 }
 
 pub(crate) fn needs_node_ports(kind: &str) -> bool {
@@ -168,7 +176,7 @@ fn carry_node_ports(spec: &mut apiserver_json::Map, old_spec: &Value) {
 
 fn drop_type_dependent(spec: &mut apiserver_json::Map, old_spec: &Value, old_kind: &str, kind: &str) {
     let same = |spec: &apiserver_json::Map, member: &str| spec.get(member) == old_spec.get(member);
-    if kind == "ExternalName" {
+    if kind == "ExternalName" && old_kind != kind {
         if same(spec, "clusterIP") && same(spec, "clusterIPs") {
             spec.remove("clusterIP");
             spec.remove("clusterIPs");
@@ -190,16 +198,27 @@ fn drop_type_dependent(spec: &mut apiserver_json::Map, old_spec: &Value, old_kin
             }
         }
     }
+    let has_health_port = |kind: &str, spec: &apiserver_json::Map| {
+        kind == "LoadBalancer" && spec.get("externalTrafficPolicy") == Some(&json!("Local"))
+    };
+    let had_health_port = old_spec.as_object().is_some_and(|spec| has_health_port(old_kind, spec));
+    if had_health_port && !has_health_port(kind, spec) && same(spec, "healthCheckNodePort") {
+        spec.remove("healthCheckNodePort");
+    }
     if old_kind == "LoadBalancer" && kind != "LoadBalancer" {
-        for member in ["healthCheckNodePort", "loadBalancerClass", "allocateLoadBalancerNodePorts"] {
+        for member in ["loadBalancerClass", "allocateLoadBalancerNodePorts"] {
             if same(spec, member) {
                 spec.remove(member);
             }
         }
     }
-    let is_external = needs_node_ports(kind)
-        || kind == "ClusterIP" && !is_empty(spec.get("externalIPs").unwrap_or(&Value::Null));
-    if !is_external && same(spec, "externalTrafficPolicy") {
+    let is_external = |kind: &str, ips: Option<&Value>| {
+        needs_node_ports(kind) || kind == "ClusterIP" && !is_empty(ips.unwrap_or(&Value::Null))
+    };
+    if is_external(old_kind, old_spec.get("externalIPs"))
+        && !is_external(kind, spec.get("externalIPs"))
+        && same(spec, "externalTrafficPolicy")
+    {
         spec.remove("externalTrafficPolicy");
     }
 }

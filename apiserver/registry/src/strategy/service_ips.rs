@@ -4,7 +4,7 @@
 use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
 
-use super::shared::{items, text};
+use super::shared::{has, items, text};
 
 const FAMILIES: &[&str] = &["IPv4", "IPv6"];
 const POLICIES: &[&str] = &["PreferDualStack", "RequireDualStack", "SingleStack"];
@@ -14,7 +14,7 @@ const NOT_FOR_NAMES: &str = "may not be set for ExternalName services";
 pub(super) fn pair(spec: &mut Map) {
     let single = spec.get("clusterIP").and_then(Value::as_str).filter(|ip| !ip.is_empty()).map(str::to_owned);
     if let Some(ip) = single
-        && !spec.contains_key("clusterIPs")
+        && spec.get("clusterIPs").and_then(Value::as_array).is_none_or(Vec::is_empty)
     {
         spec.insert("clusterIPs".into(), json!([ip]));
     }
@@ -162,6 +162,8 @@ fn related_errors(spec: &Value) -> Vec<FieldError> {
                     errors.push(FieldError::invalid("spec.clusterIPs", &json!(ips), why));
                 }
             }
+            // The first one is told of it.
+            "None" if ips[0] == "None" => {}
             ip => super::shared::check_ip(ip, format!("spec.clusterIPs[{i}]"), &mut errors),
         }
     }
@@ -195,7 +197,7 @@ pub(super) fn check_external_name(spec: &Value, errors: &mut Vec<FieldError>) {
     for (member, is_set) in [
         ("clusterIPs", has_ips),
         ("ipFamilies", !items(spec, "ipFamilies").is_empty()),
-        ("ipFamilyPolicy", !text(spec, "ipFamilyPolicy").is_empty()),
+        ("ipFamilyPolicy", has(spec, "ipFamilyPolicy")),
     ] {
         if is_set {
             errors.push(FieldError::forbidden(format!("spec.{member}"), NOT_FOR_NAMES));

@@ -52,7 +52,8 @@ fn validate_class(class: &Value) -> Vec<FieldError> {
         ("volumeBindingMode", &["Immediate", "WaitForFirstConsumer"]),
     ] {
         let value = text(class, member);
-        if has(class, member) && !known.contains(&value) {
+        let is_unsaid = member == "reclaimPolicy" && value.is_empty();
+        if has(class, member) && !is_unsaid && !known.contains(&value) {
             errors.push(FieldError::not_supported(member, &value.into(), known));
         }
     }
@@ -124,31 +125,29 @@ fn validate_attributes_class(class: &Value) -> Vec<FieldError> {
 
 pub(super) static CSI_STORAGE_CAPACITY: Strategy = Strategy {
     metadata_checks: super::WHOLE_THEN_CHANGES,
-    validate_create: |capacity| {
-        let mut errors = Vec::new();
-        check_label_selector(at(capacity, &["nodeTopology"]), "nodeTopology", &mut errors);
-        check_rule(
-            text(capacity, "storageClassName"),
-            names::dns1123_subdomain,
-            "storageClassName",
-            &mut errors,
-        );
-        let value = at(capacity, &["capacity"]);
-        if quantity::parse(value).is_some_and(i128::is_negative) {
-            errors.push(FieldError::invalid("capacity", value, "must be greater than or equal to 0"));
-        }
-        errors
-    },
+    validate_create: validate_capacity,
     validate_update: |new, old| {
-        let mut errors = Vec::new();
-        for member in ["nodeTopology", "storageClassName"] {
-            check_immutable(at(new, &[member]), at(old, &[member]), member, &mut errors);
+        let mut errors = validate_capacity(new);
+        for (member, go_type) in [("nodeTopology", "*v1.LabelSelector"), ("storageClassName", "s")] {
+            check_immutable_as(go_type, at(new, &[member]), at(old, &[member]), member, &mut errors);
         }
         errors
     },
     unconditional_update: false,
     ..PLAIN
 };
+
+fn validate_capacity(capacity: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    check_label_selector(at(capacity, &["nodeTopology"]), "nodeTopology", &mut errors);
+    let class = text(capacity, "storageClassName");
+    check_rule(class, names::dns1123_subdomain, "storageClassName", &mut errors);
+    let value = at(capacity, &["capacity"]);
+    if quantity::parse(value).is_some_and(i128::is_negative) {
+        errors.push(FieldError::invalid("capacity", value, "must be greater than or equal to 0"));
+    }
+    errors
+}
 
 /// Errors of where volumes may be: `ValidateTopologySelectorTerm`.
 fn check_topology(term: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -192,6 +191,7 @@ pub(super) static CSI_DRIVER: Strategy = Strategy {
         let why = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes";
         if is_quiet { Vec::new() } else { vec![why.to_owned()] }
     },
+    warned_member: Some(&["spec", "tokenRequests"]),
     prepare_create: drop_prevention,
     prepare_update: |new, old| {
         drop_prevention(new);

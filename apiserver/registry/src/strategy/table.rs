@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use apiserver_json::Value;
 use apiserver_meta::{GroupVersion, GroupVersionKind};
-use apiserver_schema::{Decode, decode, merge_patch};
+use apiserver_schema::{Decode, decode_sent, merge_patch};
 
 use crate::catalogue::{Catalogue, Resource};
 use crate::object;
@@ -45,7 +45,7 @@ fn causes(write: Write, old: &Value, new: &Value) -> Vec<String> {
     let read = |value: &Value| {
         let mut value = value.clone();
         if let Some(schema) = resource.schema() {
-            decode(&schema, &mut value, Decode::Json).expect("a row is an object of its kind");
+            decode_sent(&schema, &mut value, Decode::Json).expect("a row is an object of its kind");
         }
         value
     };

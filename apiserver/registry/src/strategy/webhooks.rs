@@ -22,6 +22,7 @@ pub(super) static WEBHOOKS: Strategy = Strategy {
     validate_create: validate,
     validate_update: |configuration, _| validate(configuration),
     generation: true,
+    tells_empty: true,
     unconditional_update: false,
     standard_finalizers: false,
     ..PLAIN

@@ -17,7 +17,7 @@ pub use defaults::{apply_defaults, drop_nulls};
 pub use embedded::decode_embedded;
 pub use parse::from_crd_schema;
 pub use prune::{decode_metadata, prune, prune_part};
-pub use structural::structural_errors;
+pub use structural::structure;
 pub use validate::{validate, value_errors};
 
 /// A compiled pattern may take this much memory.

@@ -9,24 +9,37 @@ use apiserver_meta::field::{FieldError, Problem, go_quote};
 
 use super::is_meta;
 
-/// What is wrong with an `openAPIV3Schema` that stands at `path`.
-pub fn structural_errors(openapi_v3: &Value, path: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    schema(openapi_v3, path, true, &mut errors);
-    if let Some(name) = unsupported(openapi_v3) {
-        // Such a schema has no structure to look at; what was said of it before is enough.
-        if errors.is_empty() {
-            let detail = format!("OpenAPIV3Schema '{name}' is not supported");
-            errors.push(FieldError::invalid(path, &json!(""), detail));
-        }
-        return errors;
+/// What is wrong with a schema.
+#[derive(Debug, Default)]
+pub struct Structure {
+    /// What no schema may say.
+    pub faults: Vec<FieldError>,
+    /// What keeps it from being structural: its rules and defaults are not looked at then.
+    pub structural: Vec<FieldError>,
+    /// It has no structure at all, which is told where nothing else is wrong.
+    pub unsupported: Option<FieldError>,
+}
+
+impl Structure {
+    /// Whether rules and defaults can be looked at.
+    pub fn is_structural(&self) -> bool {
+        self.structural.is_empty() && self.unsupported.is_none()
     }
-    let mut structural = Vec::new();
-    invariants(openapi_v3, Level::Root, path, &mut structural);
-    completeness(openapi_v3, openapi_v3, path, path, &mut structural);
-    structural.sort_by_key(ToString::to_string);
-    errors.extend(structural);
-    errors
+}
+
+/// What is wrong with an `openAPIV3Schema` that stands at `path`.
+pub fn structure(openapi_v3: &Value, path: &str) -> Structure {
+    let mut found = Structure::default();
+    schema(openapi_v3, path, true, &mut found.faults);
+    if let Some(name) = unsupported(openapi_v3) {
+        let detail = format!("OpenAPIV3Schema '{name}' is not supported");
+        found.unsupported = Some(FieldError::invalid(path, &json!(""), detail));
+        return found;
+    }
+    invariants(openapi_v3, Level::Root, path, &mut found.structural);
+    completeness(openapi_v3, openapi_v3, path, path, &mut found.structural);
+    found.structural.sort_by_key(ToString::to_string);
+    found
 }
 
 /// A member, anywhere in a schema, that structural schemas cannot hold.
@@ -97,7 +110,8 @@ fn schema(node: &Value, path: &str, is_root: bool, errors: &mut Vec<FieldError>)
         errors.push(not_supported(format!("{path}.type"), kind, TYPES));
     }
     for name in ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"] {
-        let set = node.get(name).is_some_and(|v| !v.is_null() && *v != json!({}) && *v != json!(""));
+        let is_said = |v: &Value| name == "dependencies" || *v != json!({}) && *v != json!("");
+        let set = node.get(name).is_some_and(|v| !v.is_null() && is_said(v));
         if set {
             errors.push(FieldError::forbidden(format!("{path}.{name}"), format!("{name} is not supported")));
         }
@@ -273,14 +287,14 @@ fn meta_fields(node: &Value, level: Level, path: &str, errors: &mut Vec<FieldErr
     }
 }
 
-/// `anyOf: [{type: integer}, {type: string}]`, which int-or-string nodes may spell out.
+/// `anyOf: [{type: integer}, {type: string}]`, which nodes may spell out.
 fn is_int_or_string(node: &Value) -> bool {
     *node == json!([{"type": "integer"}, {"type": "string"}])
 }
 
 fn value_rules(node: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let int_or_string = flag(node, "x-kubernetes-int-or-string");
-    rules_below(node, path, int_or_string, errors);
+    // Any node may spell that out, whether or not it says that it is such.
+    rules_below(node, path, true, errors);
 }
 
 fn rules_below(node: &Value, path: &str, int_or_string: bool, errors: &mut Vec<FieldError>) {

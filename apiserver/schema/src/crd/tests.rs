@@ -113,7 +113,7 @@ fn structural_rules() {
     // Only rules at the root have to be complete.
     let rule = json!({"type": "object", "allOf": [{"properties": {"x": {"minimum": 1}}}]});
     assert_eq!(
-        aggregate(&structural_errors(&rule, "s")),
+        aggregate(&structure(&rule, "s").structural),
         "s.properties[x]: Required value: because it is defined in s.allOf[0].properties[x]"
     );
     let root = "spec.validation.openAPIV3Schema";
@@ -146,7 +146,8 @@ fn structural_rules() {
             String::new(),
         ),
     ] {
-        let errors = structural_errors(&spec(json!({"a": property})), root);
+        let found = structure(&spec(json!({"a": property})), root);
+        let errors = [found.faults, found.structural].concat();
         assert_eq!(aggregate(&errors), want, "{property}");
     }
 }

@@ -129,7 +129,10 @@ fn members_of(go_type: &str, value: &Value, around: &Value, depth: usize) -> Pri
                 None => source.split('.').try_fold(value, |place, name| place.get(name)),
             },
         };
-        if !(member.may_be_left_out && found.is_none_or(is_empty)) {
+        // A pointer says something whatever it points to.
+        let says_nothing =
+            |value: &Value| value.is_null() || !member.go_type.starts_with("?*") && is_empty(value);
+        if !(member.may_be_left_out && found.is_none_or(says_nothing)) {
             shown.push((member.name.to_owned(), print(member.go_type, found, value, depth + 1)));
         }
     }

@@ -5,7 +5,10 @@ use apiserver_json::{Map, Value};
 use super::conflict::{ApplyError, Conflict};
 use super::entries::{self, Entries, Fields, Identity, Operation, Owned};
 use super::last_applied::{self, LAST_APPLIED};
-use super::manager::{Manager, empty_object, forget_unknown, kind_of, never_owned, record, release, without};
+use super::manager::{
+    Changed, Manager, empty_object, forget_unknown, kind_of, misfit, misfit_in, never_owned, record, release,
+    without,
+};
 use super::merge;
 use super::set::{FieldSet, print_path};
 use super::walk::{self, compare, field_set};
@@ -91,6 +94,9 @@ fn attempt(
             merge::join(&errors)
         )));
     }
+    if let Some((_, why)) = misfit(&owners, manager, live) {
+        return Err(ApplyError::Failed(why));
+    }
     let merged = merge::merge(schema, live, applied)
         .map_err(|message| ApplyError::Failed(format!("failed to merge config: {message}")))?;
     forget_unknown(&mut owners, manager, kind_of(applied));
@@ -102,18 +108,21 @@ fn attempt(
         time: last.as_ref().and_then(|last| last.time.clone()),
     };
     owners.insert(identity.clone(), owned);
+    check_pruning(&owners, manager, &merged, last.as_ref())?;
     let mut result = prune(schema, merged, &mut owners, last.as_mut().map(|last| &*last.fields.set()));
 
+    if let Some((_, why)) = misfit(&owners, manager, &result) {
+        return Err(ApplyError::Failed(format!("failed to convert new object: {why}")));
+    }
     let changes = compare(schema, live, &result);
-    let removed = without(changes.removed, reset);
-    let taken = without(changes.added.union(&changes.modified), reset);
+    let changed = Changed::of(changes, reset);
     if !force {
-        let conflicts = conflicts(&mut owners, &taken, &identity);
+        let conflicts = conflicts(&mut owners, &changed, manager, &identity);
         if !conflicts.is_empty() {
             return Err(ApplyError::Conflicts(conflicts));
         }
     }
-    release(&mut owners, &taken, &removed, Some(&identity));
+    release(&mut owners, &changed, manager, &identity);
     entries::set_raw(&mut result, None);
     let noop = same_object(live, &result);
     if let Some(owned) = owners.get_mut(&identity) {
@@ -144,9 +153,16 @@ fn same_members(a: &Map, b: &Map, same: impl Fn(&str, &Value, &Value) -> bool) -
     a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(key, a, b)))
 }
 
-fn conflicts(owners: &mut Entries, taken: &FieldSet, except: &Identity) -> Vec<Conflict> {
+/// What others own of what was taken.
+fn conflicts(
+    owners: &mut Entries,
+    changed: &Changed,
+    manager: &Manager<'_>,
+    except: &Identity,
+) -> Vec<Conflict> {
     let mut out = Vec::new();
     for (identity, owned) in owners.iter_mut().filter(|(identity, _)| *identity != except) {
+        let (taken, _) = changed.for_owner(manager, owned);
         owned
             .fields
             .set()
@@ -154,6 +170,28 @@ fn conflicts(owners: &mut Entries, taken: &FieldSet, except: &Identity) -> Vec<C
             .each(&mut |path| out.push(Conflict::new(identity, print_path(path))));
     }
     out
+}
+
+/// What was applied before is pruned in the version it was applied in, and what others own is added back in theirs.
+fn check_pruning(
+    owners: &Entries,
+    manager: &Manager<'_>,
+    merged: &Value,
+    last: Option<&Owned>,
+) -> Result<(), ApplyError> {
+    let (Some(versions), Some(last)) = (manager.versions, last) else { return Ok(()) };
+    let failed = |what: String| Err(ApplyError::Failed(format!("failed to prune fields: {what}")));
+    if last.api_version != manager.api_version
+        && let Some(why) = misfit_in(versions, &last.api_version, merged)
+    {
+        return failed(format!("failed to convert merged object to last applied version: {why}"));
+    }
+    match misfit(owners, manager, merged) {
+        None => Ok(()),
+        Some((version, why)) => failed(format!(
+            "failed add back owned items: failed to convert merged object at version {version}: {why}"
+        )),
+    }
 }
 
 /// Removes what the applier set last time, does not set now, and nobody else owns.

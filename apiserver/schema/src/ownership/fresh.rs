@@ -11,20 +11,20 @@ use crate::golang::equal;
 use crate::node::Schema;
 
 /// The FieldsV1 text of everything in `object` that is not in `empty`, without `reset` and what is below it, and
-/// without `never`. `empty` has no list with items.
+/// without `never`; nothing where an item of a list has no key. `empty` has no list with items.
 pub(super) fn owned(
     schema: &Schema,
     empty: &Value,
     object: &Value,
     reset: &FieldSet,
     never: &FieldSet,
-) -> String {
-    let mut writer = Writer { out: String::with_capacity(1024) };
+) -> Option<String> {
+    let mut writer = Writer { out: String::with_capacity(1024), is_broken: false };
     writer.out.push('{');
     let except = Except { reset: Some(reset), never: Some(never) };
     writer.visit(schema, Some(empty), object, Place::Root, except, false);
     writer.out.push('}');
-    writer.out
+    (!writer.is_broken).then_some(writer.out)
 }
 
 /// What is left out below some place.
@@ -41,6 +41,8 @@ type Step<'a> = (&'static str, &'a str);
 
 struct Writer {
     out: String,
+    /// A list has an item without a key of its own.
+    is_broken: bool,
 }
 
 impl Writer {
@@ -88,7 +90,9 @@ impl Writer {
                     return leaf();
                 }
                 let children = dotted(&mut self.out);
-                for group in groups(&steps(list, new)) {
+                let steps = steps(list, new);
+                self.is_broken |= steps.len() < new.len();
+                for group in groups(&steps) {
                     // Items with the same step are owned as a whole.
                     let one = if let [(_, item)] = group { Some(*item) } else { None };
                     let step = ("", &*group[0].0);

@@ -2,12 +2,14 @@
 //!
 //! All versions of a kind are compared along the schema at hand; there is no conversion between versions here.
 
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use apiserver_json::{Map, Value};
 
 use super::entries::{self, Entries, Fields, Identity, Operation, Owned};
 use super::fresh;
+use super::merge;
 use super::set::FieldSet;
 use super::walk::{Comparison, compare};
 use crate::decode::zero;
@@ -26,7 +28,12 @@ pub struct Manager<'a> {
     pub subresource: &'a str,
     /// RFC 3339 in UTC with whole seconds.
     pub time: &'a str,
+    /// The schemas of a kind's versions between which nothing is converted, by `apiVersion`.
+    pub versions: Option<&'a Versions>,
 }
+
+/// Schemas by `apiVersion`.
+pub type Versions = BTreeMap<String, Arc<Schema>>;
 
 impl Manager<'_> {
     pub(super) fn identity(&self, operation: Operation) -> Identity {
@@ -79,6 +86,10 @@ pub(super) fn update_by_comparison(
         }
     };
     let changes = compare(schema, before, new);
+    if changes.is_broken {
+        // Nobody can be said to own parts of such an object.
+        return entries::set_raw(new, None);
+    }
     if unchanged && live.is_some() && changes.is_same() && !entries::is_reset(new) {
         if theirs != of_live {
             let kept = of_live.cloned();
@@ -87,6 +98,10 @@ pub(super) fn update_by_comparison(
         return;
     }
     let mut owners = current_owners(live, new, manager);
+    let fits = |object: &Value| misfit(&owners, manager, object).is_none();
+    if !fits(before) || !fits(new) {
+        return entries::set_raw(new, None);
+    }
     let is_create = live.and_then(|l| l.get("metadata")?.get("uid")?.as_str()).is_none_or(str::is_empty);
     if !owners.is_empty() || is_create {
         record(&mut owners, changes, manager, kind_of(new), reset);
@@ -97,10 +112,10 @@ pub(super) fn update_by_comparison(
 
 /// The entries of a new object that came without any.
 fn owners_of_new(schema: &Schema, new: &Value, manager: &Manager<'_>, reset: &FieldSet) -> Entries {
-    let fields = Fields::raw(fresh::owned(schema, &empty_object(schema), new, reset, never_owned()));
-    if fields.is_empty() {
+    let owned = fresh::owned(schema, &empty_object(schema), new, reset, never_owned());
+    let Some(fields) = owned.map(Fields::raw).filter(|fields| !fields.is_empty()) else {
         return Entries::new();
-    }
+    };
     let (api_version, time) = (manager.api_version.to_owned(), Some(manager.time.to_owned()));
     Entries::from([(manager.identity(Operation::Update), Owned { fields, api_version, time })])
 }
@@ -143,11 +158,11 @@ pub(super) fn record(
     kind: &str,
     reset: &FieldSet,
 ) {
-    let removed = without(changes.removed, reset);
-    let taken = without(changes.added.union(&changes.modified), reset);
+    let changed = Changed::of(changes, reset);
     let identity = manager.identity(Operation::Update);
     forget_unknown(owners, manager, kind);
-    release(owners, &taken, &removed, Some(&identity));
+    release(owners, &changed, manager, &identity);
+    let Changed { taken, removed, .. } = changed;
     let not_own = taken.intersection(never_owned());
     let own = taken.difference(never_owned());
     let mut fields = owners.remove(&identity).map(|owned| (owned.fields, owned.time));
@@ -171,10 +186,33 @@ pub(super) fn record(
     }
 }
 
-/// Drops who wrote in a version that a built-in kind does not have: nothing can be compared with that.
+/// What is wrong with an object in another version that somebody owns fields in: which one, and why. What is owned is
+/// compared in the version it was written in.
+pub(super) fn misfit(owners: &Entries, manager: &Manager<'_>, object: &Value) -> Option<(String, String)> {
+    let versions = manager.versions.filter(|versions| versions.len() > 1)?;
+    let mut asked: Vec<&str> = owners.values().map(|owned| owned.api_version.as_str()).collect();
+    asked.sort_unstable();
+    asked.dedup();
+    let others = asked.into_iter().filter(|version| *version != manager.api_version);
+    others
+        .filter_map(|version| Some((version, misfit_in(versions, version, object)?)))
+        .map(|(version, why)| (version.to_owned(), why))
+        .next()
+}
+
+/// What is wrong with an object in a version, where there is one.
+pub(super) fn misfit_in(versions: &Versions, version: &str, object: &Value) -> Option<String> {
+    let errors = merge::check(versions.get(version)?, object);
+    (!errors.is_empty()).then(|| merge::join(&errors))
+}
+
+/// Drops who wrote in a version that the kind does not have: nothing can be compared with that.
 pub(super) fn forget_unknown(owners: &mut Entries, manager: &Manager<'_>, kind: &str) {
     if owners.values().all(|owned| owned.api_version == manager.api_version) {
         return;
+    }
+    if let Some(versions) = manager.versions {
+        return owners.retain(|_, owned| versions.contains_key(&owned.api_version));
     }
     let known = |api_version: &str| {
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
@@ -193,12 +231,43 @@ pub(super) fn without(set: FieldSet, reset: &FieldSet) -> FieldSet {
     if reset.is_empty() { set } else { set.recursive_difference(reset) }
 }
 
+/// What a write changed, without what its endpoint sets back and with it.
+pub(super) struct Changed {
+    pub(super) taken: FieldSet,
+    pub(super) removed: FieldSet,
+    with_reset: Option<(FieldSet, FieldSet)>,
+}
+
+impl Changed {
+    pub(super) fn of(changes: Comparison, reset: &FieldSet) -> Self {
+        let (taken, removed) = (changes.added.union(&changes.modified), changes.removed);
+        let with_reset = (!reset.is_empty()).then(|| (taken.clone(), removed.clone()));
+        Self { taken: without(taken, reset), removed: without(removed, reset), with_reset }
+    }
+
+    /// What was taken and removed, as it counts for one owner: of what was written in another version of a custom
+    /// resource nothing is set back, unless through a subresource.
+    pub(super) fn for_owner(&self, manager: &Manager<'_>, owned: &Owned) -> (&FieldSet, &FieldSet) {
+        match &self.with_reset {
+            Some((taken, removed))
+                if manager.subresource.is_empty()
+                    && manager.versions.is_some()
+                    && owned.api_version != manager.api_version =>
+            {
+                (taken, removed)
+            }
+            _ => (&self.taken, &self.removed),
+        }
+    }
+}
+
 /// Takes fields from all owners but one; who owns nothing any more is dropped.
-pub(super) fn release(owners: &mut Entries, taken: &FieldSet, removed: &FieldSet, except: Option<&Identity>) {
+pub(super) fn release(owners: &mut Entries, changed: &Changed, manager: &Manager<'_>, except: &Identity) {
     for (identity, owned) in owners.iter_mut() {
-        if Some(identity) == except {
+        if identity == except {
             continue;
         }
+        let (taken, removed) = changed.for_owner(manager, owned);
         owned.fields.remove(taken);
         owned.fields.remove(removed);
     }

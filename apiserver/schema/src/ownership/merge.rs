@@ -41,7 +41,10 @@ fn check_at(schema: &Schema, value: &Value, path: &mut String, errors: &mut Vec<
         // Owned as a whole, whatever it is.
         (Shape::Raw, Value::Object(_)) => {}
         (Shape::Object(_), Value::Object(map)) => {
-            for (key, item) in map {
+            // The owners of fields are none themselves, and in a form of their own here.
+            let is_owners = |key: &str| path == ".metadata" && key == "managedFields";
+            let members: Vec<_> = map.iter().filter(|(key, _)| !is_owners(key)).collect();
+            for (key, item) in members {
                 let length = path.len();
                 path.push('.');
                 path.push_str(key);
@@ -61,12 +64,23 @@ fn check_at(schema: &Schema, value: &Value, path: &mut String, errors: &mut Vec<
         }
         // A custom resource's has no type where upstream merges.
         (Shape::IntOrString, _) if schema.rules.is_some() => {}
+        (Shape::String, value) if has_format(schema) => {
+            if value.is_object() || value.is_array() {
+                errors.push((path.clone(), format!("expected any scalar, got {}", pointer(value))));
+            }
+        }
         (shape, value) => {
             if let Some(message) = check_scalar(shape, value) {
                 errors.push((path.clone(), message));
             }
         }
     }
+}
+
+/// Text of a custom resource that has a format has no type where upstream merges, but for bytes.
+fn has_format(schema: &Schema) -> bool {
+    let format = schema.rules.as_ref().and_then(|rules| rules.format.as_deref());
+    format.is_some_and(|format| !matches!(format, "" | "byte"))
 }
 
 fn check_items(list: &List, items: &[Value], path: &mut String, errors: &mut Vec<(String, String)>) {

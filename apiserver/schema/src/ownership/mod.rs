@@ -23,6 +23,6 @@ mod tests;
 pub use apply::{apply, describe};
 pub use conflict::{ApplyError, Conflict};
 pub use entries::Operation;
-pub use manager::{Manager, update};
+pub use manager::{Manager, Versions, update};
 pub use scale::ScaleOwners;
 pub use set::{FieldSet, print_path};

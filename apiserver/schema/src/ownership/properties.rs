@@ -14,6 +14,7 @@ fn manager(name: &str) -> Manager<'_> {
         api_version: "v1",
         subresource: "",
         time: "2024-01-01T00:00:00Z",
+        versions: None,
     }
 }
 

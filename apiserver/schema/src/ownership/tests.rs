@@ -8,7 +8,14 @@ use crate::node::Schema;
 use crate::types::builtin;
 
 fn manager<'a>(name: &'a str, api_version: &'a str) -> Manager<'a> {
-    Manager { name, operation: Operation::Apply, api_version, subresource: "", time: "2024-01-01T00:00:00Z" }
+    Manager {
+        name,
+        operation: Operation::Apply,
+        api_version,
+        subresource: "",
+        time: "2024-01-01T00:00:00Z",
+        versions: None,
+    }
 }
 
 fn applied(
@@ -225,4 +232,40 @@ fn many_updaters_become_one() {
     }
     assert_eq!(live["metadata"]["managedFields"].as_array().unwrap().len(), 10);
     assert_ne!(fields(&live, "ancient-changes"), Value::Null);
+}
+
+#[test]
+fn what_is_owned_in_another_version_must_fit_it() {
+    let of = |spec: Value| {
+        let text = json!({"type": "string"});
+        crate::from_crd_schema(&json!({"type": "object", "properties": {
+            "spec": {"type": "object", "properties": spec},
+            "status": {"type": "object", "properties": {"a": text}},
+        }}))
+        .unwrap()
+    };
+    let text = json!({"type": "string"});
+    let versions = Versions::from([
+        ("g/v1".to_owned(), of(json!({"a": text}))),
+        ("g/v2".to_owned(), of(json!({"a": text, "b": text}))),
+    ]);
+    let object = |version: &str, spec: Value| json!({"apiVersion": version, "kind": "Q", "metadata": {"name": "q"}, "spec": spec});
+    let live = object("g/v1", json!({"a": "x"}));
+    let first = Manager { versions: Some(&versions), ..manager("one", "g/v1") };
+    let reset = FieldSet::of(&[&["status"]]);
+    let mut live = apply(&versions["g/v1"], &live, &live, &first, false, &reset).unwrap();
+    live["apiVersion"] = json!("g/v2");
+    let second = Manager { versions: Some(&versions), ..manager("two", "g/v2") };
+    let refused = apply(&versions["g/v2"], &live, &object("g/v2", json!({"b": "y"})), &second, false, &reset);
+    let why = "failed to convert new object: .spec.b: field not declared in schema";
+    assert_eq!(refused, Err(ApplyError::Failed(why.to_owned())));
+    let fits =
+        apply(&versions["g/v2"], &live, &object("g/v2", json!({"a": "x"})), &second, false, &reset).unwrap();
+    assert_eq!(fits["metadata"]["managedFields"].as_array().map(Vec::len), Some(3));
+    // A write that owns nothing there any more forgets them all.
+    let mut changed = live.clone();
+    changed["spec"]["b"] = json!("z");
+    let who = Manager { operation: Operation::Update, ..second };
+    update(&versions["g/v2"], Some(&live), &mut changed, &who, &reset);
+    assert_eq!(changed["metadata"].get("managedFields"), None);
 }

@@ -139,6 +139,8 @@ pub(super) struct Comparison {
     pub(super) added: FieldSet,
     pub(super) modified: FieldSet,
     pub(super) removed: FieldSet,
+    /// A list that changed has an item without a key of its own.
+    pub(super) is_broken: bool,
 }
 
 impl Comparison {
@@ -184,6 +186,7 @@ impl Comparison {
     /// Takes in what was found at a step behind all others.
     fn push(&mut self, step: impl FnOnce() -> Box<str>, found: Found) {
         let Found { here, below } = found;
+        self.is_broken |= below.is_broken;
         if here.is_none() && below.is_same() {
             return;
         }
@@ -275,6 +278,7 @@ fn lists(list: &List, old: &[Value], new: &[Value], out: &mut Comparison) {
     }
     let node = list.items.get();
     let (olds, news) = (steps(list, old), steps(list, new));
+    out.is_broken |= olds.len() < old.len() || news.len() < new.len();
     let (mut olds, mut news) = (groups(&olds).peekable(), groups(&news).peekable());
     loop {
         let order = match (olds.peek(), news.peek()) {

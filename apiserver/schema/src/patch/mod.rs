@@ -6,12 +6,14 @@ mod directives;
 mod json;
 mod merge;
 mod order;
+mod shown;
 mod strategic;
 
 use std::fmt;
 
 pub use json::{MAX_OPERATIONS, json_patch, strict_operations, unknown_patch_fields};
 pub use merge::merge_patch;
+pub use shown::{shown_patched, touched_by};
 pub use strategic::strategic_merge;
 
 /// Why a patch was refused, and as what the server answers it.

@@ -225,16 +225,22 @@ fn change(
             (next, Decode::Unstructured, quoted_duplicates(duplicates))
         }
     };
+    // Of custom resources no struct says an order.
+    let written = if resource.is_custom() { Schema::any() } else { Arc::new(schema.clone()) };
     // What a wrong patch made is shown; it is made again then.
     let refuse = |why: &str| match patch.media {
         PatchMedia::Json => match apiserver_schema::json_patch(live, &patch.value) {
-            Ok(made) => invalid_patch_of(&made.to_string(), why),
+            Ok(made) => {
+                let touched = apiserver_schema::touched_by(&patch.value);
+                invalid_patch_of(&apiserver_schema::shown_patched(&written, &made, &touched), why)
+            }
             Err(_) => invalid_patch(patch, why),
         },
         PatchMedia::Merge => {
             let mut made = live.clone();
             packed::unpack(&mut made);
-            invalid_patch_of(&apiserver_schema::merge_patch(&made, &patch.value).to_string(), why)
+            let made = apiserver_schema::merge_patch(&made, &patch.value);
+            invalid_patch_of(&apiserver_schema::shown_patched(&written, &made, &patch.value), why)
         }
         _ => invalid_patch(patch, why),
     };
@@ -252,10 +258,10 @@ fn change(
     let unknown = decode_tree(resource, Some(schema), &mut next, mode).map_err(|why| refuse(&why))?;
     strict.extend(unknown);
     report_strict(options, strict, warnings).map_err(|why| refuse(&why))?;
+    super::create::check_namespace(context, resource, &next)?;
     if object::name(&next).is_empty() {
         return Err(update::no_name(&context.info.name));
     }
-    super::create::check_namespace(context, resource, &next)?;
     update::check_name(context, resource, &mut next)?;
     Ok(Changed::Patched(next))
 }
@@ -358,6 +364,7 @@ fn apply(
         api_version: &api_version,
         subresource: &context.info.subresource,
         time: &time,
+        versions: resource.unconverted_versions(),
     };
     let mut empty = json!({"apiVersion": api_version, "kind": resource.kind});
     update::fill_names(context, resource, &mut empty);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
-use apiserver_registry::{Call, Resource, decode, object};
+use apiserver_registry::{Call, Resource, decode, object, settle};
 use bytes::Bytes;
 
 use super::review_checks::{check_local, check_self, check_subject, ignored_selectors};
@@ -41,6 +41,7 @@ fn review(context: &Context, resource: &Arc<Resource>, raw: &Bytes) -> Result<An
     let media = negotiate::body_media(context.headers)?;
     let body = parse_body(media, raw, &resource.kind)?;
     let (mut value, warnings) = decode(resource, body, options.validation)?;
+    settle(resource, &mut value);
     context.told(&warnings, create::check_namespace(context, resource, &value))?;
     let scope = context.info.scope().filter(|_| resource.namespaced);
     let call = options::call(context, resource, &options);

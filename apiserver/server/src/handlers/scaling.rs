@@ -232,6 +232,7 @@ impl Target<'_> {
             api_version: "autoscaling/v1",
             subresource: &self.context.info.subresource,
             time,
+            versions: None,
         }
     }
 }

@@ -101,7 +101,12 @@ const PLUGINS: &[Plugin] = &[
         check: Some(claim_resize::check),
     },
     Plugin { name: pod_resize::NAME, of: ("", "pods"), change: None, check: Some(pod_resize::check) },
-    Plugin { name: "RuntimeClass", of: ("", "pods"), change: Some(runtime_class::resolve), check: None },
+    Plugin {
+        name: "RuntimeClass",
+        of: ("", "pods"),
+        change: Some(runtime_class::resolve),
+        check: Some(runtime_class::check),
+    },
     Plugin {
         name: "CertificateSubjectRestriction",
         of: ("certificates.k8s.io", "certificatesigningrequests"),

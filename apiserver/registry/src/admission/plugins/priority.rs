@@ -38,8 +38,8 @@ pub(super) fn resolve(registry: &Registry, _: &Call<'_>, pod: &mut Value) -> Res
         Some(class) => text(class, "preemptionPolicy"),
         None => "PreemptLowerPriority",
     };
-    let given = text(spec, "preemptionPolicy");
-    if !policy.is_empty() && !given.is_empty() && given != policy {
+    let given = at(spec, &["preemptionPolicy"]).as_str().filter(|given| *given != policy);
+    if let Some(given) = given.filter(|_| !policy.is_empty()) {
         return Err(format!(
             "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
         ));

@@ -18,12 +18,32 @@ pub(super) fn resolve(registry: &Registry, _: &Call<'_>, pod: &mut Value) -> Res
     schedule(at(&class, &["scheduling"]), pod)
 }
 
+/// Only a class says what a Pod costs besides.
+pub(super) fn check(
+    registry: &Registry,
+    _: &Call<'_>,
+    pod: &Value,
+    old: Option<&Value>,
+) -> Result<(), super::Refusal> {
+    let spec = at(pod, &["spec"]);
+    if old.is_some() || at(spec, &["overhead"]).is_null() {
+        return Ok(());
+    }
+    let class = at(spec, &["runtimeClassName"]).as_str();
+    let class = class.and_then(|name| super::object_named(registry, "node.k8s.io", "runtimeclasses", name));
+    let overhead = class.as_ref().map_or(&Value::Null, |class| at(class, &["overhead", "podFixed"]));
+    if is_empty(overhead) {
+        let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
+        return Err(why.to_owned().into());
+    }
+    Ok(())
+}
+
 fn set_overhead(overhead: &Value, pod: &mut Value) -> Result<(), String> {
     let given = at(pod, &["spec", "overhead"]);
     let overhead = at(overhead, &["podFixed"]);
     if is_empty(overhead) {
-        let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
-        return if given.is_null() { Ok(()) } else { Err(why.to_owned()) };
+        return Ok(());
     }
     if !is_empty(given) && given != overhead {
         return Err("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead".to_owned());

@@ -1,9 +1,10 @@
 //! Errors of claims of devices, of templates of such, and of classes.
 
 use apiserver_json::Value;
-use apiserver_meta::field::FieldError;
+use apiserver_meta::field::{FieldError, go_json};
 use apiserver_meta::names;
 
+use super::super::addresses::parse_range;
 use super::super::pod::scheduling::check_node_selector;
 use super::super::shared::{
     at, check_immutable_as, check_one_of, check_rule, has, items, number, require, text,
@@ -18,6 +19,7 @@ const CHOICES_MAX: usize = 8;
 const CONSTRAINTS_MAX: usize = 32;
 const CONFIGS_MAX: usize = 32;
 const USERS_MAX: usize = 256;
+const IPS_MAX: usize = 16;
 const STATUS_CONDITIONS_MAX: usize = 8;
 const STATUS_DATA_BYTES_MAX: usize = 10 * 1024;
 
@@ -219,6 +221,7 @@ fn check_allocation(allocation: &Value, known: &[String], errors: &mut Vec<Field
         check_pool(text(result, "pool"), &format!("{path}.pool"), errors);
         check_label(text(result, "device"), &format!("{path}.device"), errors);
         check_binding_conditions(result, path, errors);
+        check_share(result, path, errors);
     };
     let results = format!("{path}.devices.results");
     check_list(items(devices, "results"), REQUESTS_MAX, &results, &result, errors);
@@ -241,22 +244,58 @@ fn check_device_status(device: &Value, given: &[Value], path: &str, errors: &mut
     check_driver(text(device, "driver"), &format!("{path}.driver"), errors);
     check_pool(text(device, "pool"), &format!("{path}.pool"), errors);
     check_label(text(device, "device"), &format!("{path}.device"), errors);
-    let same = |other: &&Value| {
-        ["driver", "pool", "device", "shareID"]
-            .iter()
-            .all(|member| text(device, member) == text(other, member))
-    };
+    check_share(device, path, errors);
+    const ID: [(&str, &str); 4] =
+        [("Driver", "driver"), ("Pool", "pool"), ("Device", "device"), ("ShareID", "shareID")];
+    let same = |other: &&Value| ID.iter().all(|(_, member)| text(device, member) == text(other, member));
     if given.iter().find(same).is_none() {
-        let parts = ["driver", "pool", "device"].map(|member| text(device, member));
+        let shown = ID.map(|(name, member)| format!("{name:?}:{}", go_json(&text(device, member).into())));
+        let value = format!("{{{}}}", shown.join(","));
         let why = "must be an allocated device in the claim";
-        errors.push(FieldError { value: parts.join("/"), ..FieldError::invalid(path, &Value::Null, why) });
+        errors.push(FieldError { value, ..FieldError::invalid(path, &Value::Null, why) });
     }
     let conditions = items(device, "conditions").len();
     if conditions > STATUS_CONDITIONS_MAX {
         let path = format!("{path}.conditions");
         errors.push(FieldError::too_many(path, conditions, STATUS_CONDITIONS_MAX));
     }
+    super::super::conditions::check(device, path, errors);
     if has(device, "data") {
         check_raw(at(device, &["data"]), STATUS_DATA_BYTES_MAX, &format!("{path}.data"), errors);
     }
+    check_network(at(device, &["networkData"]), &format!("{path}.networkData"), errors);
+}
+
+/// What is given to several has an id each time.
+fn check_share(device: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let Some(id) = device.get("shareID").and_then(Value::as_str) else { return };
+    let why = match uuid::Uuid::try_parse(id) {
+        Err(_) if !matches!(id.len(), 32 | 36 | 38 | 45) => {
+            format!("error validating uid: invalid UUID length: {}", id.len())
+        }
+        Err(_) => "error validating uid: invalid UUID format".to_owned(),
+        Ok(_) if id.len() != 36 || id.chars().any(|c| c.is_ascii_uppercase()) => "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal characters".to_owned(),
+        Ok(_) => return,
+    };
+    errors.push(FieldError::invalid(format!("{path}.shareID"), &id.into(), why));
+}
+
+fn check_network(data: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    for (member, max) in [("interfaceName", 256), ("hardwareAddress", 128)] {
+        if text(data, member).len() > max {
+            errors.push(FieldError::too_long(format!("{path}.{member}"), max));
+        }
+    }
+    let check = |address: &Value, path: &str, errors: &mut Vec<FieldError>| {
+        let sent = address.as_str().unwrap_or("");
+        let why = match parse_range(sent) {
+            None => "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)".to_owned(),
+            Some((ip, length)) if format!("{ip}/{length}") != sent => {
+                format!("must be in canonical form ({:?})", format!("{ip}/{length}"))
+            }
+            Some(_) => return,
+        };
+        errors.push(FieldError::invalid(path, address, why));
+    };
+    check_set(items(data, "ips"), IPS_MAX, &format!("{path}.ips"), as_text, &check, errors);
 }

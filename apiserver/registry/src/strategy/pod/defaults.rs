@@ -7,6 +7,9 @@ use super::volumes::SOURCES;
 
 /// Defaults of a Pod that templates do not get.
 pub(super) fn default_pod(pod: &mut Value) {
+    if let Some(status) = at_mut(pod, &["status"]) {
+        pair_addresses(status);
+    }
     let Some(spec) = pod.get_mut("spec").filter(|spec| spec.is_object()) else { return };
     let host_network = spec.get("hostNetwork").and_then(Value::as_bool) == Some(true);
     for list in ["initContainers", "containers"] {
@@ -25,6 +28,23 @@ pub(super) fn default_pod(pod: &mut Value) {
     default_spec(spec);
     if let Some(map) = spec.as_object_mut() {
         default(map, "enableServiceLinks", true);
+    }
+}
+
+/// The older member says the first address of the newer one, and counts where they differ.
+fn pair_addresses(status: &mut Map) {
+    let one = status.get("podIP").and_then(Value::as_str).filter(|ip| !ip.is_empty());
+    let first = status.get("podIPs").and_then(|all| all.get(0)).map(|first| text(first, "ip"));
+    match (one, first) {
+        (Some(one), first) if first != Some(one) => {
+            let all = json!([{"ip": one}]);
+            status.insert("podIPs".into(), all);
+        }
+        (None, Some(first)) if !first.is_empty() => {
+            let first = first.to_owned();
+            status.insert("podIP".into(), first.into());
+        }
+        _ => {}
     }
 }
 
@@ -110,6 +130,9 @@ fn image_tag(image: &str) -> Option<&str> {
         _ => (image, "latest"),
     };
     let path = match name.split_once('/') {
+        Some((host, _)) if is_host(host) && !host.contains(|c: char| c.is_ascii_alphanumeric()) => {
+            return None;
+        }
         Some((host, path)) if is_host(host) => path,
         _ => name,
     };

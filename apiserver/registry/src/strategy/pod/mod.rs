@@ -190,6 +190,7 @@ fn check_spec<'a>(mut pod: Spec<'a>, errors: &mut Vec<FieldError>) -> Spec<'a> {
     network::check_dns(&pod, errors);
     scheduling::check_gates(&pod, errors);
     scheduling::check_spread(&pod, errors);
+    security::check_host_process(&pod, errors);
     security::check_host_users(&pod, errors);
     network::check_hostname_override(&pod, errors);
     check_optional(spec, "serviceAccountName", names::dns1123_subdomain, &path, errors);

@@ -61,7 +61,7 @@ fn check_propagation(mount: &Value, container: &Value, path: Arguments<'_>, erro
                 let why = "may only be specified when readOnly is true";
                 errors.push(FieldError::forbidden(format!("{path}.{member}"), why));
             }
-            if !matches!(propagation, "" | "None") {
+            if !matches!(mount.get("mountPropagation").and_then(Value::as_str), None | Some("None")) {
                 let why = "may only be specified when mountPropagation is None or not specified";
                 errors.push(FieldError::forbidden(format!("{path}.{member}"), why));
             }

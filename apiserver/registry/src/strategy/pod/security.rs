@@ -268,6 +268,35 @@ fn is_windows_domain(domain: &str) -> bool {
     net_bios || names::dns1123_subdomain(&domain.to_lowercase()).is_empty()
 }
 
+/// Containers that are processes of a Windows host: `validateWindowsHostProcessPod`.
+pub(super) fn check_host_process(pod: &Spec, errors: &mut Vec<FieldError>) {
+    let asked = |holder| at(holder, &["securityContext", "windowsOptions", "hostProcess"]).as_bool();
+    let of_pod = asked(pod.spec);
+    let (mut all, mut some) = (true, false);
+    for (container, path) in pod.containers() {
+        let own = asked(container);
+        if let (Some(of_pod), Some(own)) = (of_pod, own)
+            && of_pod != own
+        {
+            let path = format!("{path}.securityContext.windowsOptions.hostProcess");
+            let why = format!("pod hostProcess value must be identical if both are specified, was {of_pod}");
+            errors.push(FieldError::invalid(path, &own.into(), why));
+        }
+        let is_process = own.or(of_pod) == Some(true);
+        all &= is_process;
+        some |= is_process;
+    }
+    if some && !all {
+        let why =
+            "If pod contains any hostProcess containers then all containers must be HostProcess containers";
+        errors.push(FieldError::invalid(&pod.path, &"".into(), why));
+    }
+    if some && !is_true(pod.spec, "hostNetwork") {
+        let why = "hostNetwork must be true if pod contains any hostProcess containers";
+        errors.push(FieldError::invalid(format!("{}.hostNetwork", pod.path), &false.into(), why));
+    }
+}
+
 /// What does not go with users of the Pod's own: `validateHostUsers`.
 pub(super) fn check_host_users(pod: &Spec, errors: &mut Vec<FieldError>) {
     if pod.uses_host_users() {

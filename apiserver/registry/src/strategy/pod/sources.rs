@@ -111,6 +111,9 @@ pub(crate) fn iscsi(source: &Value, path: &str, volume: Option<&str>, errors: &m
     if chap && !has(source, "secretRef") {
         errors.push(FieldError::required(format!("{path}.secretRef"), ""));
     }
+    if volume.is_some() && has(source, "secretRef") {
+        require(at(source, &["secretRef"]), "name", format_args!("{path}.secretRef"), errors);
+    }
     if let Some(name) = source.get("initiatorName").and_then(Value::as_str)
         && let Some(why) = iscsi_problem(name, volume.is_none())
     {
