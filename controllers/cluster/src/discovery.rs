@@ -23,7 +23,11 @@ impl Resource {
 
 /// All resources.
 pub(crate) async fn all(client: &kube::Client) -> Result<Vec<Resource>, Error> {
-    let discovery = Discovery::new(client.clone()).run().await?;
+    // In one answer no group is gone while it is asked for. Servers before 1.26 have no such answer.
+    let discovery = match Discovery::new(client.clone()).run_aggregated().await {
+        Ok(discovery) => discovery,
+        Err(_) => Discovery::new(client.clone()).run().await?,
+    };
     Ok(discovery.groups().flat_map(resources).collect())
 }
 
