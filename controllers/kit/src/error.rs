@@ -67,6 +67,19 @@ impl Error {
         self.is_code(404)
     }
 
+    /// True if the API server knows no object of this name, which may have its namespace in front: `default/web`.
+    pub fn misses(&self, object: &str) -> bool {
+        let name = object.rsplit('/').next();
+        let details = match self {
+            Error::Kube(error) => match &**error {
+                kube::Error::Api(status) if status.code == 404 => status.details.as_ref(),
+                _ => None,
+            },
+            _ => None,
+        };
+        details.is_some_and(|details| Some(details.name.as_str()) == name)
+    }
+
     /// True if the object is there already (and not merely changed by somebody else).
     pub fn is_already_exists(&self) -> bool {
         matches!(self, Error::Kube(error) if matches!(&**error, kube::Error::Api(status) if status.reason == "AlreadyExists"))
@@ -100,4 +113,36 @@ fn root_cause(error: &dyn std::error::Error) -> &dyn std::error::Error {
         cause = deeper;
     }
     cause
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::response::{Status, StatusDetails};
+
+    #[test]
+    fn an_object_that_is_gone_is_told_from_another() {
+        let answer = |code, name: &str| {
+            let details = StatusDetails {
+                name: name.into(),
+                group: String::new(),
+                kind: String::new(),
+                uid: String::new(),
+                causes: Vec::new(),
+                retry_after_seconds: 0,
+            };
+            let status = Status::failure("", "").with_code(code).with_details(details);
+            Error::from(kube::Error::Api(Box::new(status)))
+        };
+        for (error, object, is_gone) in [
+            (answer(404, "web"), "default/web", true),
+            (answer(404, "node-1"), "node-1", true),
+            (answer(404, "web"), "default/api", false),
+            (answer(404, ""), "default/web", false),
+            (answer(500, "web"), "default/web", false),
+            (Error::Transient("web".into()), "default/web", false),
+        ] {
+            assert_eq!(error.misses(object), is_gone, "{object}: {error:?}");
+        }
+    }
 }

@@ -134,23 +134,31 @@ fn conclude<T>(
                 queue.add_after(item.clone(), after, "time passed");
             }
         }
-        Err(error) => match error.class() {
-            Class::Terminal => {
-                queue.forget(item);
-                tracing::warn!(controller, object = %item, cause, error = %error, elapsed_ms, "gave up until it changes");
+        Err(failure) => {
+            let error = failure.sentence();
+            match failure.class() {
+                Class::Terminal => {
+                    queue.forget(item);
+                    tracing::warn!(controller, object = %item, cause, error, elapsed_ms, "gave up until it changes");
+                }
+                Class::Conflict => {
+                    tracing::debug!(controller, object = %item, cause, error, elapsed_ms, "conflict");
+                    queue.retry(item.clone(), cause);
+                }
+                // The cache will say so in a moment.
+                Class::Transient if failure.misses(&item.to_string()) => {
+                    tracing::debug!(controller, object = %item, cause, error, elapsed_ms, "gone meanwhile");
+                    queue.retry(item.clone(), cause);
+                }
+                Class::Transient => {
+                    tracing::warn!(controller, object = %item, cause, error, elapsed_ms, "failed, will retry");
+                    queue.retry(item.clone(), cause);
+                }
+                Class::After(duration) => {
+                    tracing::debug!(controller, object = %item, cause, error, elapsed_ms, "waiting");
+                    queue.add_after(item.clone(), duration, cause);
+                }
             }
-            Class::Conflict => {
-                tracing::debug!(controller, object = %item, cause, error = %error, elapsed_ms, "conflict");
-                queue.retry(item.clone(), cause);
-            }
-            Class::Transient => {
-                tracing::warn!(controller, object = %item, cause, error = %error, elapsed_ms, "failed, will retry");
-                queue.retry(item.clone(), cause);
-            }
-            Class::After(duration) => {
-                tracing::debug!(controller, object = %item, cause, error = %error, elapsed_ms, "waiting");
-                queue.add_after(item.clone(), duration, cause);
-            }
-        },
+        }
     }
 }
