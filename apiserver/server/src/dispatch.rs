@@ -1,23 +1,24 @@
 //! From a request to its handler: who, whether, what, and the shape of an error on the way.
 
 use apiserver_json::Value;
-use apiserver_meta::duration::go_parse_duration;
 use apiserver_meta::{GroupResource, Status};
 use apiserver_registry::{Authority, Call, Check, Resource, Verdict, Warnings};
 use bytes::Bytes;
+use futures::future::Either;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::authn::{self, User};
 use crate::authz::{self, Attributes};
 use crate::body::{RequestBody, ResponseBody, full};
 use crate::metrics::Counted;
 use crate::negotiate::{Accepted, Media, Place};
+use crate::patience::{self, SeenToItsEnd};
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::service::ApiServer;
@@ -191,7 +192,6 @@ pub(crate) async fn answer(
         );
         return respond(Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text));
     }
-    let _entered = server.inner.metrics.enter(&info, since);
     let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let parts = parts;
     let accepted = negotiate::for_errors(&parts.headers, negotiate::is_pretty(&query, &parts.headers));
@@ -200,54 +200,35 @@ pub(crate) async fn answer(
         Ok(bytes) => full(bytes),
         Err(status) => return respond(failure(accepted, &status)),
     };
-    let warnings = Warnings::default();
-    let counted = OnceLock::new();
-    let asked =
-        Asked { parts: &parts, info: &info, query: &query, warnings: &warnings, since, counted: &counted };
-    if let Some(text) = authn::passed_over(&parts.headers) {
-        warnings.add(text.to_owned());
-    }
-    let outcome = match timeout(&info, &query) {
-        Ok(None) => route(server, asked, body, certificate, upgrade).await,
-        Ok(Some(patience)) => {
-            let work = Box::pin(route(server, asked, body, certificate, upgrade));
-            tokio::time::timeout_at((since + patience).into(), work).await.unwrap_or_else(|_| Ok(timed_out()))
-        }
-        Err(status) => Err(status),
+    let passed_over = authn::passed_over(&parts.headers).map(str::to_owned);
+    let moment = match patience::timeout(&info, &query) {
+        Ok(asked) => asked.map(|asked| since + asked),
+        Err(status) => return respond(failure(accepted, &status).warn(passed_over)),
     };
-    let mut outcome = outcome.unwrap_or_else(|status| failure(accepted, &status));
-    if let Some(counted) = counted.into_inner() {
-        counted.answered(&mut outcome, warnings.waited());
-    }
-    respond(outcome.warn(warnings.take()))
-}
-
-/// How long an answer may take, where that is asked for; a stream ends in its own ways.
-fn timeout(info: &RequestInfo, query: &Query) -> Result<Option<Duration>, Status> {
-    let text = query.text("timeout");
-    let is_stream = info.verb == "watch"
-        || matches!(info.subresource.as_str(), "attach" | "exec" | "log" | "portforward" | "proxy");
-    if text.is_empty() || is_stream {
-        return Ok(None);
-    }
-    let seconds = go_parse_duration(text).map_err(|why| {
-        Status::bad_request(format!("invalid timeout specified in the request URL - {why}"))
-    })?;
-    let asked = Duration::try_from_secs_f64(seconds).ok().filter(|asked| !asked.is_zero());
-    Ok(Some(asked.unwrap_or(limits::REQUEST_TIMEOUT).min(limits::REQUEST_TIMEOUT)))
-}
-
-/// The answer to who does not want to wait any longer. Upstream's is a Status that does not say that it is one.
-fn timed_out() -> Answer {
-    let mut status =
-        Status::new(504, "Timeout", "Timeout: request did not complete within the allotted timeout")
-            .with_details(apiserver_json::json!({}))
-            .to_json();
-    if let Some(map) = status.as_object_mut() {
-        map.remove("kind");
-        map.remove("apiVersion");
-    }
-    Answer::text(StatusCode::GATEWAY_TIMEOUT, format!("{status}\n"))
+    let must_end = patience::must_end(&info);
+    let (server, certificate) = (server.clone(), certificate.cloned());
+    let work = async move {
+        let _entered = server.inner.metrics.enter(&info, since);
+        let warnings = Warnings::default();
+        passed_over.into_iter().for_each(|text| warnings.add(text));
+        let counted = OnceLock::new();
+        let asked = Asked {
+            parts: &parts,
+            info: &info,
+            query: &query,
+            warnings: &warnings,
+            since,
+            counted: &counted,
+        };
+        let outcome = route(&server, asked, body, certificate.as_ref(), upgrade).await;
+        let mut outcome = outcome.unwrap_or_else(|status| failure(accepted, &status));
+        if let Some(counted) = counted.into_inner() {
+            counted.answered(&mut outcome, warnings.waited());
+        }
+        outcome.warn(warnings.take())
+    };
+    let work = if must_end { Either::Left(SeenToItsEnd::of(work)) } else { Either::Right(work) };
+    respond(patience::until(moment, work).await)
 }
 
 /// The answer of a Status.
@@ -597,26 +578,6 @@ mod tests {
             assert_eq!(outcome.err().map(|status| status.code), (megabytes > 3).then_some(413));
             assert_eq!(count.load(Ordering::Relaxed), read, "of {megabytes}");
         }
-    }
-
-    #[test]
-    fn nobody_waits_longer_than_was_asked_for() {
-        let timeout = |target: &str| {
-            let (path, query) = target.split_once('?').unwrap_or((target, ""));
-            let query = Query::parse(query);
-            timeout(&RequestInfo::parse(&Method::GET, path, &query), &query)
-        };
-        for (target, want) in [
-            ("/api/v1/pods", None),
-            ("/api/v1/pods?timeout=2s", Some(2)),
-            ("/api/v1/pods?timeout=0", Some(60)),
-            ("/api/v1/pods?timeout=-1s", Some(60)),
-            ("/api/v1/pods?timeout=1h", Some(60)),
-            ("/api/v1/pods?watch=1&timeout=1h", None),
-        ] {
-            assert_eq!(timeout(target).unwrap(), want.map(Duration::from_secs), "{target}");
-        }
-        assert_eq!(timeout("/api/v1/pods?timeout=1").unwrap_err().code, 400);
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod metrics;
 mod negotiate;
 mod node_proxy;
 mod openapi;
+mod patience;
 mod pod_log;
 mod portforward;
 mod query;
