@@ -59,7 +59,7 @@ impl<P: Publish> Publish for Arc<P> {
 pub struct Local {
     requests: Mutex<Option<mpsc::Sender<Request>>>,
     shared: Arc<Shared>,
-    writer: Arc<Mutex<Writer>>,
+    writer: Arc<writer::Place>,
     /// Commits that came and were not handed over yet.
     coming: AtomicUsize,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -138,7 +138,7 @@ impl Local {
         });
         let (requests, inbox) = mpsc::channel(limits::QUEUE_MAX);
         let writer = Writer::new(engine, durability, publish, shared.clone());
-        let writer = Arc::new(Mutex::new(writer));
+        let writer = Arc::new(Mutex::new(Some(writer)));
         let own = writer.clone();
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
@@ -176,10 +176,14 @@ impl Local {
     fn commit_here(&self, writes: Vec<Write>) -> Result<Result<Vec<Entry>, Error>, Vec<Write>> {
         let is_idle = self.coming.load(Ordering::Relaxed) == 1
             && self.sender().is_ok_and(|inbox| inbox.capacity() == inbox.max_capacity());
-        match self.writer.try_lock() {
-            Ok(mut writer) if is_idle && writer.is_quick() => Ok(writer.commit_one(writes)),
-            _ => Err(writes),
+        if let Ok(mut place) = self.writer.try_lock()
+            && let Some(writer) = place.as_mut()
+            && is_idle
+            && writer.is_quick()
+        {
+            return Ok(writer.commit_one(writes));
         }
+        Err(writes)
     }
 
     async fn ask<T>(

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -34,28 +34,43 @@ pub(crate) struct Writer {
     last_append: Duration,
 }
 
+/// Where the writer is: with whoever writes, and nowhere once the store is closed.
+pub(crate) type Place = Mutex<Option<Writer>>;
+
+/// There is no writer any more: the store is closed, or the writer panicked and nobody knows how far it got.
+pub(crate) struct Gone;
+
+/// Does something with the writer.
+fn with<T>(writer: &Place, work: impl FnOnce(&mut Writer) -> T) -> Result<T, Gone> {
+    let mut writer = writer.lock().map_err(|_| Gone)?;
+    writer.as_mut().map(work).ok_or(Gone)
+}
+
 /// The writer's thread.
-pub(crate) fn run(writer: &Mutex<Writer>, mut inbox: mpsc::Receiver<Request>) {
+pub(crate) fn run(writer: &Place, mut inbox: mpsc::Receiver<Request>) {
     let (mut due, mut last_batch) = (None, 0);
     loop {
-        due = match next(&mut inbox, due) {
+        let done = match next(&mut inbox, due) {
             Next::Request(first) => {
                 let requests = gather(first, &mut inbox, last_batch);
                 last_batch = requests.len();
                 serve(writer, requests)
             }
-            Next::Due => lock(writer).sync(),
+            Next::Due => with(writer, Writer::sync),
             Next::Closed => break,
         };
+        match done {
+            Ok(next_due) => due = next_due,
+            Err(Gone) => return tracing::error!("the store's writer ended with a panic"),
+        }
     }
-    let mut writer = lock(writer);
-    if writer.durability != Durability::None {
+    // The engine goes with it: others may open its files then.
+    let writer = writer.lock().ok().and_then(|mut writer| writer.take());
+    if let Some(mut writer) = writer
+        && writer.durability != Durability::None
+    {
         writer.sync();
     }
-}
-
-fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
-    writer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes whatever waits besides the first request as one batch. Where many write, more are about to: a sync costs
@@ -76,7 +91,7 @@ fn gather(first: Request, inbox: &mut mpsc::Receiver<Request>, last_batch: usize
 
 /// Serves a batch; when what it wrote must be synced. Answers when others may have the writer: who is answered may be the
 /// next who wants it.
-fn serve(writer: &Mutex<Writer>, requests: Vec<Request>) -> Option<Instant> {
+fn serve(writer: &Place, requests: Vec<Request>) -> Result<Option<Instant>, Gone> {
     let (mut commits, mut waiting) = (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
     let mut compactions = Vec::new();
     for request in requests {
@@ -88,28 +103,28 @@ fn serve(writer: &Mutex<Writer>, requests: Vec<Request>) -> Option<Instant> {
             Request::Compact(upto, answer) => compactions.push((upto, answer)),
         }
     }
-    let (outcomes, due, sheds) = {
-        let mut writer = lock(writer);
+    let (outcomes, due, sheds) = with(writer, |writer| {
         writer.alone = if commits.len() > 1 { 0 } else { writer.alone.saturating_add(1) };
         (writer.commit(commits), writer.sync_due, writer.has_history_to_shed())
-    };
+    })?;
     for (answer, outcome) in waiting.into_iter().zip(outcomes) {
         // A caller that went away needs no answer.
         drop(answer.send(outcome));
     }
     if compactions.is_empty() && due.is_none() && !sheds {
-        return None;
+        return Ok(None);
     }
-    let mut writer = lock(writer);
-    for (upto, answer) in compactions {
-        let outcome = writer.compact(upto).map_err(|error| Error::Engine(Arc::new(error)));
-        drop(answer.send(outcome));
-    }
-    if writer.sync_due.is_some_and(|due| due <= Instant::now()) {
-        writer.sync();
-    }
-    writer.shed_history();
-    writer.sync_due
+    with(writer, |writer| {
+        for (upto, answer) in compactions {
+            let outcome = writer.compact(upto).map_err(|error| Error::Engine(Arc::new(error)));
+            drop(answer.send(outcome));
+        }
+        if writer.sync_due.is_some_and(|due| due <= Instant::now()) {
+            writer.sync();
+        }
+        writer.shed_history();
+        writer.sync_due
+    })
 }
 
 impl Writer {
@@ -159,6 +174,8 @@ impl Writer {
             && let Err(error) = self.persist(&staged.events)
         {
             tracing::error!(error = %error.chain(), "a batch could not be written");
+            // What a disk in trouble needs takes time, for which the writer has a thread.
+            self.alone = 0;
             let error = Arc::new(error);
             for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
                 *outcome = Err(Error::Engine(error.clone()));

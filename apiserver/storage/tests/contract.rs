@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 
 use apiserver_storage::{
-    Durability, Engine, EngineError, Error, Loaded, Local, LogEngine, MemoryEngine, Record, SledEngine,
-    Storage, limits,
+    Durability, Engine, EngineError, Error, Event, Loaded, Local, LogEngine, MemoryEngine, Publish, Record,
+    SledEngine, Storage, limits,
 };
 
 use suite::{Seen, Sink, create, delete, run_all, update};
@@ -170,6 +170,46 @@ async fn who_writes_alone_does_so_where_it_is_and_many_are_handed_over() {
     // The last may find itself alone.
     let together = on_this_thread();
     assert!(together <= 1, "{together} of {WRITES}");
+}
+
+#[tokio::test]
+async fn a_closed_store_takes_nothing_and_lets_go_of_its_files() {
+    for engine in DURABLE {
+        let dir = fresh_dir();
+        let (store, _) = open(engine(&dir).expect("opens"));
+        store.commit(vec![create("/a")]).await.expect("commits");
+        store.close();
+        assert!(matches!(store.commit(vec![create("/b")]).await, Err(Error::Closed)));
+        let (again, _) = open(engine(&dir).expect("nobody else uses it"));
+        assert_eq!(keys(&again).await, ["/a"]);
+        drop((store, again));
+        std::fs::remove_dir_all(&dir).expect("is removed");
+    }
+}
+
+/// Panics when it hears of `/bad`.
+struct Panics;
+
+impl Publish for Panics {
+    fn publish(&self, events: &[Arc<Event>]) {
+        assert!(events.iter().all(|event| &*event.key != "/bad"), "as it was asked to");
+    }
+}
+
+#[tokio::test]
+async fn after_a_panic_nothing_is_written_any_more() {
+    // Served where it is asked for, and by the writer's thread.
+    for before in [0, 3] {
+        let store = Local::open(MemoryEngine, Durability::Commit, Panics).expect("opens");
+        let store = Arc::new(store);
+        for i in 0..before {
+            store.commit(vec![create(&format!("/{i}"))]).await.expect("commits");
+        }
+        let bad = store.clone();
+        let outcome = tokio::spawn(async move { bad.commit(vec![create("/bad")]).await }).await;
+        assert!(!matches!(outcome, Ok(Ok(_))), "{outcome:?}");
+        assert!(matches!(store.commit(vec![create("/next")]).await, Err(Error::Closed)));
+    }
 }
 
 #[tokio::test]
