@@ -6,11 +6,15 @@ use apiserver_json::is_same_name;
 
 use crate::node::Field;
 
+/// How far from where its hash says a name may be.
+const TRIES_MAX: usize = 16;
+
 /// Fields in the order of their names.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
     members: Vec<(Box<str>, Field)>,
-    /// A hash table of a power of two, at most half full: one more than a place in `members`, or 0.
+    /// A hash table of a power of two, at most half full: one more than a place in `members`, or 0. Empty where it would not
+    /// be quicker than a search.
     table: Box<[u32]>,
 }
 
@@ -21,7 +25,10 @@ impl Fields {
 
     /// The field and its name as the schema holds it.
     pub fn get_key_value(&self, name: &str) -> Option<(&str, &Field)> {
-        let mask = self.table.len().checked_sub(1)?;
+        let Some(mask) = self.table.len().checked_sub(1) else {
+            let at = self.members.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
+            return self.members.get(at).map(|(known, field)| (&**known, field));
+        };
         let mut slot = hash(name) & mask;
         loop {
             let at = self.table[slot].checked_sub(1)?;
@@ -55,15 +62,7 @@ impl Fields {
 impl From<BTreeMap<Box<str>, Field>> for Fields {
     fn from(fields: BTreeMap<Box<str>, Field>) -> Self {
         let members: Vec<(Box<str>, Field)> = fields.into_iter().collect();
-        let size = if members.is_empty() { 0 } else { (2 * members.len()).next_power_of_two() };
-        let mut table = vec![0; size].into_boxed_slice();
-        for ((name, _), place) in members.iter().zip(1..) {
-            let mut slot = hash(name) & (size - 1);
-            while table[slot] != 0 {
-                slot = (slot + 1) & (size - 1);
-            }
-            table[slot] = place;
-        }
+        let table = table(&members);
         Self { members, table }
     }
 }
@@ -86,6 +85,21 @@ fn hash(name: &str) -> usize {
     mixed ^ mixed >> 7
 }
 
+/// A table of places, unless some name is too far from its own: names may be chosen to have the same hash.
+fn table(members: &[(Box<str>, Field)]) -> Box<[u32]> {
+    let size = if members.is_empty() { 0 } else { (2 * members.len()).next_power_of_two() };
+    let mut table = vec![0; size].into_boxed_slice();
+    for ((name, _), place) in members.iter().zip(1..) {
+        let start = hash(name);
+        let free = (start..start + TRIES_MAX).map(|slot| slot & (size - 1)).find(|slot| table[*slot] == 0);
+        match free {
+            Some(slot) => table[slot] = place,
+            None => return Box::default(),
+        }
+    }
+    table
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,5 +119,11 @@ mod tests {
             assert!(!fields.contains_key(""), "{count}");
             assert_eq!(fields.iter().count(), count);
         }
+        // What has one hash is searched for.
+        let alike = |i: usize| format!("a{i:05}x{i:05}z");
+        let fields: BTreeMap<Box<str>, Field> = (0..5000).map(|i| (alike(i).into(), field())).collect();
+        let fields = Fields::from(fields);
+        assert!(fields.table.is_empty());
+        assert!((0..5000).all(|i| fields.contains_key(&alike(i))) && !fields.contains_key("a"));
     }
 }
