@@ -29,7 +29,7 @@ use apiserver_meta::json::go_error as json_error;
 use apiserver_meta::packed::{self, Parsed};
 use apiserver_registry::{Body, Resource};
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 pub(crate) use pieces::Pieces;
 
@@ -37,7 +37,7 @@ use crate::body::RequestBody;
 use crate::compress;
 use crate::dispatch::{Answer, Context, collect, failure, method_not_allowed, not_found_here};
 use crate::negotiate::{self, BodyMedia, Form, Media};
-use crate::request_info::path_segment_flaws;
+use crate::request_info::{RequestInfo, path_segment_flaws};
 use crate::table;
 
 /// Runs the handler of a request.
@@ -69,6 +69,28 @@ pub(crate) async fn dispatch(
     Ok(answer)
 }
 
+/// Whether there is such a path below an object, and then whether it takes the method: HEAD reaches what is proxied only.
+fn check_subresource(method: &Method, info: &RequestInfo, resource: &Resource) -> Result<(), Status> {
+    let name = info.subresource.as_str();
+    if !info.rest.is_empty() && name != "proxy" {
+        return Err(not_found_here());
+    }
+    let subresource = resource.subresource(name).ok_or_else(|| {
+        if resource.is_custom() {
+            Status::not_found(&resource.group_resource(), &info.name)
+        } else {
+            not_found_here()
+        }
+    })?;
+    let allowed = match name {
+        "proxy" => true,
+        "exec" | "attach" | "portforward" => matches!(method.as_str(), "GET" | "POST"),
+        "log" => *method == Method::GET,
+        _ => *method != Method::HEAD && subresource.verbs.contains(&info.verb),
+    };
+    if allowed { Ok(()) } else { Err(method_not_allowed()) }
+}
+
 async fn route(
     context: Context<'_>,
     resource: &Arc<Resource>,
@@ -76,7 +98,9 @@ async fn route(
     upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Result<Answer, Status> {
     let info = context.info;
-    if context.method == http::Method::HEAD {
+    if !info.subresource.is_empty() {
+        check_subresource(context.method, info, resource)?;
+    } else if context.method == Method::HEAD {
         return Err(method_not_allowed());
     }
     if !matches!(info.verb.as_str(), "get" | "list" | "watch") {
@@ -87,25 +111,6 @@ async fn route(
     }
     check_name(&info.name)?;
     if !info.subresource.is_empty() {
-        if !info.rest.is_empty() && info.subresource != "proxy" {
-            return Err(not_found_here());
-        }
-        let subresource = resource.subresource(&info.subresource).ok_or_else(|| {
-            if resource.is_custom() {
-                Status::not_found(&resource.group_resource(), &info.name)
-            } else {
-                not_found_here()
-            }
-        })?;
-        let allowed = match info.subresource.as_str() {
-            "proxy" => true,
-            "exec" | "attach" | "portforward" => matches!(context.method.as_str(), "GET" | "POST"),
-            "log" => context.method == http::Method::GET,
-            _ => subresource.verbs.contains(&info.verb),
-        };
-        if !allowed {
-            return Err(method_not_allowed());
-        }
         return subresources::dispatch(context, resource, body, upgrade).await;
     }
     let collection = info.name.is_empty();
@@ -242,6 +247,38 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
         BodyMedia::Yaml => {
             let (value, strict) = crate::yaml::parse(raw).map_err(unread)?;
             Ok(Body { value, raw: None, sent: raw, duplicates: false, strict })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use apiserver_registry::Catalogue;
+
+    use super::*;
+    use crate::query::Query;
+
+    #[test]
+    fn a_path_is_looked_for_before_its_method() {
+        let catalogue = Catalogue::builtin();
+        for (method, path, want) in [
+            ("HEAD", "pods/a/unknown", 404),
+            ("HEAD", "pods/a/status/more", 404),
+            ("HEAD", "configmaps/a/status", 404),
+            ("HEAD", "pods/a/status", 405),
+            ("HEAD", "pods/a/log", 405),
+            ("HEAD", "pods/a/proxy/more", 200),
+            ("GET", "pods/a/status", 200),
+            ("POST", "pods/a/status", 405),
+            ("POST", "pods/a/exec", 200),
+        ] {
+            let path = format!("/api/v1/namespaces/n/{path}");
+            let method: Method = method.parse().unwrap();
+            let info = RequestInfo::parse(&method, &path, &Query::parse(""));
+            let resource = catalogue.get("", "v1", &info.resource).unwrap();
+            let code =
+                check_subresource(&method, &info, resource).map_or_else(|status| status.code, |()| 200);
+            assert_eq!(code, want, "{method} {path}");
         }
     }
 }
