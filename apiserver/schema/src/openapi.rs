@@ -1,7 +1,8 @@
 //! The OpenAPI definitions of the built-in types, as `/openapi/v3` and `/openapi/v2` publish them.
 //!
 //! The structure comes from the tables of `types`, descriptions and required fields from k8s-openapi, what values there are
-//! from a table of its own (`openapi.tsv`). Paths and operations are the server's. Everything is built anew on each call: callers keep what they serialised.
+//! from a table of its own (`openapi.tsv`). Paths and operations are the server's. Everything is built anew on each call:
+//! callers keep what they serialised.
 
 use std::collections::BTreeMap;
 
