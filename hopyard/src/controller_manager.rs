@@ -137,7 +137,7 @@ fn unusable(why: &AuthorityError, certificate: &Path, key: &Path) -> Error {
         AuthorityError::Certificate(_) => format!("{}: {why}", certificate.display()),
         AuthorityError::Key(_) => format!("{key}: {why}"),
         AuthorityError::KeyForm(_) => {
-            format!("{key}: {why}, which `openssl pkcs8 -topk8 -nocrypt -in {key}` makes of it")
+            format!("{key}: {why}: use what `openssl pkcs8 -topk8 -nocrypt -in {key}` prints")
         }
     })
 }

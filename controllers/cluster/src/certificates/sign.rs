@@ -119,7 +119,7 @@ pub enum AuthorityError {
     #[error("{0}")]
     Key(String),
     /// The key stands in a block of this name, which is not PKCS#8.
-    #[error("a {0} is read as PKCS#8 only")]
+    #[error("{0} is not PKCS#8")]
     KeyForm(&'static str),
 }
 
