@@ -1,12 +1,12 @@
 //! `hopyard controller-manager`: the loops as a process of their own, over any API server. Flags are named as
 //! kube-controller-manager's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use controllers_cluster::SigningAuthority;
+use controllers_cluster::{AuthorityError, SigningAuthority};
 use controllers_kit::{Caches, Election, Ended, Running};
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
@@ -127,7 +127,19 @@ fn authority(options: &Options) -> Result<Option<SigningAuthority>, Error> {
     let read = |path: &PathBuf| std::fs::read_to_string(path).map_err(|source| Error::path(path, source));
     SigningAuthority::new(&read(certificate)?, &read(key)?, options.cluster_signing_duration)
         .map(Some)
-        .map_err(|why| Error::Certificates(format!("{}: {why}", certificate.display())))
+        .map_err(|why| unusable(&why, certificate, key))
+}
+
+/// The fault of one of the two files.
+fn unusable(why: &AuthorityError, certificate: &Path, key: &Path) -> Error {
+    let key = key.display();
+    Error::Certificates(match why {
+        AuthorityError::Certificate(_) => format!("{}: {why}", certificate.display()),
+        AuthorityError::Key(_) => format!("{key}: {why}"),
+        AuthorityError::KeyForm(_) => {
+            format!("{key}: {why}: use what `openssl pkcs8 -topk8 -nocrypt -in {key}` prints")
+        }
+    })
 }
 
 async fn config(options: &Options) -> Result<Config, Error> {

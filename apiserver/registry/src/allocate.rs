@@ -1,7 +1,7 @@
 //! Cluster IPs and node ports: given out once, taken back with their Service. No races: one lock, and a claim that
 //! is undone unless the write it belongs to succeeded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ pub(crate) struct Claim {
     /// Where it is entered, and as whose.
     made: Option<(Registry, Owner)>,
     ips: Vec<Ipv4Addr>,
-    ports: Vec<u16>,
+    ports: BTreeSet<u16>,
     dry_run: bool,
     /// What the write lets go of, once it succeeded.
     freed: (Vec<Ipv4Addr>, Vec<u16>),
@@ -104,7 +104,7 @@ impl Claim {
         Self {
             made: None,
             ips: Vec::new(),
-            ports: Vec::new(),
+            ports: BTreeSet::new(),
             dry_run: false,
             freed: (Vec::new(), Vec::new()),
         }
@@ -115,10 +115,11 @@ impl Claim {
         (&self.ips, &self.freed.0)
     }
 
-    /// What is only tried is given no port that anybody could get.
+    /// A port for what is only tried: the one after the last it has, or one beyond the usual range. A guess: where a port
+    /// was asked for, the next one may be somebody's.
     fn made_up_port(&self) -> u16 {
         const FIRST: u16 = 32769;
-        self.ports.iter().max().map_or(FIRST, |last| last.saturating_add(1))
+        self.ports.last().map_or(FIRST, |last| last.saturating_add(1))
     }
 
     /// The write succeeded.
@@ -153,7 +154,7 @@ impl Allocator {
     }
 
     /// Takes back what is the owner's still: another server may have given it to somebody else meanwhile.
-    fn free(&mut self, owner: &Owner, ips: &[Ipv4Addr], ports: &[u16]) {
+    fn free<'a>(&mut self, owner: &Owner, ips: &[Ipv4Addr], ports: impl IntoIterator<Item = &'a u16>) {
         for ip in ips {
             if self.ips.get(ip) == Some(owner) {
                 self.ips.remove(ip);
@@ -215,7 +216,7 @@ impl Allocator {
             .map(at)
     }
 
-    fn free_port(&self, taken: &[u16]) -> Option<u16> {
+    fn free_port(&self, taken: &HashSet<u16>) -> Option<u16> {
         let (first, last) = self.ranges.node_ports;
         let size = u32::from(last - first) + 1;
         // The lower part is for ports people choose (KEP-3668).
@@ -240,6 +241,7 @@ pub(crate) fn cluster_ips(service: &Value) -> Vec<Ipv4Addr> {
     ips
 }
 
+/// In their order, each once.
 pub(crate) fn node_ports(service: &Value) -> Vec<u16> {
     let ports = service.pointer("/spec/ports").and_then(Value::as_array).into_iter().flatten();
     let health = service.pointer("/spec/healthCheckNodePort").into_iter();
@@ -320,7 +322,8 @@ impl Registry {
         if let Some(old) = old {
             let (ips, ports) = (cluster_ips(service), node_ports(service));
             claim.freed.0 = cluster_ips(old).into_iter().filter(|ip| !ips.contains(ip)).collect();
-            claim.freed.1 = node_ports(old).into_iter().filter(|port| !ports.contains(port)).collect();
+            claim.freed.1 =
+                node_ports(old).into_iter().filter(|port| ports.binary_search(port).is_err()).collect();
         }
         if call.dry_run {
             claim.freed = (Vec::new(), Vec::new());
@@ -465,10 +468,11 @@ fn claim_ports(
         return Ok(());
     }
     let held = old.map(node_ports).unwrap_or_default();
-    let mut taken: Vec<u16> = node_ports(service);
+    let holds = |port: &u16| held.binary_search(port).is_ok();
+    let mut taken: HashSet<u16> = node_ports(service).into_iter().collect();
     // A port number given to the first protocol serves the same service port's other protocols too.
     let mut by_port: HashMap<i64, u16> = HashMap::new();
-    let mut pairs: Vec<(String, u16)> = Vec::new();
+    let mut pairs: HashSet<(String, u16)> = HashSet::new();
     let Some(ports) = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut) else { return Ok(()) };
     for (i, port) in ports.iter_mut().enumerate() {
         let number = port.get("port").and_then(Value::as_i64).unwrap_or(0);
@@ -488,7 +492,7 @@ fn claim_ports(
                 // Ports of one number share a node port, whatever their protocols; an update is not that strict.
                 let shared = match old {
                     None => by_port.get(&number) == Some(&given),
-                    Some(_) => claim.ports.contains(&given) || held.contains(&given),
+                    Some(_) => claim.ports.contains(&given) || holds(&given),
                 };
                 claim_port(allocator, claim, key, given, shared)
                     .map_err(|why| in_words(why, given.into()))?;
@@ -506,9 +510,9 @@ fn claim_ports(
                     })?,
                 };
                 allocator.ports.insert(next, key.clone());
-                claim.ports.push(next);
+                claim.ports.insert(next);
                 port["nodePort"] = next.into();
-                taken.push(next);
+                taken.insert(next);
                 next
             }
             None => continue,
@@ -523,7 +527,7 @@ fn claim_ports(
                 detail: format!("duplicate nodePort: {{{} {}}}", pair.0, pair.1),
             });
         }
-        pairs.push(pair);
+        pairs.insert(pair);
         by_port.insert(number, node_port);
     }
     let spec = object::member_mut(service, "spec");
@@ -537,20 +541,20 @@ fn claim_ports(
             detail: format!("failed to allocate requested HealthCheck NodePort {port}: {why}"),
         };
         match asked.map(|port| (port, u16::try_from(port))) {
-            Some((_, Ok(port))) => claim_port(allocator, claim, key, port, held.contains(&port))
+            Some((_, Ok(port))) => claim_port(allocator, claim, key, port, holds(&port))
                 .map_err(|why| refuse(why, port.into()))?,
             // Its rules say that it is none.
             Some((_, Err(_))) if claim.dry_run => {}
             Some((port, Err(_))) => return Err(refuse(out_of_range(allocator), port)),
             None if claim.dry_run => {
                 let port = claim.made_up_port();
-                claim.ports.push(port);
+                claim.ports.insert(port);
                 spec.insert("healthCheckNodePort".into(), port.into());
             }
             None => {
                 if let Some(port) = allocator.free_port(&taken) {
                     allocator.ports.insert(port, key.clone());
-                    claim.ports.push(port);
+                    claim.ports.insert(port);
                     spec.insert("healthCheckNodePort".into(), port.into());
                 }
             }
@@ -573,7 +577,7 @@ fn claim_port(
         // A dry run looks only at what is taken.
         None if claim.dry_run || (first..=last).contains(&port) => {
             allocator.ports.insert(port, key.clone());
-            claim.ports.push(port);
+            claim.ports.insert(port);
             Ok(())
         }
         None => Err(out_of_range(allocator)),
@@ -600,5 +604,45 @@ mod tests {
         assert_eq!((allocator.ips.len(), allocator.ports.len()), (1, 1));
         allocator.free(&other, &[ip], &[30007]);
         assert_eq!((allocator.ips.len(), allocator.ports.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_only_tried_is_given_the_port_after_its_last() {
+        for (asked, want) in [
+            (&[0][..], &[32769][..]),
+            (&[0, 0], &[32769, 32770]),
+            (&[30000, 0, 0], &[30000, 30001, 30002]),
+            (&[30005, 30001, 0], &[30005, 30001, 30006]),
+        ] {
+            let mut allocator = Allocator::new(ServiceRanges::default());
+            let mut claim = Claim::nothing();
+            claim.dry_run = true;
+            let ports: Vec<Value> = (1..)
+                .zip(asked)
+                .map(|(port, asked)| json!({"port": port, "protocol": "TCP", "nodePort": asked}))
+                .collect();
+            let mut service = json!({"spec": {"type": "NodePort", "ports": ports}});
+            claim_ports(&mut allocator, &mut claim, &"/mine".into(), &mut service, None).unwrap();
+            let given: Vec<u64> = service["spec"]["ports"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter_map(|port| port["nodePort"].as_u64())
+                .collect();
+            assert_eq!(given, want, "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn an_update_may_not_name_a_port_twice_of_one_protocol() {
+        for (protocols, fails) in [(["TCP", "UDP"], false), (["TCP", "TCP"], true)] {
+            let mut allocator = Allocator::new(ServiceRanges::default());
+            let mut claim = Claim::nothing();
+            let port = |protocol: &str| json!({"port": 1, "protocol": protocol, "nodePort": 30001});
+            let mut service = json!({"spec": {"type": "NodePort", "ports": protocols.map(port)}});
+            let old = json!({"spec": {"type": "NodePort", "ports": []}});
+            let outcome = claim_ports(&mut allocator, &mut claim, &"/mine".into(), &mut service, Some(&old));
+            assert_eq!(outcome.is_err_and(|error| error.field == TWICE), fails, "{protocols:?}");
+        }
     }
 }

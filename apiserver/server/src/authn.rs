@@ -81,11 +81,12 @@ pub struct Authentication {
     pub anonymous: bool,
 }
 
-/// The user of a client certificate that TLS has verified: common name and organisations.
+/// The user of a client certificate that TLS has verified: common name and organisations. Of several common names the last
+/// counts, as it does for whoever signed it.
 pub(crate) fn user_of_certificate(der: &[u8]) -> Option<User> {
     let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(der).ok()?;
     let subject = certificate.subject();
-    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+    let name = subject.iter_common_name().last()?.as_str().ok()?.to_owned();
     let groups =
         subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect();
     Some(User { name, groups, ..User::default() })
@@ -227,6 +228,26 @@ mod tests {
             (http::HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())
         };
         pairs.iter().map(pair).collect()
+    }
+
+    /// Of the subject `O=g, CN=first, CN=last`.
+    const TWO_NAMES: &str = "-----BEGIN CERTIFICATE-----
+MIIBbTCCAR+gAwIBAgIUW7b864IKnMW3mqXptnMKEP5X74cwBQYDK2VwMCsxCjAI
+BgNVBAoMAWcxDjAMBgNVBAMMBWZpcnN0MQ0wCwYDVQQDDARsYXN0MCAXDTI2MTEy
+MjIyNDE1NVoYDzIxMjYxMDI5MjI0MTU1WjArMQowCAYDVQQKDAFnMQ4wDAYDVQQD
+DAVmaXJzdDENMAsGA1UEAwwEbGFzdDAqMAUGAytlcAMhAC58dbJcwBT6giRBxSey
+WpEoSLJ7AEqL1Kg0AU8XB5n7o1MwUTAdBgNVHQ4EFgQUoGD8X7uhGdu9aXSKcDR+
+1bWa0UMwHwYDVR0jBBgwFoAUoGD8X7uhGdu9aXSKcDR+1bWa0UMwDwYDVR0TAQH/
+BAUwAwEB/zAFBgMrZXADQQDM2uytpyCNnawQ+jBvOJgyWLDUd/n/fl+/RFw7qFbv
+VYtUchF8jRvjGIBj0In6cXysfhVn7rdb/z3ouYk6Y0kF
+-----END CERTIFICATE-----
+";
+
+    #[test]
+    fn the_last_common_name_of_a_certificate_is_its_user() {
+        let (_, block) = x509_parser::pem::parse_x509_pem(TWO_NAMES.as_bytes()).unwrap();
+        let user = user_of_certificate(&block.contents).unwrap();
+        assert_eq!((user.name.as_str(), user.groups.as_slice()), ("last", &["g".to_owned()][..]));
     }
 
     #[test]

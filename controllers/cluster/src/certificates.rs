@@ -9,7 +9,7 @@ mod sign;
 use std::sync::Arc;
 use std::time::Duration;
 
-use controllers_kit::{Cache, Caches, Done, Error, Key, Queue};
+use controllers_kit::{Cache, Caches, Class, Done, Error, Key, Queue, Recorder};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestStatus,
@@ -18,13 +18,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Preconditions};
 
-pub use sign::SigningAuthority;
+pub use sign::{AuthorityError, SigningAuthority};
 
-use rules::Verdict;
+const CONTROLLER: &str = "certificatesigningrequest";
 
 struct Loop {
     requests: Cache<CertificateSigningRequest>,
     authority: Option<SigningAuthority>,
+    events: Recorder,
 }
 
 pub(crate) async fn run(caches: Caches, authority: Option<SigningAuthority>) {
@@ -32,8 +33,9 @@ pub(crate) async fn run(caches: Caches, authority: Option<SigningAuthority>) {
     let queue: Queue<Key> = Queue::new();
     requests.wake(&queue);
     requests.synced().await;
-    let this = Arc::new(Loop { requests, authority });
-    controllers_kit::run("certificatesigningrequest", queue, 1, move |key| {
+    let events = Recorder::new(caches.client().clone(), "csrsigning-controller");
+    let this = Arc::new(Loop { requests, authority, events });
+    controllers_kit::run(CONTROLLER, queue, 1, move |key| {
         let this = this.clone();
         async move { this.reconcile(key).await }
     })
@@ -56,8 +58,20 @@ impl Loop {
             self.requests.delete(&key, &params).await?;
             return Ok(Done::change("deleted what nobody asks about any more"));
         }
-        let mut done = match &self.authority {
-            Some(authority) if is_due(&request) => self.answer(&request, authority, now).await?,
+        let mut done = match (&self.authority, rules::of(&request.spec.signer_name)) {
+            (Some(authority), Some(rules)) if is_due(&request) => {
+                match self.answer(&request, authority, rules, now).await {
+                    Ok(done) => done,
+                    // Nothing comes of it, and it goes in its time like every other.
+                    Err(error) if error.class() == Class::Terminal => {
+                        let why = error.sentence();
+                        tracing::warn!(controller = CONTROLLER, object = %key, error = why, "not signed");
+                        self.events.warning(&*request, "FailedSigning", why);
+                        Done::nothing()
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
             _ => Done::nothing(),
         };
         if let Some(left) = left {
@@ -71,15 +85,15 @@ impl Loop {
         &self,
         request: &CertificateSigningRequest,
         authority: &SigningAuthority,
+        rules: rules::Rules,
         now: Timestamp,
     ) -> Result<Done, Error> {
         let wanted = sign::Wanted::parse(&request.spec.request.0).map_err(Error::Terminal)?;
         let usages = request.spec.usages.as_deref().unwrap_or_default();
         let mut answered = request.clone();
         let status = answered.status.get_or_insert_with(CertificateSigningRequestStatus::default);
-        let told = match rules::judge(&request.spec.signer_name, &wanted, usages) {
-            Verdict::Foreign => return Ok(Done::nothing()),
-            Verdict::Refused(why) => {
+        let told = match rules(&wanted, usages) {
+            Some(why) => {
                 status.conditions.get_or_insert_default().push(CertificateSigningRequestCondition {
                     type_: "Failed".to_owned(),
                     status: "True".to_owned(),
@@ -90,7 +104,7 @@ impl Loop {
                 });
                 format!("refused: {why}")
             }
-            Verdict::Signed => {
+            None => {
                 let terms = sign::Terms {
                     usages,
                     seconds: request.spec.expiration_seconds.map(i64::from),

@@ -13,7 +13,7 @@ mod resourcequota;
 mod serviceaccount;
 mod storageprotection;
 
-pub use certificates::SigningAuthority;
+pub use certificates::{AuthorityError, SigningAuthority};
 use controllers_kit::{Caches, Running, spawn};
 use futures::FutureExt;
 

@@ -1,5 +1,8 @@
 //! Whether a definition's rules can stand: their shape, their types, and what they can cost.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
 use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 
@@ -61,7 +64,7 @@ struct Context {
 
 struct Check {
     unchanged: bool,
-    faulty: Vec<String>,
+    faulty: BTreeSet<String>,
     total: u64,
     expensive: Vec<(String, u64)>,
     out: SchemaErrors,
@@ -111,6 +114,16 @@ fn go_rule(rule: &Value) -> String {
     escaped.iter().fold(format!("{{{}}}", parts.join(",")), |text, (c, to)| text.replace(*c, to))
 }
 
+/// Is one of the paths this one, or one below it? They are sorted, so those that begin alike stand together; what goes on
+/// in other letters, which is another node, may stand in between.
+fn is_at_or_below(paths: &BTreeSet<String>, path: &str) -> bool {
+    let begins = |with: &str| {
+        let from = (Bound::Included(with), Bound::Unbounded);
+        paths.range::<str, _>(from).next().is_some_and(|first| first.starts_with(with))
+    };
+    paths.contains(path) || begins(&format!("{path}.")) || begins(&format!("{path}["))
+}
+
 fn invalid_rule(path: String, rule: &Value, detail: &str) -> FieldError {
     let mut error = FieldError::invalid(path, &Value::Null, detail);
     error.value = go_rule(rule);
@@ -149,12 +162,11 @@ impl Check {
         for (i, rule) in written(schema).iter().enumerate() {
             self.shape(schema, rule, &format!("{path}.x-kubernetes-validations[{i}]"));
         }
-        let is_within = |fault: &String| {
-            fault.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        };
+        // The paths matter only where something is compiled.
         if self.out.shape.len() == before
-            && !self.faulty.iter().any(is_within)
             && let Some(context) = context
+            && !written(schema).is_empty()
+            && !is_at_or_below(&self.faulty, path)
         {
             self.expressions(schema, path, &context, uncorrelatable);
         }
@@ -282,4 +294,26 @@ fn below(schema: &Value, context: &Context, child: &Value, step: &str) -> Contex
     };
     let cardinality = context.cardinality.zip(multiplied(schema)).map(|(a, b)| a.saturating_mul(b));
     Context { decl, root: false, cardinality }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_at_a_node_or_below_it() {
+        let set = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<BTreeSet<_>>();
+        for (paths, path, want) in [
+            (&[][..], "a", false),
+            (&["a"], "a", true),
+            (&["a.b"], "a", true),
+            (&["a[0]"], "a", true),
+            (&["a-b", "a/b", "ab", "aa.b"], "a", false),
+            (&["a-b", "a.b.c", "a/b", "a[1].d", "ab"], "a", true),
+            (&["a-b", "a/b", "a[1]", "b"], "a", true),
+            (&["a.b"], "a.b.c", false),
+        ] {
+            assert_eq!(is_at_or_below(&set(paths), path), want, "{path} of {paths:?}");
+        }
+    }
 }

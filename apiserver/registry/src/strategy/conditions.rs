@@ -1,5 +1,7 @@
 //! Conditions of the kind that many statuses share: `ValidateConditions` of `metav1` upstream.
 
+use std::collections::HashSet;
+
 use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
@@ -12,11 +14,11 @@ const BAD_REASON: &str = "a condition reason must start with alphabetic characte
 
 /// Errors of the conditions that an object holds at `path`.
 pub(super) fn check(holder: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let all = items(holder, "conditions");
-    for (i, condition) in all.iter().enumerate() {
+    let mut seen = HashSet::new();
+    for (i, condition) in items(holder, "conditions").iter().enumerate() {
         let path = format!("{path}.conditions[{i}]");
         let kind = text(condition, "type");
-        if all[..i].iter().any(|before| text(before, "type") == kind) {
+        if !seen.insert(kind) {
             errors.push(FieldError::duplicate(format!("{path}.type"), &kind.into()));
         }
         check_rule(kind, names::qualified_name, format_args!("{path}.type"), errors);
@@ -87,5 +89,11 @@ mod tests {
         let mut errors = Vec::new();
         check(&json!({"conditions": [good, good]}), "status", &mut errors);
         assert_eq!(errors.len(), 1);
+        let many: Vec<Value> = (0..3).flat_map(|_| [good.clone(), json!({"type": "Other"})]).collect();
+        let mut errors = Vec::new();
+        check(&json!({"conditions": many}), "status", &mut errors);
+        let twice = errors.iter().filter(|error| error.problem == apiserver_meta::field::Problem::Duplicate);
+        let told: Vec<&str> = twice.map(|error| &*error.field).collect();
+        assert_eq!(told, [2, 3, 4, 5].map(|i| format!("status.conditions[{i}].type")));
     }
 }

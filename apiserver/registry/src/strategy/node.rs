@@ -1,5 +1,6 @@
 //! Nodes.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use apiserver_json::Value;
@@ -104,8 +105,9 @@ fn validate_update(node: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     check_amounts(node, &mut errors);
     check_features(node, &mut errors);
+    let mut seen = HashSet::new();
     let addresses = items(at(node, &["status"]), "addresses");
-    for (i, address) in addresses.iter().enumerate().filter(|(i, one)| addresses[..*i].contains(one)) {
+    for (i, address) in addresses.iter().enumerate().filter(|(_, one)| !seen.insert(*one)) {
         let shown = go_struct(address, &[("Type", "type"), ("Address", "address")]);
         let path = format!("status.addresses[{i}]");
         errors.push(FieldError { value: shown, ..FieldError::duplicate(path, address) });
@@ -233,5 +235,28 @@ fn check_kept(node: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     if !before.is_empty() && after != before {
         let why = "node updates may not change podCIDR except from \"\" to valid";
         errors.push(FieldError::forbidden("spec.podCIDRs", why));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use apiserver_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_told_once() {
+        let address = |kind: &str, address: &str| json!({"type": kind, "address": address});
+        let (a, b) = (address("InternalIP", "10.0.0.1"), address("Hostname", "10.0.0.1"));
+        for (addresses, want) in [
+            (json!([a, b]), &[][..]),
+            (json!([a, b, a]), &["status.addresses[2]"]),
+            (json!([b, b, b]), &["status.addresses[1]", "status.addresses[2]"]),
+        ] {
+            let node = json!({"metadata": {"name": "n"}, "status": {"addresses": addresses}});
+            let errors = validate_update(&node, &node);
+            let told: Vec<&str> = errors.iter().map(|error| &*error.field).collect();
+            assert_eq!(told, want, "{addresses}");
+        }
     }
 }

@@ -226,13 +226,14 @@ fn change(
         }
     };
     // Of custom resources no struct says an order.
-    let written = if resource.is_custom() { Schema::any() } else { Arc::new(schema.clone()) };
+    let any = resource.is_custom().then(Schema::any);
+    let written = any.as_deref().unwrap_or(schema);
     // What a wrong patch made is shown; it is made again then.
     let refuse = |why: &str| match patch.media {
         PatchMedia::Json => match apiserver_schema::json_patch(live, &patch.value) {
             Ok(made) => {
                 let touched = apiserver_schema::touched_by(&patch.value);
-                invalid_patch_of(&apiserver_schema::shown_patched(&written, &made, &touched), why)
+                invalid_patch_of(&apiserver_schema::shown_patched(written, &made, &touched), why)
             }
             Err(_) => invalid_patch(patch, why),
         },
@@ -240,7 +241,7 @@ fn change(
             let mut made = live.clone();
             packed::unpack(&mut made);
             let made = apiserver_schema::merge_patch(&made, &patch.value);
-            invalid_patch_of(&apiserver_schema::shown_patched(&written, &made, &patch.value), why)
+            invalid_patch_of(&apiserver_schema::shown_patched(written, &made, &patch.value), why)
         }
         _ => invalid_patch(patch, why),
     };

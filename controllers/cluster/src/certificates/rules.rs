@@ -4,30 +4,22 @@ use std::collections::BTreeSet;
 
 use super::sign::Wanted;
 
-/// What becomes of a request that was approved.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Signed,
-    /// The signer signs nothing like it.
-    Refused(String),
-    /// Another one's.
-    Foreign,
-}
+/// Why a request, and what it is to be used for, is nothing that a signer signs.
+pub(super) type Rules = fn(&Wanted, &[String]) -> Option<String>;
 
-/// Judges a request by the rules of the signer it names.
-pub(super) fn judge(signer: &str, wanted: &Wanted, usages: &[String]) -> Verdict {
-    let problem = match signer {
-        "kubernetes.io/kube-apiserver-client" => client_problem(usages),
-        "kubernetes.io/kube-apiserver-client-kubelet" => kubelet_client_problem(wanted, usages),
-        "kubernetes.io/kubelet-serving" => kubelet_serving_problem(wanted, usages),
+/// The rules of a signer; of those that are somebody else's there are none.
+pub(super) fn of(signer: &str) -> Option<Rules> {
+    Some(match signer {
+        "kubernetes.io/kube-apiserver-client" => client_problem,
+        "kubernetes.io/kube-apiserver-client-kubelet" => kubelet_client_problem,
+        "kubernetes.io/kubelet-serving" => kubelet_serving_problem,
         // Nothing is asked of what is older than signers.
-        "kubernetes.io/legacy-unknown" => None,
-        _ => return Verdict::Foreign,
-    };
-    problem.map_or(Verdict::Signed, Verdict::Refused)
+        "kubernetes.io/legacy-unknown" => |_, _| None,
+        _ => return None,
+    })
 }
 
-fn client_problem(usages: &[String]) -> Option<String> {
+fn client_problem(_: &Wanted, usages: &[String]) -> Option<String> {
     let known = ["digital signature", "key encipherment", "client auth"];
     if let Some(other) = usages.iter().find(|usage| !known.contains(&usage.as_str())) {
         return Some(format!("invalid usage for client certificate: {other}"));
@@ -96,27 +88,27 @@ mod tests {
 
     #[test]
     fn each_signer_has_rules_of_its_own() {
-        let of = |organization: &str, name: &str, dns: usize, emails: usize| {
+        let asked = |organization: &str, name: &str, dns: usize, emails: usize| {
             let mut wanted = Wanted::default();
             wanted.organizations.push(organization.to_owned());
             wanted.common_name = name.to_owned();
             wanted.names = Names { dns, emails, ..Names::default() };
             wanted
         };
-        let node = |dns, emails| of("system:nodes", "system:node:a", dns, emails);
+        let node = |dns, emails| asked("system:nodes", "system:node:a", dns, emails);
         let (client, server) =
             (&["digital signature", "client auth"][..], &["server auth", "digital signature"][..]);
         for (signer, wanted, usages, want) in [
-            ("kube-apiserver-client", of("g", "u", 0, 0), &["client auth"][..], ""),
+            ("kube-apiserver-client", asked("g", "u", 0, 0), &["client auth"][..], ""),
             (
                 "kube-apiserver-client",
-                of("g", "u", 0, 0),
+                asked("g", "u", 0, 0),
                 server,
                 "invalid usage for client certificate: server auth",
             ),
             (
                 "kube-apiserver-client",
-                of("g", "u", 0, 0),
+                asked("g", "u", 0, 0),
                 &["digital signature"],
                 "missing required usage for client certificate: client auth",
             ),
@@ -124,7 +116,7 @@ mod tests {
             ("kube-apiserver-client-kubelet", node(1, 0), client, "DNS subjectAltNames are not allowed"),
             (
                 "kube-apiserver-client-kubelet",
-                of("g", "system:node:a", 0, 0),
+                asked("g", "system:node:a", 0, 0),
                 client,
                 "subject organization is not system:nodes",
             ),
@@ -137,13 +129,13 @@ mod tests {
             ("kubelet-serving", node(1, 0), server, ""),
             ("kubelet-serving", node(0, 0), server, "DNS or IP subjectAltName is required"),
             ("kubelet-serving", node(1, 1), server, "Email subjectAltNames are not allowed"),
-            ("kubelet-serving", of("system:nodes", "a", 1, 0), server, NO_NODE),
-            ("legacy-unknown", of("", "", 3, 3), &[], ""),
+            ("kubelet-serving", asked("system:nodes", "a", 1, 0), server, NO_NODE),
+            ("legacy-unknown", asked("", "", 3, 3), &[], ""),
         ] {
             let usages: Vec<String> = usages.iter().map(|usage| (*usage).to_owned()).collect();
-            let want = if want.is_empty() { Verdict::Signed } else { Verdict::Refused(want.to_owned()) };
-            assert_eq!(judge(&format!("kubernetes.io/{signer}"), &wanted, &usages), want, "{signer}");
+            let rules = of(&format!("kubernetes.io/{signer}")).expect("a signer of Kubernetes");
+            assert_eq!(rules(&wanted, &usages).unwrap_or_default(), want, "{signer}");
         }
-        assert_eq!(judge("example.com/x", &Wanted::default(), &[]), Verdict::Foreign);
+        assert!(of("example.com/x").is_none());
     }
 }

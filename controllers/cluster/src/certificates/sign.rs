@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use rcgen::{KeyPair, PublicKeyData, SignatureAlgorithm, SigningKey};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::cri_attributes::ParsedCriAttribute;
@@ -22,7 +23,7 @@ const SHORT: i64 = 8 * 3600;
 const SHORTEST: i64 = 10 * 60;
 
 /// The names beside the subject's, counted.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Names {
     pub dns: usize,
     pub addresses: usize,
@@ -38,7 +39,7 @@ pub(super) struct Wanted {
     pub names: Names,
     subject: Vec<u8>,
     key: Vec<u8>,
-    /// The extension with the names, as it came.
+    /// The extension with the names, made of those that are counted: nothing else is signed.
     alternatives: Option<Vec<u8>>,
 }
 
@@ -55,39 +56,71 @@ impl Wanted {
         let info = &request.certification_request_info;
         let text =
             |value: &x509_parser::x509::AttributeTypeAndValue<'_>| value.as_str().unwrap_or("").to_owned();
+        if info.subject.iter_common_name().count() > 1 {
+            return Err("the subject of the request has more than one common name".to_owned());
+        }
         let mut wanted = Self {
             organizations: info.subject.iter_organization().map(text).collect(),
-            common_name: info.subject.iter_common_name().last().map(text).unwrap_or_default(),
+            common_name: info.subject.iter_common_name().next().map(text).unwrap_or_default(),
             subject: info.subject.as_raw().to_vec(),
             key: info.subject_pki.raw.to_vec(),
             ..Self::default()
         };
         for attribute in info.iter_attributes() {
             let ParsedCriAttribute::ExtensionRequest(asked) = attribute.parsed_attribute() else { continue };
-            let mut names = asked.extensions.iter().filter(|one| one.oid == OID_X509_EXT_SUBJECT_ALT_NAME);
-            if let Some(found) = names.next() {
-                wanted.alternatives = Some(found.value.to_vec());
-                wanted.names = count(found.parsed_extension());
+            for found in asked.extensions.iter().filter(|one| one.oid == OID_X509_EXT_SUBJECT_ALT_NAME) {
+                let (names, made) = alternatives(found.parsed_extension())
+                    .map_err(|why| format!("unable to parse the request: subjectAltName: {why}"))?;
+                if wanted.alternatives.replace(made).is_some() {
+                    return Err("the request has more than one subjectAltName extension".to_owned());
+                }
+                wanted.names = names;
             }
         }
         Ok(wanted)
     }
 }
 
-fn count(extension: &ParsedExtension<'_>) -> Names {
+/// The names of an extension, counted and written again.
+fn alternatives(extension: &ParsedExtension<'_>) -> Result<(Names, Vec<u8>), String> {
+    let found = match extension {
+        ParsedExtension::SubjectAlternativeName(found) => found,
+        ParsedExtension::ParseError { error } => return Err(error.to_string()),
+        _ => return Err("the extension can't be read".to_owned()),
+    };
     let mut names = Names::default();
-    if let ParsedExtension::SubjectAlternativeName(found) = extension {
-        for name in &found.general_names {
-            match name {
-                GeneralName::DNSName(_) => names.dns += 1,
-                GeneralName::IPAddress(_) => names.addresses += 1,
-                GeneralName::RFC822Name(_) => names.emails += 1,
-                GeneralName::URI(_) => names.uris += 1,
-                _ => {}
+    let mut made = Vec::new();
+    for name in &found.general_names {
+        let (count, tag, content) = match name {
+            GeneralName::RFC822Name(name) => (&mut names.emails, 0x81, name.as_bytes()),
+            GeneralName::DNSName(name) => (&mut names.dns, 0x82, name.as_bytes()),
+            GeneralName::URI(name) => (&mut names.uris, 0x86, name.as_bytes()),
+            GeneralName::IPAddress(bytes) if matches!(bytes.len(), 4 | 16) => {
+                (&mut names.addresses, 0x87, *bytes)
             }
-        }
+            GeneralName::IPAddress(bytes) => {
+                return Err(format!("an IP address of {} bytes", bytes.len()));
+            }
+            _ => return Err("only DNS names, IP addresses, emails and URIs are signed".to_owned()),
+        };
+        *count += 1;
+        made.extend(value(tag, content));
     }
-    names
+    Ok((names, sequence(&[&made])))
+}
+
+/// Why there is no signing authority.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// The certificate is at fault.
+    #[error("{0}")]
+    Certificate(String),
+    /// The key is.
+    #[error("{0}")]
+    Key(String),
+    /// The key stands in a block of this name, which is not PKCS#8.
+    #[error("{0} is not PKCS#8")]
+    KeyForm(&'static str),
 }
 
 /// On which terms a certificate is given.
@@ -118,19 +151,25 @@ impl SigningAuthority {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn new(certificate_pem: &str, key_pem: &str, longest: Duration) -> Result<Self, String> {
-        let (_, block) = parse_x509_pem(certificate_pem.as_bytes()).map_err(|error| error.to_string())?;
-        let (_, certificate) = parse_x509_certificate(&block.contents).map_err(|error| error.to_string())?;
-        let key = KeyPair::from_pem(key_pem).map_err(|error| error.to_string())?;
+    pub fn new(certificate_pem: &str, key_pem: &str, longest: Duration) -> Result<Self, AuthorityError> {
+        let unread = |error: &dyn std::fmt::Display| AuthorityError::Certificate(error.to_string());
+        let (_, block) = parse_x509_pem(certificate_pem.as_bytes()).map_err(|error| unread(&error))?;
+        let (_, certificate) = parse_x509_certificate(&block.contents).map_err(|error| unread(&error))?;
+        let key = KeyPair::from_pem(key_pem).map_err(|error| {
+            let mut older = ["RSA PRIVATE KEY", "EC PRIVATE KEY"].into_iter();
+            let form = older.find(|form| key_pem.contains(&format!("-----BEGIN {form}-----")));
+            form.map_or_else(|| AuthorityError::Key(error.to_string()), AuthorityError::KeyForm)
+        })?;
         if key.subject_public_key_info() != certificate.public_key().raw {
-            return Err("the key is not the certificate's".to_owned());
+            return Err(AuthorityError::Key("the key is not the certificate's".to_owned()));
         }
         let identifier = certificate.iter_extensions().find_map(|one| match one.parsed_extension() {
             ParsedExtension::SubjectKeyIdentifier(identifier) => Some(identifier.0.to_vec()),
             _ => None,
         });
         Ok(Self {
-            algorithm: algorithm(key.algorithm()).ok_or("keys of this kind sign nothing here")?,
+            algorithm: algorithm(key.algorithm())
+                .ok_or_else(|| AuthorityError::Key("keys of this kind sign nothing here".to_owned()))?,
             key,
             subject: certificate.subject().as_raw().to_vec(),
             key_identifier: identifier,
@@ -142,7 +181,12 @@ impl SigningAuthority {
     /// The certificate, as PEM.
     pub(super) fn sign(&self, wanted: &Wanted, terms: &Terms<'_>) -> Result<String, String> {
         if terms.now >= self.not_after {
-            return Err(format!("the signer has expired: NotAfter={}", self.not_after));
+            let why = if terms.now - BACKDATED >= self.not_after {
+                "the signer has expired"
+            } else {
+                "refusing to sign a certificate that expired in the past"
+            };
+            return Err(format!("{why}: NotAfter={}", in_words(self.not_after)));
         }
         let longest = self.longest.max(SHORTEST);
         let lasts = terms.seconds.map_or(self.longest, |asked| asked.clamp(SHORTEST, longest));
@@ -263,6 +307,12 @@ fn algorithm(of: &'static SignatureAlgorithm) -> Option<Vec<u8>> {
     Some(sequence(&[&value(OBJECT_IDENTIFIER, identifier), parameters]))
 }
 
+/// A time as Go prints it.
+fn in_words(seconds: i64) -> String {
+    let time = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+    time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
+}
+
 /// A block of PEM.
 fn pem(kind: &str, content: &[u8]) -> String {
     use base64::Engine;
@@ -330,5 +380,79 @@ mod tests {
         let odd = ["flying".to_owned()];
         let terms = Terms { usages: &odd, seconds: None, now, serial: [1; 16] };
         assert!(authority.sign(&wanted, &terms).is_err());
+
+        // Nothing is signed by whose own time is over.
+        let (_, block) = parse_x509_pem(ca.pem().as_bytes()).unwrap();
+        let (_, parsed) = parse_x509_certificate(&block.contents).unwrap();
+        let end = parsed.validity().not_after.timestamp();
+        for (now, want) in [
+            (
+                end,
+                "refusing to sign a certificate that expired in the past: NotAfter=4096-01-01 00:00:00 +0000 UTC",
+            ),
+            (end + 300, "the signer has expired: NotAfter=4096-01-01 00:00:00 +0000 UTC"),
+        ] {
+            let terms = Terms { usages: &usages, seconds: None, now, serial: [1; 16] };
+            assert_eq!(authority.sign(&wanted, &terms).unwrap_err(), want);
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_not_read_is_at_fault_itself() {
+        let key = KeyPair::generate().unwrap();
+        let ca = CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap();
+        let in_form = |form: &str| format!("-----BEGIN {form}-----\nMAA=\n-----END {form}-----\n");
+        let of = |key: &str| SigningAuthority::new(&ca.pem(), key, Duration::ZERO).unwrap_err();
+        assert!(matches!(of(&in_form("RSA PRIVATE KEY")), AuthorityError::KeyForm("RSA PRIVATE KEY")));
+        let with_curve = in_form("EC PARAMETERS") + &in_form("EC PRIVATE KEY");
+        assert!(matches!(of(&with_curve), AuthorityError::KeyForm("EC PRIVATE KEY")));
+        assert!(matches!(of("none"), AuthorityError::Key(_)));
+        let other = KeyPair::generate().unwrap().serialize_pem();
+        assert!(matches!(of(&other), AuthorityError::Key(_)));
+        let why = SigningAuthority::new("none", &other, Duration::ZERO).unwrap_err();
+        assert!(matches!(why, AuthorityError::Certificate(_)));
+    }
+
+    #[test]
+    fn what_is_not_judged_is_not_signed() {
+        // A request of names of the subject and of the extension's bytes.
+        let request = |common: usize, extension: Option<Vec<u8>>| {
+            let mut asked = CertificateParams::new(Vec::new()).unwrap();
+            asked.distinguished_name = rcgen::DistinguishedName::new();
+            for i in 0..common {
+                // Keys of the same meaning that are told apart.
+                let kind = if i == 0 { DnType::CommonName } else { DnType::CustomDnType(vec![2, 5, 4, 3]) };
+                asked.distinguished_name.push(kind, format!("user-{i}"));
+            }
+            if let Some(bytes) = extension {
+                asked
+                    .custom_extensions
+                    .push(rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 17], bytes));
+            }
+            let made = asked.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+            Wanted::parse(made.as_bytes())
+        };
+        assert_eq!(request(1, None).unwrap().common_name, "user-0");
+        assert_eq!(request(2, None).unwrap_err(), "the subject of the request has more than one common name");
+        let dns = value(0x82, b"a.example");
+        let mixed =
+            sequence(&[&dns, &value(0x81, b"a@b"), &value(0x86, b"a:b"), &value(0x87, &[1, 2, 3, 4])]);
+        for (bytes, refused) in [
+            (mixed.clone(), ""),
+            (sequence(&[&value(0x87, &[1, 2, 3])]), "an IP address of 3 bytes"),
+            (sequence(&[&dns, &value(0xa0, &value(OBJECT_IDENTIFIER, &[42, 3]))]), "only DNS names"),
+            (sequence(&[&value(0xa4, &sequence(&[]))]), "only DNS names"),
+            (sequence(&[&value(0x82, &[0xff, 0xfe])]), "only DNS names"),
+            (value(OCTET_STRING, b"x"), "subjectAltName: "),
+        ] {
+            match request(1, Some(bytes.clone())) {
+                Ok(wanted) => {
+                    assert!(refused.is_empty(), "{bytes:x?}");
+                    assert_eq!(wanted.names, Names { dns: 1, addresses: 1, emails: 1, uris: 1 });
+                    assert_eq!(wanted.alternatives, Some(bytes));
+                }
+                Err(why) => assert!(!refused.is_empty() && why.contains(refused), "{bytes:x?}: {why}"),
+            }
+        }
     }
 }
