@@ -140,7 +140,7 @@ impl Writer {
     }
 
     /// Whether one that writes alone is served sooner where it is.
-    pub(crate) fn is_quick(&self) -> bool {
+    fn is_quick(&self) -> bool {
         self.durability == Durability::Commit
             && self.sync_due.is_none()
             && self.alone >= limits::ALONE
@@ -186,6 +186,7 @@ impl Writer {
             self.next = staged.next;
             self.install(staged);
         }
+        self.shared.is_quick.store(self.is_quick(), Ordering::Relaxed);
         outcomes
     }
 
