@@ -4,7 +4,6 @@ use apiserver_json::Value;
 use apiserver_meta::{GroupResource, Status};
 use apiserver_registry::{Authority, Call, Check, Resource, Verdict, Warnings};
 use bytes::Bytes;
-use futures::future::Either;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -18,7 +17,7 @@ use crate::authz::{self, Attributes};
 use crate::body::{RequestBody, ResponseBody, full};
 use crate::metrics::Counted;
 use crate::negotiate::{Accepted, Media, Place};
-use crate::patience::{self, SeenToItsEnd};
+use crate::patience::{self, Work};
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::service::ApiServer;
@@ -207,7 +206,7 @@ pub(crate) async fn answer(
     };
     let must_end = patience::must_end(&info);
     let (server, certificate) = (server.clone(), certificate.cloned());
-    let work = async move {
+    let work = Box::pin(async move {
         let _entered = server.inner.metrics.enter(&info, since);
         let warnings = Warnings::default();
         passed_over.into_iter().for_each(|text| warnings.add(text));
@@ -226,9 +225,8 @@ pub(crate) async fn answer(
             counted.answered(&mut outcome, warnings.waited());
         }
         outcome.warn(warnings.take())
-    };
-    let work = if must_end { Either::Left(SeenToItsEnd::of(work)) } else { Either::Right(work) };
-    respond(patience::until(moment, work).await)
+    });
+    respond(patience::until(moment, Work::new(work, must_end)).await)
 }
 
 /// The answer of a Status.

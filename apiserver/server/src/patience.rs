@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use apiserver_meta::Status;
 use apiserver_meta::duration::go_parse_duration;
+use futures::future::BoxFuture;
 use http::StatusCode;
 
 use crate::dispatch::Answer;
@@ -42,7 +43,7 @@ pub(crate) fn must_end(info: &RequestInfo) -> bool {
 }
 
 /// Waits for an answer up to a moment.
-pub(crate) async fn until(moment: Option<Instant>, work: impl Future<Output = Answer>) -> Answer {
+pub(crate) async fn until(moment: Option<Instant>, work: Work) -> Answer {
     match moment {
         None => work.await,
         Some(moment) => tokio::time::timeout_at(moment.into(), work).await.unwrap_or_else(|_| timed_out()),
@@ -62,32 +63,36 @@ fn timed_out() -> Answer {
     Answer::text(StatusCode::GATEWAY_TIMEOUT, format!("{status}\n"))
 }
 
-/// Work that goes on by itself where it is dropped before its end: by a time-out, or by a client that went away.
-pub(crate) struct SeenToItsEnd<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
+/// The work for an answer. Where it must end, it goes on by itself when it is dropped before: by a time-out, or by a client
+/// that went away. It is large: it is made where it stays, and only its box is moved.
+pub(crate) struct Work {
+    rest: Option<BoxFuture<'static, Answer>>,
+    must_end: bool,
+}
 
-impl<F: Future<Output: Send> + Send + 'static> SeenToItsEnd<F> {
-    pub(crate) fn of(work: F) -> Self {
-        Self(Some(Box::pin(work)))
+impl Work {
+    pub(crate) fn new(work: BoxFuture<'static, Answer>, must_end: bool) -> Self {
+        Self { rest: Some(work), must_end }
     }
 }
 
-impl<F: Future<Output: Send> + Send + 'static> Future for SeenToItsEnd<F> {
-    type Output = F::Output;
+impl Future for Work {
+    type Output = Answer;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let Some(work) = &mut self.0 else { return Poll::Pending };
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+        let Some(work) = &mut self.rest else { return Poll::Pending };
         let done = work.as_mut().poll(context);
         if done.is_ready() {
-            self.0 = None;
+            self.rest = None;
         }
         done
     }
 }
 
-impl<F: Future<Output: Send> + Send + 'static> Drop for SeenToItsEnd<F> {
+impl Drop for Work {
     fn drop(&mut self) {
         // What panicked is at its end.
-        let rest = self.0.take().filter(|_| !std::thread::panicking());
+        let rest = self.rest.take().filter(|_| self.must_end && !std::thread::panicking());
         if let (Some(rest), Ok(runtime)) = (rest, tokio::runtime::Handle::try_current()) {
             runtime.spawn(rest);
         }
@@ -124,12 +129,12 @@ mod tests {
     async fn what_was_begun_comes_to_its_end_though_nobody_waits() {
         let (answer, answered) = oneshot::channel::<()>();
         let (done, ended) = oneshot::channel();
-        let work = SeenToItsEnd::of(async move {
+        let work = async move {
             drop(answered.await);
             done.send("done").expect("somebody listens");
             Answer::text(StatusCode::OK, "done")
-        });
-        let answer_in_time = until(Some(Instant::now()), work).await;
+        };
+        let answer_in_time = until(Some(Instant::now()), Work::new(Box::pin(work), true)).await;
         assert_eq!(answer_in_time.status, StatusCode::GATEWAY_TIMEOUT);
         answer.send(()).expect("it goes on");
         assert_eq!(ended.await, Ok("done"));
@@ -137,7 +142,18 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_in_time_is_answered() {
-        let work = SeenToItsEnd::of(async { Answer::text(StatusCode::OK, "done") });
+        let work = Work::new(Box::pin(async { Answer::text(StatusCode::OK, "done") }), true);
         assert_eq!(until(None, work).await.status, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn what_only_reads_ends_when_nobody_waits() {
+        let (held, dropped) = oneshot::channel::<()>();
+        let work = async move {
+            let _held = held;
+            std::future::pending().await
+        };
+        drop(until(Some(Instant::now()), Work::new(Box::pin(work), false)).await);
+        assert!(dropped.await.is_err());
     }
 }
