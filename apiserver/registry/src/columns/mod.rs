@@ -31,12 +31,7 @@ pub fn cells(resource: &Resource, object: &Value, now: i64) -> Vec<Value> {
 
 /// Puts objects into the order in which a table shows them: that of their names, but for what has an order of its own.
 pub fn sort(resource: &Resource, objects: &mut [Value]) {
-    if resource.kind == "FlowSchema" && !resource.is_custom() {
-        // The first that matches decides.
-        let precedence =
-            |object: &Value| object.pointer("/spec/matchingPrecedence").and_then(Value::as_i64).unwrap_or(0);
-        objects.sort_by_key(precedence);
-    }
+    objects.sort_by_key(resource.strategy.table_order);
 }
 
 /// The age cell of any object.
@@ -195,6 +190,21 @@ pub(crate) fn or_none(text: impl Into<String>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_has_the_order_of_its_kind() {
+        let catalogue = crate::Catalogue::builtin();
+        let schema = |name: &str, precedence: i64| apiserver_json::json!({"metadata": {"name": name}, "spec": {"matchingPrecedence": precedence}});
+        for (group, name, want) in [
+            ("flowcontrol.apiserver.k8s.io", "flowschemas", ["b", "c", "a"]),
+            ("", "configmaps", ["a", "b", "c"]),
+        ] {
+            let resource = catalogue.get(group, "v1", name).unwrap();
+            let mut objects = [schema("a", 900), schema("b", 1), schema("c", 1)];
+            sort(resource, &mut objects);
+            assert_eq!(objects.each_ref().map(crate::object::name), want, "{name}");
+        }
+    }
 
     #[test]
     fn durations_read_as_upstream() {

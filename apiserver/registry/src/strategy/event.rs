@@ -14,6 +14,7 @@ const SHORT_MAX: usize = 128;
 const NOTE_MAX: usize = 1024;
 
 pub(super) static EVENT: Strategy = Strategy {
+    read_from_store: true,
     validate_create: validate_any,
     validate_update: |new, _| validate_any(new),
     metadata_checks: &[],

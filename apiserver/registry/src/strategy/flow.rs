@@ -15,6 +15,8 @@ use fixed::check_fixed;
 mod fixed;
 
 pub(super) static FLOW_SCHEMA: Strategy = Strategy {
+    // The first that matches decides.
+    table_order: |schema| schema.pointer("/spec/matchingPrecedence").and_then(Value::as_i64).unwrap_or(0),
     status_keeps: super::ALL_KEPT,
     metadata_checks: super::WHOLE,
     default: |schema| {

@@ -129,6 +129,10 @@ pub struct Strategy {
     pub annotations_count: bool,
     /// A list or map that was sent empty differs from a missing one.
     pub tells_empty: bool,
+    /// Upstream has no cache of these, and tells its store's answers in other words.
+    pub read_from_store: bool,
+    /// By what tables are sorted before names: the lowest comes first.
+    pub table_order: fn(&Value) -> i64,
     /// PUT to a missing name creates it.
     pub create_on_update: bool,
     /// An update without a resourceVersion is taken.
@@ -179,6 +183,8 @@ pub const PLAIN: Strategy = Strategy {
     warnings: no_warnings,
     warns_again: false,
     warned_member: None,
+    read_from_store: false,
+    table_order: |_| 0,
     shares_labels: false,
     warns_of_template: false,
     status: false,

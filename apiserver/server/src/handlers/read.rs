@@ -14,7 +14,7 @@ use crate::table::Include;
 /// Answers one object.
 pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Result<Answer, Status> {
     let version = context.query.text("resourceVersion");
-    let is_cached = !is_read_from_store(resource);
+    let is_cached = !resource.strategy.read_from_store;
     if !version.is_empty() {
         parse_version(version).map_err(|why| {
             let why = format!("resourceVersion: Invalid value: {}: {why}", go_quote(version));
@@ -38,14 +38,9 @@ pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Resu
     object_answer(context, resource, StatusCode::OK, bytes)
 }
 
-/// Upstream has no cache of Events: it tells its store's answers in other words.
-fn is_read_from_store(resource: &Resource) -> bool {
-    !resource.is_custom() && resource.name == "events"
-}
-
 /// An error as upstream has it of what it does not cache: nobody is told to come again.
 pub(super) fn from_store(resource: &Resource, mut status: Status) -> Status {
-    if is_read_from_store(resource) && status.code == 504 {
+    if resource.strategy.read_from_store && status.code == 504 {
         status.retry_after_s = None;
         if let Some(details) = status.details.as_mut().and_then(|details| details.as_object_mut()) {
             details.remove("retryAfterSeconds");
