@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use apiserver_json::Value;
 use apiserver_meta::{GroupResource, Status};
 use apiserver_storage::etcd::EtcdError;
-use apiserver_storage::{Entry, Error as StoreError, Op, Storage, Store, Write};
+use apiserver_storage::{Entry, Error as StoreError, Op, Storage, Store, UnderWay, Write};
 use apiserver_watchcache::{Cache, Object};
 use bytes::Bytes;
 use futures::channel::mpsc;
@@ -245,6 +245,11 @@ impl Registry {
                 Err(store_failed(&error))
             }
         }
+    }
+
+    /// Says to the store that a request came that is likely to write, until what is given is dropped.
+    pub fn under_way(&self) -> Option<UnderWay> {
+        self.inner.store.under_way()
     }
 
     /// Returns once what is read here holds everything that was written before the call, by whichever server.

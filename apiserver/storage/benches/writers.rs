@@ -63,6 +63,8 @@ async fn write(
         let document = Document::opaque(vec![b'x'; VALUE_BYTES]);
         let key = format!("/registry/core/pods/default/web-{writer}-{i}").into();
         let began = Instant::now();
+        // As the server says of each request.
+        let _under_way = store.under_way();
         store.commit(vec![Write { key, op: Op::Create(document) }]).await?;
         took.push(began.elapsed());
     }

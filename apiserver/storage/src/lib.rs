@@ -22,7 +22,7 @@ mod writer;
 
 pub use document::{Document, Stored};
 pub use engine::{Engine, EngineError, Loaded, Record};
-pub use local::{Durability, Local, Publish};
+pub use local::{Durability, Local, Publish, UnderWay};
 pub use log::LogEngine;
 pub use memory::MemoryEngine;
 pub use sled_engine::SledEngine;

@@ -5,11 +5,11 @@ use std::time::Duration;
 /// Writes taken into one batch: large enough to share a sync among all clients, small enough to answer soon.
 pub const BATCH_WRITES_MAX: usize = 512;
 
-/// So many writes in one batch say that many clients write at a time.
-pub const CROWD: usize = 4;
+/// How long a batch waits at a time for those that are worked on.
+pub const GATHER: Duration = Duration::from_micros(100);
 
-/// How long the next batch waits for the writes of such a crowd: a fraction of what one of them waits anyway.
-pub const GATHER: Duration = Duration::from_micros(150);
+/// How often it does at most. What is answered a millisecond later was not read sooner by cores that are busy.
+pub const GATHERS_MAX: usize = 10;
 
 /// So many batches in a row of one write each say that nobody else writes.
 pub const ALONE: usize = 32;

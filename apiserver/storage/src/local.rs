@@ -62,6 +62,8 @@ pub struct Local {
     writer: Arc<writer::Place>,
     /// Commits that came and were not handed over yet.
     coming: AtomicUsize,
+    /// Requests that are likely to write, from when they came until they are answered.
+    under_way: Arc<AtomicUsize>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -143,16 +145,25 @@ impl Local {
         let writer = Writer::new(engine, durability, publish, shared.clone());
         let writer = Arc::new(Mutex::new(Some(writer)));
         let own = writer.clone();
+        let under_way = Arc::new(AtomicUsize::new(0));
+        let expected = under_way.clone();
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || writer::run(&own, inbox))?;
+            .spawn(move || writer::run(&own, inbox, &expected))?;
         Ok(Self {
             requests: Mutex::new(Some(requests)),
             shared,
             writer,
             coming: AtomicUsize::new(0),
+            under_way,
             thread: Mutex::new(Some(thread)),
         })
+    }
+
+    /// Says that a request came that is likely to write, until what is given is dropped.
+    pub fn under_way(&self) -> UnderWay {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(self.under_way.clone())
     }
 
     /// Events up to this revision are gone.
@@ -245,6 +256,15 @@ impl Storage for Local {
 
     fn revision(&self) -> Revision {
         self.shared.revision.load(Ordering::Acquire)
+    }
+}
+
+/// A request that is likely to write: while there are several, a batch waits a moment for them.
+pub struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

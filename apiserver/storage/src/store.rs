@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::etcd::Etcd;
-use crate::{Claims, Entry, Error, Event, Local, Revision, Storage, Write};
+use crate::{Claims, Entry, Error, Event, Local, Revision, Storage, UnderWay, Write};
 
 /// A store of this process alone, or one that several share. Cloning is cheap.
 #[derive(Clone)]
@@ -28,6 +28,15 @@ impl Store {
     /// Whether others write to it, too.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Etcd(_))
+    }
+
+    /// Says that a request came that is likely to write, until what is given is dropped: who writes at the same time shares
+    /// a sync with it. etcd makes batches of its own.
+    pub fn under_way(&self) -> Option<UnderWay> {
+        match self {
+            Self::Local(store) => Some(store.under_way()),
+            Self::Etcd(_) => None,
+        }
     }
 
     /// Returns once what is published holds everything that was committed before the call, by whomever. A local store

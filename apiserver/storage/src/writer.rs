@@ -2,7 +2,8 @@
 //! are told.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,15 +48,12 @@ fn with<T>(writer: &Place, work: impl FnOnce(&mut Writer) -> T) -> Result<T, Gon
 }
 
 /// The writer's thread.
-pub(crate) fn run(writer: &Place, mut inbox: mpsc::Receiver<Request>) {
-    let (mut due, mut last_batch) = (None, 0);
+pub(crate) fn run(writer: &Place, mut inbox: mpsc::Receiver<Request>, under_way: &AtomicUsize) {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut due = None;
     loop {
         let done = match next(&mut inbox, due) {
-            Next::Request(first) => {
-                let requests = gather(first, &mut inbox, last_batch);
-                last_batch = requests.len();
-                serve(writer, requests)
-            }
+            Next::Request(first) => serve(writer, gather(first, &mut inbox, under_way, cores)),
             Next::Due => with(writer, Writer::sync),
             Next::Closed => break,
         };
@@ -73,18 +71,30 @@ pub(crate) fn run(writer: &Place, mut inbox: mpsc::Receiver<Request>) {
     }
 }
 
-/// Takes whatever waits besides the first request as one batch. Where many write, more are about to: a sync costs
-/// so much CPU that one for all of them lets everybody write more in the same time.
-fn gather(first: Request, inbox: &mut mpsc::Receiver<Request>, last_batch: usize) -> Vec<Request> {
+/// Takes whatever waits besides the first request as one batch. A sync costs so much CPU that one for many writes lets
+/// everybody write more in the same time: while others are worked on that keep the cores busy, it waits for some of them.
+fn gather(
+    first: Request,
+    inbox: &mut mpsc::Receiver<Request>,
+    under_way: &AtomicUsize,
+    cores: usize,
+) -> Vec<Request> {
     let mut requests = vec![first];
-    if last_batch >= limits::CROWD {
-        std::thread::sleep(limits::GATHER);
-    }
-    while requests.len() < limits::BATCH_WRITES_MAX {
-        match inbox.try_recv() {
-            Ok(request) => requests.push(request),
-            Err(_) => break,
+    for waits in 0..=limits::GATHERS_MAX {
+        let before = requests.len();
+        while requests.len() < limits::BATCH_WRITES_MAX {
+            match inbox.try_recv() {
+                Ok(request) => requests.push(request),
+                Err(_) => break,
+            }
         }
+        let on_their_way = under_way.load(Ordering::Relaxed).saturating_sub(requests.len());
+        let is_full = requests.len() >= limits::BATCH_WRITES_MAX;
+        let nobody_came = waits > 0 && requests.len() == before;
+        if on_their_way < cores || is_full || nobody_came || waits == limits::GATHERS_MAX {
+            break;
+        }
+        std::thread::sleep(limits::GATHER);
     }
     requests
 }
@@ -292,5 +302,27 @@ fn record_of(event: &Event) -> Record {
         supersedes: event.previous.as_ref().map_or(0, |previous| previous.revision),
         value: if known { bytes::Bytes::new() } else { event.value.bytes.clone() },
         revision_at: event.value.revision_at.filter(|_| !known),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Request {
+        Request::Compact(0, oneshot::channel().0)
+    }
+
+    #[test]
+    fn a_batch_is_what_waits_and_others_that_are_worked_on_hold_it_up_for_a_moment_only() {
+        // Waiting, under way with the first and those that wait, taken: the last case ends because nobody comes.
+        for (waiting, under_way, taken) in [(0, 0, 1), (3, 0, 4), (3, 4, 4), (600, 601, 512), (2, 50, 3)] {
+            let (sender, mut inbox) = mpsc::channel(1024);
+            for _ in 0..waiting {
+                assert!(sender.try_send(request()).is_ok());
+            }
+            let batch = gather(request(), &mut inbox, &AtomicUsize::new(under_way), 2);
+            assert_eq!(batch.len(), taken, "{waiting} {under_way}");
+        }
     }
 }
