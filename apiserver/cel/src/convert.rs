@@ -14,7 +14,7 @@ pub(crate) fn to_json(value: &Val<'_>) -> Value {
         Val::Uint(value) => json!(value),
         Val::Double(value) => json!(value),
         Val::Text(value) => json!(&**value),
-        Val::JsonList(items, _) => Value::Array(items.to_vec()),
+        Val::JsonList(items, _) => Value::from(&items[..]),
         Val::JsonMap(map, _) => Value::Object((*map).clone()),
         Val::List(items) => items.iter().map(to_json).collect(),
         Val::Map(entries) => {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{Map, Number, SmolStr, Value};
+use crate::{Items, Map, Number, SmolStr, Value};
 
 static NULL: Value = Value::Null;
 
@@ -17,10 +17,13 @@ pub trait Index {
 macro_rules! index_by_name {
     ($($type:ty),*) => {$(
         impl Index for $type {
+            #[inline]
             fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
                 value.as_object()?.get(self)
             }
 
+
+            #[inline]
             fn of_mut<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value> {
                 value.as_object_mut()?.get_mut(self)
             }
@@ -31,20 +34,24 @@ macro_rules! index_by_name {
 index_by_name!(str, String, SmolStr);
 
 impl Index for usize {
+    #[inline]
     fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
         value.as_array()?.get(*self)
     }
 
+    #[inline]
     fn of_mut<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value> {
         value.as_array_mut()?.get_mut(*self)
     }
 }
 
 impl<T: Index + ?Sized> Index for &T {
+    #[inline]
     fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
         (**self).of(value)
     }
 
+    #[inline]
     fn of_mut<'a>(&self, value: &'a mut Value) -> Option<&'a mut Value> {
         (**self).of_mut(value)
     }
@@ -54,6 +61,7 @@ impl<I: Index> std::ops::Index<I> for Value {
     type Output = Value;
 
     /// The member or item; null where there is none.
+    #[inline]
     fn index(&self, index: I) -> &Value {
         index.of(self).unwrap_or(&NULL)
     }
@@ -61,6 +69,7 @@ impl<I: Index> std::ops::Index<I> for Value {
 
 impl<S: AsRef<str> + Index> std::ops::IndexMut<S> for Value {
     /// The member, to be set: what is no object becomes one.
+    #[inline]
     fn index_mut(&mut self, name: S) -> &mut Value {
         if !self.is_object() {
             *self = Value::Object(Map::new());
@@ -73,91 +82,113 @@ impl<S: AsRef<str> + Index> std::ops::IndexMut<S> for Value {
 }
 
 impl Value {
+    #[inline]
     pub fn get(&self, index: impl Index) -> Option<&Value> {
         index.of(self)
     }
 
+    #[inline]
     pub fn get_mut(&mut self, index: impl Index) -> Option<&mut Value> {
         index.of_mut(self)
     }
 
+    #[inline]
     pub fn is_null(&self) -> bool {
         matches!(self, Value::Null)
     }
 
+    #[inline]
     pub fn is_boolean(&self) -> bool {
         matches!(self, Value::Bool(_))
     }
 
+    #[inline]
     pub fn is_number(&self) -> bool {
         matches!(self, Value::Number(_))
     }
 
+    #[inline]
     pub fn is_string(&self) -> bool {
         matches!(self, Value::String(_))
     }
 
+    #[inline]
     pub fn is_array(&self) -> bool {
         matches!(self, Value::Array(_))
     }
 
+    #[inline]
     pub fn is_object(&self) -> bool {
         matches!(self, Value::Object(_))
     }
 
+    #[inline]
     pub fn is_i64(&self) -> bool {
         self.as_number().is_some_and(Number::is_i64)
     }
 
+    #[inline]
     pub fn is_u64(&self) -> bool {
         self.as_number().is_some_and(Number::is_u64)
     }
 
+    #[inline]
     pub fn is_f64(&self) -> bool {
         self.as_number().is_some_and(Number::is_f64)
     }
 
+    #[inline]
     pub fn as_bool(&self) -> Option<bool> {
         if let Value::Bool(value) = self { Some(*value) } else { None }
     }
 
+    #[inline]
     pub fn as_number(&self) -> Option<&Number> {
         if let Value::Number(number) = self { Some(number) } else { None }
     }
 
+    #[inline]
     pub fn as_i64(&self) -> Option<i64> {
         self.as_number()?.as_i64()
     }
 
+    #[inline]
     pub fn as_u64(&self) -> Option<u64> {
         self.as_number()?.as_u64()
     }
 
+    #[inline]
     pub fn as_f64(&self) -> Option<f64> {
         self.as_number()?.as_f64()
     }
 
+    #[inline]
     pub fn as_str(&self) -> Option<&str> {
         if let Value::String(text) = self { Some(text) } else { None }
     }
 
-    pub fn as_array(&self) -> Option<&Vec<Value>> {
+    #[inline]
+    pub fn as_array(&self) -> Option<&[Value]> {
         if let Value::Array(items) = self { Some(items) } else { None }
     }
 
-    pub fn as_array_mut(&mut self) -> Option<&mut Vec<Value>> {
+    #[inline]
+    pub fn as_array_mut(&mut self) -> Option<&mut Items> {
         if let Value::Array(items) = self { Some(items) } else { None }
     }
 
+    #[inline]
     pub fn as_object(&self) -> Option<&Map> {
         if let Value::Object(map) = self { Some(map) } else { None }
     }
 
+    #[inline]
     pub fn as_object_mut(&mut self) -> Option<&mut Map> {
         if let Value::Object(map) = self { Some(map) } else { None }
     }
 
     /// Leaves null in its place.
+    #[inline]
     pub fn take(&mut self) -> Value {
         std::mem::take(self)
     }

@@ -18,12 +18,19 @@ pub use name::is_same as is_same_name;
 pub use read::{Text, Tree};
 pub use serde_json::{Deserializer, Error, Number, from_slice, from_str};
 pub use smol_str::SmolStr;
-pub use write::{escape, plain_length, write, write_items, write_members, write_text};
+use thin_vec::ThinVec;
+pub use write::{escape, plain_length, write, write_escaped, write_items, write_members, write_text};
 
 /// Parts of `serde_json` that know nothing of trees.
 pub mod value {
     pub use serde_json::value::RawValue;
 }
+
+/// Members as they are read, in any order.
+pub type Members = ThinVec<(SmolStr, Value)>;
+
+/// Items of an array. Like members, they are one pointer away, with how many they are: a value is as small as a text.
+pub type Items = ThinVec<Value>;
 
 /// Any JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,7 +40,7 @@ pub enum Value {
     Bool(bool),
     Number(Number),
     String(SmolStr),
-    Array(Vec<Value>),
+    Array(Items),
     Object(Map),
 }
 

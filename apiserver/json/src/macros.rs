@@ -19,7 +19,7 @@ macro_rules! json {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! json_items {
-    ([ $($done:expr),* ] []) => { vec![ $($done),* ] };
+    ([ $($done:expr),* ] []) => { $crate::Items::from([ $($done),* ]) };
     ([ $($done:expr),* ] [] null $(, $($rest:tt)*)?) => {
         $crate::json_items!([ $($done,)* $crate::Value::Null ] [] $($($rest)*)?)
     };

@@ -1,4 +1,4 @@
-//! Comparing the names of members: short texts, most of which differ in length or at once.
+//! The names of members: short texts, most of which differ in length or at once.
 
 use std::cmp::Ordering;
 
@@ -31,6 +31,46 @@ pub(crate) fn order(one: &str, other: &str) -> Ordering {
     match (one.first_chunk(), other.first_chunk()) {
         (Some(a), Some(b)) if a != b => u32::from_be_bytes(*a).cmp(&u32::from_be_bytes(*b)),
         _ => one.cmp(other),
+    }
+}
+
+/// Which names there may be, a bit for each: most fields that are asked for are optional and missing, and mostly that
+/// shows here already.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Names(u64);
+
+impl Names {
+    pub(crate) const NONE: Self = Self(0);
+
+    /// The factors tell the fields of Pods, which have most of them, apart.
+    #[inline]
+    fn bit(name: &str) -> u64 {
+        let bytes = name.as_bytes();
+        let (first, last) = match bytes {
+            [first, .., last] => (*first, *last),
+            [only] => (*only, *only),
+            [] => (0, 0),
+        };
+        let sum = usize::from(first) * 7 + usize::from(last) * 3 + bytes.len();
+        1 << (sum % 64)
+    }
+
+    #[inline]
+    pub(crate) fn may_have(self, name: &str) -> bool {
+        self.0 & Self::bit(name) != 0
+    }
+
+    #[inline]
+    pub(crate) fn add(&mut self, name: &str) {
+        self.0 |= Self::bit(name);
+    }
+}
+
+impl<'a> FromIterator<&'a smol_str::SmolStr> for Names {
+    fn from_iter<I: IntoIterator<Item = &'a smol_str::SmolStr>>(names: I) -> Self {
+        let mut all = Self::NONE;
+        names.into_iter().for_each(|name| all.add(name));
+        all
     }
 }
 

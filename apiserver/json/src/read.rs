@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use smol_str::SmolStr;
 
-use crate::{Map, Number, Value};
+use crate::{Items, Map, Members, Number, Value};
 
 /// Reads a tree, and notes whether some object of it has a key twice; the last one counts.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,7 +16,7 @@ pub struct Tree<'a> {
 
 impl Tree<'_> {
     /// The object of these members.
-    pub fn object(self, members: Vec<(SmolStr, Value)>) -> Value {
+    pub fn object(self, members: Members) -> Value {
         let (map, twice) = Map::of_members(members);
         if let Some(duplicates) = self.duplicates.filter(|_| twice) {
             duplicates.set(true);
@@ -56,7 +56,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut found = Vec::new();
+        let mut found = Members::new();
         while let Some(key) = members.next_key_seed(Text)? {
             found.push((key, members.next_value_seed(self)?));
         }
@@ -64,7 +64,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
+        let mut list = Items::new();
         while let Some(item) = items.next_element_seed(self)? {
             list.push(item);
         }

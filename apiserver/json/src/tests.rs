@@ -112,7 +112,7 @@ fn pointers_and_indexes_find_what_is_there() {
 
 #[test]
 fn trees_are_small() {
-    assert_eq!((size_of::<Value>(), size_of::<SmolStr>(), size_of::<Map>()), (32, 24, 24));
+    assert_eq!((size_of::<Value>(), size_of::<SmolStr>(), size_of::<Map>()), (24, 24, 16));
 }
 
 #[test]

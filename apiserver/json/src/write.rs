@@ -66,21 +66,29 @@ pub fn write_members(out: &mut Vec<u8>, map: &Map, each: impl Fn(&mut Vec<u8>, &
 pub fn write_text(out: &mut Vec<u8>, text: &str) {
     out.reserve(text.len() + 2);
     out.push(b'"');
-    if is_plain(text.as_bytes()) {
-        out.extend_from_slice(text.as_bytes());
-    } else {
-        escape_to(text, |piece| out.extend_from_slice(piece.as_bytes()));
-    }
+    write_escaped(out, text);
     out.push(b'"');
 }
 
 /// Text as it stands between the quotes of a JSON string.
 #[inline]
+pub fn write_escaped(out: &mut Vec<u8>, text: &str) {
+    if is_plain(text.as_bytes()) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        escape_to(out, text);
+    }
+}
+
+/// As [`write_escaped`], into a text.
+#[inline]
 pub fn escape(out: &mut String, text: &str) {
     if is_plain(text.as_bytes()) {
         out.push_str(text);
     } else {
-        escape_to(text, |piece| out.push_str(piece));
+        let mut escaped = Vec::with_capacity(text.len() + 16);
+        escape_to(&mut escaped, text);
+        out.push_str(&String::from_utf8_lossy(&escaped));
     }
 }
 
@@ -92,19 +100,17 @@ const CONTROLS: [&str; 32] = [
     "\\u001d", "\\u001e", "\\u001f",
 ];
 
+/// A byte at a time: in texts that have some to escape, as JSON in JSON has, they are many.
 #[cold]
-fn escape_to(text: &str, mut push: impl FnMut(&str)) {
-    let mut rest = text;
-    loop {
-        let (plain, special) = rest.split_at(plain_length(rest.as_bytes()));
-        push(plain);
-        let Some(byte) = special.bytes().next() else { return };
-        push(match byte {
-            b'"' => "\\\"",
-            b'\\' => "\\\\",
-            control => CONTROLS[usize::from(control) & 0x1f],
-        });
-        rest = &special[1..];
+fn escape_to(out: &mut Vec<u8>, text: &str) {
+    out.reserve(text.len() + 16);
+    for byte in text.bytes() {
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            0x20.. => out.push(byte),
+            control => out.extend_from_slice(CONTROLS[usize::from(control) & 0x1f].as_bytes()),
+        }
     }
 }
 

@@ -88,7 +88,7 @@ impl<'de> Visitor<'de> for Metadata {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut members = Vec::new();
+        let mut members = apiserver_json::Members::new();
         while let Some(key) = access.next_key_seed(Text)? {
             let value = if key == MANAGED_FIELDS {
                 access.next_value::<&RawValue>()?.get().into()

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use apiserver_json::value::RawValue;
-use apiserver_json::{Text, Tree, Value, plain_length, write, write_items, write_members};
+use apiserver_json::{Items, Members, Text, Tree, Value, plain_length, write, write_items, write_members};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 pub(crate) const METADATA: &str = "metadata";
@@ -178,7 +178,7 @@ impl<'de> Visitor<'de> for Packed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut members = Vec::new();
+        let mut members = Members::new();
         while let Some(key) = access.next_key_seed(Text)? {
             let value = match (self.level, key.as_str()) {
                 (Level::Object, METADATA) => access.next_value_seed(self.at(Level::Metadata))?,
@@ -198,7 +198,7 @@ impl<'de> Visitor<'de> for Packed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
+        let mut list = Items::new();
         while let Some(entry) = access.next_element_seed(self.at(Level::Entry))? {
             list.push(entry);
         }

@@ -395,7 +395,7 @@ fn claim_ips(
                 .get("clusterIPs")
                 .and_then(Value::as_array)
                 .filter(|ips| !ips.is_empty())
-                .cloned()
+                .map(<[_]>::to_vec)
                 .unwrap_or_else(|| vec![text.into()]);
             // Unparsable addresses were refused before.
             let Ok(ip) = text.parse::<Ipv4Addr>() else { return Ok(()) };

@@ -116,8 +116,8 @@ impl Resource {
     /// Key of an object.
     pub fn key(&self, namespace: Option<&str>, name: &str) -> Arc<str> {
         match namespace {
-            Some(namespace) if self.namespaced => format!("{}{namespace}/{name}", self.prefix).into(),
-            _ => format!("{}{name}", self.prefix).into(),
+            Some(namespace) if self.namespaced => [&self.prefix, namespace, "/", name].concat().into(),
+            _ => [&self.prefix, name].concat().into(),
         }
     }
 

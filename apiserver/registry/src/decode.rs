@@ -1,6 +1,6 @@
 //! From a request body's JSON to an object of a kind: the right kind, known fields, right types.
 
-use apiserver_json::Value;
+use apiserver_json::{Items, Value};
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_schema::json_kind;
 use apiserver_schema::{Decode, Empties, Schema};
@@ -101,7 +101,7 @@ pub fn read(
     let forgets_owners = !resource.is_custom() && says_no_owners(value);
     let unknown = read_by(resource, schema, value, mode)?;
     if forgets_owners {
-        crate::object::metadata_mut(value).insert("managedFields".into(), Value::Array(Vec::new()));
+        crate::object::metadata_mut(value).insert("managedFields".into(), Value::Array(Items::new()));
     }
     Ok(unknown)
 }
@@ -128,7 +128,7 @@ fn says_no_owners(value: &Value) -> bool {
     value
         .get("metadata")
         .and_then(|metadata| metadata.get("managedFields")?.as_array())
-        .is_some_and(Vec::is_empty)
+        .is_some_and(<[_]>::is_empty)
 }
 
 /// Numbers as Go holds and writes them: whole ones without a point, ones beyond 64 bits as floating point.

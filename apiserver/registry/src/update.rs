@@ -324,7 +324,7 @@ fn is_finished(object: &Value) -> bool {
     metadata.contains_key("deletionTimestamp")
         && object::finalizers(object).is_empty()
         && metadata.get("deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0) == 0
-        && object.pointer("/spec/finalizers").and_then(Value::as_array).is_none_or(Vec::is_empty)
+        && object.pointer("/spec/finalizers").and_then(Value::as_array).is_none_or(<[_]>::is_empty)
 }
 
 fn keep_member(new: &mut Value, old: &Value, member: &str) {

@@ -273,7 +273,7 @@ fn object(version: OpenApi, name: &'static str, schema: &Schema, docs: Option<&V
         None => Vec::new(),
     };
     if !required.is_empty() {
-        out.insert("required".into(), Value::Array(required));
+        out.insert("required".into(), required.into());
     }
     if let Some(row) = facts.iter().find(|row| row[0] == "(type)")
         && let Ok(Value::Object(more)) = apiserver_json::from_str(row[5])
@@ -281,7 +281,7 @@ fn object(version: OpenApi, name: &'static str, schema: &Schema, docs: Option<&V
         out.extend(more);
     }
     if !gvks.is_empty() {
-        out.insert("x-kubernetes-group-version-kind".into(), Value::Array(gvks));
+        out.insert("x-kubernetes-group-version-kind".into(), gvks.into());
     }
     Value::Object(out)
 }

@@ -167,7 +167,7 @@ impl Index {
             index.bindings.push(Binding {
                 role: format!("{role_namespace}/{}", binding["roleRef"]["name"].as_str().unwrap_or("")),
                 name: binding["metadata"]["name"].as_str().unwrap_or("").to_owned(),
-                subjects: binding["subjects"].as_array().cloned().unwrap_or_default(),
+                subjects: binding["subjects"].as_array().unwrap_or_default().to_vec(),
                 namespace,
             });
         }

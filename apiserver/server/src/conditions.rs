@@ -200,7 +200,7 @@ fn available(registry: &Registry, api: &Value) -> Option<Value> {
     }
     let port_name = text(served, "/name");
     let answers = |slice: &Value| {
-        let list = |member: &str| slice[member].as_array().cloned().unwrap_or_default();
+        let list = |member: &str| slice[member].as_array().unwrap_or_default();
         list("ports").iter().any(|port| text(port, "/name") == port_name)
             && list("endpoints")
                 .iter()

@@ -123,7 +123,7 @@ fn asked(context: &Context) -> Asked {
 /// The container that is meant: `validateContainer` of upstream's Pod strategy.
 pub(crate) fn container_of(pod: &Value, asked: &str) -> Result<String, Status> {
     let name = apiserver_registry::object::name(pod);
-    let list = |member: &str| pod["spec"][member].as_array().map_or(&[][..], Vec::as_slice);
+    let list = |member: &str| pod["spec"][member].as_array().unwrap_or_default();
     let names = |member: &str| list(member).iter().filter_map(|container| container["name"].as_str());
     let all: Vec<&str> =
         ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(names).collect();

@@ -119,7 +119,7 @@ fn finished(resource: &Resource, object: &Value) -> Option<Value> {
 
 /// A list of metadata; one that nothing was put into has no items in Go.
 pub(crate) fn partial_list(items: Vec<Value>, metadata: &Value) -> Value {
-    let items = if items.is_empty() { Value::Null } else { Value::Array(items) };
+    let items = if items.is_empty() { Value::Null } else { items.into() };
     json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
 }
 
@@ -145,8 +145,8 @@ pub(crate) fn table(resource: &Resource, rows: Vec<Value>, revision: &str, with_
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
         "metadata": {"resourceVersion": revision},
-        "columnDefinitions": if with_columns { Value::Array(columns) } else { Value::Null },
-        "rows": if is_nil { Value::Null } else { Value::Array(rows) },
+        "columnDefinitions": if with_columns { columns.into() } else { Value::Null },
+        "rows": if is_nil { Value::Null } else { rows.into() },
     })
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use apiserver_json::{Map, Number, SmolStr, Value};
+use apiserver_json::{Items, Map, Members, Number, Value};
 use apiserver_meta::field::go_quote;
 use libyaml_safer::{ErrorKind, Event, EventData, Parser, ScalarStyle};
 
@@ -165,7 +165,7 @@ impl Reader<'_> {
     }
 
     fn sequence(&mut self) -> Result<Value, String> {
-        let mut list = Vec::new();
+        let mut list = Items::new();
         loop {
             let event = self.next()?;
             if matches!(event.data, EventData::SequenceEnd) {
@@ -176,7 +176,7 @@ impl Reader<'_> {
     }
 
     fn mapping(&mut self) -> Result<Value, String> {
-        let mut members: Vec<(SmolStr, Value)> = Vec::new();
+        let mut members = Members::new();
         let mut seen = HashSet::new();
         loop {
             let event = self.next()?;
@@ -224,7 +224,7 @@ fn nodes(value: &Value) -> usize {
     }
 }
 
-fn merge(members: &mut Vec<(SmolStr, Value)>, value: Value) -> Result<(), String> {
+fn merge(members: &mut Members, value: Value) -> Result<(), String> {
     match value {
         Value::Object(other) => members.extend(other),
         Value::Array(list) if list.iter().all(Value::is_object) => {

@@ -99,7 +99,7 @@ async fn every_kind_is_listed_and_read_as_go_writes_it() {
         let partial = get(&server, &path, METADATA_LIST).await.object();
         assert_eq!(partial["kind"], "PartialObjectMetadataList");
         let items = list["items"].as_array().expect("items");
-        assert_eq!(partial["items"].as_array().map_or(0, Vec::len), items.len());
+        assert_eq!(partial["items"].as_array().map_or(0, <[_]>::len), items.len());
         let Some(item) = items.first() else { continue };
         let (root, plural) = path.rsplit_once('/').expect("a path");
         let name = item["metadata"]["name"].as_str().expect("a name");
@@ -356,7 +356,7 @@ async fn custom_objects_have_no_protobuf_but_their_metadata_has() {
     }
     assert_eq!(get(&server, &format!("{path}/w"), METADATA).await.object()["metadata"]["name"], "w");
     let list = get(&server, path, METADATA_LIST).await.object();
-    assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(list["items"].as_array().map(<[_]>::len), Some(1));
     let mut watch = Watch::open(&server, &format!("{path}?watch=1&resourceVersion=0"), METADATA).await;
     assert_eq!(watch.next().await.1["metadata"]["name"], "w");
     let mut old = Watch::open(&server, &format!("{path}?watch=1&resourceVersion=1"), METADATA).await;

@@ -69,7 +69,7 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 
 /// The rules a schema node writes.
 pub(super) fn written(schema: &Value) -> &[Value] {
-    schema.get("x-kubernetes-validations").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    schema.get("x-kubernetes-validations").and_then(Value::as_array).unwrap_or_default()
 }
 
 /// How often a value of this size fits into the largest request.
@@ -174,7 +174,7 @@ fn node(validations: &Value, schema: &Value, decl: Option<&Arc<Decl>>) -> Option
         (Some(below), Some(values)) if values.is_object() => child(below, values, "@values").map(Box::new),
         _ => None,
     };
-    let parts = validations.get("allOf").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let parts = validations.get("allOf").and_then(Value::as_array).unwrap_or_default();
     let all_of: Vec<Node> = parts.iter().filter_map(|part| node(part, schema, decl)).collect();
     if own.is_empty() && items.is_none() && properties.is_empty() && additional.is_none() && all_of.is_empty()
     {

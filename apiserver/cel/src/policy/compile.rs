@@ -41,7 +41,7 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 }
 
 fn items<'a>(value: &'a Value, name: &str) -> &'a [Value] {
-    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value.get(name).and_then(Value::as_array).unwrap_or_default()
 }
 
 /// Compiles an expression that must be of one of these types; no types stand for any.

@@ -240,9 +240,9 @@ fn load_balancer_addresses<'a>(subject: &Subject<'a>) -> Vec<&'a str> {
 fn endpoints(subject: &Subject) -> String {
     let mut list = Vec::new();
     for subset in subject.items("/subsets") {
-        let addresses = subset["addresses"].as_array().map_or(&[][..], Vec::as_slice);
+        let addresses = subset["addresses"].as_array().unwrap_or_default();
         let ips = addresses.iter().map(|address| address["ip"].as_str().unwrap_or(""));
-        let ports = subset["ports"].as_array().map_or(&[][..], Vec::as_slice);
+        let ports = subset["ports"].as_array().unwrap_or_default();
         if ports.is_empty() {
             list.extend(ips.clone().map(str::to_owned));
         }

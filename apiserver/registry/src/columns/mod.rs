@@ -61,7 +61,7 @@ impl<'a> Subject<'a> {
     }
 
     fn items(&self, pointer: &str) -> &'a [Value] {
-        self.at(pointer).as_array().map_or(&[], Vec::as_slice)
+        self.at(pointer).as_array().unwrap_or_default()
     }
 
     fn age(&self, pointer: &str) -> Value {

@@ -88,7 +88,7 @@ fn annotation(object: &Value, name: &str) -> Option<Value> {
 
 /// As v2 has it.
 pub(crate) fn to_v2(object: &mut Value) {
-    let list = |name: &str| annotation(object, name).and_then(|value| value.as_array().cloned());
+    let list = |name: &str| annotation(object, name).and_then(|value| Some(value.as_array()?.to_vec()));
     let (metrics, states) = (list(METRICS), list(CURRENT_METRICS));
     let conditions = list(CONDITIONS);
     let behavior = annotation(object, BEHAVIOR).map(|value| lower_camel(&value));

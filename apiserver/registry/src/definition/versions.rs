@@ -38,7 +38,7 @@ fn wrong(field: &str, value: String, why: &str) -> FieldError {
 /// A member of a version; nothing where it is empty.
 fn said<'a>(version: &'a Value, member: &str) -> &'a Value {
     let value = &version[member];
-    if value.as_array().is_some_and(Vec::is_empty) { &Value::Null } else { value }
+    if value.as_array().is_some_and(<[_]>::is_empty) { &Value::Null } else { value }
 }
 
 fn schema(version: &Value) -> Option<&Value> {

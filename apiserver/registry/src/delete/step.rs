@@ -151,7 +151,7 @@ fn mark(next: &mut Value, old: &Value, grace: i64) {
 
 /// What must go before a Namespace does.
 fn namespace_finalizers(namespace: &Value) -> &[Value] {
-    namespace.pointer("/spec/finalizers").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    namespace.pointer("/spec/finalizers").and_then(Value::as_array).unwrap_or_default()
 }
 
 /// The finalizers an object has once its deletion is asked for in this way.

@@ -67,7 +67,7 @@ fn in_v2(new: &mut Value, old: &Value, change: fn(&mut Value, &Value)) {
 }
 
 fn default_v2(spec: &mut Map) {
-    if spec.get("metrics").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+    if spec.get("metrics").and_then(Value::as_array).is_none_or(<[_]>::is_empty) {
         let target = json!({"type": "Utilization", "averageUtilization": 80});
         let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": target}});
         spec.insert("metrics".into(), json!([metric]));

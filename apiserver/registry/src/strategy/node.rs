@@ -91,7 +91,7 @@ fn name_first_range(spec: &mut apiserver_json::Map) {
     let first = spec.get("podCIDRs").and_then(|ranges| ranges.get(0)).cloned();
     match (one, first) {
         (Some(one), first) if first.as_ref() != Some(&one) => {
-            spec.insert("podCIDRs".into(), Value::Array(vec![one]));
+            spec.insert("podCIDRs".into(), [one].into());
         }
         (None, Some(first)) => {
             spec.insert("podCIDR".into(), first);

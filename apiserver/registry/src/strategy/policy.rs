@@ -22,7 +22,7 @@ pub(super) static NETWORK_POLICY: Strategy = Strategy {
         }
         let has_egress = !items(at(policy, &["spec"]), "egress").is_empty();
         if let Some(spec) = at_mut(policy, &["spec"])
-            && spec.get("policyTypes").and_then(Value::as_array).is_none_or(Vec::is_empty)
+            && spec.get("policyTypes").and_then(Value::as_array).is_none_or(<[_]>::is_empty)
         {
             let types = if has_egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
             spec.insert("policyTypes".into(), types);

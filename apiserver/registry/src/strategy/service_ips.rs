@@ -14,7 +14,7 @@ const NOT_FOR_NAMES: &str = "may not be set for ExternalName services";
 pub(super) fn pair(spec: &mut Map) {
     let single = spec.get("clusterIP").and_then(Value::as_str).filter(|ip| !ip.is_empty()).map(str::to_owned);
     if let Some(ip) = single
-        && spec.get("clusterIPs").and_then(Value::as_array).is_none_or(Vec::is_empty)
+        && spec.get("clusterIPs").and_then(Value::as_array).is_none_or(<[_]>::is_empty)
     {
         spec.insert("clusterIPs".into(), json!([ip]));
     }
@@ -24,7 +24,7 @@ pub(super) fn pair(spec: &mut Map) {
 /// `normalizeClusterIPs`.
 pub(super) fn normalise(spec: &mut Map, old: &Value) {
     let (ip, old_ip) = (spec.get("clusterIP").and_then(Value::as_str).unwrap_or(""), text(old, "clusterIP"));
-    let ips = spec.get("clusterIPs").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let ips = spec.get("clusterIPs").and_then(Value::as_array).unwrap_or_default();
     let old_ips = items(old, "clusterIPs");
     let follows = if ip == old_ip {
         (ips.is_empty() && !old_ips.is_empty()).then(|| json!(old_ips))

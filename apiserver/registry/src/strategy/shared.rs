@@ -48,7 +48,7 @@ pub(crate) fn text<'a>(object: &'a Value, member: &str) -> &'a str {
 }
 
 pub(crate) fn items<'a>(object: &'a Value, member: &str) -> &'a [Value] {
-    object.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    object.get(member).and_then(Value::as_array).unwrap_or_default()
 }
 
 pub(crate) fn items_mut<'a>(object: &'a mut Value, member: &str) -> impl Iterator<Item = &'a mut Value> {

@@ -181,7 +181,7 @@ pub(super) static CSI_DRIVER: Strategy = Strategy {
             default(spec, member, value);
         }
         default(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
-        if spec.get("volumeLifecycleModes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+        if spec.get("volumeLifecycleModes").and_then(Value::as_array).is_none_or(<[_]>::is_empty) {
             spec.insert("volumeLifecycleModes".into(), json!(["Persistent"]));
         }
     },

@@ -317,9 +317,11 @@ fn with_claims(spec: &Value) -> Value {
         .map(|(_, claim)| claim)
         .map(|claim| json!({"name": name_of(claim), "persistentVolumeClaim": {"claimName": name_of(claim)}}))
         .collect();
-    let own = pod.get("volumes").and_then(Value::as_array).cloned().unwrap_or_default();
+    let own = pod.get("volumes").and_then(Value::as_array).unwrap_or_default();
     volumes.extend(
-        own.into_iter().filter(|volume| !claims.iter().any(|claim| name_of(claim) == text(volume, "name"))),
+        own.iter()
+            .filter(|volume| !claims.iter().any(|claim| name_of(claim) == text(volume, "name")))
+            .cloned(),
     );
     pod.insert("volumes".into(), volumes.into());
     template

@@ -156,7 +156,7 @@ fn rules(map: &Map) -> Rules {
     };
     Rules {
         format: text("format"),
-        enumeration: map.get("enum").and_then(Value::as_array).filter(|v| !v.is_empty()).cloned(),
+        enumeration: map.get("enum").and_then(Value::as_array).filter(|v| !v.is_empty()).map(<[_]>::to_vec),
         minimum: number("minimum"),
         maximum: number("maximum"),
         exclusive_minimum: flag(map, "exclusiveMinimum"),

@@ -87,7 +87,7 @@ fn members<'a>(node: &'a Value, name: &str) -> impl Iterator<Item = (&'a SmolStr
 }
 
 fn elements<'a>(node: &'a Value, name: &str) -> &'a [Value] {
-    node.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    node.get(name).and_then(Value::as_array).unwrap_or_default()
 }
 
 fn not_supported(field: String, value: &str, supported: &[&str]) -> FieldError {

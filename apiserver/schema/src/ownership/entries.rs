@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use apiserver_json::{Map, Value, json};
+use apiserver_json::{Items, Map, Value, json};
 
 use super::set::FieldSet;
 use super::text;
@@ -137,7 +137,7 @@ pub(super) fn raw(object: &Value) -> Option<&Value> {
 
 /// Whether the user asks to forget all owners: an empty list, or one empty entry.
 pub(super) fn is_reset(object: &Value) -> bool {
-    match raw(object).and_then(Value::as_array).map(Vec::as_slice) {
+    match raw(object).and_then(Value::as_array) {
         Some([]) => true,
         Some([Value::Object(entry)]) => {
             entry.values().all(|v| v.is_null() || v.as_str().is_some_and(str::is_empty))
@@ -207,7 +207,7 @@ pub(super) fn write(object: &mut Value, entries: Entries) {
             &b.subresource,
         ))
     });
-    let list: Vec<Value> = sorted.into_iter().map(|(identity, owned)| encode(identity, owned)).collect();
+    let list: Items = sorted.into_iter().map(|(identity, owned)| encode(identity, owned)).collect();
     set_raw(object, (!list.is_empty()).then_some(Value::Array(list)));
 }
 

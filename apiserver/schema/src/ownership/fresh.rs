@@ -3,7 +3,7 @@
 //!
 //! It comes to what `manager::record` makes of a comparison with the empty object; a property test holds it to that.
 
-use apiserver_json::{Map, Value};
+use apiserver_json::{Map, Value, write_escaped};
 
 use super::set::FieldSet;
 use super::walk::{Form, Place, child_of, entries, form, groups, is_mixed, items, steps};
@@ -19,12 +19,12 @@ pub(super) fn owned(
     reset: &FieldSet,
     never: &FieldSet,
 ) -> Option<String> {
-    let mut writer = Writer { out: String::with_capacity(1024), is_broken: false };
-    writer.out.push('{');
+    let mut writer = Writer { out: Vec::with_capacity(2048), is_broken: false };
+    writer.out.push(b'{');
     let except = Except { reset: Some(reset), never: Some(never) };
     writer.visit(schema, Some(empty), object, Place::Root, except, false);
-    writer.out.push('}');
-    (!writer.is_broken).then_some(writer.out)
+    writer.out.push(b'}');
+    if writer.is_broken { None } else { String::from_utf8(writer.out).ok() }
 }
 
 /// What is left out below some place.
@@ -40,7 +40,7 @@ struct Except<'a> {
 type Step<'a> = (&'static str, &'a str);
 
 struct Writer {
-    out: String,
+    out: Vec<u8>,
     /// A list has an item without a key of its own.
     is_broken: bool,
 }
@@ -59,9 +59,9 @@ impl Writer {
     ) -> (bool, bool) {
         let leaf = || (empty.is_none_or(|empty| !equal(empty, new)), false);
         let start = self.out.len();
-        let dotted = |out: &mut String| {
+        let dotted = |out: &mut Vec<u8>| {
             if dot && empty.is_none() {
-                out.push_str("\".\":{}");
+                out.extend_from_slice(b"\".\":{}");
             }
             out.len()
         };
@@ -129,19 +129,19 @@ impl Writer {
             below.never = except.never.and_then(|set| set.below(&step));
         }
         let start = self.out.len();
-        if !self.out.ends_with('{') {
-            self.out.push(',');
+        if self.out.last() != Some(&b'{') {
+            self.out.push(b',');
         }
-        self.out.push('"');
-        self.out.push_str(step.0);
-        apiserver_json::escape(&mut self.out, step.1);
-        self.out.push_str("\":{");
+        self.out.push(b'"');
+        self.out.extend_from_slice(step.0.as_bytes());
+        write_escaped(&mut self.out, step.1);
+        self.out.extend_from_slice(b"\":{");
         let (is_new, any) = match new {
             Some(new) => self.visit(schema, empty, new, place, below, !never),
             None => (true, false),
         };
         if any || is_new && !never {
-            self.out.push('}');
+            self.out.push(b'}');
         } else {
             self.out.truncate(start);
         }

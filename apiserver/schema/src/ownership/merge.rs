@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use apiserver_json::{Map, Value};
+use apiserver_json::{Items, Map, Value};
 
 use super::set::FieldSet;
 use super::walk::{Form, child_of, entries, form, item_step, items};
@@ -206,7 +206,7 @@ fn merge_lists(list: &List, live: &[Value], applied: &[Value]) -> Result<Option<
     let mut shared = new_order.iter().filter(|step| old_at.contains_key(*step));
     let mut next_shared = shared.next();
     let mut merged: HashSet<&String> = HashSet::new();
-    let mut out = Vec::with_capacity(live.len().max(applied.len()));
+    let mut out = Items::with_capacity(live.len().max(applied.len()));
     let (mut l, mut r) = (0, 0);
     while l < old_order.len() || r < new_order.len() {
         if let (Some(old), Some(new)) = (old_order.get(l), new_order.get(r)) {
@@ -281,7 +281,7 @@ fn remove_keys(schema: &Schema, map: &Map, set: &FieldSet) -> Value {
 }
 
 fn remove_items(list: &List, items: &[Value], set: &FieldSet) -> Value {
-    let mut out = Vec::new();
+    let mut out = Items::new();
     let mut matched = false;
     for item in items {
         let step = item_step(list, item).unwrap_or_default();
@@ -303,7 +303,7 @@ fn remove_items(list: &List, items: &[Value], set: &FieldSet) -> Value {
 fn keep_container(before: &Value, after: Value) -> Value {
     match (before, after) {
         (Value::Object(_), Value::Null) => Value::Object(Map::new()),
-        (Value::Array(_), Value::Null) => Value::Array(Vec::new()),
+        (Value::Array(_), Value::Null) => Value::Array(Items::new()),
         (_, after) => after,
     }
 }

@@ -68,7 +68,7 @@ fn anything() -> impl Strategy<Value = Value> {
         let member = (proptest::sample::select(names.clone()), inner.clone());
         let map = proptest::collection::vec(member, 0..8)
             .prop_map(|members| Value::Object(members.into_iter().collect()));
-        prop_oneof![3 => map, 2 => proptest::collection::vec(inner, 0..4).prop_map(Value::Array)]
+        prop_oneof![3 => map, 2 => proptest::collection::vec(inner, 0..4).prop_map(Value::from)]
     })
 }
 

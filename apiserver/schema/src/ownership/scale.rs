@@ -96,7 +96,7 @@ mod tests {
     }
 
     fn names(object: &Value) -> Vec<(String, String)> {
-        let list = entries::raw(object).and_then(Value::as_array).cloned().unwrap_or_default();
+        let list = entries::raw(object).and_then(Value::as_array).unwrap_or_default();
         let text = |entry: &Value, member: &str| entry[member].as_str().unwrap_or("").to_owned();
         list.iter().map(|entry| (text(entry, "manager"), text(entry, "fieldsV1"))).collect()
     }

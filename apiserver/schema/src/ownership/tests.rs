@@ -32,7 +32,7 @@ fn applied(
 }
 
 fn fields(object: &Value, name: &str) -> Value {
-    let list = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let list = object["metadata"]["managedFields"].as_array().unwrap_or_default();
     list.iter().find(|e| e["manager"] == name).map_or(Value::Null, |e| {
         let text = e["fieldsV1"].as_str().expect("entries are written packed");
         apiserver_json::from_str(text).unwrap()
@@ -261,7 +261,7 @@ fn what_is_owned_in_another_version_must_fit_it() {
     assert_eq!(refused, Err(ApplyError::Failed(why.to_owned())));
     let fits =
         apply(&versions["g/v2"], &live, &object("g/v2", json!({"a": "x"})), &second, false, &reset).unwrap();
-    assert_eq!(fits["metadata"]["managedFields"].as_array().map(Vec::len), Some(3));
+    assert_eq!(fits["metadata"]["managedFields"].as_array().map(<[_]>::len), Some(3));
     // A write that owns nothing there any more forgets them all.
     let mut changed = live.clone();
     changed["spec"]["b"] = json!("z");

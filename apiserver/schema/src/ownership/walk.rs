@@ -3,6 +3,7 @@
 //! Values are walked where they are; only paths that differ are written down.
 
 use std::cmp::Ordering;
+use std::fmt::Write;
 
 use apiserver_json::{Map, Value, escape};
 
@@ -129,7 +130,11 @@ fn write_scalar(value: &Value, out: &mut String) {
             escape(out, text);
             out.push('"');
         }
-        other => out.push_str(&other.to_string()),
+        other => match other.as_i64() {
+            // Writing to memory does not fail.
+            Some(number) => drop(write!(out, "{number}")),
+            None => out.push_str(&other.to_string()),
+        },
     }
 }
 
@@ -336,7 +341,7 @@ pub(super) fn entries(value: Option<&Value>) -> Option<&Map> {
 }
 
 pub(super) fn items(value: Option<&Value>) -> &[Value] {
-    value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value.and_then(Value::as_array).unwrap_or_default()
 }
 
 /// A value where a map should be that is neither a map nor null: compared as one.

@@ -97,8 +97,7 @@ pub(super) fn are_maps(lists: &[&[Value]]) -> Result<bool, PatchError> {
     for value in lists.iter().copied().flatten() {
         let name = golang::type_name(value);
         if *first.get_or_insert(name) != name {
-            let shown: Vec<_> =
-                lists.iter().map(|list| golang::display(&Value::Array(list.to_vec()))).collect();
+            let shown: Vec<_> = lists.iter().map(|list| golang::display(&Value::from(*list))).collect();
             return fail(format!("list element types are not identical: [{}]", shown.join(" ")));
         }
         if value.is_array() {

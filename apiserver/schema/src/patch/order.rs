@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use apiserver_json::Value;
+use apiserver_json::{Items, Value};
 
 use super::PatchError;
 use super::directives::{PATCH, bad_argument, fail, no_merge_key};
@@ -32,11 +32,11 @@ impl Positions {
 
 /// Puts `merged` into order: elements of `wanted` first by its order, the others woven in by `live`'s.
 pub(super) fn arrange(
-    merged: Vec<Value>,
+    merged: Items,
     wanted: &[Value],
     live: &[Value],
     merge_key: &str,
-) -> Result<Vec<Value>, PatchError> {
+) -> Result<Items, PatchError> {
     if !merge_key.is_empty() {
         for item in merged.iter().chain(wanted) {
             let Value::Object(map) = item else { return bad_argument("map[string]interface {}", item) };
@@ -47,25 +47,25 @@ pub(super) fn arrange(
     }
     let in_wanted = Positions::of(wanted, merge_key);
     let in_live = Positions::of(live, merge_key);
-    let (mut patched, mut own): (Vec<_>, Vec<_>) =
+    let (mut patched, mut own): (Items, Items) =
         merged.into_iter().partition(|item| in_wanted.get(item, merge_key).is_some());
     sort_by(&mut patched, &in_wanted, merge_key);
     sort_by(&mut own, &in_live, merge_key);
     Ok(weave(own, patched, &in_live, merge_key))
 }
 
-fn sort_by(items: &mut Vec<Value>, order: &Positions, merge_key: &str) {
+fn sort_by(items: &mut Items, order: &Positions, merge_key: &str) {
     let is_delete =
         |v: &Value| !merge_key.is_empty() && v.get(PATCH).and_then(Value::as_str) == Some("delete");
-    let (deletes, mut kept): (Vec<_>, Vec<_>) = std::mem::take(items).into_iter().partition(is_delete);
+    let (deletes, mut kept): (Items, Items) = std::mem::take(items).into_iter().partition(is_delete);
     kept.sort_by_key(|item| order.get(item, merge_key).unwrap_or(usize::MAX));
     kept.extend(deletes);
     *items = kept;
 }
 
 /// Inserts the server's own elements before the first patched element that stands behind them in the live list.
-fn weave(own: Vec<Value>, patched: Vec<Value>, live: &Positions, merge_key: &str) -> Vec<Value> {
-    let mut out = Vec::with_capacity(own.len() + patched.len());
+fn weave(own: Items, patched: Items, live: &Positions, merge_key: &str) -> Items {
+    let mut out = Items::with_capacity(own.len() + patched.len());
     let mut own = own.into_iter().peekable();
     let mut patched = patched.into_iter().peekable();
     loop {
@@ -115,7 +115,7 @@ pub(super) fn check_order(patch: &[Value], order: &[Value], merge_key: &str) -> 
     if next.peek().is_none() {
         return Ok(());
     }
-    let show = |list: &[Value]| golang::display(&Value::Array(list.to_vec()));
+    let show = |list: &[Value]| golang::display(&Value::from(list));
     fail(format!(
         "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
         show(patch),

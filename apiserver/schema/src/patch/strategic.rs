@@ -2,7 +2,7 @@
 //!
 //! Fields the kind does not have are errors, as upstream looks up the strategy of every map and list it merges.
 
-use apiserver_json::{Map, Value};
+use apiserver_json::{Items, Map, Value};
 
 use super::PatchError;
 use super::directives::{
@@ -153,7 +153,7 @@ fn merge_ordered(schema: Option<&Schema>, original: &mut Map, patch: &mut Map) -
     Ok(())
 }
 
-fn as_list(value: Option<&Value>) -> Result<Option<Vec<Value>>, PatchError> {
+fn as_list(value: Option<&Value>) -> Result<Option<Items>, PatchError> {
     match value {
         None => Ok(None),
         Some(Value::Array(items)) => Ok(Some(items.clone())),
@@ -163,11 +163,11 @@ fn as_list(value: Option<&Value>) -> Result<Option<Vec<Value>>, PatchError> {
 
 fn merge_lists(
     schema: Option<&Schema>,
-    original: Vec<Value>,
-    patch: Vec<Value>,
+    original: Items,
+    patch: Items,
     merge_key: &str,
     is_delete_list: bool,
-) -> Result<Vec<Value>, PatchError> {
+) -> Result<Items, PatchError> {
     if original.is_empty() && patch.is_empty() {
         return Ok(original);
     }
@@ -191,7 +191,7 @@ fn merge_lists(
 }
 
 /// Upstream's deduplication: a later equal is overwritten by the last element, which moves there.
-fn deduplicate(mut items: Vec<Value>) -> Vec<Value> {
+fn deduplicate(mut items: Items) -> Items {
     let mut i = 0;
     while i < items.len() {
         let mut j = i + 1;
@@ -209,11 +209,11 @@ fn deduplicate(mut items: Vec<Value>) -> Vec<Value> {
 
 /// Carries out `$patch` elements of a list; returns the live list and the patch without them.
 fn special_elements(
-    mut original: Vec<Value>,
-    patch: Vec<Value>,
+    mut original: Items,
+    patch: Items,
     merge_key: &str,
-) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
-    let mut rest = Vec::with_capacity(patch.len());
+) -> Result<(Items, Items), PatchError> {
+    let mut rest = Items::with_capacity(patch.len());
     let mut replace = false;
     for item in patch {
         let Value::Object(map) = &item else { continue };
@@ -230,15 +230,15 @@ fn special_elements(
             },
         }
     }
-    if replace { Ok((rest, Vec::new())) } else { Ok((original, rest)) }
+    if replace { Ok((rest, Items::new())) } else { Ok((original, rest)) }
 }
 
 fn merge_elements(
     schema: Option<&Schema>,
-    mut original: Vec<Value>,
+    mut original: Items,
     patch: &[Value],
     merge_key: &str,
-) -> Result<Vec<Value>, PatchError> {
+) -> Result<Items, PatchError> {
     let mut at: std::collections::HashMap<String, usize> = std::collections::HashMap::new();
     for (i, item) in original.iter().enumerate() {
         if let Some(id) = item.get(merge_key) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use apiserver_json::{Map, SmolStr, Value};
+use apiserver_json::{Items, Map, Members, Value};
 use apiserver_meta::base64;
 
 use super::table::{Field, Index, Kind, Shape, table};
@@ -132,12 +132,12 @@ pub(super) fn message(index: Index, bytes: &[u8], depth: usize) -> Option<Map> {
 }
 
 /// Entries of a message's maps, by member: they come one by one, in any order.
-type Entries<'a> = BTreeMap<&'a str, Vec<(SmolStr, Value)>>;
+type Entries<'a> = BTreeMap<&'a str, Members>;
 
 fn read_field(object: &mut Map, field: &Field, wire: Wire<'_>, depth: usize) -> Option<()> {
     match field.shape {
         Shape::List => {
-            let list = object.entry(field.member).or_insert_with(|| Value::Array(Vec::new()));
+            let list = object.entry(field.member).or_insert_with(|| Value::Array(Items::new()));
             if let Value::Array(list) = list {
                 list.push(value(field.kind, wire, depth)?);
             }
@@ -191,7 +191,7 @@ pub(super) fn value(kind: Kind, wire: Wire<'_>, depth: usize) -> Option<Value> {
 }
 
 fn texts(bytes: &[u8]) -> Option<Value> {
-    let mut items = Vec::new();
+    let mut items = Items::new();
     let mut list = Reader { rest: bytes };
     while let Some(field) = list.next() {
         if let (1, Wire::Bytes(text)) = field? {

@@ -1,6 +1,6 @@
 //! Types that JSON writes in a form of their own.
 
-use apiserver_json::Value;
+use apiserver_json::{Items, Value};
 
 use super::read::{self, Reader, Wire, message};
 use super::table::{Kind, table};
@@ -102,7 +102,7 @@ fn item_of(choice: Kind) -> Kind {
 
 /// A schema, or what may stand in its place.
 fn choice(kind: Kind, raw: &[u8], depth: usize) -> Option<Value> {
-    let (mut allows, mut schema, mut items) = (false, None, Vec::new());
+    let (mut allows, mut schema, mut items) = (false, None, Items::new());
     let mut reader = Reader::new(raw);
     while let Some(field) = reader.next() {
         match (kind, field?) {

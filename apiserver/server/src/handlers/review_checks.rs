@@ -138,11 +138,11 @@ fn selectors(value: &Value) -> impl Iterator<Item = (&'static str, &Value)> {
 }
 
 fn requirements(selector: &Value) -> &[Value] {
-    selector.get("requirements").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    selector.get("requirements").and_then(Value::as_array).unwrap_or_default()
 }
 
 fn values(requirement: &Value) -> &[Value] {
-    requirement.get("values").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    requirement.get("values").and_then(Value::as_array).unwrap_or_default()
 }
 
 fn check_selectors(value: &Value, errors: &mut Vec<FieldError>) {

@@ -117,7 +117,7 @@ impl Common {
             let mut members = self.type_meta.clone();
             members.insert("metadata".into(), self.metadata.clone());
             extend(schema, members);
-            let mut required = schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+            let mut required = schema.get("required").and_then(Value::as_array).unwrap_or_default().to_vec();
             for name in ["kind", "apiVersion"] {
                 if !required.iter().any(|known| known == name) {
                     required.push(name.into());

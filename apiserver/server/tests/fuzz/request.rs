@@ -112,7 +112,7 @@ impl Operations {
                 continue;
             }
             let parameters = |of: &Value| -> Vec<Value> {
-                let list = of["parameters"].as_array().cloned().unwrap_or_default();
+                let list = of["parameters"].as_array().unwrap_or_default().to_vec();
                 let found = |one: Value| match one["$ref"].as_str() {
                     Some(reference) => document.pointer(&reference[1..]).cloned().unwrap_or_default(),
                     None => one,

@@ -1,7 +1,7 @@
 //! StorageObjectInUseProtection: what stores data is not gone while somebody uses it. A controller takes the finalizer
 //! away once nobody does.
 
-use apiserver_json::Value;
+use apiserver_json::{Items, Value};
 
 use crate::object;
 use crate::registry::{Call, Registry};
@@ -20,7 +20,7 @@ pub(super) fn protect(_: &Registry, call: &Call<'_>, value: &mut Value) -> Resul
         && !object::finalizers(value).contains(finalizer)
     {
         let list =
-            object::metadata_mut(value).entry("finalizers").or_insert_with(|| Value::Array(Vec::new()));
+            object::metadata_mut(value).entry("finalizers").or_insert_with(|| Value::Array(Items::new()));
         if let Some(list) = list.as_array_mut() {
             list.push((*finalizer).into());
         }

@@ -111,12 +111,10 @@ impl<'a> Spec<'a> {
 
     /// All containers with their paths, in the order upstream visits them.
     fn containers(&self) -> impl Iterator<Item = (&'a Value, String)> {
-        ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(|list| {
-            let place = format!("{}.{list}", self.path);
-            items(self.spec, list)
-                .iter()
-                .enumerate()
-                .map(move |(i, container)| (container, format!("{place}[{i}]")))
+        let path = &self.path;
+        ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(move |list| {
+            let containers = items(self.spec, list).iter().enumerate();
+            containers.map(move |(i, container)| (container, format!("{path}.{list}[{i}]")))
         })
     }
 

@@ -76,7 +76,7 @@ pub(super) fn list_map(node: &Value, path: &str, errors: &mut Vec<FieldError>) {
 }
 
 fn list_keys(items: &Value, keys: &[Value], path: &str, keys_field: &str, errors: &mut Vec<FieldError>) {
-    let shown = Value::Array(keys.to_vec());
+    let shown = Value::from(keys);
     for (i, key) in keys.iter().enumerate() {
         let name = key.as_str().unwrap_or_default();
         match items.get("properties").and_then(|p| p.get(name)) {
