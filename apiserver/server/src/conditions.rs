@@ -80,7 +80,7 @@ async fn settle_kind(registry: &Registry, kind: &Kind) {
             continue;
         }
         let name = object::name(&object);
-        if let Err(status) = write(registry, kind, resource, name).await
+        if let Err(status) = Box::pin(write(registry, kind, resource, name)).await
             && status.code != 404
         {
             tracing::warn!(resource = kind.resource, name, error = %status, "a condition could not be set");

@@ -53,7 +53,7 @@ impl ApiServer {
             crate::conditions::settle_after(self.registry(), resource).await;
             return;
         }
-        if let Err(status) = settle_definition(self.registry(), resource, name).await
+        if let Err(status) = Box::pin(settle_definition(self.registry(), resource, name)).await
             && status.code != 404
         {
             tracing::warn!(name, error = %status, "a custom resource definition could not be settled");

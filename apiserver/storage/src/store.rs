@@ -6,6 +6,8 @@ use crate::etcd::Etcd;
 use crate::{Claims, Entry, Error, Event, Local, Revision, Storage, UnderWay, Write};
 
 /// A store of this process alone, or one that several share. Cloning is cheap.
+///
+/// What waits for etcd is boxed: it is large, and would make every future that writes as large.
 #[derive(Clone)]
 pub enum Store {
     Local(Arc<Local>),
@@ -47,7 +49,7 @@ impl Store {
     pub async fn catch_up(&self) -> Result<(), Error> {
         match self {
             Self::Local(_) => Ok(()),
-            Self::Etcd(store) => store.catch_up().await,
+            Self::Etcd(store) => Box::pin(store.catch_up()).await,
         }
     }
 
@@ -58,7 +60,7 @@ impl Store {
     pub async fn commit_claiming(&self, writes: Vec<Write>, claims: &Claims) -> Result<Vec<Entry>, Error> {
         match self {
             Self::Local(store) => store.commit(writes).await,
-            Self::Etcd(store) => store.commit_claiming(writes, claims).await,
+            Self::Etcd(store) => Box::pin(store.commit_claiming(writes, claims)).await,
         }
     }
 
@@ -75,14 +77,14 @@ impl Storage for Store {
     async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Entry>, Error> {
         match self {
             Self::Local(store) => store.commit(writes).await,
-            Self::Etcd(store) => store.commit(writes).await,
+            Self::Etcd(store) => Box::pin(store.commit(writes)).await,
         }
     }
 
     async fn range(&self, prefix: &str) -> Result<(Revision, Vec<Entry>), Error> {
         match self {
             Self::Local(store) => store.range(prefix).await,
-            Self::Etcd(store) => store.range(prefix).await,
+            Self::Etcd(store) => Box::pin(store.range(prefix)).await,
         }
     }
 
@@ -96,7 +98,7 @@ impl Storage for Store {
     async fn compact(&self, upto: Revision) -> Result<(), Error> {
         match self {
             Self::Local(store) => store.compact(upto).await,
-            Self::Etcd(store) => store.compact(upto).await,
+            Self::Etcd(store) => Box::pin(store.compact(upto)).await,
         }
     }
 

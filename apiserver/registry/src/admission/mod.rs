@@ -133,10 +133,10 @@ impl Registry {
         let around = Surroundings::of(self, call);
         let asked = Asked { registry: self, call, attempt, around: &around };
         if let Some(policies) = policies {
-            self.ask_policies(&policies, &asked).await?;
+            Box::pin(self.ask_policies(&policies, &asked)).await?;
         }
         match hooks {
-            Some(hooks) => self.ask_validators(&hooks, &asked).await,
+            Some(hooks) => Box::pin(self.ask_validators(&hooks, &asked)).await,
             None => Ok(()),
         }
     }
@@ -164,10 +164,10 @@ impl Registry {
             let attempt = Attempt { operation, name, object: Some(&object), old: None };
             let asked = Asked { registry: self, call, attempt, around: &around };
             if let Some(policies) = policies {
-                self.ask_policies(&policies, &asked).await?;
+                Box::pin(self.ask_policies(&policies, &asked)).await?;
             }
             if let Some(hooks) = hooks {
-                self.ask_validators(&hooks, &asked).await?;
+                Box::pin(self.ask_validators(&hooks, &asked)).await?;
             }
         }
         Ok(object)
@@ -175,6 +175,6 @@ impl Registry {
 
     async fn mutate_deletion(&self, call: &Call<'_>, attempt: Attempt<'_>) -> Result<(), Status> {
         let change = mutate::Change { operation: attempt.operation, name: attempt.name, old: attempt.old };
-        self.mutate_without_object(call, change).await
+        Box::pin(self.mutate_without_object(call, change)).await
     }
 }

@@ -60,7 +60,7 @@ impl Registry {
         let name = object::name(&value).to_owned();
         let change = Change { operation: Operation::Create, name: &name, old: None };
         if let Some(hooks) = self.hooks_for(call, change, &value) {
-            self.run_mutators(&hooks, call, change, &mut value).await?;
+            Box::pin(self.run_mutators(&hooks, call, change, &mut value)).await?;
         }
         Ok(value)
     }
@@ -88,12 +88,12 @@ impl Registry {
         let change = Change { operation: Operation::Update, name, old: Some(old) };
         let Some(hooks) = self.hooks_for(call, change, new) else { return Ok(()) };
         if call.subresource != "scale" {
-            return self.run_mutators(&hooks, call, change, new).await;
+            return Box::pin(self.run_mutators(&hooks, call, change, new)).await;
         }
         let Some(mut wanted) = scale::view(call.resource, new) else { return Ok(()) };
         let before = scale::view(call.resource, old);
         let change = Change { old: before.as_ref(), ..change };
-        self.run_mutators(&hooks, call, change, &mut wanted).await?;
+        Box::pin(self.run_mutators(&hooks, call, change, &mut wanted)).await?;
         scale::write_back(call.resource, new, &wanted);
         Ok(())
     }
@@ -106,7 +106,7 @@ impl Registry {
         value: &mut Value,
     ) -> Result<(), Status> {
         match self.hooks_for(call, change, value) {
-            Some(hooks) => self.run_mutators(&hooks, call, change, value).await,
+            Some(hooks) => Box::pin(self.run_mutators(&hooks, call, change, value)).await,
             None => Ok(()),
         }
     }

@@ -125,7 +125,7 @@ impl Registry {
         for _ in 0..TRIES {
             let own = std::iter::once(&write).chain(&beside).cloned();
             let entry = if self.store().is_shared() {
-                self.commit_in_turn(call, name, own.collect(), &due).await?
+                Box::pin(self.commit_in_turn(call, name, own.collect(), &due)).await?
             } else {
                 self.commit(call, name, own.chain(due.writes.iter().cloned()).collect()).await?
             };

@@ -91,7 +91,7 @@ impl Registry {
         let api_version = resource.api_version();
         match conversion(resource).filter(|_| text(&stored, "apiVersion") != api_version) {
             Some(conversion) => {
-                let one = self.convert_one(conversion, Arc::unwrap_or_clone(stored), &api_version);
+                let one = Box::pin(self.convert_one(conversion, Arc::unwrap_or_clone(stored), &api_version));
                 one.await.map(Arc::new)
             }
             None => Ok(convert::shared_from_stored(resource, self.settled_tree(resource, stored))),
@@ -105,7 +105,7 @@ impl Registry {
     pub(crate) async fn to_stored(&self, resource: &Resource, object: Value) -> Result<Value, Status> {
         let wanted = &resource.stored_api_version;
         match conversion(resource).filter(|_| text(&object, "apiVersion") != wanted) {
-            Some(conversion) => self.convert_one(conversion, object, wanted).await,
+            Some(conversion) => Box::pin(self.convert_one(conversion, object, wanted)).await,
             None => Ok(self.settled_for_store(resource, convert::to_stored(resource, object))),
         }
     }
@@ -142,7 +142,7 @@ impl Registry {
             return Ok(stored);
         }
         let object = packed::parse(&stored).unwrap_or_default();
-        let converted = self.convert_one(conversion, object, &api_version).await?;
+        let converted = Box::pin(self.convert_one(conversion, object, &api_version)).await?;
         Ok(encode::document(&converted).bytes)
     }
 
@@ -166,7 +166,7 @@ impl Registry {
         let others: Vec<(usize, usize)> = objects.iter().enumerate().filter_map(others).collect();
         for batch in batches(&others) {
             let trees = batch.iter().map(|(i, _)| encode::tree(&objects[*i])).collect();
-            let converted = self.convert(conversion, trees, &api_version).await?;
+            let converted = Box::pin(self.convert(conversion, trees, &api_version)).await?;
             for ((i, _), tree) in batch.iter().zip(converted) {
                 objects[*i] = Arc::new(objects[*i].with_bytes(encode::document(&tree).bytes));
             }

@@ -111,7 +111,7 @@ async fn route(
     }
     check_name(&info.name)?;
     if !info.subresource.is_empty() {
-        return subresources::dispatch(context, resource, body, upgrade).await;
+        return Box::pin(subresources::dispatch(context, resource, body, upgrade)).await;
     }
     let collection = info.name.is_empty();
     let known = match info.verb.as_str() {
@@ -128,7 +128,8 @@ async fn route(
         return handler(context, collect(body).await?).await;
     }
     if resource.kind == "Binding" && resource.group.is_empty() {
-        return subresources::bind_from_collection(&context, &collect(body).await?).await;
+        let raw = collect(body).await?;
+        return Box::pin(subresources::bind_from_collection(&context, &raw)).await;
     }
     match info.verb.as_str() {
         "get" => read::get(&context, resource).await,
