@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::{Map, SmolStr, Value, from_str, json};
+use crate::{Cursor, Map, SmolStr, Value, from_str, json, split_value};
 
 /// Any tree of `serde_json`.
 fn trees() -> impl Strategy<Value = serde_json::Value> {
@@ -48,6 +48,46 @@ proptest! {
         prop_assert_eq!(serde_json::to_string(&ours).unwrap(), text);
         prop_assert_eq!(format!("{ours:#}"), format!("{tree:#}"));
         prop_assert_eq!(serde_json::Value::from(&ours), tree);
+    }
+
+    #[test]
+    fn what_is_read_over_is_what_is_read(tree in trees(), after in "[,}\\] ]?.{0,9}") {
+        for text in [tree.to_string(), format!(" {tree:#}")] {
+            // A number or a word is not told from what follows it at once.
+            let has_an_end = tree.is_string() || tree.is_array() || tree.is_object();
+            if !has_an_end && !matches!(after.bytes().next(), None | Some(b',' | b'}' | b']' | b' ')) {
+                continue;
+            }
+            let whole = format!("{text}{after}");
+            let (value, rest) = split_value(whole.as_bytes()).unwrap();
+            prop_assert_eq!(std::str::from_utf8(value).unwrap(), text.trim_start());
+            prop_assert_eq!(std::str::from_utf8(rest).unwrap(), &after);
+            let cut = text.len() - 1;
+            if has_an_end {
+                prop_assert!(split_value(text.get(..cut).unwrap_or_default().as_bytes()).is_none());
+            }
+            if let Some(members) = tree.as_object() {
+                let mut found = Vec::new();
+                let mut cursor = Cursor::open(text.as_bytes()).unwrap();
+                while let Some(name) = cursor.name().unwrap() {
+                    let name = format!("\"{}\"", std::str::from_utf8(name).unwrap());
+                    let value = serde_json::from_slice(cursor.value().unwrap()).unwrap();
+                    found.push((serde_json::from_str::<String>(&name).unwrap(), value));
+                }
+                prop_assert!(cursor.rest().is_empty());
+                prop_assert!(members.iter().map(|(name, value)| (name.clone(), value.clone())).eq(found));
+            }
+        }
+    }
+
+    #[test]
+    fn reading_over_any_text_ends(text in ".{0,60}|[\"{}:,a\\[\\]\\\\ ]{0,30}") {
+        let _ = split_value(text.as_bytes());
+        let mut cursor = Cursor::open(text.as_bytes());
+        while let Some(open) = &mut cursor
+            && let Some(Some(_)) = open.name()
+            && open.value().is_some()
+        {}
     }
 
     #[test]

@@ -2,8 +2,7 @@
 
 use std::sync::OnceLock;
 
-use apiserver_json::Value;
-use apiserver_json::value::RawValue;
+use apiserver_json::{Cursor, Value, split_value};
 use apiserver_storage::{Document, EventKind, Key, Revision, Stored};
 use bytes::Bytes;
 
@@ -74,14 +73,21 @@ impl Object {
         let known = self.metadata_end.get().and_then(|end| self.bytes().get(start..*end as usize));
         known.unwrap_or_else(|| {
             let metadata = metadata_of(self.bytes(), Some(inside));
-            // What was found elsewhere is no place to be kept.
-            if let Some(rest) = self.bytes().get(start..).filter(|rest| rest.starts_with(metadata))
-                && let Ok(end) = u32::try_from(self.bytes().len() - rest.len() + metadata.len())
-            {
-                self.metadata_end.get_or_init(|| end);
-            }
+            self.metadata_is(metadata);
             metadata
         })
+    }
+
+    /// Who has read the object tells what its metadata is: it is not looked for again.
+    pub fn metadata_is(&self, metadata: &[u8]) {
+        let start = self.value.inside_metadata().and_then(|inside| inside.checked_sub(1));
+        // What was found elsewhere is no place to be kept.
+        if let Some(start) = start
+            && self.bytes().get(start..).is_some_and(|rest| rest.starts_with(metadata))
+            && let Ok(end) = u32::try_from(start + metadata.len())
+        {
+            self.metadata_end.get_or_init(|| end);
+        }
     }
 
     /// This object with other metadata, given as JSON without a resourceVersion; the rest is copied as it is.
@@ -128,21 +134,23 @@ fn labels_of(metadata: &[u8]) -> Pairs {
 
 /// The JSON of `metadata` in that of an object, of which `inside` is an offset just behind its brace.
 fn metadata_of(object: &[u8], inside: Option<usize>) -> &[u8] {
-    const NOTHING: &[u8] = b"{}";
-    #[derive(serde::Deserialize)]
-    struct Whole<'a> {
-        #[serde(borrow)]
-        metadata: Option<&'a RawValue>,
-    }
     let found = match inside.and_then(|at| object.get(at.checked_sub(1)?..)) {
-        // Only the metadata is read, not what follows it.
-        Some(rest) if rest.first() == Some(&b'{') => apiserver_json::Deserializer::from_slice(rest)
-            .into_iter::<&RawValue>()
-            .next()
-            .and_then(Result::ok),
-        _ => apiserver_json::from_slice::<Whole>(object).ok().and_then(|whole| whole.metadata),
+        // Only the metadata is read over, not what follows it.
+        Some(rest) if rest.first() == Some(&b'{') => split_value(rest).map(|(metadata, _)| metadata),
+        _ => find_metadata(object),
     };
-    found.map_or(NOTHING, |raw| raw.get().as_bytes())
+    found.unwrap_or(b"{}")
+}
+
+fn find_metadata(object: &[u8]) -> Option<&[u8]> {
+    let mut cursor = Cursor::open(object)?;
+    while let Some(name) = cursor.name()? {
+        let value = cursor.value()?;
+        if name == b"metadata" {
+            return Some(value);
+        }
+    }
+    None
 }
 
 #[cfg(test)]

@@ -208,8 +208,14 @@ enum Left {
 
 /// What the rules look at of an object.
 fn outline_of(current: &Object) -> Value {
-    // A shape that has no outline is looked at whole.
-    outline::outline(current.bytes(), step::MEMBERS).unwrap_or_else(|_| encode::tree(current))
+    match outline::outline(current.bytes(), step::MEMBERS) {
+        Some(found) => {
+            current.metadata_is(found.metadata);
+            found.tree
+        }
+        // A shape that has no outline is looked at whole.
+        None => encode::tree(current),
+    }
 }
 
 /// An object with what a rule changed in its outline: its metadata, and the phase of a Namespace.
