@@ -53,6 +53,7 @@ pub(crate) async fn dispatch(
     }
     if matches!(resource.kind.as_str(), "Endpoints" | "ComponentStatus")
         && context.info.subresource.is_empty()
+        && (resource.has_verb(&context.info.verb) || context.info.verb == "watch")
     {
         warnings.extend((resource.strategy.warnings)(&Value::Null));
     }
@@ -114,6 +115,14 @@ async fn route(
         return subresources::dispatch(context, resource, body, upgrade).await;
     }
     let collection = info.name.is_empty();
+    if info.verb == "watch"
+        && resource.has_verb("list")
+        && !resource.has_verb("watch")
+        && *context.method == Method::GET
+    {
+        list_options::read(&context, resource)?;
+        return Err(Status::method_not_supported(&resource.group_resource(), "watch"));
+    }
     let known = match info.verb.as_str() {
         "create" => collection,
         "update" | "patch" => !collection,
