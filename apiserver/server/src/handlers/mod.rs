@@ -142,7 +142,7 @@ async fn route(
     match info.verb.as_str() {
         "get" => read::get(&context, resource).await,
         "list" => lists::list(&context, resource).await,
-        "watch" => watch::watch(&context, resource).await,
+        "watch" => watch::watch(&context, resource, upgrade).await,
         "create" => create::create(&context, resource, collect(body).await?).await,
         "update" => update::update(&context, resource, collect(body).await?).await,
         "patch" => patch::patch(&context, resource, collect(body).await?).await,
