@@ -18,6 +18,7 @@ mod delete;
 mod embedded;
 mod encode;
 mod fields;
+mod first_error;
 mod ip_addresses;
 mod list;
 pub mod naming;

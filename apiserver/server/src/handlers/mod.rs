@@ -239,13 +239,12 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
         BodyMedia::Json => {
             let Parsed { value, duplicates } = match packed::parse_document(raw) {
                 Ok(parsed) => parsed,
-                // Go replaces what is no UTF-8.
-                Err(_) if std::str::from_utf8(raw).is_err() => {
-                    let value = apiserver_json::from_str(&String::from_utf8_lossy(raw))
-                        .map_err(|error| unrecognized(json_error(raw, &error)))?;
+                Err(error) => {
+                    let mended = apiserver_meta::json::mended(raw);
+                    let value = mended.and_then(|text| apiserver_json::from_str(&text).ok());
+                    let value = value.ok_or_else(|| unrecognized(json_error(raw, &error)))?;
                     Parsed { value, duplicates: true }
                 }
-                Err(error) => return Err(unrecognized(json_error(raw, &error))),
             };
             Ok(Body { value, raw: Some(raw), sent: raw, duplicates, strict: Vec::new() })
         }
