@@ -8,6 +8,7 @@ use apiserver_schema::json_kind;
 use apiserver_schema::{Decode, Empties, Schema};
 
 use crate::catalogue::Resource;
+use crate::convert::annotations::convert_annotations;
 use crate::first_error::first_error;
 use crate::scheme::{mistaken_kind, said_kind};
 
@@ -180,6 +181,7 @@ fn read_by(
         return Ok(of_metadata.iter().map(ToString::to_string).chain(unknown).collect());
     }
     let unknown = apiserver_schema::decode_sent(schema, value, mode).map_err(|error| error.message)?;
+    convert_annotations(resource, value)?;
     Ok(unknown.iter().map(ToString::to_string).collect())
 }
 
