@@ -234,7 +234,8 @@ pub fn number_as_sent(raw: &[u8], value: f64) -> Option<&str> {
             b'-' | b'0'..=b'9' => {
                 scanner.number().ok()?;
                 let text = std::str::from_utf8(&before[..before.len() - scanner.rest.len()]).ok()?;
-                if text.parse() == Ok(value) {
+                // What is beyond all floats was read as the last one.
+                if text.parse().map(|number: f64| number.clamp(f64::MIN, f64::MAX)) == Ok(value) {
                     return Some(text);
                 }
             }
@@ -242,6 +243,69 @@ pub fn number_as_sent(raw: &[u8], value: f64) -> Option<&str> {
         }
     }
     None
+}
+
+/// A document as Go reads it, where others refuse it: bytes that are no UTF-8 and halves of surrogate pairs are U+FFFD, and
+/// a number beyond all floats is one that nothing else takes either. `None` where there is nothing to mend.
+pub fn mended(raw: &[u8]) -> Option<String> {
+    let lossy = String::from_utf8_lossy(raw);
+    let text = lossy.as_ref();
+    let mut scanner = Scanner { rest: text.as_bytes() };
+    let mut out = String::new();
+    let mut copied = 0;
+    while let Some(byte) = scanner.peek() {
+        let start = text.len() - scanner.rest.len();
+        match byte {
+            b'"' => scanner.string().ok()?,
+            b'-' | b'0'..=b'9' => scanner.number().ok()?,
+            _ => scanner.advance(),
+        }
+        let token = &text[start..text.len() - scanner.rest.len()];
+        let instead = match byte {
+            b'"' => without_halves(token),
+            b'-' | b'0'..=b'9' => {
+                let number = token.parse().ok().filter(|number: &f64| number.is_infinite());
+                number.map(|number| number.clamp(f64::MIN, f64::MAX).to_string())
+            }
+            _ => None,
+        };
+        if let Some(instead) = instead {
+            out.push_str(&text[copied..start]);
+            out.push_str(&instead);
+            copied = start + token.len();
+        }
+    }
+    if copied == 0 && matches!(lossy, std::borrow::Cow::Borrowed(_)) {
+        return None;
+    }
+    out.push_str(&text[copied..]);
+    Some(out)
+}
+
+/// A string of a document whose escapes of half a surrogate pair are those of U+FFFD; `None` where there are none.
+fn without_halves(string: &str) -> Option<String> {
+    let unit = |at: usize| {
+        let digits = string.get(at..)?.strip_prefix("\\u")?.get(..4)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut out = String::new();
+    let (mut copied, mut at) = (0, 0);
+    while let Some(found) = string.get(at..).and_then(|rest| rest.find('\\')) {
+        at += found;
+        match (unit(at), unit(at + 6)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => at += 12,
+            (Some(0xd800..0xe000), _) => {
+                out.push_str(&string[copied..at]);
+                out.push_str("\\ufffd");
+                at += 6;
+                copied = at;
+            }
+            (Some(_), _) => at += 6,
+            // Of the other escapes none has more than one letter.
+            (None, _) => at += 2,
+        }
+    }
+    (copied > 0).then(|| out + &string[copied..])
 }
 
 #[cfg(test)]
@@ -275,6 +339,26 @@ mod tests {
             let error = apiserver_json::from_slice::<apiserver_json::Value>(raw.as_bytes()).unwrap_err();
             assert_eq!(go_error(raw.as_bytes(), &error), expected, "{raw}");
         }
+    }
+
+    #[test]
+    fn what_go_reads_is_mended() {
+        for (raw, want) in [
+            (&br#"{"a":"\ud83d\ude00\n\\ud800"}"#[..], None),
+            (br#"{"a":1e308,"b":"1e999"}"#, None),
+            (br#"{"a":"\ud800"}"#, Some(r#"{"a":"\ufffd"}"#)),
+            (
+                br#"{"\uDC00x":"\ud800\u0041\ud800\ud83d\ude00"}"#,
+                Some(r#"{"\ufffdx":"\ufffd\u0041\ufffd\ud83d\ude00"}"#),
+            ),
+            (b"[\"\xff\xc3\"]", Some("[\"\u{fffd}\u{fffd}\"]")),
+            (b"[\"\\ud800", None),
+        ] {
+            assert_eq!(mended(raw).as_deref(), want, "{}", String::from_utf8_lossy(raw));
+        }
+        let raw = br#"{"a":-1e999}"#;
+        let number: f64 = mended(raw).unwrap()[5..].trim_end_matches('}').parse().unwrap();
+        assert_eq!(number_as_sent(raw, number), Some("-1e999"));
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! From a request body's JSON to an object of a kind: the right kind, known fields, right types.
 
+use std::borrow::Cow;
+
 use apiserver_json::{Items, Value};
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_schema::json_kind;
 use apiserver_schema::{Decode, Empties, Schema};
 
 use crate::catalogue::Resource;
+use crate::convert::annotations::convert_annotations;
+use crate::first_error::first_error;
 use crate::scheme::{mistaken_kind, said_kind};
 
 /// The `fieldValidation` query parameter.
@@ -53,8 +57,10 @@ pub fn decode(
         map.insert("kind".into(), gvk.kind.clone().into());
     }
     let schema = resource.schema();
-    let unknown = read(resource, schema.as_deref(), &mut value, Decode::Json)
-        .map_err(|error| cannot_handle(&gvk, &number_as_sent(&error, raw)))?;
+    let unknown = read(resource, schema.as_deref(), &mut value, Decode::Json).map_err(|error| {
+        let error = raw.and_then(|raw| first_of(resource, schema.as_deref(), raw)).unwrap_or(error);
+        cannot_handle(&gvk, &number_as_sent(&error, raw))
+    })?;
     if validation != FieldValidation::Ignore {
         // Few documents have anything to tell of, and the others are not read twice.
         match raw.filter(|_| duplicates || !unknown.is_empty()) {
@@ -175,6 +181,7 @@ fn read_by(
         return Ok(of_metadata.iter().map(ToString::to_string).chain(unknown).collect());
     }
     let unknown = apiserver_schema::decode_sent(schema, value, mode).map_err(|error| error.message)?;
+    convert_annotations(resource, value)?;
     Ok(unknown.iter().map(ToString::to_string).collect())
 }
 
@@ -208,6 +215,21 @@ pub fn unrecognized(kind: &str, raw: &[u8], why: &str) -> Status {
     Status::bad_request(format!(
         "the object provided is unrecognized (must be of type {kind}): {why} ({shown})"
     ))
+}
+
+/// What is wrong first, of the several things that may be in a document.
+fn first_of(resource: &Resource, schema: Option<&Schema>, raw: &[u8]) -> Option<String> {
+    if resource.is_custom() {
+        return None;
+    }
+    let text = match apiserver_meta::json::mended(raw) {
+        Some(mended) => Cow::Owned(mended),
+        None => Cow::Borrowed(std::str::from_utf8(raw).ok()?),
+    };
+    first_error(&text, |text| {
+        let mut value = apiserver_json::from_str(text).ok()?;
+        read(resource, schema, &mut value, Decode::Json).err()
+    })
 }
 
 /// Go tells of a number that does not fit in the words it was sent in.

@@ -18,6 +18,7 @@ mod delete;
 mod embedded;
 mod encode;
 mod fields;
+mod first_error;
 mod ip_addresses;
 mod list;
 pub mod naming;
@@ -37,6 +38,7 @@ pub use allocate::{Exhausted, ServiceRanges};
 pub use apiserver_cel::{Authority, Check, Verdict};
 pub use catalogue::{Catalogue, Column, Group, Resource, Subresource, compare_versions, default_columns};
 pub use conversion::needs_settling;
+pub use convert::annotations::convert_annotations;
 pub use convert::{from_stored, to_stored, unfolded};
 pub use decode::{
     Body, FieldValidation, cannot_handle, check_sent_kind, check_types, decode, read, settle, told_apart,

@@ -9,6 +9,7 @@ use apiserver_meta::{Status, names};
 use http::{HeaderMap, HeaderValue};
 use x509_parser::prelude::FromDer;
 
+use crate::streams::upgrade::{self, BadToken};
 use crate::token::ServiceAccountKeys;
 
 /// A user, as authentication found it.
@@ -106,10 +107,22 @@ impl Authentication {
         if let Some(user) = certificate {
             return Ok(user.clone().authenticated());
         }
+        let find = |token: &str| self.tokens.get(token).cloned().or_else(|| check(token));
         let header = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let mut is_refused = false;
         if let Some(token) = header.and_then(bearer) {
-            let found = self.tokens.get(token).cloned().or_else(|| check(token));
-            return found.map(User::authenticated).ok_or_else(Status::unauthorized);
+            if let Some(user) = find(token) {
+                return Ok(user.authenticated());
+            }
+            is_refused = true;
+        }
+        match upgrade::token(headers) {
+            Ok(Some(token)) => return find(&token).map(User::authenticated).ok_or_else(Status::unauthorized),
+            Ok(None) => {}
+            Err(BadToken) => is_refused = true,
+        }
+        if is_refused {
+            return Err(Status::unauthorized());
         }
         if self.anonymous { Ok(User::anonymous()) } else { Err(Status::unauthorized()) }
     }

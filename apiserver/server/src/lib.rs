@@ -8,6 +8,7 @@ mod authz;
 mod body;
 mod bootstrap;
 mod column_texts;
+mod components;
 mod compress;
 mod conditions;
 mod content_type;

@@ -141,10 +141,12 @@ pub(crate) fn table(resource: &Resource, rows: Vec<Value>, revision: &str, with_
     let is_nil = rows.is_empty()
         && !resource.is_custom()
         && resource.columns.get(1).is_some_and(|column| column.name == "Created At");
+    // What is in no store has no version.
+    let metadata = if revision.is_empty() { json!({}) } else { json!({"resourceVersion": revision}) };
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
-        "metadata": {"resourceVersion": revision},
+        "metadata": metadata,
         "columnDefinitions": if with_columns { columns.into() } else { Value::Null },
         "rows": if is_nil { Value::Null } else { rows.into() },
     })

@@ -61,17 +61,22 @@ impl Bound {
         let Some(reference) = reference.filter(|reference| reference.is_object()) else { return Ok(None) };
         let text = |member: &str| reference.get(member).and_then(Value::as_str).unwrap_or("").to_owned();
         let (kind, name) = (text("kind"), text("name"));
-        let plural = match (text("apiVersion").as_str(), kind.as_str()) {
-            ("v1" | "", "Pod") => "pods",
-            ("v1" | "", "Secret") => "secrets",
-            ("v1" | "", "Node") => "nodes",
-            (version, _) => {
+        let version = text("apiVersion");
+        // Of a core version only that it is one is looked at.
+        let plural = match (version.contains('/'), kind.as_str()) {
+            (false, "Pod") => "pods",
+            (false, "Secret") => "secrets",
+            (false, "Node") => "nodes",
+            _ => {
                 let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
                 return Err(Status::bad_request(format!(
                     "cannot bind token to object of type {version}, Kind={kind}"
                 )));
             }
         };
+        if name.is_empty() {
+            return Err(Status::bad_request("Name parameter required."));
+        }
         let key = if plural == "nodes" {
             format!("/registry/core/nodes/{name}")
         } else {
@@ -90,7 +95,7 @@ impl Bound {
             let why = format!(
                 "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
             );
-            return Err(Status::conflict(&gr, &name, &why));
+            return Err(Status::conflict(&apiserver_meta::GroupResource::new("", &kind), &name, &why));
         }
         let node =
             found.pointer("/spec/nodeName").and_then(Value::as_str).filter(|_| kind == "Pod").map(|node| {

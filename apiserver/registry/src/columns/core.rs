@@ -17,6 +17,7 @@ pub(super) fn cell(subject: &Subject, column: &str) -> Value {
         "Ingress" => ingress(subject, column),
         "Node" => node(subject, column),
         "Event" => event(subject, column),
+        "ComponentStatus" => json!(component(subject, column)),
         "PersistentVolume" | "PersistentVolumeClaim" => storage::volume(subject, column),
         "StorageClass" | "CSIDriver" | "CSINode" | "VolumeAttachment" | "VolumeAttributesClass" => {
             storage::cell(subject, column)
@@ -24,6 +25,18 @@ pub(super) fn cell(subject: &Subject, column: &str) -> Value {
         "RoleBinding" | "ClusterRoleBinding" => binding(subject, column),
         "ResourceClaim" | "ResourceSlice" => devices::cell(subject, column),
         _ => simple(subject, column),
+    }
+}
+
+fn component<'a>(subject: &Subject<'a>, column: &str) -> &'a str {
+    let of = |condition: &'a Value, member: &str| condition.get(member).and_then(Value::as_str).unwrap_or("");
+    let healthy = subject.items("/conditions").iter().find(|condition| of(condition, "type") == "Healthy");
+    match (column, healthy.map(|condition| of(condition, "status"))) {
+        ("Status", None) => "Unknown",
+        ("Status", Some("True")) => "Healthy",
+        ("Status", Some(_)) => "Unhealthy",
+        _ => healthy
+            .map_or("", |condition| of(condition, if column == "Message" { "message" } else { "error" })),
     }
 }
 

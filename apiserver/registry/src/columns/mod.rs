@@ -207,6 +207,23 @@ mod tests {
     }
 
     #[test]
+    fn a_component_is_as_healthy_as_its_condition() {
+        let catalogue = crate::Catalogue::builtin();
+        let resource = catalogue.get("", "v1", "componentstatuses").unwrap();
+        for (conditions, want) in [
+            (json!([{"type": "Healthy", "status": "True", "message": "ok"}]), ["Healthy", "ok", ""]),
+            (
+                json!([{"type": "Other"}, {"type": "Healthy", "status": "Unknown", "error": "e"}]),
+                ["Unhealthy", "", "e"],
+            ),
+            (json!([]), ["Unknown", "", ""]),
+        ] {
+            let object = json!({"metadata": {"name": "c"}, "conditions": conditions});
+            assert_eq!(cells(resource, &object, 0)[1..], want.map(Value::from), "{object}");
+        }
+    }
+
+    #[test]
     fn durations_read_as_upstream() {
         for (seconds, text) in [
             (0, "0s"),

@@ -2,6 +2,7 @@
 //!
 //! Only kinds that several groups or versions serve need more than a change of `apiVersion`.
 
+pub(crate) mod annotations;
 pub(crate) mod autoscaling;
 
 use std::borrow::Cow;

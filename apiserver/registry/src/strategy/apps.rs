@@ -7,6 +7,8 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use apiserver_schema::FieldSet;
 
+use crate::convert::annotations::TEMPLATE_GENERATION;
+
 use super::shared::{at, at_mut, default, default_text, has, is_empty, items, keep_status, number, text};
 use super::{PLAIN, Strategy, pod, workload};
 
@@ -219,7 +221,9 @@ pub(super) static DAEMON_SET: Strategy = Strategy {
     prepare_create: |set| {
         drop_disabled(set);
         set["status"] = json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0});
-        template_generation(set, 1);
+        let sent = at(set, &["metadata", "annotations", TEMPLATE_GENERATION]);
+        let sent: i64 = sent.as_str().and_then(|text| text.parse().ok()).unwrap_or(0);
+        template_generation(set, sent.max(1));
     },
     prepare_update: prepare_daemon_set_update,
     validate_create: workload::check_daemon_set,
@@ -328,8 +332,6 @@ fn check_collisions(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
 fn drop_disabled(object: &mut Value) {
     pod::drop_disabled(at_mut(object, &["spec", "template", "spec"]));
 }
-
-const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 /// DaemonSets still count their template's versions, in an annotation.
 fn template_generation(set: &mut Value, generation: i64) {

@@ -238,7 +238,8 @@ pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
         let time = match text(status, "phase") == text(before, "phase") {
             true => before.get(member).cloned().filter(|_| !has(status, member)),
             // A controller may say when it was; otherwise it is now.
-            false => (status.get(member) == before.get(member)).then(|| crate::registry::now().into()),
+            false => (!has(status, member) || status.get(member) == before.get(member))
+                .then(|| crate::registry::now().into()),
         };
         if let (Some(time), Some(status)) = (time, at_mut(new, &["status"])) {
             status.insert(member.to_owned().into(), time);

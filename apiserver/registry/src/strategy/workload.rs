@@ -5,6 +5,8 @@ use apiserver_meta::field::{FieldError, Problem};
 use apiserver_meta::{names, selector::LabelSelector};
 use apiserver_schema::internal_json;
 
+use crate::convert::annotations::ROLLBACK_TO;
+
 use super::shared::{
     NOT_NEGATIVE, at, check_label_selector, check_not_negative, check_optional, check_set_enum, invalid_as,
     is_empty, items, number, text,
@@ -116,6 +118,13 @@ pub(super) fn check_deployment(deployment: &Value) -> Vec<FieldError> {
     check_replicated(spec, &mut errors);
     check_strategy(at(spec, &["strategy"]), &mut errors);
     check_counts(spec, &["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"], &mut errors);
+    let rollback = at(deployment, &["metadata", "annotations", ROLLBACK_TO]).as_str();
+    if let Some(revision) =
+        rollback.and_then(|text| text.parse::<i64>().ok()).filter(|revision| *revision < 0)
+    {
+        let why = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid("spec.rollback.version", &revision.into(), why));
+    }
     if let Some(deadline) = number(spec, "progressDeadlineSeconds")
         && deadline <= number(spec, "minReadySeconds").unwrap_or(0)
     {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use apiserver_json::{Map, Value, json};
 use apiserver_meta::selector::LabelSelector;
 use apiserver_meta::{GroupResource, GroupVersionKind, Status};
-use apiserver_registry::{Body, Call, Changed, DeleteOptions, Operation, Resource, check_sent_kind, object};
+use apiserver_registry::{
+    Body, Call, Changed, DeleteOptions, Operation, Resource, cannot_handle, check_sent_kind, object,
+};
 use bytes::Bytes;
 use http::StatusCode;
 
 use super::subresources::{sent, set_condition};
-use super::{options, parse_body};
+use super::{options, parse_body, scaling};
 use crate::dispatch::{Answer, Context};
 use crate::negotiate;
 
@@ -36,6 +38,13 @@ pub(super) async fn create(
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
     let options = options::write_options(context, "CreateOptions")?;
+    let mut warnings = Vec::new();
+    if let Some(schema) = apiserver_schema::builtin(&gvk.group, &gvk.version, &gvk.kind) {
+        // What is read of the options of a deletion is read below.
+        let read = apiserver_schema::decode(&schema, &mut value.clone(), apiserver_schema::Decode::Json);
+        scaling::strict(options.validation, read.unwrap_or_default(), &mut warnings)
+            .map_err(|why| cannot_handle(&gvk, &why))?;
+    }
     let delete = value.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
     let delete_options = if delete.as_object().is_some_and(Map::is_empty) {
         DeleteOptions::default()
@@ -64,7 +73,7 @@ pub(super) async fn create(
     registry.delete(&call, name, &delete_options).await?;
     let success =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(Answer::value(StatusCode::CREATED, context.accepted, &success))
+    Ok(Answer::value(StatusCode::CREATED, context.accepted, &success).warn(warnings))
 }
 
 /// Notes in the Pod why it goes.

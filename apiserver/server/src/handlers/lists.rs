@@ -11,6 +11,7 @@ use http::StatusCode;
 
 use super::items::Items;
 use super::{continue_token, item, list_options, pieces, protobuf, read, served};
+use crate::components;
 use crate::compress;
 use crate::dispatch::{Answer, Context};
 use crate::limits;
@@ -21,19 +22,25 @@ use crate::table;
 pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Result<Answer, Status> {
     let options = list_options::read(context, resource)?;
     let scope = resource.scope(context.info.scope());
-    let page = options.page(&scope)?;
-    let call = context.plain_call(resource);
-    let listing = context.server.registry().list(&call, &options.selectors, &page).await;
-    let listing = listing.map_err(|status| goes_on(&scope, &page, read::from_store(resource, status)))?;
+    let (listing, revision, metadata) = if components::are(resource) {
+        let listing = components::list(context.server, resource, &options.selectors).await;
+        (listing, String::new(), json!({}))
+    } else {
+        let page = options.page(&scope)?;
+        let call = context.plain_call(resource);
+        let listing = context.server.registry().list(&call, &options.selectors, &page).await;
+        let listing = listing.map_err(|status| goes_on(&scope, &page, read::from_store(resource, status)))?;
+        let revision = page.revision().unwrap_or(listing.revision);
+        let metadata = metadata(context, resource, &listing, revision);
+        (listing, revision.to_string(), metadata)
+    };
     let include = check_form(context, resource)?;
-    let revision = page.revision().unwrap_or(listing.revision);
-    let metadata = metadata(context, resource, &listing, revision);
     match (context.accepted.form, context.accepted.media) {
         (Form::Table, _) => {
             let mut objects: Vec<Value> = listing.objects.iter().map(|object| object.parse()).collect();
             columns::sort(resource, &mut objects);
             let rows = objects.into_iter().map(|object| table::row(resource, object, include)).collect();
-            let mut table = table::table(resource, rows, &revision.to_string(), true);
+            let mut table = table::table(resource, rows, &revision, true);
             table["metadata"] = metadata;
             Ok(Answer::value(StatusCode::OK, context.accepted, &table))
         }

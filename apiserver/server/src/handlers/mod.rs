@@ -53,6 +53,7 @@ pub(crate) async fn dispatch(
     }
     if matches!(resource.kind.as_str(), "Endpoints" | "ComponentStatus")
         && context.info.subresource.is_empty()
+        && (resource.has_verb(&context.info.verb) || context.info.verb == "watch")
     {
         warnings.extend((resource.strategy.warnings)(&Value::Null));
     }
@@ -114,6 +115,14 @@ async fn route(
         return Box::pin(subresources::dispatch(context, resource, body, upgrade)).await;
     }
     let collection = info.name.is_empty();
+    if info.verb == "watch"
+        && resource.has_verb("list")
+        && !resource.has_verb("watch")
+        && *context.method == Method::GET
+    {
+        list_options::read(&context, resource)?;
+        return Err(Status::method_not_supported(&resource.group_resource(), "watch"));
+    }
     let known = match info.verb.as_str() {
         "create" => collection,
         "update" | "patch" => !collection,
@@ -134,7 +143,7 @@ async fn route(
     match info.verb.as_str() {
         "get" => read::get(&context, resource).await,
         "list" => lists::list(&context, resource).await,
-        "watch" => watch::watch(&context, resource).await,
+        "watch" => watch::watch(&context, resource, upgrade).await,
         "create" => create::create(&context, resource, collect(body).await?).await,
         "update" => update::update(&context, resource, collect(body).await?).await,
         "patch" => patch::patch(&context, resource, collect(body).await?).await,
@@ -231,13 +240,12 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
         BodyMedia::Json => {
             let Parsed { value, duplicates } = match packed::parse_document(raw) {
                 Ok(parsed) => parsed,
-                // Go replaces what is no UTF-8.
-                Err(_) if std::str::from_utf8(raw).is_err() => {
-                    let value = apiserver_json::from_str(&String::from_utf8_lossy(raw))
-                        .map_err(|error| unrecognized(json_error(raw, &error)))?;
+                Err(error) => {
+                    let mended = apiserver_meta::json::mended(raw);
+                    let value = mended.and_then(|text| apiserver_json::from_str(&text).ok());
+                    let value = value.ok_or_else(|| unrecognized(json_error(raw, &error)))?;
                     Parsed { value, duplicates: true }
                 }
-                Err(error) => return Err(unrecognized(json_error(raw, &error))),
             };
             Ok(Body { value, raw: Some(raw), sent: raw, duplicates, strict: Vec::new() })
         }

@@ -249,6 +249,9 @@ fn change(
         // The merge is of a value of the kind's type, whatever it calls itself.
         next["apiVersion"] = resource.api_version().into();
         next["kind"] = resource.kind.as_str().into();
+        // It is converted outside of what tells of a patch.
+        apiserver_registry::convert_annotations(resource, &mut next)
+            .map_err(|why| Status::new(500, "", why))?;
     } else {
         name_kind(resource, &mut next);
         if resource.is_custom() {

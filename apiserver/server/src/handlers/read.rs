@@ -7,12 +7,20 @@ use http::StatusCode;
 use std::sync::Arc;
 
 use super::object_answer;
+use crate::components;
 use crate::dispatch::{Answer, Context};
 use crate::negotiate::Form;
 use crate::table::Include;
 
 /// Answers one object.
 pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Result<Answer, Status> {
+    if components::are(resource) {
+        let name = &context.info.name;
+        // Upstream names what is missing in the singular.
+        let missing = || Status::not_found(&GroupResource::new("", "componentstatus"), name);
+        let bytes = components::get(context.server, name).await.ok_or_else(missing)?;
+        return object_answer(context, resource, StatusCode::OK, bytes);
+    }
     let version = context.query.text("resourceVersion");
     let is_cached = !resource.strategy.read_from_store;
     if !version.is_empty() {
@@ -29,12 +37,7 @@ pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Resu
         waited.map_err(|error| from_store(resource, apiserver_registry::cache_error(&error)))?;
     }
     let call = context.plain_call(resource);
-    let bytes = context.server.registry().read(&call, &context.info.name).await.map_err(|status| {
-        // Upstream names what is missing in the singular.
-        let missing = status.code == 404 && resource.kind == "ComponentStatus";
-        let named = || Status::not_found(&GroupResource::new("", "componentstatus"), &context.info.name);
-        if missing { named() } else { status }
-    })?;
+    let bytes = context.server.registry().read(&call, &context.info.name).await?;
     object_answer(context, resource, StatusCode::OK, bytes)
 }
 

@@ -10,7 +10,9 @@ use apiserver_registry::{Page, Registry, Resource, Selectors, needs_settling};
 use apiserver_storage::EventKind;
 use apiserver_watchcache::{Change, Error as CacheError, Object, Watcher};
 use bytes::{BufMut, Bytes, BytesMut};
+use futures::StreamExt;
 use http::StatusCode;
+use hyper::upgrade::OnUpgrade;
 
 use super::frames::Frames;
 use super::{list_options, protobuf, read, served};
@@ -19,6 +21,7 @@ use crate::dispatch::{Answer, Context};
 use crate::limits;
 use crate::negotiate::{self, Accepted, Form, Media};
 use crate::service::ApiServer;
+use crate::streams::{outlet, upgrade};
 use crate::table;
 
 /// What a watch was asked to be.
@@ -33,7 +36,11 @@ struct Asked {
 }
 
 /// Opens a watch.
-pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Result<Answer, Status> {
+pub(super) async fn watch(
+    context: &Context<'_>,
+    resource: &Arc<Resource>,
+    upgrade: Option<OnUpgrade>,
+) -> Result<Answer, Status> {
     let query = context.query;
     negotiate::check_stream(context.accepted)?;
     let options = list_options::read(context, resource)?;
@@ -68,7 +75,7 @@ pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Re
             // A state that is not reached yet is missed within the stream.
             Err(status) if status.code == 504 => {
                 let frame = frame(asked.accepted.media, "ERROR", &status.to_json());
-                return Ok(Answer::of(StatusCode::OK, asked.accepted.media.stream_type(), frame));
+                return Ok(sent(context, upgrade, futures::stream::iter([Ok(frame)])));
             }
             Err(status) => return Err(status),
         }
@@ -78,17 +85,42 @@ pub(super) async fn watch(context: &Context<'_>, resource: &Arc<Resource>) -> Re
         if after < since && from.is_some() {
             let error = CacheError::Expired { asked: after, oldest: since };
             let frame = expired_frame(asked.accepted.media, &error);
-            return Ok(Answer::of(StatusCode::OK, asked.accepted.media.stream_type(), frame));
+            return Ok(sent(context, upgrade, futures::stream::iter([Ok(frame)])));
         }
         (Vec::new(), after)
     };
     let timeout = timeout(options.timeout_seconds);
     let watcher = cache.watch(&scope, after);
-    let media = asked.accepted.media;
-    let stream = events(server, asked, first, sends_state, watcher, timeout, after);
-    let mut answer = Answer::of(StatusCode::OK, media.stream_type(), Bytes::new());
-    answer.body = body::stream(stream);
-    Ok(answer)
+    Ok(sent(context, upgrade, events(server, asked, first, sends_state, watcher, timeout, after)))
+}
+
+/// A stream of whole events as the client takes them: as a body, or as messages.
+fn sent(
+    context: &Context<'_>,
+    connection: Option<OnUpgrade>,
+    stream: impl futures::Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
+) -> Answer {
+    let media = context.accepted.media;
+    if !upgrade::wants_websocket(context.headers) {
+        let mut answer = Answer::of(StatusCode::OK, media.stream_type(), Bytes::new());
+        answer.body = body::stream(stream);
+        return answer;
+    }
+    let switched =
+        upgrade::to_page(context.headers).and_then(|answer| Ok((answer, upgrade::taken(connection)?)));
+    match switched {
+        Ok((answer, connection)) => {
+            let messages = stream.map(move |chunk| {
+                chunk.map(|chunk| match media {
+                    Media::Protobuf => outlet::frames(chunk),
+                    Media::Json | Media::Yaml => outlet::lines(&chunk),
+                })
+            });
+            upgrade::run(connection, move |io| outlet::serve(io, messages));
+            answer
+        }
+        Err(refusal) => *refusal,
+    }
 }
 
 fn timeout(seconds: Option<i64>) -> Duration {

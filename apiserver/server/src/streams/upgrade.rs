@@ -3,10 +3,10 @@
 //! Refusals have the words and codes of `k8s.io/streaming/pkg/httpstream` and of the WebSocket servers behind it.
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::StatusCode;
 use http::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -20,6 +20,9 @@ const ACCEPTED_VERSIONS: HeaderName = HeaderName::from_static("x-accepted-stream
 
 /// What comes before the name of a protocol whose SPDY is tunnelled through a WebSocket.
 const TUNNEL: &str = "SPDY/3.1+";
+
+/// What comes before a bearer token that is a subprotocol.
+const TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// A refusal that is no Status: clients of streams show its text.
 pub(crate) type Refusal = Box<Answer>;
@@ -58,14 +61,14 @@ fn lower(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase()
 }
 
-/// The items of a header that is a list, over all its lines.
+/// The items of a header that is a list, over all its lines; without a token, which is nothing to agree on.
 fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    all(headers, name).filter(|item| !item.starts_with(TOKEN)).map(str::to_owned).collect()
+}
+
+fn all<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    lines
-        .flat_map(|line| line.split(','))
-        .map(|item| item.trim().to_owned())
-        .filter(|item| !item.is_empty())
-        .collect()
+    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|item| !item.is_empty())
 }
 
 /// A refusal in plain text.
@@ -147,14 +150,14 @@ pub(crate) fn to_spdy(
 /// 400 where the request is no handshake of this version.
 pub(crate) fn to_websocket(headers: &HeaderMap, subprotocol: &str) -> Result<Answer, Refusal> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let key = text(&SEC_WEBSOCKET_KEY).trim();
+    if key.is_empty() {
+        return Err(refusal(StatusCode::BAD_REQUEST, "mismatch challenge/response"));
+    }
     if text(&SEC_WEBSOCKET_VERSION) != "13" {
         let mut answer = refusal(StatusCode::BAD_REQUEST, "missing or bad WebSocket Version");
         answer.headers.push((SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
         return Err(answer);
-    }
-    let key = text(&SEC_WEBSOCKET_KEY).trim();
-    if STANDARD.decode(key).map_or(0, |bytes| bytes.len()) != 16 {
-        return Err(refusal(StatusCode::BAD_REQUEST, "mismatch challenge/response"));
     }
     let accept = HeaderValue::from_str(&websocket::accept_key(key));
     let Ok(accept) = accept else {
@@ -169,6 +172,62 @@ pub(crate) fn to_websocket(headers: &HeaderMap, subprotocol: &str) -> Result<Ans
     Ok(answer)
 }
 
+/// The answer that switches to a WebSocket for who comes from a browser, or says it does: a page must be named, and at most
+/// one subprotocol.
+///
+/// # Errors
+/// As those of `golang.org/x/net/websocket`.
+pub(crate) fn to_page(headers: &HeaderMap) -> Result<Answer, Refusal> {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let protocols = list(headers, &SEC_WEBSOCKET_PROTOCOL);
+    let answer = to_websocket(headers, protocols.first().map_or("", String::as_str))?;
+    let origin = text(&ORIGIN);
+    // What Go's `ParseRequestURI` takes.
+    let scheme = origin.split_once(':').map_or("", |(scheme, _)| scheme);
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    if !is_scheme && !origin.starts_with('/') {
+        return Err(refusal(StatusCode::FORBIDDEN, ""));
+    }
+    if protocols.len() > 1 { Err(refusal(StatusCode::BAD_REQUEST, "")) } else { Ok(answer) }
+}
+
+/// Whether a request wants to become a WebSocket.
+pub(crate) fn wants_websocket(headers: &HeaderMap) -> bool {
+    matches!(wanted(headers), Some(Wanted::WebSocket(_) | Wanted::Tunnel(_)))
+}
+
+/// The token that a page gives as a subprotocol, for it can't set headers.
+///
+/// # Errors
+/// Where there are several, it can't be read, or nothing is left that could be agreed on.
+pub(crate) fn token(headers: &HeaderMap) -> Result<Option<String>, BadToken> {
+    if !wants_websocket(headers) {
+        return Ok(None);
+    }
+    let (mut tokens, mut others) = (Vec::new(), 0);
+    for name in all(headers, &SEC_WEBSOCKET_PROTOCOL) {
+        match name.strip_prefix(TOKEN) {
+            Some(encoded) => tokens.push(encoded.to_owned()),
+            None => others += 1,
+        }
+    }
+    let [encoded] = tokens.as_slice() else {
+        return if tokens.is_empty() { Ok(None) } else { Err(BadToken) };
+    };
+    let decoded = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| BadToken)?;
+    let token = String::from_utf8(decoded).map_err(|_| BadToken)?;
+    match token.is_empty() {
+        true => Ok(None),
+        false if others == 0 => Err(BadToken),
+        false => Ok(Some(token)),
+    }
+}
+
+/// A token that is none.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct BadToken;
+
 /// As [`to_websocket`], with SPDY of this protocol in it.
 ///
 /// # Errors
@@ -179,6 +238,11 @@ pub(crate) fn to_tunnel(
     known: &[&'static str],
 ) -> Result<Answer, Refusal> {
     let protocol = negotiate(offered, known)?;
+    let key = headers.get(&SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
+    // Another server of WebSockets is behind these, which looks at the key.
+    if STANDARD.decode(key.trim_ascii()).map_or(0, |bytes| bytes.len()) != 16 {
+        return Err(refusal(StatusCode::BAD_REQUEST, "mismatch challenge/response"));
+    }
     to_websocket(headers, &format!("{TUNNEL}{protocol}"))
 }
 
@@ -257,6 +321,62 @@ mod tests {
         }
     }
 
+    const KEY: (&str, &str) = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    const SOCKET: [(&str, &str); 4] =
+        [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13"), KEY];
+
+    #[test]
+    fn a_page_names_itself_and_one_protocol() {
+        let table: [(Pairs, u16, Option<&str>); 7] = [
+            (&[], 403, None),
+            (&[("origin", "null")], 403, None),
+            (&[("origin", "https://127.0.0.1:6443")], 101, None),
+            (&[("origin", "/x")], 101, None),
+            (&[("origin", "http://x"), ("sec-websocket-protocol", "a, b")], 400, None),
+            (&[("origin", "http://x"), ("sec-websocket-protocol", "a")], 101, Some("a")),
+            (
+                &[
+                    ("origin", "http://x"),
+                    ("sec-websocket-protocol", "base64url.bearer.authorization.k8s.io.dG9r, a"),
+                ],
+                101,
+                Some("a"),
+            ),
+        ];
+        for (given, status, protocol) in table {
+            let all: Vec<_> = SOCKET.iter().chain(given).copied().collect();
+            let answer = to_page(&headers(&all)).unwrap_or_else(|refusal| *refusal);
+            let chosen = answer.headers.iter().find(|(name, _)| *name == SEC_WEBSOCKET_PROTOCOL);
+            let chosen = chosen.and_then(|(_, value)| value.to_str().ok());
+            assert_eq!((answer.status.as_u16(), chosen), (status, protocol), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_comes_with_another_protocol() {
+        let of = |protocols: &'static str| {
+            let all: Vec<_> = SOCKET.iter().copied().chain([("sec-websocket-protocol", protocols)]).collect();
+            token(&headers(&all))
+        };
+        for (protocols, want) in [
+            ("a", Ok(None)),
+            ("base64url.bearer.authorization.k8s.io.dG9r, a", Ok(Some("tok".to_owned()))),
+            ("a,base64url.bearer.authorization.k8s.io.dG9r", Ok(Some("tok".to_owned()))),
+            ("base64url.bearer.authorization.k8s.io.,a", Ok(None)),
+            ("base64url.bearer.authorization.k8s.io.dG9r", Err(BadToken)),
+            ("base64url.bearer.authorization.k8s.io.dG9rCg==, a", Err(BadToken)),
+            ("base64url.bearer.authorization.k8s.io._w, a", Err(BadToken)),
+            (
+                "base64url.bearer.authorization.k8s.io.dG9r, base64url.bearer.authorization.k8s.io.dG9r, a",
+                Err(BadToken),
+            ),
+        ] {
+            assert_eq!(of(protocols), want, "{protocols}");
+        }
+        let plain = [("sec-websocket-protocol", "base64url.bearer.authorization.k8s.io.dG9r, a")];
+        assert_eq!(token(&headers(&plain)), Ok(None));
+    }
+
     #[test]
     fn handshakes_are_answered_or_refused() {
         let spdy = [("connection", "Upgrade"), ("upgrade", "SPDY/3.1")];
@@ -277,12 +397,13 @@ mod tests {
             to_spdy(&headers(&[spdy[0], spdy[1], ("x-stream-protocol-version", "b, a")]), &["a", "b"]);
         assert_eq!(chosen.ok().map(|(protocol, _)| protocol), Some("b"));
 
-        let key = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        let key = KEY;
         let table = [
             (vec![], 400),
+            (vec![("sec-websocket-version", "13")], 400),
             (vec![key], 400),
             (vec![key, ("sec-websocket-version", "12")], 400),
-            (vec![("sec-websocket-key", "c2hvcnQ="), ("sec-websocket-version", "13")], 400),
+            (vec![("sec-websocket-key", "c2hvcnQ="), ("sec-websocket-version", "13")], 101),
             (vec![key, ("sec-websocket-version", "13")], 101),
         ];
         for (given, status) in table {

@@ -40,7 +40,7 @@ fn show(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-async fn dial_host(host: &str, port: u16) -> Result<Box<dyn Connection>, String> {
+pub(super) async fn dial_host(host: &str, port: u16) -> Result<Box<dyn Connection>, String> {
     let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
         Ok(ip) => vec![SocketAddr::new(ip, port)],
         Err(_) => {

@@ -89,6 +89,7 @@ pub(super) fn check(new: &Value, old: &Value) -> Vec<FieldError> {
         check_transitions(list, containers, (spec, status, before), &mut errors);
     }
     check_claims(spec, status, &mut errors);
+    check_extended_claim(spec, at(status, &["extendedResourceClaimStatus"]), &mut errors);
     check_addresses(status, before, &mut errors);
     for (list, _) in LISTS {
         check_users(spec, status, list, &mut errors);
@@ -170,6 +171,60 @@ fn check_claims(spec: &Value, status: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// What the scheduler claimed for extended resources: each for a container that asks for it.
+fn check_extended_claim(spec: &Value, claim: &Value, errors: &mut Vec<FieldError>) {
+    if !claim.is_object() {
+        return;
+    }
+    let path = "status.extendedResourceClaimStatus";
+    let mappings = items(claim, "requestMappings");
+    if mappings.is_empty() {
+        errors.push(FieldError::required(
+            format!("{path}.requestMappings"),
+            "at least one request mapping is required",
+        ));
+    }
+    let members = ["containerName", "resourceName", "requestName"];
+    for (i, mapping) in mappings.iter().enumerate() {
+        let of_mapping = |member: &str| format!("{path}.requestMappings[{i}].{member}");
+        let names = members.map(|member| text(mapping, member));
+        let [container, resource, request] = names;
+        let mut containers = ["containers", "initContainers"]
+            .iter()
+            .flat_map(|list| items(spec, list))
+            .filter(|known| text(known, "name") == container);
+        match containers.next() {
+            Some(known) if at(known, &["resources", "requests", resource]).is_null() => {
+                let why = "must match the extended resource name of an entry in spec.initContainers.resources.requests or spec.containers.resources.requests";
+                errors.push(FieldError::invalid(of_mapping("resourceName"), &resource.into(), why));
+            }
+            Some(_) => {}
+            None => {
+                let why =
+                    "must match the name of an entry in spec.initContainers.name or spec.containers.name";
+                errors.push(FieldError::invalid(of_mapping("containerName"), &container.into(), why));
+            }
+        }
+        for why in names::dns1123_label(request) {
+            errors.push(FieldError::invalid(format!("{path}.requestName"), &request.into(), why));
+        }
+        if mappings[..i].iter().any(|other| members.map(|member| text(other, member)) == names) {
+            for (member, name) in members.into_iter().zip(names) {
+                errors.push(FieldError::duplicate(of_mapping(member), &name.into()));
+            }
+        }
+    }
+    let claim = text(claim, "resourceClaimName");
+    let path = format!("{path}.resourceClaimName");
+    if claim.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    for why in names::dns1123_subdomain(claim) {
+        errors.push(FieldError::invalid(path.clone(), &claim.into(), why));
+    }
+}
+
 /// One address of each family; those that were there may stay as they are.
 fn check_addresses(status: &Value, before: &Value, errors: &mut Vec<FieldError>) {
     for list in ["podIPs", "hostIPs"] {
@@ -237,6 +292,39 @@ fn check_users(spec: &Value, status: &Value, list: &str, errors: &mut Vec<FieldE
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn extended_resources_are_claimed_for_who_asks_for_them() {
+        let spec = json!({"containers": [{"name": "c", "resources": {"requests": {"a/b": "1"}}}]});
+        let mapping = |container: &str, resource: &str, request: &str| json!({"containerName": container, "resourceName": resource, "requestName": request});
+        let (good, path) = (mapping("c", "a/b", "r"), "status.extendedResourceClaimStatus.");
+        for (claim, want) in [
+            (json!({"resourceClaimName": "x", "requestMappings": [good]}), vec![]),
+            (json!({}), vec!["requestMappings", "resourceClaimName"]),
+            (
+                json!({"resourceClaimName": "x", "requestMappings": [good, good]}),
+                vec![
+                    "requestMappings[1].containerName",
+                    "requestMappings[1].resourceName",
+                    "requestMappings[1].requestName",
+                ],
+            ),
+            (
+                json!({"resourceClaimName": "X_", "requestMappings": [mapping("z", "a/b", "r"), mapping("c", "a/c", "R")]}),
+                vec![
+                    "requestMappings[0].containerName",
+                    "requestMappings[1].resourceName",
+                    "requestName",
+                    "resourceClaimName",
+                ],
+            ),
+        ] {
+            let mut errors = Vec::new();
+            check_extended_claim(&spec, &claim, &mut errors);
+            let fields: Vec<_> = errors.iter().map(|error| error.field.replace(path, "")).collect();
+            assert_eq!(fields, want, "{claim}");
+        }
+    }
 
     #[test]
     fn the_one_address_is_the_first_of_all() {
