@@ -112,9 +112,54 @@ pub fn established(definition: &Value, claimed: &Claimed, time: &str) -> Option<
     (next != *definition).then_some(next)
 }
 
+/// How far the deletion of a definition has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terminating {
+    /// It has been asked for.
+    Pending,
+    /// Its objects are being deleted.
+    InProgress,
+}
+
+/// Says in a definition's conditions how far its deletion has come.
+pub fn terminates(definition: &mut Value, how_far: Terminating, time: &str) {
+    let (reason, message) = match how_far {
+        Terminating::Pending => (
+            "InstanceDeletionPending",
+            "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        ),
+        Terminating::InProgress => ("InstanceDeletionInProgress", "CustomResource deletion is in progress"),
+    };
+    if !definition["status"]["conditions"].is_array() {
+        definition["status"]["conditions"] = json!([]);
+    }
+    let Some(conditions) = definition["status"]["conditions"].as_array_mut() else { return };
+    let known = conditions.iter_mut().find(|condition| condition["type"] == "Terminating");
+    let since = known
+        .as_deref()
+        .filter(|known| known["status"] == "True")
+        .map_or_else(|| json!(time), |known| known["lastTransitionTime"].clone());
+    let condition = json!({"type": "Terminating", "status": "True", "reason": reason, "message": message, "lastTransitionTime": since});
+    match known {
+        Some(known) => *known = condition,
+        None => conditions.push(condition),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_far_a_deletion_has_come_is_told_once() {
+        let mut definition = json!({"status": {"conditions": [{"type": "Established"}]}});
+        terminates(&mut definition, Terminating::Pending, "t1");
+        terminates(&mut definition, Terminating::InProgress, "t2");
+        let told = &definition["status"]["conditions"];
+        assert_eq!(told.as_array().map(Vec::len), Some(2));
+        assert_eq!(told[1]["reason"], "InstanceDeletionInProgress");
+        assert_eq!(told[1]["lastTransitionTime"], "t1");
+    }
 
     fn asks(names: Value) -> Value {
         json!({"spec": {"names": names}, "status": {"acceptedNames": {"plural": "", "kind": ""}}})

@@ -2,6 +2,7 @@
 //!
 //! Rules are those of `k8s.io/apimachinery/pkg/api/validation/objectmeta.go` and `registry/rest`.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use apiserver_json::{Map, Value, json};
@@ -275,12 +276,10 @@ fn validate_changes(object: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if is_deleting(old) {
         let before = finalizers(old);
-        let added: Vec<String> = finalizers(object)
-            .into_iter()
-            .filter(|finalizer| !before.contains(finalizer))
-            .map(|finalizer| format!("{finalizer:?}"))
-            .collect();
+        let added: BTreeSet<&str> =
+            finalizers(object).into_iter().filter(|finalizer| !before.contains(finalizer)).collect();
         if !added.is_empty() {
+            let added: Vec<String> = added.into_iter().map(|finalizer| format!("{finalizer:?}")).collect();
             errors.push(FieldError::forbidden(
                 "metadata.finalizers",
                 format!(
@@ -347,6 +346,11 @@ fn validate_finalizers(object: &Value, shapes: &mut Vec<FieldError>, standard: &
     for (i, finalizer) in finalizers(object).into_iter().enumerate() {
         validate_finalizer(finalizer, "metadata.finalizers", shapes);
         validate_short_finalizer(finalizer, &format!("metadata.finalizers[{i}]"), standard);
+    }
+    let all = finalizers(object);
+    if ["orphan", "foregroundDeletion"].iter().all(|name| all.contains(name)) {
+        let why = "finalizer orphan and foregroundDeletion cannot be both set";
+        shapes.push(FieldError::invalid("metadata.finalizers", &apiserver_json::json!(all), why));
     }
 }
 

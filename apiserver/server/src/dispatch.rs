@@ -54,7 +54,7 @@ impl Context<'_> {
     /// What decoding warns of is due even where the request fails after it.
     pub(crate) fn told<T>(&self, warnings: &[String], outcome: Result<T, Status>) -> Result<T, Status> {
         if outcome.is_err() {
-            warnings.iter().for_each(|text| self.warnings.add(text.clone()));
+            self.warnings.add_first(warnings);
         }
         outcome
     }
@@ -160,7 +160,12 @@ impl Answer {
     }
 
     pub(crate) fn warn(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
-        self.warnings.extend(warnings);
+        for text in warnings {
+            // Nobody is told the same twice.
+            if !self.warnings.contains(&text) {
+                self.warnings.push(text);
+            }
+        }
         self
     }
 }
@@ -398,7 +403,8 @@ async fn route<'s>(
                 tables: has_table(info, &resource),
             }
         };
-        context.accepted = negotiate::accept(&parts.headers, plain.pretty, place)?;
+        let accepted = negotiate::accept(&parts.headers, plain.pretty, place);
+        context.accepted = context.told(&handlers::deprecations(&resource, info), accepted)?;
     }
     check_place(info, &resource)?;
     catch_up(server, info, query).await?;

@@ -113,6 +113,13 @@ async fn remove_definition(
         registry.reload_custom();
         return Ok(());
     }
+    let name = object::name(definition);
+    let told = |live: Option<&Value>| {
+        let mut next = live.ok_or_else(|| Status::not_found(&definitions.group_resource(), name))?.clone();
+        naming::terminates(&mut next, naming::Terminating::InProgress, &now());
+        Ok(Changed::Patched(next))
+    };
+    registry.update(&call(definitions, None, "status"), name, false, told).await?;
     let catalogue = registry.catalogue();
     let group = definition.pointer("/spec/group").and_then(Value::as_str).unwrap_or("");
     let plural = definition.pointer("/spec/names/plural").and_then(Value::as_str).unwrap_or("");
@@ -130,7 +137,6 @@ async fn remove_definition(
             return Ok(());
         }
     }
-    let name = object::name(definition);
     let change = |live: Option<&Value>| {
         let live = live.ok_or_else(|| Status::not_found(&definitions.group_resource(), name))?;
         let mut next = live.clone();

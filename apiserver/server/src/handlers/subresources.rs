@@ -152,6 +152,9 @@ pub(super) fn sent(object: &mut Value, gvk: &GroupVersionKind, context: &Context
     }
 }
 
+/// How long a token is good where nobody says.
+const HOUR_SECONDS: i64 = 3600;
+
 /// Replaces a condition of the same type, or adds it.
 pub(super) fn set_condition(object: &mut Value, condition: &Value) {
     let status = object::member_mut(object, "status");
@@ -178,8 +181,9 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
     }
     let options = options::write_options(context, "CreateOptions")?;
     let mut warnings = Vec::new();
-    if let Some(schema) = apiserver_schema::builtin("authentication.k8s.io", "v1", "TokenRequest") {
-        let unknown = apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
+    let schema = apiserver_schema::builtin("authentication.k8s.io", "v1", "TokenRequest");
+    if let Some(schema) = &schema {
+        let unknown = apiserver_schema::decode(schema, &mut value, apiserver_schema::Decode::Json)
             .map_err(|error| cannot_handle(&gvk, &error.message))?;
         scaling::strict(options.validation, unknown, &mut warnings)
             .map_err(|why| cannot_handle(&gvk, &why))?;
@@ -188,6 +192,13 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
     let name = &context.info.name;
     let sent_name = object::name(&value).to_owned();
     sent(&mut value, &gvk, context, name);
+    if value.pointer("/spec/expirationSeconds").is_none_or(Value::is_null) {
+        value["spec"]["expirationSeconds"] = HOUR_SECONDS.into();
+    }
+    if let Some(schema) = &schema {
+        apiserver_registry::record_sender(&call, schema, &gvk.api_version(), &mut value);
+        apiserver_meta::packed::unpack(&mut value);
+    }
     let mut value = context.server.registry().admit_request(&call, name, Operation::Create, value).await?;
     if !sent_name.is_empty() && sent_name != *name {
         let why = "must match the service account name if specified";
@@ -195,9 +206,16 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
         return Err(Status::invalid(&gvk, name, &[error]));
     }
     let account = context.server.registry().get(&call, &context.info.name)?.parse();
+    let (uid, sent_uid) = (object::uid(&account), object::uid(&value));
+    if !sent_uid.is_empty() && sent_uid != uid {
+        let why = format!(
+            "the UID in the token request ({sent_uid}) does not match the UID of the service account ({uid})"
+        );
+        return Err(Status::conflict(&GroupResource::new(&gvk.group, &gvk.kind), name, &why));
+    }
     let keys =
         context.server.inner.config.authentication.service_accounts.clone().ok_or_else(not_found_here)?;
-    let seconds = value.pointer("/spec/expirationSeconds").and_then(Value::as_i64).unwrap_or(3600);
+    let seconds = value.pointer("/spec/expirationSeconds").and_then(Value::as_i64).unwrap_or(HOUR_SECONDS);
     let mut errors = Vec::new();
     if seconds < 600 {
         errors.push(FieldError::invalid(
@@ -225,7 +243,11 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
     let audiences = crate::token::audiences(&value);
     let audiences = if audiences.is_empty() { vec![crate::token::ISSUER.to_owned()] } else { audiences };
     let issued = keys.issue(&account, &audiences, seconds, bound.as_ref())?;
-    value["metadata"] = json!({"name": context.info.name, "namespace": context.info.scope(), "uid": object::uid(&account), "creationTimestamp": apiserver_registry::now()});
+    let metadata = object::metadata_mut(&mut value);
+    metadata.insert("name".into(), name.as_str().into());
+    metadata.insert("namespace".into(), context.info.scope().into());
+    metadata.insert("uid".into(), object::uid(&account).into());
+    metadata.insert("creationTimestamp".into(), apiserver_registry::now().into());
     value["spec"]["audiences"] = json!(audiences);
     value["spec"]["expirationSeconds"] = seconds.into();
     if value["spec"].get("boundObjectRef").is_none() {
