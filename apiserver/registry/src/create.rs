@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::admission::{self, Attempt};
 use crate::allocate::Claim;
+use crate::catalogue::Resource;
 use crate::object;
 use crate::registry::{Call, Registry, Written, now, random_suffix};
 use crate::{custom, decode, encode};
@@ -40,6 +41,10 @@ impl Registry {
         value: Value,
         ownership: Ownership,
     ) -> Result<Written, Status> {
+        if call.resource.custom.as_ref().is_some_and(|custom| custom.terminating) {
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(Status::forbidden(&call.resource.group_resource(), object::name(&value), why));
+        }
         // One that is no number is no version, and goes as one that is not there. What is only tried never gets as far as
         // the store, which refuses it.
         let version = object::text(&value, "resourceVersion").to_owned();
@@ -131,8 +136,8 @@ impl Registry {
         let resource = call.resource;
         let name = object::name(&value).to_owned();
         self.check_by_plugins(call, &value, None)?;
-        if self.cache().get(&key).is_some() {
-            return Err(Status::already_exists(&resource.group_resource(), &name));
+        if let Some(taken) = self.taken(resource, &key, &name) {
+            return Err(taken);
         }
         decode::settle(resource, &mut value);
         let attempt =
@@ -154,12 +159,23 @@ impl Registry {
         let beside = self.address_writes(call, &name, taken, &[]);
         let entry = self.commit_charged(call, &name, write, beside, charge).await?;
         let Some(entry) = entry else {
-            return Err(Status::already_exists(&resource.group_resource(), &name));
+            let taken = self.taken(resource, &stored_at, &name);
+            return Err(taken.unwrap_or_else(|| Status::already_exists(&resource.group_resource(), &name)));
         };
         claim.keep();
         self.after_write(call);
         self.trees().keep(&stored_at, entry.revision, stored, bytes);
         self.served_bytes(resource, entry.value.bytes).await
+    }
+
+    /// The refusal of a name that somebody has, who may be going.
+    fn taken(&self, resource: &Resource, key: &str, name: &str) -> Option<Status> {
+        let found = self.cache().get(key)?;
+        let mut status = Status::already_exists(&resource.group_resource(), name);
+        if object::is_deleting(&found.parse()) {
+            status.message = format!("object is being deleted: {}", status.message);
+        }
+        Some(status)
     }
 
     /// What else changes with an object of some kinds.

@@ -80,8 +80,21 @@ fn accept(definition: &Value, claimed: &Claimed) -> (Value, Option<(&'static str
     (names, conflict)
 }
 
-/// A definition with the names it gets and the conditions that follow; `None` where it says so already.
+/// Are these the same names? Where none are listed it matters not how that is said.
+fn are_same(names: &Value, others: &Value) -> bool {
+    let listed = |names: &Value, member: &str| names[member].as_array().cloned().unwrap_or_default();
+    ["plural", "singular", "kind", "listKind"]
+        .iter()
+        .all(|member| text(names, member) == text(others, member))
+        && ["shortNames", "categories"].iter().all(|member| listed(names, member) == listed(others, member))
+}
+
+/// A definition with the names it gets and the conditions that follow; `None` where it says so already, or has the names
+/// it asks for: upstream looks no further then, though the conditions say otherwise.
 pub fn established(definition: &Value, claimed: &Claimed, time: &str) -> Option<Value> {
+    if are_same(&definition["spec"]["names"], &definition["status"]["acceptedNames"]) {
+        return None;
+    }
     let (names, conflict) = accept(definition, claimed);
     let known = || definition.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
     let condition = |kind: &str, status: &str, reason: &str, message: &str| {
@@ -149,6 +162,16 @@ pub fn terminates(definition: &mut Value, how_far: Terminating, time: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_the_names_it_asks_for_is_not_looked_at() {
+        let mut definition = asks(json!({"plural": "foos", "kind": "Foo", "shortNames": []}));
+        definition["status"]["acceptedNames"] = json!({"plural": "foos", "kind": "Foo"});
+        definition["status"]["conditions"] = json!([{"type": "NamesAccepted", "status": "False"}]);
+        assert_eq!(established(&definition, &Claimed::default(), "t"), None);
+        definition["spec"]["names"]["singular"] = "foo".into();
+        assert!(established(&definition, &Claimed::default(), "t").is_some());
+    }
 
     #[test]
     fn how_far_a_deletion_has_come_is_told_once() {

@@ -227,9 +227,10 @@ fn generate_name_errors(object: &Value, rule: fn(&str) -> Vec<String>) -> Vec<Fi
     if prefix.is_empty() {
         return Vec::new();
     }
-    // A trailing hyphen is fine in a prefix: the random part follows.
-    let masked = match prefix.strip_suffix('-') {
-        Some(stem) => format!("{stem}a"),
+    // A trailing hyphen is fine in a prefix: the random part follows. Upstream takes what is before it with it.
+    let mut stem = prefix.strip_suffix('-').unwrap_or("").chars();
+    let masked = match stem.next_back() {
+        Some(_) => format!("{}a", stem.as_str()),
         None => prefix.to_owned(),
     };
     let invalid = |problem| FieldError::invalid("metadata.generateName", &prefix.into(), problem);
@@ -432,6 +433,26 @@ fn validate_owner(owner: &Value, path: &str, errors: &mut Vec<FieldError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_may_end_in_a_hyphen() {
+        for (prefix, is_fine) in [
+            ("a-", true),
+            ("ab-", true),
+            ("ab--", true),
+            ("a", true),
+            ("-", false),
+            ("-a-", false),
+            ("a.", false),
+        ] {
+            let object = json!({"metadata": {"generateName": prefix}});
+            assert_eq!(
+                generate_name_errors(&object, names::dns1123_subdomain).is_empty(),
+                is_fine,
+                "{prefix}"
+            );
+        }
+    }
 
     #[test]
     fn an_update_keeps_what_it_may_not_change() {
