@@ -515,12 +515,10 @@ fn authorize(server: &ApiServer, info: &RequestInfo, user: &User) -> Result<(), 
 /// What an unknown resource gets: a plain 404 where its group is unknown too.
 fn unknown_resource(server: &ApiServer, info: &RequestInfo) -> Status {
     let catalogue = server.registry().catalogue();
-    let known = !catalogue.resources(&info.group, &info.version).is_empty();
-    let custom = catalogue.resources(&info.group, &info.version).iter().any(|row| row.is_custom());
-    if (!known && !info.group.is_empty()) || custom {
-        return page_not_found();
-    }
-    not_found_here()
+    // A group that is built in is known in every version, served or not.
+    let is_known = info.group.is_empty()
+        || catalogue.group(&info.group).is_some_and(|group| !discovery::is_custom(&catalogue, group));
+    if is_known { not_found_here() } else { page_not_found() }
 }
 
 /// Marks the plain-text 404; [`failure`] never sees it as JSON.
