@@ -161,8 +161,9 @@ impl Answer {
 
     pub(crate) fn warn(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
         for text in warnings {
-            // Nobody is told the same twice.
-            if !self.warnings.contains(&text) {
+            // Nobody is told the same twice, or what no header can hold.
+            let fits = !text.is_empty() && !text.chars().any(char::is_control);
+            if fits && !self.warnings.contains(&text) {
                 self.warnings.push(text);
             }
         }
@@ -261,8 +262,7 @@ fn respond(answer: Answer) -> Response<ResponseBody> {
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
     }
     for warning in bounded(answer.warnings) {
-        let text: String = warning.chars().filter(|c| !c.is_control()).collect();
-        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
             headers.append(WARNING, value);
         }
@@ -580,6 +580,15 @@ mod tests {
             assert_eq!(outcome.err().map(|status| status.code), (megabytes > 3).then_some(413));
             assert_eq!(count.load(Ordering::Relaxed), read, "of {megabytes}");
         }
+    }
+
+    #[test]
+    fn warnings_are_told_once_and_in_one_line() {
+        let answer =
+            Answer::text(StatusCode::OK, "").warn(["a", "", "b\nc", "a", "d \"e\""].map(str::to_owned));
+        let response = respond(answer);
+        let told: Vec<_> = response.headers().get_all(WARNING).iter().collect();
+        assert_eq!(told, [r#"299 - "a""#, r#"299 - "d \"e\"""#]);
     }
 
     #[test]
