@@ -145,6 +145,11 @@ impl Registry {
     ) -> Result<(Value, Charge<'_>), Status> {
         self.check_by_plugins(call, &new, Some(old))?;
         decode::settle(call.resource, &mut new);
+        if self.is_anybody_asked(call) {
+            // Whoever is asked sees of which version it is, whether the client insists on one or not.
+            let version = object::text(old, "resourceVersion").to_owned();
+            object::metadata_mut(&mut new).insert("resourceVersion".into(), version.into());
+        }
         let operation = admission::Operation::Update;
         self.admit(call, Attempt { operation, name, object: Some(&new), old: Some(old) }).await?;
         let stored = self.to_stored(call.resource, encode::without_revision(new)).await?;
