@@ -261,7 +261,9 @@ impl Registry {
             tolerated = warnings;
         }
         if !errors.is_empty() {
-            return Err(Status::invalid(&resource.internal_gvk(), name, &errors));
+            // What is let pass is told, whatever is not.
+            let refused = Err(Status::invalid(&resource.internal_gvk(), name, &errors));
+            return call.warned(&tolerated, refused);
         }
         let at = |object, path: &[&str]| crate::strategy::shared::at(object, path);
         let is_warned = call.subresource.is_empty()

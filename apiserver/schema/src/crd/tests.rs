@@ -67,6 +67,10 @@ fn what_did_not_change_is_held_against_nobody() {
     let schema = from_crd_schema(&spec(json!({
         "s": {"type": "string", "maxLength": 1},
         "o": {"type": "object", "required": ["z"], "properties": {"x": {"type": "string", "maxLength": 1}}},
+        "few": {"type": "object", "maxProperties": 1, "x-kubernetes-preserve-unknown-fields": true, "properties": {
+            "more": {"type": "integer"},
+            "map": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"],
+                "items": {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}}}}},
         "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string", "maxLength": 2}},
         "map": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"],
             "items": {"type": "object", "required": ["id"],
@@ -91,6 +95,17 @@ fn what_did_not_change_is_held_against_nobody() {
             json!({"map": [{"id": "1", "v": "ab"}]}),
             json!({"map": [{"id": "2", "v": "cd"}, {"id": "1", "v": "ab"}]}),
             "spec.map[0].v: Too long: may not be more than 1 byte",
+        ),
+        // The order of what has keys is no change; content that nobody knows is always one.
+        (
+            json!({"few": {"map": [{"id": "1"}, {"id": "2"}], "more": 1}}),
+            json!({"few": {"map": [{"id": "2"}, {"id": "1"}], "more": 1}}),
+            "",
+        ),
+        (
+            json!({"few": {"more": 1, "zz": 1}}),
+            json!({"few": {"more": 1, "zz": 1}, "s": "a"}),
+            "spec.few: Too many: 2: must have at most 1 item",
         ),
     ] {
         let (old, new) = (json!({"spec": old}), json!({"spec": new}));

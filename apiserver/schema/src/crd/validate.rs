@@ -16,7 +16,7 @@ pub fn validate(schema: &Schema, value: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     check(schema, value, None, path, &mut errors);
     list_types(schema, value, path, &mut errors);
-    errors
+    placed(errors)
 }
 
 /// What a change makes wrong: what was as it is now is held against nobody, and duplicates only where there were none.
@@ -27,7 +27,7 @@ pub fn validate_change(schema: &Schema, value: &Value, old: &Value, path: &str) 
     list_types(schema, value, path, &mut duplicates);
     list_types(schema, old, path, &mut before);
     errors.extend(duplicates.into_iter().filter(|_| before.is_empty()));
-    errors
+    placed(errors)
 }
 
 /// As [`validate`], by the schema's value rules alone.
@@ -39,8 +39,40 @@ pub fn value_errors(schema: &Schema, value: &Value) -> Vec<FieldError> {
 
 /// Checks a value, where `old` is the one that stood there before, if that is known.
 fn check(schema: &Schema, value: &Value, old: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
-    if old.is_none_or(|old| !crate::golang::equal(old, value)) {
+    if old.is_none_or(|old| !is_unchanged(schema, old, value)) {
         check_changed(schema, value, old, path, errors);
+    }
+}
+
+/// Is a value the one it was? As upstream sees it: items that have keys are the same in any order, and what the schema
+/// does not know is never the same.
+fn is_unchanged(schema: &Schema, old: &Value, value: &Value) -> bool {
+    match (old, value) {
+        (Value::Array(before), Value::Array(items)) => {
+            before.len() == items.len()
+                && match schema.list() {
+                    Some(list) if matches!(list.kind, ListKind::Map(_)) => items.iter().all(|item| {
+                        same_item(&list.kind, old, item)
+                            .is_some_and(|before| is_unchanged(list.items.get(), before, item))
+                    }),
+                    _ => crate::golang::equal(old, value),
+                }
+        }
+        (Value::Object(before), Value::Object(map)) => {
+            let Some(object) = schema.object() else { return before.is_empty() && map.is_empty() };
+            let is_known = |key: &str, child: &Schema| {
+                let is_named = object.fields.contains_key(key);
+                !object.go_struct && (is_named || !matches!(child.shape, Shape::Any { .. }))
+            };
+            before.len() == map.len()
+                && map.iter().all(|(key, item)| {
+                    let child = schema.child(key).filter(|child| is_known(key, child));
+                    child
+                        .zip(before.get(key))
+                        .is_some_and(|(child, before)| is_unchanged(child, before, item))
+                })
+        }
+        _ => crate::golang::equal(old, value),
     }
 }
 
@@ -444,9 +476,22 @@ fn members(
             continue;
         }
         if let Some(child) = schema.child(key) {
-            check(child, item, old.and_then(|old| old.get(key)), &join(path, key), errors);
+            // Only what has a name of its own begins a path.
+            let known = object.fields.contains_key(key.as_str());
+            let at = if known { join(path, key) } else { format!("{path}.{key}") };
+            check(child, item, old.and_then(|old| old.get(key)), &at, errors);
         }
     }
+}
+
+/// The errors of a path that begins where nothing has a name have the field without that beginning.
+fn placed(mut errors: Vec<FieldError>) -> Vec<FieldError> {
+    for error in &mut errors {
+        if let Some(field) = error.field.strip_prefix('.') {
+            error.field = field.to_owned();
+        }
+    }
+    errors
 }
 
 fn join(path: &str, key: &str) -> String {
