@@ -49,11 +49,22 @@ impl ApiServer {
 
     /// What follows a change of an object of some kinds, before it is answered.
     pub(crate) async fn after_update(&self, resource: &Arc<Resource>, name: &str) {
-        if !is_definition(resource) {
-            crate::conditions::settle_after(self.registry(), resource).await;
-            return;
-        }
-        if let Err(status) = settle_definition(self.registry(), resource, name).await
+        // The last object of a definition that is going takes it along.
+        let going = resource.custom.as_ref().filter(|custom| custom.terminating);
+        let catalogue = self.registry().catalogue();
+        let (definitions, name) = match going {
+            Some(custom) => {
+                let found = catalogue.get("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+                let Some(definitions) = found else { return };
+                (definitions, custom.definition.as_str())
+            }
+            None if is_definition(resource) => (resource, name),
+            None => {
+                crate::conditions::settle_after(self.registry(), resource).await;
+                return;
+            }
+        };
+        if let Err(status) = settle_definition(self.registry(), definitions, name).await
             && status.code != 404
         {
             tracing::warn!(name, error = %status, "a custom resource definition could not be settled");
