@@ -120,7 +120,7 @@ impl FieldError {
             problem: Problem::TooLong,
             field: field.into(),
             value: String::new(),
-            detail: format!("may not be more than {max} bytes"),
+            detail: format!("may not be more than {max} byte{}", if max == 1 { "" } else { "s" }),
         }
     }
 
@@ -129,7 +129,7 @@ impl FieldError {
             problem: Problem::TooMany,
             field: field.into(),
             value: actual.to_string(),
-            detail: format!("must have at most {max} items"),
+            detail: format!("must have at most {max} item{}", if max == 1 { "" } else { "s" }),
         }
     }
 

@@ -401,8 +401,8 @@ fn claim_ips(
             let Ok(ip) = text.parse::<Ipv4Addr>() else { return Ok(()) };
             let refuse = |why: String| FieldError::invalid("spec.clusterIPs", &json!(given), why);
             let held = allocator.ips.get(&ip);
-            // What is entered for a Service that is not there is another creation's of the same name.
-            let is_own = held == Some(key) && (old.is_some() || cache.get(key).is_some());
+            // What is entered for a Service that is created is one's that is there, or another creation's of the same name.
+            let is_own = held == Some(key) && old.is_some();
             let is_kept = old.is_some_and(|old| cluster_ips(old).contains(&ip));
             if is_kept && held.is_none() {
                 allocator.ips.insert(ip, key.clone());

@@ -1,10 +1,15 @@
 //! Create: fill in metadata, apply the kind's rules, allocate, record ownership, store.
 
+use std::sync::Arc;
+
 use apiserver_json::{Map, Value};
 use apiserver_meta::Status;
 use apiserver_storage::{Op, Write};
+use bytes::Bytes;
 
 use crate::admission::{self, Attempt};
+use crate::allocate::Claim;
+use crate::catalogue::Resource;
 use crate::object;
 use crate::registry::{Call, Registry, Written, now, random_suffix};
 use crate::{custom, decode, encode};
@@ -36,6 +41,10 @@ impl Registry {
         value: Value,
         ownership: Ownership,
     ) -> Result<Written, Status> {
+        if call.resource.custom.as_ref().is_some_and(|custom| custom.terminating) {
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(Status::forbidden(&call.resource.group_resource(), object::name(&value), why));
+        }
         // One that is no number is no version, and goes as one that is not there. What is only tried never gets as far as
         // the store, which refuses it.
         let version = object::text(&value, "resourceVersion").to_owned();
@@ -109,15 +118,31 @@ impl Registry {
             // Labels of its template that the server made are its own when it is stored: they are not looked at twice.
             (strategy.default)(&mut value);
         }
+        // Whoever refuses it now, what it is warned of stands.
+        let warnings = (strategy.warnings)(&value);
+        let stored = self.store_new(call, value, key, claim, version).await;
+        Ok(Written { bytes: call.warned(&warnings, stored)?, warnings })
+    }
+
+    /// Asks everybody who may refuse a valid object, and stores it.
+    async fn store_new(
+        &self,
+        call: &Call<'_>,
+        mut value: Value,
+        key: Arc<str>,
+        claim: Claim,
+        version: Option<Value>,
+    ) -> Result<Bytes, Status> {
+        let resource = call.resource;
+        let name = object::name(&value).to_owned();
         self.check_by_plugins(call, &value, None)?;
-        if self.cache().get(&key).is_some() {
-            return Err(Status::already_exists(&resource.group_resource(), &name));
+        if let Some(taken) = self.taken(resource, &key, &name) {
+            return Err(taken);
         }
         decode::settle(resource, &mut value);
         let attempt =
             Attempt { operation: admission::Operation::Create, name: &name, object: Some(&value), old: None };
         self.admit(call, attempt).await?;
-        let warnings = (strategy.warnings)(&value);
         let mut stored = self.to_stored(resource, value).await?;
         if let (true, Some(version)) = (call.dry_run, version) {
             object::metadata_mut(&mut stored).insert("resourceVersion".into(), version);
@@ -126,7 +151,7 @@ impl Registry {
         let charge = self.charge(call, &stored, None).await?;
         let document = encode::document(&stored);
         if call.dry_run {
-            return Ok(Written { bytes: self.served_bytes(resource, document.bytes).await?, warnings });
+            return self.served_bytes(resource, document.bytes).await;
         }
         let (bytes, stored_at) = (document.bytes.len(), key.clone());
         let write = Write { key, op: Op::Create(document) };
@@ -134,12 +159,23 @@ impl Registry {
         let beside = self.address_writes(call, &name, taken, &[]);
         let entry = self.commit_charged(call, &name, write, beside, charge).await?;
         let Some(entry) = entry else {
-            return Err(Status::already_exists(&resource.group_resource(), &name));
+            let taken = self.taken(resource, &stored_at, &name);
+            return Err(taken.unwrap_or_else(|| Status::already_exists(&resource.group_resource(), &name)));
         };
         claim.keep();
         self.after_write(call);
         self.trees().keep(&stored_at, entry.revision, stored, bytes);
-        Ok(Written { bytes: self.served_bytes(resource, entry.value.bytes).await?, warnings })
+        self.served_bytes(resource, entry.value.bytes).await
+    }
+
+    /// The refusal of a name that somebody has, who may be going.
+    fn taken(&self, resource: &Resource, key: &str, name: &str) -> Option<Status> {
+        let found = self.cache().get(key)?;
+        let mut status = Status::already_exists(&resource.group_resource(), name);
+        if object::is_deleting(&found.parse()) {
+            status.message = format!("object is being deleted: {}", status.message);
+        }
+        Some(status)
     }
 
     /// What else changes with an object of some kinds.

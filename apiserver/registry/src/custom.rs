@@ -32,6 +32,8 @@ pub struct CustomVersion {
     pub column_paths: Vec<String>,
     /// Text of the `Warning` header of a deprecated version.
     pub deprecation: Option<String>,
+    /// Its objects are going, and no new one may come.
+    pub terminating: bool,
     /// The webhook that converts between the versions.
     pub conversion: Option<Arc<Conversion>>,
     /// `x-kubernetes-validations`, compiled when the first object asks for them.
@@ -185,6 +187,7 @@ fn row(
                 .collect(),
             column_paths,
             deprecation,
+            terminating: has_condition(definition, "Terminating"),
             conversion: conversion.cloned(),
             rules: OnceLock::new(),
         })),
@@ -257,15 +260,15 @@ pub(crate) fn validate(
     subresource: &str,
 ) -> (Vec<FieldError>, Vec<String>) {
     let Some(custom) = &resource.custom else { return (Vec::new(), Vec::new()) };
-    let check = |object: &Value| match subresource {
-        "status" => status_errors(&custom.schema, object),
-        _ => apiserver_schema::validate(&custom.schema, object, ""),
+    let check = |old: Option<&Value>| match (subresource, old) {
+        ("status", _) => status_errors(&custom.schema, value, old),
+        (_, Some(old)) => apiserver_schema::validate_change(&custom.schema, value, old, ""),
+        (_, None) => apiserver_schema::validate(&custom.schema, value, ""),
     };
-    let mut errors = check(value);
+    let mut errors = check(None);
     if let Some(old) = old.filter(|_| !errors.is_empty()) {
         // Ratcheting: what was wrong before and did not change is not held against an update.
-        let before = check(old);
-        errors.retain(|error| !before.contains(error));
+        errors = check(Some(old));
     }
     if let Some(scale) = &custom.scale {
         scale::validate(scale, value, &mut errors);
@@ -283,11 +286,15 @@ pub(crate) fn validate(
 }
 
 /// A status that is written by itself is checked by itself: sentences name its fields from where it begins.
-fn status_errors(schema: &Schema, object: &Value) -> Vec<FieldError> {
+fn status_errors(schema: &Schema, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let (Some(schema), Some(status)) = (schema.child("status"), object.get("status")) else {
         return Vec::new();
     };
-    let errors = apiserver_schema::validate(schema, status, "").into_iter();
+    let errors = match old.and_then(|old| old.get("status")) {
+        Some(old) => apiserver_schema::validate_change(schema, status, old, ""),
+        None => apiserver_schema::validate(schema, status, ""),
+    }
+    .into_iter();
     let placed = |error: FieldError| match error.field.as_str() {
         "" => FieldError { field: "status".to_owned(), ..error },
         "<nil>" => error,

@@ -52,5 +52,5 @@ pub use list::{Listing, Page, Selectors, cache_error, identity};
 pub use registry::{Call, Registry, Written, now, random_suffix};
 pub use scheme::mistaken_kind;
 pub use shared::{StoredValues, claims_of_new, layout as etcd_layout};
-pub use update::{Changed, Preconditions, record_owner, reset_fields};
+pub use update::{Changed, Preconditions, record_owner, record_sender, reset_fields};
 pub use webhook::{WebhookAddress, WebhookCaller, WebhookError, WebhookTarget};

@@ -80,8 +80,21 @@ fn accept(definition: &Value, claimed: &Claimed) -> (Value, Option<(&'static str
     (names, conflict)
 }
 
-/// A definition with the names it gets and the conditions that follow; `None` where it says so already.
+/// Are these the same names? Where none are listed it matters not how that is said.
+fn are_same(names: &Value, others: &Value) -> bool {
+    let listed = |names: &Value, member: &str| names[member].as_array().unwrap_or_default().to_vec();
+    ["plural", "singular", "kind", "listKind"]
+        .iter()
+        .all(|member| text(names, member) == text(others, member))
+        && ["shortNames", "categories"].iter().all(|member| listed(names, member) == listed(others, member))
+}
+
+/// A definition with the names it gets and the conditions that follow; `None` where it says so already, or has the names
+/// it asks for: upstream looks no further then, though the conditions say otherwise.
 pub fn established(definition: &Value, claimed: &Claimed, time: &str) -> Option<Value> {
+    if are_same(&definition["spec"]["names"], &definition["status"]["acceptedNames"]) {
+        return None;
+    }
     let (names, conflict) = accept(definition, claimed);
     let known = || definition.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
     let condition = |kind: &str, status: &str, reason: &str, message: &str| {
@@ -112,9 +125,64 @@ pub fn established(definition: &Value, claimed: &Claimed, time: &str) -> Option<
     (next != *definition).then_some(next)
 }
 
+/// How far the deletion of a definition has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terminating {
+    /// It has been asked for.
+    Pending,
+    /// Its objects are being deleted.
+    InProgress,
+}
+
+/// Says in a definition's conditions how far its deletion has come.
+pub fn terminates(definition: &mut Value, how_far: Terminating, time: &str) {
+    let (reason, message) = match how_far {
+        Terminating::Pending => (
+            "InstanceDeletionPending",
+            "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        ),
+        Terminating::InProgress => ("InstanceDeletionInProgress", "CustomResource deletion is in progress"),
+    };
+    if !definition["status"]["conditions"].is_array() {
+        definition["status"]["conditions"] = json!([]);
+    }
+    let Some(conditions) = definition["status"]["conditions"].as_array_mut() else { return };
+    let known = conditions.iter_mut().find(|condition| condition["type"] == "Terminating");
+    let since = known
+        .as_deref()
+        .filter(|known| known["status"] == "True")
+        .map_or_else(|| json!(time), |known| known["lastTransitionTime"].clone());
+    let condition = json!({"type": "Terminating", "status": "True", "reason": reason, "message": message, "lastTransitionTime": since});
+    match known {
+        Some(known) => *known = condition,
+        None => conditions.push(condition),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_the_names_it_asks_for_is_not_looked_at() {
+        let mut definition = asks(json!({"plural": "foos", "kind": "Foo", "shortNames": []}));
+        definition["status"]["acceptedNames"] = json!({"plural": "foos", "kind": "Foo"});
+        definition["status"]["conditions"] = json!([{"type": "NamesAccepted", "status": "False"}]);
+        assert_eq!(established(&definition, &Claimed::default(), "t"), None);
+        definition["spec"]["names"]["singular"] = "foo".into();
+        assert!(established(&definition, &Claimed::default(), "t").is_some());
+    }
+
+    #[test]
+    fn how_far_a_deletion_has_come_is_told_once() {
+        let mut definition = json!({"status": {"conditions": [{"type": "Established"}]}});
+        terminates(&mut definition, Terminating::Pending, "t1");
+        terminates(&mut definition, Terminating::InProgress, "t2");
+        let told = &definition["status"]["conditions"];
+        assert_eq!(told.as_array().map(Vec::len), Some(2));
+        assert_eq!(told[1]["reason"], "InstanceDeletionInProgress");
+        assert_eq!(told[1]["lastTransitionTime"], "t1");
+    }
 
     fn asks(names: Value) -> Value {
         json!({"spec": {"names": names}, "status": {"acceptedNames": {"plural": "", "kind": ""}}})

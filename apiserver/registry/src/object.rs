@@ -2,6 +2,7 @@
 //!
 //! Rules are those of `k8s.io/apimachinery/pkg/api/validation/objectmeta.go` and `registry/rest`.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use apiserver_json::{Map, Value, json};
@@ -226,9 +227,10 @@ fn generate_name_errors(object: &Value, rule: fn(&str) -> Vec<String>) -> Vec<Fi
     if prefix.is_empty() {
         return Vec::new();
     }
-    // A trailing hyphen is fine in a prefix: the random part follows.
-    let masked = match prefix.strip_suffix('-') {
-        Some(stem) => format!("{stem}a"),
+    // A trailing hyphen is fine in a prefix: the random part follows. Upstream takes what is before it with it.
+    let mut stem = prefix.strip_suffix('-').unwrap_or("").chars();
+    let masked = match stem.next_back() {
+        Some(_) => format!("{}a", stem.as_str()),
         None => prefix.to_owned(),
     };
     let invalid = |problem| FieldError::invalid("metadata.generateName", &prefix.into(), problem);
@@ -275,12 +277,10 @@ fn validate_changes(object: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if is_deleting(old) {
         let before = finalizers(old);
-        let added: Vec<String> = finalizers(object)
-            .into_iter()
-            .filter(|finalizer| !before.contains(finalizer))
-            .map(|finalizer| format!("{finalizer:?}"))
-            .collect();
+        let added: BTreeSet<&str> =
+            finalizers(object).into_iter().filter(|finalizer| !before.contains(finalizer)).collect();
         if !added.is_empty() {
+            let added: Vec<String> = added.into_iter().map(|finalizer| format!("{finalizer:?}")).collect();
             errors.push(FieldError::forbidden(
                 "metadata.finalizers",
                 format!(
@@ -347,6 +347,11 @@ fn validate_finalizers(object: &Value, shapes: &mut Vec<FieldError>, standard: &
     for (i, finalizer) in finalizers(object).into_iter().enumerate() {
         validate_finalizer(finalizer, "metadata.finalizers", shapes);
         validate_short_finalizer(finalizer, &format!("metadata.finalizers[{i}]"), standard);
+    }
+    let all = finalizers(object);
+    if ["orphan", "foregroundDeletion"].iter().all(|name| all.contains(name)) {
+        let why = "finalizer orphan and foregroundDeletion cannot be both set";
+        shapes.push(FieldError::invalid("metadata.finalizers", &apiserver_json::json!(all), why));
     }
 }
 
@@ -428,6 +433,26 @@ fn validate_owner(owner: &Value, path: &str, errors: &mut Vec<FieldError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_may_end_in_a_hyphen() {
+        for (prefix, is_fine) in [
+            ("a-", true),
+            ("ab-", true),
+            ("ab--", true),
+            ("a", true),
+            ("-", false),
+            ("-a-", false),
+            ("a.", false),
+        ] {
+            let object = json!({"metadata": {"generateName": prefix}});
+            assert_eq!(
+                generate_name_errors(&object, names::dns1123_subdomain).is_empty(),
+                is_fine,
+                "{prefix}"
+            );
+        }
+    }
 
     #[test]
     fn an_update_keeps_what_it_may_not_change() {

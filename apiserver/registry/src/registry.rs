@@ -68,6 +68,16 @@ pub struct Call<'a> {
     pub requester: Requester<'a>,
 }
 
+impl Call<'_> {
+    /// What a kind's rules warn of is due even where the request fails after them.
+    pub(crate) fn warned<T>(&self, warnings: &[String], outcome: Result<T, Status>) -> Result<T, Status> {
+        if let (Err(_), Some(due)) = (&outcome, self.requester.warnings) {
+            due.add_first(warnings);
+        }
+        outcome
+    }
+}
+
 /// What a write left behind.
 #[derive(Clone, Debug)]
 pub struct Written {

@@ -11,6 +11,7 @@ use apiserver_meta::field::FieldError;
 use apiserver_schema::{FieldSet, Manager, Operation};
 use apiserver_storage::{Op, Write};
 
+use crate::admission::quota::Charge;
 use crate::admission::{self, Attempt};
 use crate::catalogue::Resource;
 use crate::create::Ownership;
@@ -86,17 +87,8 @@ impl Registry {
             self.mutate_changed(call, name, &old, &mut new, ownership).await?;
             let insisted = self.check_version(call, name, &new, current.revision())?;
             let (warnings, claim) = self.prepare(call, name, &old, &mut new)?;
-            self.check_by_plugins(call, &new, Some(&old))?;
-            decode::settle(call.resource, &mut new);
-            let attempt = Attempt {
-                operation: admission::Operation::Update,
-                name,
-                object: Some(&new),
-                old: Some(&old),
-            };
-            self.admit(call, attempt).await?;
-            let stored = self.to_stored(call.resource, encode::without_revision(new)).await?;
-            let charge = self.charge(call, &stored, Some(&old)).await?;
+            let allowed = self.allow_changed(call, name, &old, new).await;
+            let (stored, charge) = call.warned(&warnings, allowed)?;
             let document = encode::document(&stored);
             let unchanged = current.holds(&document);
             if unchanged || call.dry_run {
@@ -141,6 +133,28 @@ impl Registry {
             }
         }
         Err(Status::modified(&gr, name))
+    }
+
+    /// Asks everybody who may refuse a valid change, and makes of it what is stored.
+    async fn allow_changed(
+        &self,
+        call: &Call<'_>,
+        name: &str,
+        old: &Value,
+        mut new: Value,
+    ) -> Result<(Value, Charge<'_>), Status> {
+        self.check_by_plugins(call, &new, Some(old))?;
+        decode::settle(call.resource, &mut new);
+        if self.is_anybody_asked(call) {
+            // Whoever is asked sees of which version it is, whether the client insists on one or not.
+            let version = object::text(old, "resourceVersion").to_owned();
+            object::metadata_mut(&mut new).insert("resourceVersion".into(), version.into());
+        }
+        let operation = admission::Operation::Update;
+        self.admit(call, Attempt { operation, name, object: Some(&new), old: Some(old) }).await?;
+        let stored = self.to_stored(call.resource, encode::without_revision(new)).await?;
+        let charge = self.charge(call, &stored, Some(old)).await?;
+        Ok((stored, charge))
     }
 
     /// Checks the resourceVersion the client sent; says whether it sent one.
@@ -247,7 +261,9 @@ impl Registry {
             tolerated = warnings;
         }
         if !errors.is_empty() {
-            return Err(Status::invalid(&resource.internal_gvk(), name, &errors));
+            // What is let pass is told, whatever is not.
+            let refused = Err(Status::invalid(&resource.internal_gvk(), name, &errors));
+            return call.warned(&tolerated, refused);
         }
         let at = |object, path: &[&str]| crate::strategy::shared::at(object, path);
         let is_warned = call.subresource.is_empty()
@@ -316,6 +332,24 @@ pub fn record_owner(call: &Call<'_>, time: &str, old: Option<&Value>, new: &mut 
         Some(owners) => object::metadata_mut(new).insert("managedFields".into(), owners),
         None => object::metadata_mut(new).remove("managedFields"),
     };
+}
+
+/// Notes who sent what is answered and never kept, where it is of another kind than the resource it was sent to.
+pub fn record_sender(
+    call: &Call<'_>,
+    schema: &apiserver_schema::Schema,
+    api_version: &str,
+    sent: &mut Value,
+) {
+    let manager = Manager {
+        name: call.manager,
+        operation: Operation::Update,
+        api_version,
+        subresource: call.subresource,
+        time: &crate::registry::now(),
+        versions: None,
+    };
+    apiserver_schema::update(schema, None, sent, &manager, &FieldSet::default());
 }
 
 /// An object that is being deleted and whose last finalizer went.

@@ -315,7 +315,16 @@ async fn an_update_is_changed_and_a_scale_is_shown_as_one() {
     let world = World::new(&[]).await;
     let deployments = json!({"rules": [{"operations": ["UPDATE"], "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments/scale"]}]});
     world.mutate("m", json!([hook("m", json!({})), hook("s", deployments)])).await;
+    world.validate("v", json!([hook("v", json!({}))])).await;
     world.hooks.on("m", |_| Ok(json!({"allowed": true})));
+    world.hooks.on("v", |request| {
+        // Of an update both have a version, sent or not.
+        let version = |object: &str| request[object]["metadata"]["resourceVersion"].clone();
+        if request["operation"] == "UPDATE" {
+            assert!(version("object").is_string() && version("object") == version("oldObject"), "{request}");
+        }
+        Ok(json!({"allowed": true}))
+    });
     world.create("", "configmaps", config_map("c")).await.expect("an object");
     world.hooks.on("m", |request| {
         assert_eq!(request["oldObject"]["data"]["k"], "v");

@@ -56,9 +56,10 @@ pub(crate) async fn get(server: &ApiServer, name: &str) -> Option<Bytes> {
 /// All of them that are selected.
 pub(crate) async fn list(server: &ApiServer, resource: &Resource, selectors: &Selectors) -> Listing {
     let asked = COMPONENTS.map(|(name, component)| async move { (name, ask(server, component).await) });
-    let objects = futures::future::join_all(asked).await.into_iter().map(|(name, outcome)| {
-        Arc::new(Object::of(resource.key(None, name), 0, shown(name, outcome)))
-    });
+    let objects = futures::future::join_all(asked)
+        .await
+        .into_iter()
+        .map(|(name, outcome)| Arc::new(Object::of(resource.key(None, name), 0, shown(name, outcome))));
     let objects = objects.filter(|object| selectors.select(resource, object)).collect();
     Listing { revision: 0, objects, next: None, remaining: None }
 }

@@ -20,6 +20,7 @@ pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
         return answer;
     }
     let parts: Vec<&str> = path.trim_start_matches('/').trim_end_matches('/').split('/').collect();
+    let parts = if path == "/index.html" { vec![""] } else { parts };
     let known = match parts.as_slice() {
         [""] => true,
         ["api"] | ["apis"] => true,
@@ -31,7 +32,7 @@ pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
     if path.trim_end_matches('/') == "/version" {
         return Err(method_not_allowed());
     }
-    if path.starts_with("//") || !known {
+    if path.starts_with("//") || path.ends_with("//") || !known {
         return Err(match parts.as_slice() {
             ["api", _] => crate::dispatch::not_found_here(),
             ["apis", group, _]
@@ -84,7 +85,8 @@ pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
     Ok(Answer::value(StatusCode::OK, context.accepted, &value))
 }
 
-fn is_custom(catalogue: &Catalogue, group: &Group) -> bool {
+/// Are resources of a group defined by somebody?
+pub(crate) fn is_custom(catalogue: &Catalogue, group: &Group) -> bool {
     group
         .versions
         .iter()

@@ -54,7 +54,7 @@ impl Context<'_> {
     /// What decoding warns of is due even where the request fails after it.
     pub(crate) fn told<T>(&self, warnings: &[String], outcome: Result<T, Status>) -> Result<T, Status> {
         if outcome.is_err() {
-            warnings.iter().for_each(|text| self.warnings.add(text.clone()));
+            self.warnings.add_first(warnings);
         }
         outcome
     }
@@ -160,7 +160,13 @@ impl Answer {
     }
 
     pub(crate) fn warn(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
-        self.warnings.extend(warnings);
+        for text in warnings {
+            // Nobody is told the same twice, or what no header can hold.
+            let fits = !text.is_empty() && !text.chars().any(char::is_control);
+            if fits && !self.warnings.contains(&text) {
+                self.warnings.push(text);
+            }
+        }
         self
     }
 }
@@ -256,8 +262,7 @@ fn respond(answer: Answer) -> Response<ResponseBody> {
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
     }
     for warning in bounded(answer.warnings) {
-        let text: String = warning.chars().filter(|c| !c.is_control()).collect();
-        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
             headers.append(WARNING, value);
         }
@@ -398,7 +403,8 @@ async fn route<'s>(
                 tables: has_table(info, &resource),
             }
         };
-        context.accepted = negotiate::accept(&parts.headers, plain.pretty, place)?;
+        let accepted = negotiate::accept(&parts.headers, plain.pretty, place);
+        context.accepted = context.told(&handlers::deprecations(&resource, info), accepted)?;
     }
     check_place(info, &resource)?;
     catch_up(server, info, query).await?;
@@ -509,12 +515,10 @@ fn authorize(server: &ApiServer, info: &RequestInfo, user: &User) -> Result<(), 
 /// What an unknown resource gets: a plain 404 where its group is unknown too.
 fn unknown_resource(server: &ApiServer, info: &RequestInfo) -> Status {
     let catalogue = server.registry().catalogue();
-    let known = !catalogue.resources(&info.group, &info.version).is_empty();
-    let custom = catalogue.resources(&info.group, &info.version).iter().any(|row| row.is_custom());
-    if (!known && !info.group.is_empty()) || custom {
-        return page_not_found();
-    }
-    not_found_here()
+    // A group that is built in is known in every version, served or not.
+    let is_known = info.group.is_empty()
+        || catalogue.group(&info.group).is_some_and(|group| !discovery::is_custom(&catalogue, group));
+    if is_known { not_found_here() } else { page_not_found() }
 }
 
 /// Marks the plain-text 404; [`failure`] never sees it as JSON.
@@ -576,6 +580,15 @@ mod tests {
             assert_eq!(outcome.err().map(|status| status.code), (megabytes > 3).then_some(413));
             assert_eq!(count.load(Ordering::Relaxed), read, "of {megabytes}");
         }
+    }
+
+    #[test]
+    fn warnings_are_told_once_and_in_one_line() {
+        let answer =
+            Answer::text(StatusCode::OK, "").warn(["a", "", "b\nc", "a", "d \"e\""].map(str::to_owned));
+        let response = respond(answer);
+        let told: Vec<_> = response.headers().get_all(WARNING).iter().collect();
+        assert_eq!(told, [r#"299 - "a""#, r#"299 - "d \"e\"""#]);
     }
 
     #[test]

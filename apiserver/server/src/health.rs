@@ -8,7 +8,7 @@ use apiserver_meta::Status;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderValue};
 
-use crate::dispatch::{Answer, Context, failure, method_not_allowed};
+use crate::dispatch::{Answer, Context, failure, method_not_allowed, not_found_here};
 use crate::{metrics, negotiate};
 
 /// The endpoints that tell of a check.
@@ -99,10 +99,21 @@ pub(crate) async fn answer(context: &Context<'_>) -> Option<Answer> {
             None => Answer::text(StatusCode::NOT_FOUND, "404 page not found\n"),
         });
     }
+    // What is routed by itself is found with a slash behind it, and says in the API's words that nothing is below it.
+    let single =
+        SINGLE.into_iter().find(|single| path.strip_prefix(single).is_some_and(|rest| rest.starts_with('/')));
+    let path = match single {
+        Some(single) if path.len() == single.len() + 1 => single,
+        Some(_) => {
+            let errors = negotiate::for_errors(context.headers, context.accepted.pretty);
+            return Some(failure(errors, &not_found_here()));
+        }
+        None => path,
+    };
     match path {
         metrics::PATH => Some(metrics::answer(context)),
         SLIS => Some(indicators(context).await),
-        "/version" | "/version/" if *context.method == http::Method::GET => Some(version(context)),
+        "/version" if *context.method == http::Method::GET => Some(version(context)),
         "/.well-known/openid-configuration" | "/openid/v1/jwks" if *context.method != http::Method::GET => {
             let errors = negotiate::for_errors(context.headers, context.accepted.pretty);
             Some(failure(errors, &method_not_allowed()))
@@ -118,6 +129,9 @@ pub(crate) async fn answer(context: &Context<'_>) -> Option<Answer> {
         _ => None,
     }
 }
+
+/// Paths that upstream routes as it does those of the API.
+const SINGLE: [&str; 3] = ["/version", "/.well-known/openid-configuration", "/openid/v1/jwks"];
 
 /// The checks of an endpoint.
 pub(crate) fn named(endpoint: &str) -> impl Iterator<Item = &'static str> {

@@ -49,11 +49,22 @@ impl ApiServer {
 
     /// What follows a change of an object of some kinds, before it is answered.
     pub(crate) async fn after_update(&self, resource: &Arc<Resource>, name: &str) {
-        if !is_definition(resource) {
-            crate::conditions::settle_after(self.registry(), resource).await;
-            return;
-        }
-        if let Err(status) = Box::pin(settle_definition(self.registry(), resource, name)).await
+        // The last object of a definition that is going takes it along.
+        let going = resource.custom.as_ref().filter(|custom| custom.terminating);
+        let catalogue = self.registry().catalogue();
+        let (definitions, name) = match going {
+            Some(custom) => {
+                let found = catalogue.get("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+                let Some(definitions) = found else { return };
+                (definitions, custom.definition.as_str())
+            }
+            None if is_definition(resource) => (resource, name),
+            None => {
+                crate::conditions::settle_after(self.registry(), resource).await;
+                return;
+            }
+        };
+        if let Err(status) = Box::pin(settle_definition(self.registry(), definitions, name)).await
             && status.code != 404
         {
             tracing::warn!(name, error = %status, "a custom resource definition could not be settled");
@@ -113,6 +124,13 @@ async fn remove_definition(
         registry.reload_custom();
         return Ok(());
     }
+    let name = object::name(definition);
+    let told = |live: Option<&Value>| {
+        let mut next = live.ok_or_else(|| Status::not_found(&definitions.group_resource(), name))?.clone();
+        naming::terminates(&mut next, naming::Terminating::InProgress, &now());
+        Ok(Changed::Patched(next))
+    };
+    registry.update(&call(definitions, None, "status"), name, false, told).await?;
     let catalogue = registry.catalogue();
     let group = definition.pointer("/spec/group").and_then(Value::as_str).unwrap_or("");
     let plural = definition.pointer("/spec/names/plural").and_then(Value::as_str).unwrap_or("");
@@ -130,7 +148,6 @@ async fn remove_definition(
             return Ok(());
         }
     }
-    let name = object::name(definition);
     let change = |live: Option<&Value>| {
         let live = live.ok_or_else(|| Status::not_found(&definitions.group_resource(), name))?;
         let mut next = live.clone();

@@ -72,3 +72,29 @@ async fn objects_are_what_their_definition_says_now() {
     assert_eq!(spec(&server, "v2").await, json!({"a": "1", "e": "y"}), "stored as the newer version has it");
     assert_eq!(spec(&server, "v1").await, json!({"a": "1"}));
 }
+
+#[tokio::test]
+async fn the_last_object_takes_its_definition_along() {
+    let server = server().await;
+    let given = definition(&[("v1", json!({"a": {"type": "string"}}))]);
+    let (status, answer) = ask(&server, Method::POST, DEFINITIONS, &given).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let objects = "/apis/a.io/v1/namespaces/default/ws";
+    let object = |name: &str| json!({"apiVersion": "a.io/v1", "kind": "W", "metadata": {"name": name, "finalizers": ["a.io/b"]}});
+    ask(&server, Method::POST, objects, &object("w")).await;
+    let path = format!("{DEFINITIONS}/ws.a.io");
+    let (status, answer) = ask(&server, Method::DELETE, &path, &Value::Null).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(answer["status"]["conditions"][2]["reason"], "InstanceDeletionPending", "{answer}");
+    let live = ask(&server, Method::GET, &path, &Value::Null).await.1;
+    assert_eq!(live["status"]["conditions"][2]["reason"], "InstanceDeletionInProgress", "{live}");
+    let (status, answer) = ask(&server, Method::POST, objects, &object("late")).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
+    let (status, answer) = ask(&server, Method::POST, DEFINITIONS, &given).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+    let message = answer["message"].as_str().unwrap_or("");
+    assert!(message.starts_with("object is being deleted: "), "{answer}");
+    let let_go = json!({"metadata": {"finalizers": null}});
+    ask(&server, Method::PATCH, &format!("{objects}/w"), &let_go).await;
+    assert_eq!(ask(&server, Method::GET, &path, &Value::Null).await.0, StatusCode::NOT_FOUND);
+}

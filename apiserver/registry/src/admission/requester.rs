@@ -61,6 +61,13 @@ impl Warnings {
         }
     }
 
+    /// What comes before all that has been added.
+    pub fn add_first(&self, texts: &[String]) {
+        let mut known = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|text| !texts.contains(text));
+        known.splice(..0, texts.iter().cloned());
+    }
+
     /// What has been added, once.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.texts.lock().unwrap_or_else(PoisonError::into_inner))

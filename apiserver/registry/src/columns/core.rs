@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use apiserver_json::{Value, json};
 
-use super::{Subject, devices, or_none, selector_text, storage};
+use super::{Subject, devices, message_text, or_none, selector_text, storage};
 
 /// Lists longer than this end in "+ N more...".
 const MORE_AFTER: usize = 3;
@@ -98,12 +98,19 @@ fn simple(subject: &Subject, column: &str) -> Value {
         ("APIService", "Available") => {
             let available =
                 subject.items("/status/conditions").iter().find(|condition| condition["type"] == "Available");
-            json!(available.and_then(|condition| condition["status"].as_str()).unwrap_or("Unknown"))
+            let part =
+                |member: &str| available.and_then(|condition| condition[member].as_str()).unwrap_or("");
+            json!(match (part("status"), part("reason")) {
+                _ if available.is_none() => "Unknown".to_owned(),
+                (status, reason) if status == "True" || reason.is_empty() => status.to_owned(),
+                (status, reason) => format!("{status} ({reason})"),
+            })
         }
         ("MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration", "Webhooks") => {
             json!(count("/webhooks"))
         }
         ("ValidatingAdmissionPolicy", "Validations") => json!(count("/spec/validations")),
+        ("MutatingAdmissionPolicy", "Mutations") => json!(count("/spec/mutations")),
         ("ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy", "ParamKind") => {
             match subject.at("/spec/paramKind") {
                 Value::Null => json!("<unset>"),
@@ -118,10 +125,7 @@ fn simple(subject: &Subject, column: &str) -> Value {
             json!(subject.text("/spec/policyName"))
         }
         ("ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding", "ParamRef") => {
-            match subject.text("/spec/paramRef/name") {
-                "" => json!("<unset>"),
-                name => json!(name),
-            }
+            json!(param_ref(subject))
         }
         ("FlowSchema", "PriorityLevel") => json!(subject.text("/spec/priorityLevelConfiguration/name")),
         ("FlowSchema", "MatchingPrecedence") => json!(subject.number("/spec/matchingPrecedence")),
@@ -152,6 +156,16 @@ fn simple(subject: &Subject, column: &str) -> Value {
             _ => Value::Null,
         },
         _ => Value::Null,
+    }
+}
+
+/// Which parameters a policy is bound to; that a kind of them has no namespace is not known here.
+fn param_ref(binding: &Subject) -> String {
+    let namespace = Some(binding.text("/spec/paramRef/namespace")).filter(|text| !text.is_empty());
+    match (binding.text("/spec/paramRef/name"), binding.at("/spec/paramRef/selector")) {
+        ("", Value::Null) => "<unset>".to_owned(),
+        ("", selector) => message_text(selector),
+        (name, _) => format!("{}/{name}", namespace.unwrap_or("*")),
     }
 }
 
@@ -230,7 +244,7 @@ fn external_ip(service: &Subject, kind: &str) -> String {
     let external: Vec<&str> = service.items("/spec/externalIPs").iter().filter_map(Value::as_str).collect();
     match kind {
         "LoadBalancer" => {
-            let mut addresses: Vec<&str> = load_balancer_addresses(service);
+            let mut addresses = Vec::from_iter(load_balancer_addresses(service));
             addresses.extend(&external);
             if addresses.is_empty() { "<pending>".to_owned() } else { addresses.join(",") }
         }
@@ -240,17 +254,21 @@ fn external_ip(service: &Subject, kind: &str) -> String {
     }
 }
 
-fn load_balancer_addresses<'a>(subject: &Subject<'a>) -> Vec<&'a str> {
+fn load_balancer_addresses<'a>(subject: &Subject<'a>) -> BTreeSet<&'a str> {
     subject
         .items("/status/loadBalancer/ingress")
         .iter()
         .filter_map(|ingress| {
-            ingress["ip"].as_str().filter(|ip| !ip.is_empty()).or_else(|| ingress["hostname"].as_str())
+            let text = |member: &str| ingress[member].as_str().filter(|text| !text.is_empty());
+            text("ip").or_else(|| text("hostname"))
         })
         .collect()
 }
 
 fn endpoints(subject: &Subject) -> String {
+    if subject.items("/subsets").is_empty() {
+        return "<none>".to_owned();
+    }
     let mut list = Vec::new();
     for subset in subject.items("/subsets") {
         let addresses = subset["addresses"].as_array().unwrap_or_default();
@@ -260,7 +278,10 @@ fn endpoints(subject: &Subject) -> String {
             list.extend(ips.clone().map(str::to_owned));
         }
         for port in ports {
-            list.extend(ips.clone().map(|ip| format!("{ip}:{}", port["port"])));
+            list.extend(ips.clone().map(|ip| match ip.contains(':') {
+                true => format!("[{ip}]:{}", port["port"]),
+                false => format!("{ip}:{}", port["port"]),
+            }));
         }
     }
     shorten(list)
@@ -268,7 +289,6 @@ fn endpoints(subject: &Subject) -> String {
 
 fn shorten(list: Vec<String>) -> String {
     match list.len() {
-        0 => "<none>".to_owned(),
         n if n > MORE_AFTER => format!("{} + {} more...", list[..MORE_AFTER].join(","), n - MORE_AFTER),
         _ => list.join(","),
     }
@@ -306,33 +326,39 @@ fn ingress(ingress: &Subject, column: &str) -> Value {
     match column {
         "Class" => or_none(ingress.text("/spec/ingressClassName")),
         "Hosts" => {
-            let hosts: Vec<String> = ingress
-                .items("/spec/rules")
-                .iter()
-                .filter_map(|rule| rule["host"].as_str())
-                .filter(|host| !host.is_empty())
-                .map(str::to_owned)
-                .collect();
-            if hosts.is_empty() { json!("*") } else { json!(shorten(hosts)) }
+            json!(hosts(ingress.items("/spec/rules")))
         }
         "Address" => {
-            let addresses = BTreeSet::from_iter(load_balancer_addresses(ingress));
-            json!(Vec::from_iter(addresses).join(","))
+            json!(Vec::from_iter(load_balancer_addresses(ingress)).join(","))
         }
         "Ports" => json!(if ingress.items("/spec/tls").is_empty() { "80" } else { "80, 443" }),
         _ => Value::Null,
     }
 }
 
+/// What comes after three hosts is counted by rules, whether these have a host or not.
+fn hosts(rules: &[Value]) -> String {
+    let (mut hosts, mut more) = (Vec::new(), false);
+    for rule in rules {
+        more |= hosts.len() == MORE_AFTER;
+        hosts.extend(rule["host"].as_str().filter(|host| !more && !host.is_empty()));
+    }
+    match hosts.len() {
+        0 => "*".to_owned(),
+        _ if more => format!("{} + {} more...", hosts.join(","), rules.len() - MORE_AFTER),
+        _ => hosts.join(","),
+    }
+}
+
 fn node(node: &Subject, column: &str) -> Value {
     let address = |kind: &str| {
         let found = node.items("/status/addresses").iter().find(|address| address["type"] == kind);
-        or_none(found.and_then(|address| address["address"].as_str()).unwrap_or(""))
+        json!(found.map_or("<none>", |address| address["address"].as_str().unwrap_or("")))
     };
     match column {
         "Status" => {
             let ready =
-                node.items("/status/conditions").iter().find(|condition| condition["type"] == "Ready");
+                node.items("/status/conditions").iter().rfind(|condition| condition["type"] == "Ready");
             let mut text = match ready.and_then(|condition| condition["status"].as_str()) {
                 Some("True") => "Ready",
                 Some(_) => "NotReady",
@@ -362,7 +388,13 @@ fn node(node: &Subject, column: &str) -> Value {
         "Internal-IP" => address("InternalIP"),
         "External-IP" => address("ExternalIP"),
         "OS-Image" => unknown(node.text("/status/nodeInfo/osImage")),
-        "Kernel-Version" => unknown(node.text("/status/nodeInfo/kernelVersion")),
+        "Kernel-Version" => match node.text("/status/nodeInfo/architecture") {
+            "" => unknown(node.text("/status/nodeInfo/kernelVersion")),
+            architecture => {
+                let kernel = unknown(node.text("/status/nodeInfo/kernelVersion"));
+                json!(format!("{} ({architecture})", kernel.as_str().unwrap_or("")))
+            }
+        },
         "Container-Runtime" => unknown(node.text("/status/nodeInfo/containerRuntimeVersion")),
         _ => Value::Null,
     }
@@ -372,6 +404,9 @@ fn unknown(text: &str) -> Value {
     if text.is_empty() { json!("<unknown>") } else { json!(text) }
 }
 
+/// Where an Event says when it was seen first: as the core has it, as events.k8s.io has it, and as both do.
+const FIRST_SEEN: [&str; 3] = ["/firstTimestamp", "/deprecatedFirstTimestamp", "/eventTime"];
+
 fn event(event: &Subject, column: &str) -> Value {
     let first = |names: [&str; 3]| {
         names.into_iter().map(|name| event.text(name)).find(|text| !text.is_empty()).unwrap_or("")
@@ -380,14 +415,13 @@ fn event(event: &Subject, column: &str) -> Value {
     let either = |core: &'static str, new: &'static str| first([core, new, new]);
     match column {
         "Last Seen" => {
-            let times = ["/series/lastObservedTime", "/lastTimestamp", "/deprecatedLastTimestamp"];
-            let last = Some(first(times)).filter(|time| !time.is_empty()).unwrap_or(event.text("/eventTime"));
-            if last.is_empty() { json!("<unknown>") } else { json!(super::age(last, event.now)) }
+            let last = match event.at("/series") {
+                Value::Null => first(["/lastTimestamp", "/deprecatedLastTimestamp", ""]),
+                series => series["lastObservedTime"].as_str().unwrap_or("<unknown>"),
+            };
+            json!(super::age(if last.is_empty() { first(FIRST_SEEN) } else { last }, event.now))
         }
-        "First Seen" => {
-            let time = first(["/firstTimestamp", "/deprecatedFirstTimestamp", "/eventTime"]);
-            if time.is_empty() { json!("<unknown>") } else { json!(super::age(time, event.now)) }
-        }
+        "First Seen" => json!(super::age(first(FIRST_SEEN), event.now)),
         "Type" => json!(event.text("/type")),
         "Reason" => json!(event.text("/reason")),
         "Object" => {
@@ -408,8 +442,11 @@ fn event(event: &Subject, column: &str) -> Value {
         }
         "Message" => json!(either("/message", "/note").trim()),
         "Count" => {
-            let count = event.number("/count").max(event.number("/deprecatedCount"));
-            json!(event.at("/series/count").as_i64().unwrap_or(count).max(1))
+            let count = event.number("/count") + event.number("/deprecatedCount");
+            match event.at("/series") {
+                Value::Null => json!(if count == 0 { 1 } else { count }),
+                _ => json!(event.number("/series/count")),
+            }
         }
         _ => Value::Null,
     }

@@ -26,7 +26,12 @@ pub fn cells(resource: &Resource, object: &Value, now: i64) -> Vec<Value> {
         return cells;
     }
     let subject = Subject { object, now, kind: &resource.kind };
-    resource.columns.iter().map(|column| subject.cell(&column.name)).collect()
+    let mut cells: Vec<Value> = resource.columns.iter().map(|column| subject.cell(&column.name)).collect();
+    if resource.kind == "IPAddress" {
+        // Upstream has no column for it, but a cell.
+        cells.push(subject.cell("Age"));
+    }
+    cells
 }
 
 /// Puts objects into the order in which a table shows them: that of their names, but for what has an order of its own.
@@ -68,9 +73,23 @@ impl<'a> Subject<'a> {
         json!(age(self.text(pointer), self.now))
     }
 
+    /// What is said behind the name of the class that is taken where none is named.
+    fn default_mark(&self) -> &'static str {
+        let marks: &[&str] = match self.kind {
+            "StorageClass" => &[
+                "storageclass.kubernetes.io/is-default-class",
+                "storageclass.beta.kubernetes.io/is-default-class",
+            ],
+            "IngressClass" => &["ingressclass.kubernetes.io/is-default-class"],
+            _ => return "",
+        };
+        let annotations = self.at("/metadata/annotations");
+        if marks.iter().any(|mark| annotations[*mark] == "true") { " (default)" } else { "" }
+    }
+
     fn cell(&self, column: &str) -> Value {
         match column {
-            "Name" => return json!(object::name(self.object)),
+            "Name" => return json!(format!("{}{}", object::name(self.object), self.default_mark())),
             "Age" => return self.age("/metadata/creationTimestamp"),
             "Created At" => return self.at("/metadata/creationTimestamp").clone(),
             "Containers" | "Images" | "Selector" if self.kind != "Service" => {
@@ -160,26 +179,50 @@ pub fn selector(selector: &Value) -> String {
 
 /// `metav1.FormatLabelSelector`, and `<none>` of nothing.
 pub(crate) fn selector_text(selector: &Value) -> String {
-    let mut terms: Vec<String> = Vec::new();
+    let mut terms: Vec<(&str, String)> = Vec::new();
     let labels = selector.get("matchLabels").or_else(|| {
         let plain = selector.as_object().is_some_and(|map| !map.contains_key("matchExpressions"));
         plain.then_some(selector)
     });
     for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
-        terms.push(format!("{key}={}", value.as_str().unwrap_or("")));
+        terms.push((key, format!("{key}={}", value.as_str().unwrap_or(""))));
     }
     for expression in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
         let key = expression["key"].as_str().unwrap_or("");
-        let values: Vec<&str> =
+        let mut values: Vec<&str> =
             expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        terms.push(match expression["operator"].as_str().unwrap_or("") {
+        values.sort_unstable();
+        let term = match expression["operator"].as_str().unwrap_or("") {
             "In" => format!("{key} in ({})", values.join(",")),
             "NotIn" => format!("{key} notin ({})", values.join(",")),
             "DoesNotExist" => format!("!{key}"),
             _ => key.to_owned(),
-        });
+        };
+        terms.push((key, term));
     }
+    terms.sort_by_key(|(key, _)| *key);
+    let terms: Vec<String> = terms.into_iter().map(|(_, term)| term).collect();
     if terms.is_empty() { "<none>".to_owned() } else { terms.join(",") }
+}
+
+/// A label selector as Go's generated code prints the message.
+fn message_text(selector: &Value) -> String {
+    let labels = selector["matchLabels"].as_object().into_iter().flatten();
+    let labels: String =
+        labels.map(|(key, value)| format!("{key}: {},", value.as_str().unwrap_or(""))).collect();
+    let expressions = selector["matchExpressions"].as_array().into_iter().flatten();
+    let expressions: String = expressions
+        .map(|expression| {
+            let text = |member: &str| expression[member].as_str().unwrap_or("");
+            let values: Vec<&str> =
+                expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let (key, operator, values) = (text("key"), text("operator"), values.join(" "));
+            format!("LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{values}],}},")
+        })
+        .collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )
 }
 
 pub(crate) fn or_none(text: impl Into<String>) -> Value {
@@ -262,13 +305,64 @@ mod tests {
     #[test]
     fn cells_of_other_places_and_versions() {
         let template = json!({"template": {"spec": {"containers": [{"name": "c", "image": "i:1"}]}}});
+        let default = json!({"metadata": {"name": "sc", "annotations": {
+            "storageclass.kubernetes.io/is-default-class": "true", "ingressclass.kubernetes.io/is-default-class": "true"}}});
+        let expressions = json!({"matchLabels": {"a": "2"}, "matchExpressions": [
+            {"key": "c", "operator": "DoesNotExist"}, {"key": "b", "operator": "In", "values": ["y", "x"]}]});
+        let policy = json!({"spec": {"podSelector": expressions}});
+        let endpoints = json!({"subsets": [{"addresses": [{"ip": "fd00::1"}, {"ip": "10.0.0.1"}], "ports": [{"port": 80}, {"port": 81}]}]});
+        let claim = json!({"spec": {"volumeName": "v"}});
+        let unbound = json!({"metadata": {"annotations": {"volume.beta.kubernetes.io/storage-class": "old"}},
+            "spec": {"storageClassName": "new"}, "status": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}});
+        let volume = json!({"spec": {"accessModes": ["ReadWriteMany", "ReadWriteOnce", "ReadWriteOnce"]}});
+        let with_param = |param: Value| json!({"spec": {"paramRef": param}});
+        let service = json!({"status": {"conditions": [{"type": "Available", "status": "False", "reason": "ServiceNotFound"}]}});
+        let node = json!({"status": {"nodeInfo": {"kernelVersion": "6.1", "architecture": "arm64"},
+            "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}});
+        let balanced = json!({"spec": {"type": "LoadBalancer"}, "status": {"loadBalancer": {"ingress": [
+            {"hostname": "b.example"}, {"ip": "2.2.2.2"}, {"ip": "1.1.1.1"}, {"ip": "1.1.1.1"}]}}});
+        let hosts = json!({"spec": {"rules": [{"host": "a"}, {}, {"host": "b"}, {"host": "c"}, {}]}});
+        let first = json!({"firstTimestamp": "1970-01-01T00:00:00Z", "eventTime": "1970-01-01T00:00:05Z"});
         let binding = json!({"subjects": [{"kind": "ServiceAccount", "name": "u"}, {"kind": "ServiceAccount", "name": "v", "namespace": "n"}]});
         for (kind, object, column, want) in [
             ("PodTemplate", &template, "Containers", "c"),
             ("PodTemplate", &template, "Images", "i:1"),
             ("RoleBinding", &binding, "ServiceAccounts", "/u, n/v"),
+            ("StorageClass", &default, "Name", "sc (default)"),
+            ("StorageClass", &template, "Name", ""),
+            ("IngressClass", &default, "Name", "sc (default)"),
+            ("ConfigMap", &default, "Name", "sc"),
+            ("NetworkPolicy", &policy, "Pod-Selector", "a=2,b in (x,y),!c"),
+            ("Endpoints", &endpoints, "Endpoints", "[fd00::1]:80,10.0.0.1:80,[fd00::1]:81 + 1 more..."),
+            ("Endpoints", &json!({"subsets": [{"ports": [{"port": 1}]}]}), "Endpoints", ""),
+            ("PersistentVolumeClaim", &claim, "Capacity", "0"),
+            ("PersistentVolumeClaim", &claim, "VolumeMode", "<unset>"),
+            ("PersistentVolumeClaim", &unbound, "Capacity", ""),
+            ("PersistentVolumeClaim", &unbound, "Access Modes", ""),
+            ("PersistentVolumeClaim", &unbound, "StorageClass", "old"),
+            ("PersistentVolume", &volume, "Access Modes", "RWO,RWX"),
+            ("PersistentVolume", &volume, "Capacity", "0"),
+            ("ValidatingAdmissionPolicyBinding", &with_param(json!({"name": "x"})), "ParamRef", "*/x"),
+            (
+                "MutatingAdmissionPolicyBinding",
+                &with_param(json!({"name": "x", "namespace": "n"})),
+                "ParamRef",
+                "n/x",
+            ),
+            (
+                "ValidatingAdmissionPolicyBinding",
+                &with_param(json!({"selector": expressions})),
+                "ParamRef",
+                "&LabelSelector{MatchLabels:map[string]string{a: 2,},MatchExpressions:[]LabelSelectorRequirement{LabelSelectorRequirement{Key:c,Operator:DoesNotExist,Values:[],},LabelSelectorRequirement{Key:b,Operator:In,Values:[y x],},},}",
+            ),
+            ("APIService", &service, "Available", "False (ServiceNotFound)"),
+            ("Node", &node, "Kernel-Version", "6.1 (arm64)"),
+            ("Node", &node, "Internal-IP", "10.0.0.1"),
+            ("Service", &balanced, "External-IP", "1.1.1.1,2.2.2.2,b.example"),
+            ("Ingress", &hosts, "Hosts", "a,b,c + 2 more..."),
+            ("Event", &first, "Last Seen", "10s"),
         ] {
-            let subject = Subject { object, now: 0, kind };
+            let subject = Subject { object, now: 10, kind };
             assert_eq!(subject.cell(column), json!(want), "{kind} {column}");
         }
     }

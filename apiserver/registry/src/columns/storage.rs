@@ -38,35 +38,42 @@ pub(super) fn cell(subject: &Subject, column: &str) -> Value {
     }
 }
 
+/// In the order in which they are told.
+const ACCESS_MODES: [(&str, &str); 4] = [
+    ("ReadWriteOnce", "RWO"),
+    ("ReadOnlyMany", "ROX"),
+    ("ReadWriteMany", "RWX"),
+    ("ReadWriteOncePod", "RWOP"),
+];
+
+fn or_unset(value: &Value) -> Value {
+    json!(value.as_str().unwrap_or("<unset>"))
+}
+
 pub(super) fn volume(volume: &Subject, column: &str) -> Value {
     let claim = volume.kind == "PersistentVolumeClaim";
     match column {
         "Status" if !volume.at("/metadata/deletionTimestamp").is_null() => json!("Terminating"),
         "Status" => json!(volume.text("/status/phase")),
         "Volume" => json!(volume.text("/spec/volumeName")),
+        // Of a claim this is known once it has a volume.
+        "Capacity" | "Access Modes" if claim && volume.text("/spec/volumeName").is_empty() => json!(""),
         "Capacity" => {
-            json!(volume.text(if claim { "/status/capacity/storage" } else { "/spec/capacity/storage" }))
+            let size = volume.at(if claim { "/status/capacity/storage" } else { "/spec/capacity/storage" });
+            json!(size.as_str().unwrap_or("0"))
         }
         "Access Modes" => {
             let modes = volume.items(if claim { "/status/accessModes" } else { "/spec/accessModes" });
-            let short: Vec<&str> = modes
-                .iter()
-                .map(|mode| match mode.as_str().unwrap_or("") {
-                    "ReadWriteOnce" => "RWO",
-                    "ReadOnlyMany" => "ROX",
-                    "ReadWriteMany" => "RWX",
-                    "ReadWriteOncePod" => "RWOP",
-                    other => other,
-                })
-                .collect();
-            json!(short.join(","))
+            let has = |mode: &str| modes.iter().any(|one| one == mode);
+            let short = ACCESS_MODES.iter().filter(|(mode, _)| has(mode)).map(|(_, short)| *short);
+            json!(short.collect::<Vec<_>>().join(","))
         }
-        "StorageClass" => json!(volume.text("/spec/storageClassName")),
-        "VolumeAttributesClass" => match volume.text("/spec/volumeAttributesClassName") {
-            "" => json!("<unset>"),
-            class => json!(class),
-        },
-        "VolumeMode" => json!(volume.text("/spec/volumeMode")),
+        "StorageClass" => {
+            let old = &volume.at("/metadata/annotations")["volume.beta.kubernetes.io/storage-class"];
+            json!(old.as_str().unwrap_or(volume.text("/spec/storageClassName")))
+        }
+        "VolumeAttributesClass" => or_unset(volume.at("/spec/volumeAttributesClassName")),
+        "VolumeMode" => or_unset(volume.at("/spec/volumeMode")),
         "Reclaim Policy" => json!(volume.text("/spec/persistentVolumeReclaimPolicy")),
         "Claim" => match volume.text("/spec/claimRef/name") {
             "" => json!(""),

@@ -15,6 +15,19 @@ pub(super) fn validate(openapi: &Value, path: &str) -> Vec<FieldError> {
     errors
 }
 
+/// Does a schema say a default anywhere?
+pub(super) fn has_some(openapi: &Value) -> bool {
+    let below = |member: &str| match openapi.get(member) {
+        Some(Value::Array(schemas)) => schemas.iter().any(has_some),
+        Some(schema @ Value::Object(_)) => has_some(schema),
+        _ => false,
+    };
+    let properties = openapi.get("properties").and_then(Value::as_object);
+    openapi.get("default").is_some_and(|default| !default.is_null())
+        || properties.into_iter().flatten().any(|(_, schema)| has_some(schema))
+        || ["items", "additionalProperties", "allOf", "oneOf", "anyOf", "not"].into_iter().any(below)
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     Root,
@@ -40,10 +53,7 @@ fn node(openapi: &Value, schema: &Schema, path: &str, place: Place, errors: &mut
             node(property, child, &path, below(place, name), errors);
         }
     }
-    let additional = openapi.get("additionalProperties").filter(|value| value.is_object());
-    if let (Some(additional), Some(child)) = (additional, schema.child("")) {
-        node(additional, child, &format!("{path}.additionalProperties"), below(place, ""), errors);
-    }
+    // Upstream takes it that there are none below additionalProperties, and does not look.
 }
 
 fn below(place: Place, name: &str) -> Place {

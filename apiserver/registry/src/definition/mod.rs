@@ -42,6 +42,7 @@ pub(crate) static DEFINITION: Strategy = Strategy {
     warnings: versions::warnings,
     status: true,
     generation: true,
+    unconditional_update: false,
     standard_finalizers: false,
     ..PLAIN
 };
@@ -87,6 +88,14 @@ pub(crate) fn label(value: &str) -> Vec<String> {
 fn validate(definition: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let spec = &definition["spec"];
     validate_place(spec, errors);
+    let has_defaults = || {
+        let versions = items(spec, "versions").iter();
+        versions.filter_map(|version| version.pointer("/schema/openAPIV3Schema")).any(defaults::has_some)
+    };
+    if spec["preserveUnknownFields"] == Value::Bool(true) && has_defaults() {
+        let why = "must be false in order to use defaults in the schema";
+        errors.push(FieldError::invalid("spec.preserveUnknownFields", &true.into(), why));
+    }
     let hoisted = versions::Hoisted::of(items(spec, "versions"));
     versions::validate(spec, old, &hoisted, errors);
     names::validate(spec, errors);

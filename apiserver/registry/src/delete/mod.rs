@@ -15,9 +15,9 @@ use futures::stream::FuturesOrdered;
 use crate::admission::{self, Attempt};
 use crate::encode;
 use crate::list::{Listing, Page, Selectors};
-use crate::object;
-use crate::registry::{Call, Registry};
+use crate::registry::{Call, Registry, now};
 use crate::update::TRIES;
+use crate::{naming, object};
 use step::Step;
 
 /// How many objects of a collection are deleted at a time.
@@ -224,7 +224,7 @@ fn with_outline(call: &Call, current: &Object, outline: &Value) -> Document {
     if let Some(map) = metadata.as_object_mut() {
         map.remove("resourceVersion");
     }
-    if call.resource.kind != "Namespace" {
+    if call.resource.kind != "Namespace" && !step::is_definition(call) {
         let mut text = Vec::with_capacity(current.metadata().len() + 128);
         outline::write_metadata(&mut text, &metadata);
         if let Some(document) = current.with_metadata(&text) {
@@ -232,6 +232,9 @@ fn with_outline(call: &Call, current: &Object, outline: &Value) -> Document {
         }
     }
     let mut whole = encode::tree(current);
+    if step::is_definition(call) && !object::is_deleting(&whole) && object::is_deleting(outline) {
+        naming::terminates(&mut whole, naming::Terminating::Pending, &now());
+    }
     if let Some(map) = metadata.as_object_mut() {
         // The owners of fields are no text there.
         map.remove("managedFields");

@@ -1,7 +1,8 @@
 //! What deleting an object does to it: the rules, on an outline of it.
 
-use apiserver_json::{Value, json};
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::Status;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{DeleteOptions, Propagation};
 use crate::object;
@@ -21,6 +22,9 @@ pub(super) enum Step {
     AsItIs,
 }
 
+/// What keeps a definition until its objects are gone.
+const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
 /// Seconds a Pod gets where nobody says otherwise.
 const POD_GRACE_SECONDS: i64 = 30;
 
@@ -30,8 +34,8 @@ pub(super) fn check_preconditions(
     old: &Value,
     options: &DeleteOptions,
 ) -> Result<(), Status> {
-    if call.resource.kind == "Namespace" && call.resource.group.is_empty() {
-        check_namespace_preconditions(call, name, old, options)?;
+    if (call.resource.kind == "Namespace" && call.resource.group.is_empty()) || is_definition(call) {
+        check_own_preconditions(call, name, old, options)?;
     }
     // Upstream names the kind here, not the resource.
     let kind = apiserver_meta::GroupResource::new(&call.resource.group, &call.resource.kind);
@@ -56,8 +60,8 @@ pub(super) fn check_preconditions(
     Ok(())
 }
 
-/// Namespaces have a way of their own to be deleted, with words of its own.
-fn check_namespace_preconditions(
+/// Namespaces and definitions have a way of their own to be deleted, with words of its own.
+fn check_own_preconditions(
     call: &Call,
     name: &str,
     old: &Value,
@@ -77,9 +81,24 @@ fn check_namespace_preconditions(
     Ok(())
 }
 
+pub(super) fn is_definition(call: &Call) -> bool {
+    call.resource.kind == "CustomResourceDefinition" && call.resource.group == "apiextensions.k8s.io"
+}
+
 pub(super) fn next_step(call: &Call, old: &Value, options: &DeleteOptions) -> Step {
     let mut next = old.clone();
     let already = object::is_deleting(old);
+    if is_definition(call) && !already {
+        // First its objects go, whatever is said of dependents; nothing counts the seconds of that.
+        let mut finalizers = object::finalizers(old);
+        if !finalizers.contains(&CLEANUP) {
+            finalizers.push(CLEANUP);
+        }
+        let metadata = object::metadata_mut(&mut next);
+        metadata.insert("finalizers".into(), json!(finalizers));
+        metadata.insert("deletionTimestamp".into(), now().into());
+        return Step::Wait(next);
+    }
     let finalizers = finalizers_after(call, old, options);
     let metadata = object::metadata_mut(&mut next);
     if finalizers.is_empty() {
@@ -99,53 +118,92 @@ pub(super) fn next_step(call: &Call, old: &Value, options: &DeleteOptions) -> St
         }
     }
     let keeps = !finalizers.is_empty();
-    let grace = grace_seconds(call, old, options);
-    if grace > 0 {
-        let before = object::metadata(old).get("deletionGracePeriodSeconds").and_then(Value::as_i64);
-        if already && before.is_some_and(|before| before <= grace) {
-            return if next == *old { Step::AsItIs } else { Step::Wait(next) };
-        }
-        mark(&mut next, old, grace);
-        return Step::Wait(next);
-    }
-    if keeps {
-        let before = object::metadata(old).get("deletionGracePeriodSeconds").and_then(Value::as_i64);
-        if already && before == Some(0) && next == *old {
-            return Step::AsItIs;
-        }
-        mark(&mut next, old, 0);
-        return Step::Wait(next);
-    }
     let is_pod = call.resource.kind == "Pod" && call.resource.group.is_empty();
-    let grace_left = object::metadata(old).get("deletionGracePeriodSeconds").and_then(Value::as_i64);
-    if is_pod && (!already || grace_left.is_some_and(|seconds| seconds > 0)) {
-        mark(&mut next, old, 0);
-        return Step::MarkThenRemove(next);
+    let grace = match (is_pod, already) {
+        (true, false) => Some(mark_first(&mut next, grace_seconds(old, options))),
+        (true, true) => match shorten(&mut next, options) {
+            Shortened::NotGraceful => None,
+            Shortened::Pending => return Step::AsItIs,
+            Shortened::To(seconds) => Some(seconds),
+        },
+        (false, _) => None,
+    };
+    match grace {
+        Some(1..) => Step::Wait(next),
+        Some(_) if keeps => Step::Wait(next),
+        Some(_) => Step::MarkThenRemove(next),
+        None if keeps => {
+            mark_at_once(&mut next);
+            if next == *old { Step::AsItIs } else { Step::Wait(next) }
+        }
+        None => Step::Remove,
     }
-    Step::Remove
 }
 
-fn mark(next: &mut Value, old: &Value, grace: i64) {
-    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(grace);
-    let already = object::is_deleting(old);
+/// Marks what is given some seconds to end, and says how many.
+fn mark_first(next: &mut Value, grace: i64) -> i64 {
+    let metadata = object::metadata_mut(next);
+    metadata.insert("deletionTimestamp".into(), written(Timestamp::now() + SignedDuration::from_secs(grace)));
+    metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
+    count_generation(metadata);
+    grace
+}
+
+/// What a further request makes of a grace period that runs.
+enum Shortened {
+    /// None runs.
+    NotGraceful,
+    /// It goes on; nothing else can be changed, either.
+    Pending,
+    To(i64),
+}
+
+/// A grace period is only ever shortened, counted from when the deletion was asked for first.
+fn shorten(next: &mut Value, options: &DeleteOptions) -> Shortened {
     let metadata = object::metadata_mut(next);
     let before = metadata.get("deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0);
-    if !already || before > grace {
-        // A shorter grace period counts from when the deletion was asked for first.
-        let asked = metadata
-            .get("deletionTimestamp")
-            .and_then(Value::as_str)
-            .and_then(|time| time.parse::<jiff::Timestamp>().ok())
-            .map(|time| time + jiff::SignedDuration::from_secs(grace - before));
-        let at = asked.unwrap_or(at);
-        metadata.insert("deletionTimestamp".into(), at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into());
+    let before = if before < 0 { 1 } else { before };
+    if before == 0 {
+        return Shortened::NotGraceful;
     }
-    if !already && let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
+    let asked = options.grace_period_seconds.map(|asked| if asked < 0 { 1 } else { asked });
+    let Some(asked) = asked.filter(|asked| *asked < before) else { return Shortened::Pending };
+    let now = Timestamp::now();
+    let at = time_of(metadata).map_or(now, |time| time + SignedDuration::from_secs(asked - before));
+    // What is over already is over now, and who is to end it gets a moment to see that.
+    let (at, left) = if at < now { (now, asked.min(1)) } else { (at, asked) };
+    metadata.insert("deletionTimestamp".into(), written(at));
+    metadata.insert("deletionGracePeriodSeconds".into(), left.into());
+    Shortened::To(asked)
+}
+
+/// Marks what only waits for its finalizers.
+fn mark_at_once(next: &mut Value) {
+    let metadata = object::metadata_mut(next);
+    let now = Timestamp::now();
+    match time_of(metadata) {
+        None => {
+            count_generation(metadata);
+            metadata.insert("deletionTimestamp".into(), written(now));
+        }
+        Some(time) if time > now => drop(metadata.insert("deletionTimestamp".into(), written(now))),
+        Some(_) => {}
+    }
+    metadata.insert("deletionGracePeriodSeconds".into(), 0.into());
+}
+
+fn time_of(metadata: &Map) -> Option<Timestamp> {
+    metadata.get("deletionTimestamp")?.as_str()?.parse().ok()
+}
+
+fn written(time: Timestamp) -> Value {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into()
+}
+
+fn count_generation(metadata: &mut Map) {
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64).filter(|number| *number > 0)
+    {
         metadata.insert("generation".into(), (generation + 1).into());
-    }
-    metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
-    if !metadata.contains_key("deletionTimestamp") {
-        metadata.insert("deletionTimestamp".into(), now().into());
     }
 }
 
@@ -156,41 +214,33 @@ fn namespace_finalizers(namespace: &Value) -> &[Value] {
 
 /// The finalizers an object has once its deletion is asked for in this way.
 fn finalizers_after(call: &Call, old: &Value, options: &DeleteOptions) -> Vec<String> {
-    let mut finalizers: Vec<String> = object::finalizers(old)
-        .into_iter()
-        .filter(|finalizer| {
-            !["orphan", "foregroundDeletion"].contains(finalizer) || options.propagation.is_none()
-        })
-        .map(str::to_owned)
-        .collect();
-    match options.propagation {
-        Some(Propagation::Orphan) => finalizers.push("orphan".into()),
-        Some(Propagation::Foreground) => finalizers.push("foregroundDeletion".into()),
-        Some(Propagation::Background) => {}
-        None => {
+    let own = ["orphan", "foregroundDeletion"];
+    let before = object::finalizers(old);
+    let set = before.iter().find(|name| own.contains(name)).copied();
+    let wanted = match options.propagation {
+        // Nobody looks for what belongs to an Event.
+        _ if call.resource.kind == "Event" => None,
+        Some(Propagation::Orphan) => Some("orphan"),
+        Some(Propagation::Foreground) => Some("foregroundDeletion"),
+        Some(Propagation::Background) => None,
+        None => set.or_else(|| {
             let orphans = matches!(
                 (call.resource.group.as_str(), call.resource.kind.as_str()),
                 ("batch", "Job") | ("", "ReplicationController")
             );
-            if orphans && !finalizers.iter().any(|name| name == "orphan" || name == "foregroundDeletion") {
-                finalizers.push("orphan".into());
-            }
-        }
-    }
-    if call.resource.kind == "CustomResourceDefinition" {
-        let cleanup = "customresourcecleanup.apiextensions.k8s.io";
-        if !object::is_deleting(old) && !finalizers.iter().any(|name| name == cleanup) {
-            finalizers.push(cleanup.into());
-        }
-    }
-    finalizers
+            orphans.then_some("orphan")
+        }),
+    };
+    let mut after: Vec<&str> = before.iter().copied().filter(|name| !own.contains(name)).collect();
+    after.extend(wanted);
+    // Where it makes no difference their order stays.
+    let is_same =
+        before.iter().all(|name| after.contains(name)) && after.iter().all(|name| before.contains(name));
+    if is_same { before } else { after }.into_iter().map(str::to_owned).collect()
 }
 
-/// Seconds an object lives on: only Pods that run somewhere get any.
-fn grace_seconds(call: &Call, old: &Value, options: &DeleteOptions) -> i64 {
-    if call.resource.kind != "Pod" || !call.resource.group.is_empty() {
-        return 0;
-    }
+/// Seconds a Pod lives on: only those that run somewhere get any.
+fn grace_seconds(old: &Value, options: &DeleteOptions) -> i64 {
     let from_spec = old.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64);
     let mut grace = options.grace_period_seconds.or(from_spec).unwrap_or(POD_GRACE_SECONDS);
     if grace < 0 {
@@ -210,14 +260,19 @@ mod tests {
     #[test]
     fn what_a_deletion_does_first() {
         let catalogue = Catalogue::builtin();
-        let deleting = json!({"deletionTimestamp": "2020-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30, "generation": 2});
+        let deleting = json!({"deletionTimestamp": "2999-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30, "generation": 2});
+        let late = json!({"deletionTimestamp": "2020-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30, "generation": 2, "finalizers": ["a.b/c"]});
         for (resource, metadata, node, grace, want) in [
             // Pods are marked before they go, even where nothing has to end.
             ("pods", json!({"generation": 1}), "", None, json!([2, 0])),
             ("pods", json!({"generation": 1}), "n", Some(5), json!([2, 5])),
-            ("pods", deleting.clone(), "n", Some(0), json!([2, 0, "2020-01-01T00:00:00Z"])),
-            ("pods", deleting.clone(), "n", Some(10), json!([2, 10, "2020-01-01T00:00:10Z"])),
-            ("pods", deleting, "n", Some(50), json!("as it is")),
+            ("pods", deleting.clone(), "n", Some(0), json!([2, 0, "2999-01-01T00:00:00Z"])),
+            ("pods", deleting.clone(), "n", Some(10), json!([2, 10, "2999-01-01T00:00:10Z"])),
+            ("pods", deleting.clone(), "n", Some(50), json!("as it is")),
+            ("pods", deleting, "n", None, json!("as it is")),
+            // What is over by now is over now.
+            ("pods", late.clone(), "n", Some(10), json!([2, 1, now()])),
+            ("pods", late, "n", None, json!("as it is")),
             ("configmaps", json!({}), "", None, json!("gone")),
         ] {
             let resource = catalogue.get("", "v1", resource).unwrap();
@@ -238,6 +293,37 @@ mod tests {
                 }
             };
             assert_eq!(got, want, "{old} {grace:?}");
+        }
+    }
+
+    #[test]
+    fn finalizers_say_what_becomes_of_dependents() {
+        let catalogue = Catalogue::builtin();
+        let (orphan, foreground) = (Some(Propagation::Orphan), Some(Propagation::Foreground));
+        for (resource, before, propagation, want) in [
+            ("configmaps", json!([]), None, json!([])),
+            ("configmaps", json!(["a.b/c"]), orphan, json!(["a.b/c", "orphan"])),
+            ("configmaps", json!(["orphan", "a.b/c"]), foreground, json!(["a.b/c", "foregroundDeletion"])),
+            (
+                "configmaps",
+                json!(["foregroundDeletion", "a.b/c"]),
+                foreground,
+                json!(["foregroundDeletion", "a.b/c"]),
+            ),
+            ("configmaps", json!(["foregroundDeletion"]), Some(Propagation::Background), json!([])),
+            ("configmaps", json!(["foregroundDeletion"]), None, json!(["foregroundDeletion"])),
+            ("replicationcontrollers", json!([]), None, json!(["orphan"])),
+            ("replicationcontrollers", json!(["foregroundDeletion"]), None, json!(["foregroundDeletion"])),
+            ("events", json!([]), foreground, json!([])),
+        ] {
+            let resource = catalogue.get("", "v1", resource).unwrap();
+            let old = json!({"metadata": {"finalizers": before}});
+            let options = DeleteOptions { propagation, ..DeleteOptions::default() };
+            assert_eq!(
+                json!(finalizers_after(&call(resource), &old, &options)),
+                want,
+                "{before} {propagation:?}"
+            );
         }
     }
 
@@ -279,15 +365,41 @@ mod tests {
     }
 
     #[test]
-    fn preconditions_of_a_namespace_name_the_resource() {
+    fn a_definition_waits_for_its_objects_and_nothing_else() {
         let catalogue = Catalogue::builtin();
-        let resource = catalogue.get("", "v1", "namespaces").unwrap();
+        let resource = catalogue.get("apiextensions.k8s.io", "v1", "customresourcedefinitions").unwrap();
+        let old = json!({"metadata": {"generation": 1, "finalizers": ["a.b/c"]}});
+        for propagation in [None, Some(Propagation::Orphan), Some(Propagation::Foreground)] {
+            let options = DeleteOptions { propagation, ..DeleteOptions::default() };
+            let Step::Wait(next) = next_step(&call(resource), &old, &options) else {
+                panic!("{propagation:?}")
+            };
+            let metadata = object::metadata(&next);
+            assert_eq!(metadata["finalizers"], json!(["a.b/c", CLEANUP]));
+            assert_eq!(metadata["generation"], 1);
+            assert!(object::is_deleting(&next) && !metadata.contains_key("deletionGracePeriodSeconds"));
+        }
+    }
+
+    #[test]
+    fn preconditions_of_namespaces_and_definitions_name_the_resource() {
+        let catalogue = Catalogue::builtin();
         let old = json!({"metadata": {"uid": "u", "resourceVersion": "7"}});
         let options = DeleteOptions { uid: Some("x".to_owned()), ..DeleteOptions::default() };
-        let got = check_preconditions(&call(resource), "a", &old, &options).unwrap_err();
-        let why = "Precondition failed: UID in precondition: x, UID in object meta: u";
-        let want = format!("Operation cannot be fulfilled on namespaces \"a\": {why}");
-        assert_eq!(got.message, want);
+        for (group, resource, named) in [
+            ("", "namespaces", "namespaces"),
+            (
+                "apiextensions.k8s.io",
+                "customresourcedefinitions",
+                "customresourcedefinitions.apiextensions.k8s.io",
+            ),
+        ] {
+            let resource = catalogue.get(group, "v1", resource).unwrap();
+            let got = check_preconditions(&call(resource), "a", &old, &options).unwrap_err();
+            let why = "Precondition failed: UID in precondition: x, UID in object meta: u";
+            let want = format!("Operation cannot be fulfilled on {named} \"a\": {why}");
+            assert_eq!(got.message, want);
+        }
     }
 
     #[test]

@@ -226,6 +226,12 @@ pub(super) static DAEMON_SET: Strategy = Strategy {
         template_generation(set, sent.max(1));
     },
     prepare_update: prepare_daemon_set_update,
+    prepare_status: |new, old| {
+        let before = at(old, &["metadata", "annotations", TEMPLATE_GENERATION]);
+        if let Some(generation) = before.as_str().and_then(|text| text.parse().ok()) {
+            template_generation(new, generation);
+        }
+    },
     validate_create: workload::check_daemon_set,
     validate_update: |new, old| {
         let mut errors = Vec::new();

@@ -18,7 +18,7 @@ pub use embedded::decode_embedded;
 pub use parse::from_crd_schema;
 pub use prune::{decode_metadata, prune, prune_part};
 pub use structural::structure;
-pub use validate::{validate, value_errors};
+pub use validate::{validate, validate_change, value_errors};
 
 /// A compiled pattern may take this much memory.
 const PATTERN_MAX: usize = 10 << 20;

@@ -63,6 +63,57 @@ fn lists_have_no_duplicates() {
 }
 
 #[test]
+fn what_did_not_change_is_held_against_nobody() {
+    let schema = from_crd_schema(&spec(json!({
+        "s": {"type": "string", "maxLength": 1},
+        "o": {"type": "object", "required": ["z"], "properties": {"x": {"type": "string", "maxLength": 1}}},
+        "few": {"type": "object", "maxProperties": 1, "x-kubernetes-preserve-unknown-fields": true, "properties": {
+            "more": {"type": "integer"},
+            "map": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"],
+                "items": {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}}}}},
+        "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string", "maxLength": 2}},
+        "map": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"],
+            "items": {"type": "object", "required": ["id"],
+                "properties": {"id": {"type": "string"}, "v": {"type": "string", "maxLength": 1}}}},
+    })))
+    .unwrap();
+    for (old, new, want) in [
+        (json!({"s": "ab"}), json!({"s": "ab", "set": []}), ""),
+        // The same complaint about another value is another complaint.
+        (json!({"s": "ab"}), json!({"s": "cd"}), "spec.s: Too long: may not be more than 1 byte"),
+        (json!({"o": {"x": "ab"}}), json!({"o": {"x": "ab"}, "s": "a"}), ""),
+        (json!({"o": {"x": "ab"}}), json!({"o": {"x": "ab", "y": 1}}), "spec.o.z: Required value"),
+        // Who is in a set is somebody else in a changed one.
+        (
+            json!({"set": ["abc"]}),
+            json!({"set": ["abc", "a"]}),
+            "spec.set[0]: Too long: may not be more than 2 bytes",
+        ),
+        (json!({"set": ["a", "a"]}), json!({"set": ["b", "b"]}), ""),
+        (json!({"set": ["a"]}), json!({"set": ["b", "b"]}), "spec.set[1]: Duplicate value: \"b\""),
+        (
+            json!({"map": [{"id": "1", "v": "ab"}]}),
+            json!({"map": [{"id": "2", "v": "cd"}, {"id": "1", "v": "ab"}]}),
+            "spec.map[0].v: Too long: may not be more than 1 byte",
+        ),
+        // The order of what has keys is no change; content that nobody knows is always one.
+        (
+            json!({"few": {"map": [{"id": "1"}, {"id": "2"}], "more": 1}}),
+            json!({"few": {"map": [{"id": "2"}, {"id": "1"}], "more": 1}}),
+            "",
+        ),
+        (
+            json!({"few": {"more": 1, "zz": 1}}),
+            json!({"few": {"more": 1, "zz": 1}, "s": "a"}),
+            "spec.few: Too many: 2: must have at most 1 item",
+        ),
+    ] {
+        let (old, new) = (json!({"spec": old}), json!({"spec": new}));
+        assert_eq!(aggregate(&validate_change(&schema, &new, &old, "")), want, "{new}");
+    }
+}
+
+#[test]
 fn unknown_fields_are_pruned() {
     let schema = from_crd_schema(&spec(json!({
         "size": {"type": "integer"},

@@ -14,22 +14,78 @@ use crate::node::{ListKind, Object, Rules, Schema, Shape};
 /// What is wrong with a value. `path` is where the value stands; empty for a whole object.
 pub fn validate(schema: &Schema, value: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    check(schema, value, path, &mut errors);
+    check(schema, value, None, path, &mut errors);
     list_types(schema, value, path, &mut errors);
-    errors
+    placed(errors)
+}
+
+/// What a change makes wrong: what was as it is now is held against nobody, and duplicates only where there were none.
+pub fn validate_change(schema: &Schema, value: &Value, old: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    check(schema, value, Some(old), path, &mut errors);
+    let (mut duplicates, mut before) = (Vec::new(), Vec::new());
+    list_types(schema, value, path, &mut duplicates);
+    list_types(schema, old, path, &mut before);
+    errors.extend(duplicates.into_iter().filter(|_| before.is_empty()));
+    placed(errors)
 }
 
 /// As [`validate`], by the schema's value rules alone.
 pub fn value_errors(schema: &Schema, value: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    check(schema, value, "", &mut errors);
+    check(schema, value, None, "", &mut errors);
     errors
 }
 
-fn check(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+/// Checks a value, where `old` is the one that stood there before, if that is known.
+fn check(schema: &Schema, value: &Value, old: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
+    if old.is_none_or(|old| !is_unchanged(schema, old, value)) {
+        check_changed(schema, value, old, path, errors);
+    }
+}
+
+/// Is a value the one it was? As upstream sees it: items that have keys are the same in any order, and what the schema
+/// does not know is never the same.
+fn is_unchanged(schema: &Schema, old: &Value, value: &Value) -> bool {
+    match (old, value) {
+        (Value::Array(before), Value::Array(items)) => {
+            before.len() == items.len()
+                && match schema.list() {
+                    Some(list) if matches!(list.kind, ListKind::Map(_)) => items.iter().all(|item| {
+                        same_item(&list.kind, old, item)
+                            .is_some_and(|before| is_unchanged(list.items.get(), before, item))
+                    }),
+                    _ => crate::golang::equal(old, value),
+                }
+        }
+        (Value::Object(before), Value::Object(map)) => {
+            let Some(object) = schema.object() else { return before.is_empty() && map.is_empty() };
+            let is_known = |key: &str, child: &Schema| {
+                let is_named = object.fields.contains_key(key);
+                !object.go_struct && (is_named || !matches!(child.shape, Shape::Any { .. }))
+            };
+            before.len() == map.len()
+                && map.iter().all(|(key, item)| {
+                    let child = schema.child(key).filter(|child| is_known(key, child));
+                    child
+                        .zip(before.get(key))
+                        .is_some_and(|(child, before)| is_unchanged(child, before, item))
+                })
+        }
+        _ => crate::golang::equal(old, value),
+    }
+}
+
+fn check_changed(
+    schema: &Schema,
+    value: &Value,
+    old: Option<&Value>,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
     let Some(rules) = &schema.rules else {
         if let (Some(object), Value::Object(map)) = (schema.object(), value) {
-            members(schema, object, map, path, errors);
+            members(schema, object, map, old, path, errors);
         }
         return;
     };
@@ -38,16 +94,16 @@ fn check(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldError
         check_enum(schema, rules, value, path, errors);
         return;
     }
-    combinations(rules, value, path, errors);
+    combinations(rules, value, old, path, errors);
     match value {
         Value::String(text) => check_text(rules, text, value, path, errors),
         Value::Number(_) => check_number(schema, rules, value, path, errors),
-        Value::Array(items) => check_list(schema, rules, items, path, errors),
+        Value::Array(items) => check_list(schema, rules, items, old, path, errors),
         _ => {}
     }
     check_enum(schema, rules, value, path, errors);
     if let Value::Object(map) = value {
-        check_object(schema, rules, map, path, errors);
+        check_object(schema, rules, map, old, path, errors);
     }
 }
 
@@ -136,10 +192,10 @@ fn loose(detail: String) -> FieldError {
     FieldError { problem: Problem::Invalid, field: "<nil>".to_owned(), value: "\"\"".to_owned(), detail }
 }
 
-fn combinations(rules: &Rules, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+fn combinations(rules: &Rules, value: &Value, old: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
     let run = |schema: &Schema| {
         let mut found = Vec::new();
-        check(schema, value, path, &mut found);
+        check_changed(schema, value, old, path, &mut found);
         found
     };
     if !rules.any_of.is_empty() {
@@ -326,10 +382,18 @@ fn check_factor(range: &Range<'_>, factor: f64, value: &Value, path: &str, error
     }
 }
 
-fn check_list(schema: &Schema, rules: &Rules, items: &[Value], path: &str, errors: &mut Vec<FieldError>) {
+fn check_list(
+    schema: &Schema,
+    rules: &Rules,
+    items: &[Value],
+    old: Option<&Value>,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
     if let Some(list) = schema.list() {
         for (i, item) in items.iter().enumerate() {
-            check(list.items.get(), item, &format!("{path}[{i}]"), errors);
+            let before = old.and_then(|old| same_item(&list.kind, old, item));
+            check(list.items.get(), item, before, &format!("{path}[{i}]"), errors);
         }
     }
     let size = items.len();
@@ -340,6 +404,13 @@ fn check_list(schema: &Schema, rules: &Rules, items: &[Value], path: &str, error
     if let Some(max) = rules.max_items.filter(|max| size as u64 > *max) {
         errors.push(FieldError::too_many(path, size, usize::try_from(max).unwrap_or(usize::MAX)));
     }
+}
+
+/// The item that an item was before: only keys tell.
+fn same_item<'a>(kind: &ListKind, old: &'a Value, item: &Value) -> Option<&'a Value> {
+    let ListKind::Map(keys) = kind else { return None };
+    let is_same = |one: &&Value| keys.iter().all(|key| one.get(&**key) == item.get(&**key));
+    old.as_array()?.iter().find(is_same)
 }
 
 fn check_enum(schema: &Schema, rules: &Rules, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -368,7 +439,14 @@ fn check_enum(schema: &Schema, rules: &Rules, value: &Value, path: &str, errors:
     });
 }
 
-fn check_object(schema: &Schema, rules: &Rules, map: &Map, path: &str, errors: &mut Vec<FieldError>) {
+fn check_object(
+    schema: &Schema,
+    rules: &Rules,
+    map: &Map,
+    old: Option<&Value>,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
     let size = map.len();
     if let Some(min) = rules.min_properties.filter(|min| (size as u64) < *min) {
         let detail = format!("{path} in body should have at least {min} properties");
@@ -378,22 +456,42 @@ fn check_object(schema: &Schema, rules: &Rules, map: &Map, path: &str, errors: &
         errors.push(FieldError::too_many(path, size, usize::try_from(max).unwrap_or(usize::MAX)));
     }
     if let Some(object) = schema.object() {
-        members(schema, object, map, path, errors);
+        members(schema, object, map, old, path, errors);
         for name in object.required.iter().filter(|name| !map.contains_key(name)) {
             errors.push(FieldError::required(join(path, name), ""));
         }
     }
 }
 
-fn members(schema: &Schema, object: &Object, map: &Map, path: &str, errors: &mut Vec<FieldError>) {
+fn members(
+    schema: &Schema,
+    object: &Object,
+    map: &Map,
+    old: Option<&Value>,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
     for (key, item) in map {
         if object.go_struct && key == "managedFields" {
             continue;
         }
         if let Some(child) = schema.child(key) {
-            check(child, item, &join(path, key), errors);
+            // Only what has a name of its own begins a path.
+            let known = object.fields.contains_key(key.as_str());
+            let at = if known { join(path, key) } else { format!("{path}.{key}") };
+            check(child, item, old.and_then(|old| old.get(key)), &at, errors);
         }
     }
+}
+
+/// The errors of a path that begins where nothing has a name have the field without that beginning.
+fn placed(mut errors: Vec<FieldError>) -> Vec<FieldError> {
+    for error in &mut errors {
+        if let Some(field) = error.field.strip_prefix('.') {
+            error.field = field.to_owned();
+        }
+    }
+    errors
 }
 
 fn join(path: &str, key: &str) -> String {

@@ -6,8 +6,8 @@ use super::conflict::{ApplyError, Conflict};
 use super::entries::{self, Entries, Fields, Identity, Operation, Owned};
 use super::last_applied::{self, LAST_APPLIED};
 use super::manager::{
-    Changed, Manager, empty_object, forget_unknown, kind_of, misfit, misfit_in, never_owned, record, release,
-    without,
+    Changed, Manager, empty_object, forget_unknown, kind_of, misfit, misfit_in, never_owned, outdated,
+    record, release, without,
 };
 use super::merge;
 use super::set::{FieldSet, print_path};
@@ -71,6 +71,12 @@ fn owners_before(
     let mut owners = entries::read(live)
         .map_err(|message| ApplyError::Failed(format!("failed to decode managed fields: {message}")))?;
     if owners.is_empty() {
+        if let Some(why) = outdated(schema, live) {
+            return Err(ApplyError::Failed(format!(
+                "failed to create manager for existing fields: failed to convert new object ({}) to smd typed: {why}",
+                describe(live)
+            )));
+        }
         let before = Manager { name: "before-first-apply", ..*manager };
         record(&mut owners, compare(schema, &empty_object(schema), live), &before, kind_of(live), reset);
     }
@@ -93,6 +99,10 @@ fn attempt(
             describe(applied),
             merge::join(&errors)
         )));
+    }
+    if let Some(why) = outdated(schema, live) {
+        let what = describe(live);
+        return Err(ApplyError::Failed(format!("failed to create typed live object ({what}): {why}")));
     }
     if let Some((_, why)) = misfit(&owners, manager, live) {
         return Err(ApplyError::Failed(why));

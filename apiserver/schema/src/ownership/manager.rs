@@ -90,6 +90,9 @@ pub(super) fn update_by_comparison(
         // Nobody can be said to own parts of such an object.
         return entries::set_raw(new, None);
     }
+    if live.is_some_and(|live| outdated(schema, live).is_some()) || outdated(schema, new).is_some() {
+        return entries::set_raw(new, None);
+    }
     if unchanged && live.is_some() && changes.is_same() && !entries::is_reset(new) {
         if theirs != of_live {
             let kept = of_live.cloned();
@@ -198,6 +201,14 @@ pub(super) fn misfit(owners: &Entries, manager: &Manager<'_>, object: &Value) ->
         .filter_map(|version| Some((version, misfit_in(versions, version, object)?)))
         .map(|(version, why)| (version.to_owned(), why))
         .next()
+}
+
+/// What is wrong with a custom object that was written before its definition changed: such a one has no owners.
+pub(super) fn outdated(schema: &Schema, object: &Value) -> Option<String> {
+    // Objects of built-in kinds are of their types whatever happens.
+    let is_custom = schema.object().is_some_and(|object| !object.go_struct);
+    let errors = if is_custom { merge::check_live(schema, object) } else { Vec::new() };
+    (!errors.is_empty()).then(|| merge::join(&errors))
 }
 
 /// What is wrong with an object in a version, where there is one.

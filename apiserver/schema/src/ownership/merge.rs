@@ -14,7 +14,14 @@ use crate::node::{List, Schema, Shape};
 /// What an applied configuration gets wrong, in upstream's words: path and message.
 pub(super) fn check(schema: &Schema, value: &Value) -> Vec<(String, String)> {
     let mut errors = Vec::new();
-    check_at(schema, value, &mut String::new(), &mut errors);
+    check_at(schema, value, true, &mut String::new(), &mut errors);
+    errors
+}
+
+/// As [`check`], of what is there already: its lists may hold something twice.
+pub(super) fn check_live(schema: &Schema, value: &Value) -> Vec<(String, String)> {
+    let mut errors = Vec::new();
+    check_at(schema, value, false, &mut String::new(), &mut errors);
     errors
 }
 
@@ -32,7 +39,13 @@ pub(super) fn join(errors: &[(String, String)]) -> String {
     }
 }
 
-fn check_at(schema: &Schema, value: &Value, path: &mut String, errors: &mut Vec<(String, String)>) {
+fn check_at(
+    schema: &Schema,
+    value: &Value,
+    once: bool,
+    path: &mut String,
+    errors: &mut Vec<(String, String)>,
+) {
     if value.is_null() {
         return;
     }
@@ -49,7 +62,7 @@ fn check_at(schema: &Schema, value: &Value, path: &mut String, errors: &mut Vec<
                 path.push('.');
                 path.push_str(key);
                 match child_of(schema, key) {
-                    Some(child) => check_at(child, item, path, errors),
+                    Some(child) => check_at(child, item, once, path, errors),
                     None => errors.push((path.clone(), "field not declared in schema".to_owned())),
                 }
                 path.truncate(length);
@@ -58,7 +71,7 @@ fn check_at(schema: &Schema, value: &Value, path: &mut String, errors: &mut Vec<
         (Shape::Object(_) | Shape::Raw, other) => {
             errors.push((path.clone(), format!("expected map, got {}", pointer(other))));
         }
-        (Shape::List(list), Value::Array(items)) => check_items(list, items, path, errors),
+        (Shape::List(list), Value::Array(items)) => check_items(list, items, once, path, errors),
         (Shape::List(_), other) => {
             errors.push((path.clone(), format!("expected list, got {}", pointer(other))));
         }
@@ -83,7 +96,13 @@ fn has_format(schema: &Schema) -> bool {
     format.is_some_and(|format| !matches!(format, "" | "byte"))
 }
 
-fn check_items(list: &List, items: &[Value], path: &mut String, errors: &mut Vec<(String, String)>) {
+fn check_items(
+    list: &List,
+    items: &[Value],
+    once: bool,
+    path: &mut String,
+    errors: &mut Vec<(String, String)>,
+) {
     let keyed = !matches!(list.kind, crate::node::ListKind::Atomic);
     let mut seen = HashSet::new();
     for (i, item) in items.iter().enumerate() {
@@ -92,7 +111,7 @@ fn check_items(list: &List, items: &[Value], path: &mut String, errors: &mut Vec
             match item_step(list, item) {
                 Ok(step) => {
                     let printed = super::set::print_path(&[&step]);
-                    if !seen.insert(step) {
+                    if once && !seen.insert(step) {
                         errors.push((path.clone(), format!("duplicate entries for key {printed}")));
                     }
                     path.push_str(&printed);
@@ -105,7 +124,7 @@ fn check_items(list: &List, items: &[Value], path: &mut String, errors: &mut Vec
         } else {
             path.push_str(&format!("[{i}]"));
         }
-        check_at(list.items.get(), item, path, errors);
+        check_at(list.items.get(), item, once, path, errors);
         path.truncate(length);
     }
 }

@@ -136,6 +136,43 @@ fn schema_errors_are_in_upstream_words() {
 }
 
 #[test]
+fn an_object_that_its_definition_left_behind_has_no_owners() {
+    let spec = json!({"type": "object", "properties": {"a": {"type": "integer"}, "l": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}}}});
+    let schema =
+        crate::from_crd_schema(&json!({"type": "object", "properties": {"spec": spec}})).expect("a schema");
+    let object = |spec: Value| json!({"apiVersion": "a.io/v1", "kind": "A", "metadata": {"name": "x", "namespace": "n"}, "spec": spec});
+    let who = Manager { operation: Operation::Update, ..manager("m", "a.io/v1") };
+    let owned = |spec: Value| {
+        let mut object = object(spec);
+        object["metadata"]["managedFields"] = json!([{"manager": "u", "operation": "Update", "apiVersion": "a.io/v1",
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:a": {}}}}]);
+        object
+    };
+    let why = ".spec.a: expected numeric (int or float), got string";
+    for (live, want) in [
+        // What is there twice was there before.
+        (owned(json!({"a": 1, "l": ["x", "x"]})), String::new()),
+        (
+            owned(json!({"a": "s"})),
+            format!("failed to create typed live object (n/x; a.io/v1, Kind=A): {why}"),
+        ),
+        (
+            object(json!({"a": "s"})),
+            format!(
+                "failed to create manager for existing fields: failed to convert new object (n/x; a.io/v1, Kind=A) to smd typed: {why}"
+            ),
+        ),
+    ] {
+        let got = applied(&schema, &live, "m", object(json!({"a": 5})), true);
+        assert_eq!(got.err().map(|error| error.to_string()).unwrap_or_default(), want);
+        let mut new = live.clone();
+        new["metadata"]["labels"] = json!({"a": "b"});
+        update(&schema, Some(&live), &mut new, &who, &FieldSet::new());
+        assert_eq!(new["metadata"].get("managedFields").is_none(), !want.is_empty(), "{live}");
+    }
+}
+
+#[test]
 fn what_is_kept_as_it_was_sent_is_owned_as_a_whole() {
     let schema = builtin("apps", "v1", "ControllerRevision").unwrap();
     let revision = |data: Value| json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {"name": "a"}, "data": data, "revision": 1});

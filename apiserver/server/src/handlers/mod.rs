@@ -47,16 +47,7 @@ pub(crate) async fn dispatch(
     body: RequestBody,
     upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Result<Answer, Status> {
-    let mut warnings = Vec::new();
-    if let Some(text) = resource.custom.as_ref().and_then(|custom| custom.deprecation.clone()) {
-        warnings.push(text);
-    }
-    if matches!(resource.kind.as_str(), "Endpoints" | "ComponentStatus")
-        && context.info.subresource.is_empty()
-        && (resource.has_verb(&context.info.verb) || context.info.verb == "watch")
-    {
-        warnings.extend((resource.strategy.warnings)(&Value::Null));
-    }
+    let warnings = deprecations(resource, context.info);
     let errors = negotiate::for_errors(context.headers, context.accepted.pretty);
     let answer = match route(context, resource, body, upgrade).await {
         Ok(answer) => answer,
@@ -68,6 +59,20 @@ pub(crate) async fn dispatch(
     answer.warnings.retain(|text| !warnings.contains(text));
     answer.warnings.splice(0..0, warnings);
     Ok(answer)
+}
+
+/// What every request for a resource is warned of, whatever becomes of it.
+pub(crate) fn deprecations(resource: &Resource, info: &RequestInfo) -> Vec<String> {
+    if let Some(custom) = &resource.custom {
+        return custom.deprecation.iter().cloned().collect();
+    }
+    let is_old = matches!(resource.kind.as_str(), "Endpoints" | "ComponentStatus");
+    // Where there is no handler nothing is warned of.
+    let is_handled = resource.has_verb(&info.verb) || info.verb == "watch";
+    if is_old && is_handled && info.subresource.is_empty() {
+        return (resource.strategy.warnings)(&Value::Null);
+    }
+    Vec::new()
 }
 
 /// Whether there is such a path below an object, and then whether it takes the method: HEAD reaches what is proxied only.

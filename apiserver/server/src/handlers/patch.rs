@@ -356,9 +356,6 @@ fn apply(
     let applied = &patch.value;
     check_applied_kind(&resource.gvk(), applied)?;
     update::same_name(context, applied)?;
-    if live.is_none() && object::name(applied).is_empty() {
-        return Err(update::no_name(&context.info.name));
-    }
     super::create::check_namespace(context, resource, applied)?;
     let time = now();
     let api_version = resource.api_version();
@@ -383,6 +380,9 @@ fn apply(
             "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
         );
         return Err(Status::conflict(&resource.group_resource(), &context.info.name, &why));
+    }
+    if live.is_none() && object::name(applied).is_empty() {
+        return Err(update::no_name(&context.info.name));
     }
     if let Some(live) = live
         && !object::uid(&merged).is_empty()

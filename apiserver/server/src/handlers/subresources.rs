@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
-use apiserver_meta::{GroupResource, GroupVersionKind, Status, packed};
+use apiserver_meta::{GroupResource, GroupVersionKind, Status};
 use apiserver_registry::{Body, Call, Changed, Operation, Resource, cannot_handle, check_sent_kind, object};
-use apiserver_schema::{FieldSet, Manager};
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -153,6 +152,9 @@ pub(super) fn sent(object: &mut Value, gvk: &GroupVersionKind, context: &Context
     }
 }
 
+/// How long a token is good where nobody says.
+const HOUR_SECONDS: i64 = 3600;
+
 /// Replaces a condition of the same type, or adds it.
 pub(super) fn set_condition(object: &mut Value, condition: &Value) {
     let status = object::member_mut(object, "status");
@@ -179,8 +181,9 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
     }
     let options = options::write_options(context, "CreateOptions")?;
     let mut warnings = Vec::new();
-    if let Some(schema) = apiserver_schema::builtin("authentication.k8s.io", "v1", "TokenRequest") {
-        let unknown = apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
+    let schema = apiserver_schema::builtin("authentication.k8s.io", "v1", "TokenRequest");
+    if let Some(schema) = &schema {
+        let unknown = apiserver_schema::decode(schema, &mut value, apiserver_schema::Decode::Json)
             .map_err(|error| cannot_handle(&gvk, &error.message))?;
         scaling::strict(options.validation, unknown, &mut warnings)
             .map_err(|why| cannot_handle(&gvk, &why))?;
@@ -188,12 +191,14 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
     let call = options::call(context, resource, &options);
     let name = &context.info.name;
     let sent_name = object::name(&value).to_owned();
-    let sent_uid = object::uid(&value).to_owned();
-    if value["spec"]["expirationSeconds"].is_null() {
-        value["spec"]["expirationSeconds"] = 3600.into();
-    }
-    own(&gvk, call.manager, &mut value);
     sent(&mut value, &gvk, context, name);
+    if value.pointer("/spec/expirationSeconds").is_none_or(Value::is_null) {
+        value["spec"]["expirationSeconds"] = HOUR_SECONDS.into();
+    }
+    if let Some(schema) = &schema {
+        apiserver_registry::record_sender(&call, schema, &gvk.api_version(), &mut value);
+        apiserver_meta::packed::unpack(&mut value);
+    }
     let mut value = context.server.registry().admit_request(&call, name, Operation::Create, value).await?;
     if !sent_name.is_empty() && sent_name != *name {
         let why = "must match the service account name if specified";
@@ -201,16 +206,16 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
         return Err(Status::invalid(&gvk, name, &[error]));
     }
     let account = context.server.registry().get(&call, &context.info.name)?.parse();
-    if !sent_uid.is_empty() && sent_uid != object::uid(&account) {
+    let (uid, sent_uid) = (object::uid(&account), object::uid(&value));
+    if !sent_uid.is_empty() && sent_uid != uid {
         let why = format!(
-            "the UID in the token request ({sent_uid}) does not match the UID of the service account ({})",
-            object::uid(&account)
+            "the UID in the token request ({sent_uid}) does not match the UID of the service account ({uid})"
         );
         return Err(Status::conflict(&GroupResource::new(&gvk.group, &gvk.kind), name, &why));
     }
     let keys =
         context.server.inner.config.authentication.service_accounts.clone().ok_or_else(not_found_here)?;
-    let seconds = value.pointer("/spec/expirationSeconds").and_then(Value::as_i64).unwrap_or(3600);
+    let seconds = value.pointer("/spec/expirationSeconds").and_then(Value::as_i64).unwrap_or(HOUR_SECONDS);
     let mut errors = Vec::new();
     if seconds < 600 {
         errors.push(FieldError::invalid(
@@ -240,7 +245,7 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
     let issued = keys.issue(&account, &audiences, seconds, bound.as_ref())?;
     let metadata = object::metadata_mut(&mut value);
     metadata.insert("name".into(), name.as_str().into());
-    metadata.insert("namespace".into(), json!(context.info.scope()));
+    metadata.insert("namespace".into(), context.info.scope().into());
     metadata.insert("uid".into(), object::uid(&account).into());
     metadata.insert("creationTimestamp".into(), apiserver_registry::now().into());
     value["spec"]["audiences"] = json!(audiences);
@@ -249,23 +254,8 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
         value["spec"]["boundObjectRef"] = Value::Null;
     }
     value["status"] = json!({"token": issued.token, "expirationTimestamp": issued.expires});
-    packed::unpack(&mut value);
     let answer = super::unkept_answer(context, "authentication.TokenRequest", &value)?;
     Ok(answer.warn(warnings))
-}
-
-/// Who asks for a token owns what was asked, though nothing is kept of it.
-fn own(gvk: &GroupVersionKind, manager: &str, value: &mut Value) {
-    let Some(schema) = apiserver_schema::builtin(&gvk.group, &gvk.version, &gvk.kind) else { return };
-    let manager = Manager {
-        name: manager,
-        operation: apiserver_schema::Operation::Update,
-        api_version: &gvk.api_version(),
-        subresource: "token",
-        time: &apiserver_registry::now(),
-        versions: None,
-    };
-    apiserver_schema::update(&schema, None, value, &manager, &FieldSet::new());
 }
 
 /// Used by the collection form of bindings.
@@ -283,35 +273,4 @@ pub(super) async fn bind_from_collection(context: &Context<'_>, raw: &Bytes) -> 
     let of = GroupResource::new("", "bindings");
     context.server.registry().check_content(&context.plain_call(&pods), &of, &name)?;
     bind(context, &pods, &options, &name, &body.value).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_asks_for_a_token_owns_what_was_asked() {
-        let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
-        for (sent, want) in [
-            (json!({"spec": {"expirationSeconds": 3600}}), json!({"f:spec": {"f:expirationSeconds": {}}})),
-            (
-                json!({"metadata": {"labels": {"a": "b"}}, "spec": {"audiences": ["x"]}, "status": {"token": "t"}}),
-                json!({
-                    "f:metadata": {"f:labels": {".": {}, "f:a": {}}},
-                    "f:spec": {"f:audiences": {}},
-                    "f:status": {"f:token": {}},
-                }),
-            ),
-        ] {
-            let mut value = sent;
-            own(&gvk, "m", &mut value);
-            packed::unpack(&mut value);
-            let owner = &value["metadata"]["managedFields"][0];
-            assert_eq!(owner["fieldsV1"], want);
-            assert_eq!(
-                (owner["manager"].as_str(), owner["subresource"].as_str()),
-                (Some("m"), Some("token"))
-            );
-        }
-    }
 }
