@@ -179,7 +179,7 @@ mod tests {
         terminates(&mut definition, Terminating::Pending, "t1");
         terminates(&mut definition, Terminating::InProgress, "t2");
         let told = &definition["status"]["conditions"];
-        assert_eq!(told.as_array().map(Vec::len), Some(2));
+        assert_eq!(told.as_array().map(<[_]>::len), Some(2));
         assert_eq!(told[1]["reason"], "InstanceDeletionInProgress");
         assert_eq!(told[1]["lastTransitionTime"], "t1");
     }

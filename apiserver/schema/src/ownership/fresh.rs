@@ -122,6 +122,12 @@ impl Writer {
         if except.reset.is_some() || except.never.is_some() {
             let step = [step.0, step.1].concat();
             if except.reset.is_some_and(|set| set.has_step(&step)) {
+                // Not owned, but an item without a key breaks there as well as elsewhere.
+                if let Some(new) = new {
+                    let start = self.out.len();
+                    self.visit(schema, empty, new, place, below, false);
+                    self.out.truncate(start);
+                }
                 return;
             }
             never = except.never.is_some_and(|set| set.has_step(&step));

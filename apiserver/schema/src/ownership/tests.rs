@@ -306,3 +306,20 @@ fn what_is_owned_in_another_version_must_fit_it() {
     update(&versions["g/v2"], Some(&live), &mut changed, &who, &reset);
     assert_eq!(changed["metadata"].get("managedFields"), None);
 }
+
+#[test]
+fn a_new_object_with_an_item_without_a_key_has_no_owners_wherever_it_is() {
+    let schema = builtin("", "v1", "Service").unwrap();
+    let reset = FieldSet::of(&[&["status"]]);
+    let updater = Manager { operation: Operation::Update, ..manager("m", "v1") };
+    for (status, owned) in
+        [(json!({"conditions": [null]}), false), (json!({"conditions": [{"type": "a"}]}), true)]
+    {
+        let mut new = json!({"metadata": {"labels": {"a": "b"}}, "status": status});
+        let mut slow = new.clone();
+        super::manager::update_by_comparison(&schema, None, &mut slow, &updater, &reset);
+        update(&schema, None, &mut new, &updater, &reset);
+        assert_eq!(new, slow);
+        assert_eq!(new["metadata"].get("managedFields").is_some(), owned);
+    }
+}

@@ -274,3 +274,44 @@ pub(super) async fn bind_from_collection(context: &Context<'_>, raw: &Bytes) -> 
     context.server.registry().check_content(&context.plain_call(&pods), &of, &name)?;
     bind(context, &pods, &options, &name, &body.value).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_a_token_owns_what_was_asked() {
+        let catalogue = apiserver_registry::Catalogue::builtin();
+        let resource = catalogue.get("", "v1", "serviceaccounts").unwrap();
+        let call = Call {
+            resource,
+            namespace: Some("default"),
+            subresource: "token",
+            manager: "m",
+            dry_run: false,
+            requester: apiserver_registry::Requester::default(),
+        };
+        let schema = apiserver_schema::builtin("authentication.k8s.io", "v1", "TokenRequest").unwrap();
+        for (sent, want) in [
+            (json!({"spec": {"expirationSeconds": 3600}}), json!({"f:spec": {"f:expirationSeconds": {}}})),
+            (
+                json!({"metadata": {"labels": {"a": "b"}}, "spec": {"audiences": ["x"]}, "status": {"token": "t"}}),
+                json!({
+                    "f:metadata": {"f:labels": {".": {}, "f:a": {}}},
+                    "f:spec": {"f:audiences": {}},
+                    "f:status": {"f:token": {}},
+                }),
+            ),
+        ] {
+            let mut value = sent;
+            apiserver_registry::record_sender(&call, &schema, "authentication.k8s.io/v1", &mut value);
+            apiserver_meta::packed::unpack(&mut value);
+            let owner = &value["metadata"]["managedFields"][0];
+            assert_eq!(owner["fieldsV1"], want);
+            assert_eq!(
+                (owner["manager"].as_str(), owner["subresource"].as_str()),
+                (Some("m"), Some("token"))
+            );
+        }
+    }
+}
