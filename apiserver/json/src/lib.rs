@@ -18,7 +18,7 @@ pub use map::{Entry, Map};
 pub use name::is_same as is_same_name;
 pub use read::{Text, Tree};
 pub use serde_json::{Deserializer, Error, Number, from_slice, from_str};
-pub use skip::{Cursor, split_value};
+pub use skip::{Cursor, member, split_value};
 pub use smol_str::SmolStr;
 use thin_vec::ThinVec;
 pub use write::{escape, plain_length, write, write_escaped, write_items, write_members, write_text};

@@ -11,6 +11,18 @@ pub fn split_value(text: &[u8]) -> Option<(&[u8], &[u8])> {
     text.split_at_checked(length).filter(|(value, _)| !value.is_empty())
 }
 
+/// The value of an object's first member of that name, as it is written.
+pub fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let mut cursor = Cursor::open(object)?;
+    while let Some(found) = cursor.name()? {
+        let value = cursor.value()?;
+        if found == name.as_bytes() {
+            return Some(value);
+        }
+    }
+    None
+}
+
 /// The members of an object, one after the other, in one pass: after each name its value is to be read, or read over.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor<'a> {

@@ -258,7 +258,9 @@ pub fn mended(raw: &[u8]) -> Option<String> {
         match byte {
             b'"' => scanner.string().ok()?,
             b'-' | b'0'..=b'9' => scanner.number().ok()?,
-            _ => scanner.advance(),
+            0..0x80 => scanner.advance(),
+            // Nothing but texts may have others.
+            _ => return None,
         }
         let token = &text[start..text.len() - scanner.rest.len()];
         let instead = match byte {
@@ -353,6 +355,7 @@ mod tests {
             ),
             (b"[\"\xff\xc3\"]", Some("[\"\u{fffd}\u{fffd}\"]")),
             (b"[\"\\ud800", None),
+            (b"{\"a\":\x89{}}", None),
         ] {
             assert_eq!(mended(raw).as_deref(), want, "{}", String::from_utf8_lossy(raw));
         }

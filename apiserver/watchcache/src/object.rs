@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use apiserver_json::{Cursor, Value, split_value};
+use apiserver_json::{Value, from_slice, member, split_value};
 use apiserver_storage::{Document, EventKind, Key, Revision, Stored};
 use bytes::Bytes;
 
@@ -120,16 +120,9 @@ fn find<'a>(pairs: &'a [(Box<str>, Box<str>)], key: &str) -> Option<&'a str> {
 }
 
 fn labels_of(metadata: &[u8]) -> Pairs {
-    #[derive(Default, serde::Deserialize)]
-    struct Metadata {
-        #[serde(default)]
-        labels: Option<std::collections::BTreeMap<Box<str>, Box<str>>>,
-    }
-    apiserver_json::from_slice::<Metadata>(metadata)
-        .ok()
-        .and_then(|metadata| metadata.labels)
-        .map(|labels| labels.into_iter().collect())
-        .unwrap_or_default()
+    type Labels = std::collections::BTreeMap<Box<str>, Box<str>>;
+    let labels = member(metadata, "labels").and_then(|labels| from_slice::<Option<Labels>>(labels).ok()?);
+    labels.into_iter().flatten().collect()
 }
 
 /// The JSON of `metadata` in that of an object, of which `inside` is an offset just behind its brace.
@@ -137,20 +130,9 @@ fn metadata_of(object: &[u8], inside: Option<usize>) -> &[u8] {
     let found = match inside.and_then(|at| object.get(at.checked_sub(1)?..)) {
         // Only the metadata is read over, not what follows it.
         Some(rest) if rest.first() == Some(&b'{') => split_value(rest).map(|(metadata, _)| metadata),
-        _ => find_metadata(object),
+        _ => member(object, "metadata"),
     };
     found.unwrap_or(b"{}")
-}
-
-fn find_metadata(object: &[u8]) -> Option<&[u8]> {
-    let mut cursor = Cursor::open(object)?;
-    while let Some(name) = cursor.name()? {
-        let value = cursor.value()?;
-        if name == b"metadata" {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
