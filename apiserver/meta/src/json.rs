@@ -267,7 +267,7 @@ pub fn mended(raw: &[u8]) -> Option<String> {
             b'"' => without_halves(token),
             b'-' | b'0'..=b'9' => {
                 let number = token.parse().ok().filter(|number: &f64| number.is_infinite());
-                number.map(|number| number.clamp(f64::MIN, f64::MAX).to_string())
+                number.map(|number| format!("{:e}", number.clamp(f64::MIN, f64::MAX)))
             }
             _ => None,
         };

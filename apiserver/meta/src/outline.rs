@@ -16,32 +16,34 @@ pub struct Outline<'a> {
 }
 
 /// A tree of a stored object's metadata, and of what is named of other members. `managedFields` is a string that holds
-/// its JSON: [`write_metadata`] puts it back. Nothing of what is no JSON of an object with metadata, as far as that shows.
+/// its JSON: [`write_metadata`] puts it back. Nothing of what is no JSON of an object with metadata, as far as that shows, and
+/// of one with names that take more to read than to compare.
 pub fn outline<'a>(bytes: &'a [u8], members: &Members) -> Option<Outline<'a>> {
-    let (mut tree, mut metadata) = (Map::new(), &b""[..]);
+    let (mut tree, mut metadata) = (Map::new(), None);
     let mut cursor = Cursor::open(bytes)?;
     while let Some(name) = cursor.name()? {
         let text = cursor.rest();
         let value = if name == METADATA.as_bytes() {
             let value = read_metadata(&mut cursor)?;
-            metadata = text.get(..text.len() - cursor.rest().len())?;
+            metadata = text.get(..text.len() - cursor.rest().len());
             value
         } else if let Some((_, chosen)) = members.iter().find(|(member, _)| member.as_bytes() == name) {
             choose(&mut cursor, chosen)?
+        } else if name.contains(&b'\\') {
+            return None;
         } else {
             cursor.value()?;
             continue;
         };
         tree.insert(std::str::from_utf8(name).ok()?.into(), value);
     }
-    Some(Outline { tree: Value::Object(tree), metadata })
+    Some(Outline { tree: Value::Object(tree), metadata: metadata? })
 }
 
 fn read_metadata(cursor: &mut Cursor<'_>) -> Option<Value> {
     let mut members = apiserver_json::Members::new();
     let mut inside = Cursor::open(cursor.rest())?;
     while let Some(name) = inside.name()? {
-        // One that is escaped takes more to read.
         let name = std::str::from_utf8(name).ok().filter(|name| !name.contains('\\'))?;
         let text = inside.value()?;
         let value = if name == MANAGED_FIELDS {
@@ -66,6 +68,8 @@ fn choose(cursor: &mut Cursor<'_>, chosen: &[&'static str]) -> Option<Value> {
         let text = inside.value()?;
         if let Some(member) = chosen.iter().find(|member| member.as_bytes() == name) {
             map.insert((*member).into(), from_slice(text).ok()?);
+        } else if name.contains(&b'\\') {
+            return None;
         }
     }
     cursor.go_on_behind(inside);
@@ -102,15 +106,22 @@ mod tests {
                 json!({"metadata": metadata, "spec": {"a": [1], "c": {"a": 2}}, "status": {"a": 3}}),
                 json!({"metadata": metadata, "spec": {"a": [1]}}),
             ),
-            (json!({"spec": [{"a": 1}]}), json!({"spec": null})),
-            (json!({"spec": "text"}), json!({"spec": null})),
-            (json!({"spec": -1.5}), json!({"spec": null})),
+            (json!({"metadata": {}, "spec": [{"a": 1}]}), json!({"metadata": {}, "spec": null})),
+            (json!({"metadata": {}, "spec": "text"}), json!({"metadata": {}, "spec": null})),
+            (json!({"metadata": {}, "spec": -1.5}), json!({"metadata": {}, "spec": null})),
         ] {
             assert_eq!(of(object.clone()), Some(want), "{object}");
         }
         assert_eq!(of(json!([])), None);
+        assert_eq!(of(json!({"spec": {}})), None);
         // Such names are read, not compared as they stand.
-        assert_eq!(outline(br#"{"metadata":{"n\u0061me":"n"}}"#, &[]), None);
+        for text in [
+            r#"{"metadata":{"n\u0061me":"n"}}"#,
+            r#"{"metadata":{},"sp\u0065c":{"a":1}}"#,
+            r#"{"metadata":{},"spec":{"\u0061":1}}"#,
+        ] {
+            assert_eq!(outline(text.as_bytes(), &[("spec", &["a"])]), None, "{text}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -160,10 +161,16 @@ impl Answer {
     }
 
     pub(crate) fn warn(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
+        let mut warnings = warnings.into_iter().peekable();
+        if warnings.peek().is_none() {
+            return self;
+        }
+        // A set, because a body can have as many unknown fields as it has bytes.
+        let mut known: HashSet<String> = self.warnings.iter().cloned().collect();
         for text in warnings {
             // Nobody is told the same twice, or what no header can hold.
             let fits = !text.is_empty() && !text.chars().any(char::is_control);
-            if fits && !self.warnings.contains(&text) {
+            if fits && known.insert(text.clone()) {
                 self.warnings.push(text);
             }
         }

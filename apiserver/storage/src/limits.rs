@@ -8,8 +8,8 @@ pub const BATCH_WRITES_MAX: usize = 512;
 /// How long a batch waits at a time for those that are worked on.
 pub const GATHER: Duration = Duration::from_micros(100);
 
-/// How often it does at most. What is answered a millisecond later was not read sooner by cores that are busy.
-pub const GATHERS_MAX: usize = 10;
+/// How long it does at most. What is answered a millisecond later was not read sooner by cores that are busy.
+pub const GATHER_MAX: Duration = Duration::from_millis(1);
 
 /// So many batches in a row of one write each say that nobody else writes.
 pub const ALONE: usize = 32;

@@ -1,6 +1,7 @@
 //! The store over a local engine: reads are of memory, and what is written goes through one writer.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -62,8 +63,6 @@ pub struct Local {
     writer: Arc<writer::Place>,
     /// Commits that came and were not handed over yet.
     coming: AtomicUsize,
-    /// Requests that are likely to write, from when they came until they are answered.
-    under_way: Arc<AtomicUsize>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -74,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) revision: AtomicU64,
     /// Whether one that writes alone is served sooner where it is; the writer says so after each batch.
     pub(crate) is_quick: AtomicBool,
+    /// Requests that are likely to write, from when they came until they are answered.
+    pub(crate) under_way: AtomicUsize,
 }
 
 impl Local {
@@ -140,30 +141,34 @@ impl Local {
             window: RwLock::new(window),
             revision: AtomicU64::new(loaded.revision),
             is_quick: AtomicBool::new(false),
+            under_way: AtomicUsize::new(0),
         });
         let (requests, inbox) = mpsc::channel(limits::QUEUE_MAX);
         let writer = Writer::new(engine, durability, publish, shared.clone());
         let writer = Arc::new(Mutex::new(Some(writer)));
         let own = writer.clone();
-        let under_way = Arc::new(AtomicUsize::new(0));
-        let expected = under_way.clone();
+        let seen = shared.clone();
+        // Only a sync is worth a wait.
+        let cores = match durability {
+            Durability::Commit => std::thread::available_parallelism().map_or(1, NonZero::get),
+            Durability::Interval | Durability::None => usize::MAX,
+        };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || writer::run(&own, inbox, &expected))?;
+            .spawn(move || writer::run(&own, inbox, &seen, cores))?;
         Ok(Self {
             requests: Mutex::new(Some(requests)),
             shared,
             writer,
             coming: AtomicUsize::new(0),
-            under_way,
             thread: Mutex::new(Some(thread)),
         })
     }
 
     /// Says that a request came that is likely to write, until what is given is dropped.
     pub fn under_way(&self) -> UnderWay {
-        self.under_way.fetch_add(1, Ordering::Relaxed);
-        UnderWay(self.under_way.clone())
+        self.shared.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(self.shared.clone())
     }
 
     /// Events up to this revision are gone.
@@ -260,11 +265,11 @@ impl Storage for Local {
 }
 
 /// A request that is likely to write: while there are several, a batch waits a moment for them.
-pub struct UnderWay(Arc<AtomicUsize>);
+pub struct UnderWay(Arc<Shared>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

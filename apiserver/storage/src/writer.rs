@@ -2,8 +2,7 @@
 //! are told.
 
 use std::collections::BTreeMap;
-use std::num::NonZero;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,12 +47,13 @@ fn with<T>(writer: &Place, work: impl FnOnce(&mut Writer) -> T) -> Result<T, Gon
 }
 
 /// The writer's thread.
-pub(crate) fn run(writer: &Place, mut inbox: mpsc::Receiver<Request>, under_way: &AtomicUsize) {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+///
+/// Batches wait for those that keep `cores` busy.
+pub(crate) fn run(writer: &Place, mut inbox: mpsc::Receiver<Request>, shared: &Shared, cores: usize) {
     let mut due = None;
     loop {
         let done = match next(&mut inbox, due) {
-            Next::Request(first) => serve(writer, gather(first, &mut inbox, under_way, cores)),
+            Next::Request(first) => serve(writer, gather(first, &mut inbox, shared, cores)),
             Next::Due => with(writer, Writer::sync),
             Next::Closed => break,
         };
@@ -72,15 +72,17 @@ pub(crate) fn run(writer: &Place, mut inbox: mpsc::Receiver<Request>, under_way:
 }
 
 /// Takes whatever waits besides the first request as one batch. A sync costs so much CPU that one for many writes lets
-/// everybody write more in the same time: while others are worked on that keep the cores busy, it waits for some of them.
+/// everybody write more in the same time: while others are under way that keep so many cores busy, it waits for some of them.
+/// Where those wait for somebody else themselves, it has waited once in vain.
 fn gather(
     first: Request,
     inbox: &mut mpsc::Receiver<Request>,
-    under_way: &AtomicUsize,
+    shared: &Shared,
     cores: usize,
 ) -> Vec<Request> {
     let mut requests = vec![first];
-    for waits in 0..=limits::GATHERS_MAX {
+    let mut until = None;
+    loop {
         let before = requests.len();
         while requests.len() < limits::BATCH_WRITES_MAX {
             match inbox.try_recv() {
@@ -88,15 +90,17 @@ fn gather(
                 Err(_) => break,
             }
         }
-        let on_their_way = under_way.load(Ordering::Relaxed).saturating_sub(requests.len());
+        let on_their_way = shared.under_way.load(Ordering::Relaxed).saturating_sub(requests.len());
         let is_full = requests.len() >= limits::BATCH_WRITES_MAX;
-        let nobody_came = waits > 0 && requests.len() == before;
-        if on_their_way < cores || is_full || nobody_came || waits == limits::GATHERS_MAX {
-            break;
+        let nobody_came = until.is_some() && requests.len() == before;
+        let until = until.get_or_insert_with(|| Instant::now() + limits::GATHER_MAX);
+        if on_their_way < cores || is_full || nobody_came || *until <= Instant::now() {
+            return requests;
         }
+        // Who comes now is waited for here, and makes no batch of its own.
+        shared.is_quick.store(false, Ordering::Relaxed);
         std::thread::sleep(limits::GATHER);
     }
-    requests
 }
 
 /// Serves a batch; when what it wrote must be synced. Answers when others may have the writer: who is answered may be the
@@ -308,21 +312,56 @@ fn record_of(event: &Event) -> Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::RwLock;
+    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
     fn request() -> Request {
         Request::Compact(0, oneshot::channel().0)
     }
 
+    fn shared(under_way: usize) -> Shared {
+        Shared {
+            current: RwLock::default(),
+            window: RwLock::new(Window::at(0)),
+            revision: AtomicU64::new(0),
+            is_quick: AtomicBool::new(true),
+            under_way: AtomicUsize::new(under_way),
+        }
+    }
+
     #[test]
-    fn a_batch_is_what_waits_and_others_that_are_worked_on_hold_it_up_for_a_moment_only() {
+    fn a_batch_is_what_waits() {
         // Waiting, under way with the first and those that wait, taken: the last case ends because nobody comes.
         for (waiting, under_way, taken) in [(0, 0, 1), (3, 0, 4), (3, 4, 4), (600, 601, 512), (2, 50, 3)] {
             let (sender, mut inbox) = mpsc::channel(1024);
             for _ in 0..waiting {
                 assert!(sender.try_send(request()).is_ok());
             }
-            let batch = gather(request(), &mut inbox, &AtomicUsize::new(under_way), 2);
+            let batch = gather(request(), &mut inbox, &shared(under_way), 2);
             assert_eq!(batch.len(), taken, "{waiting} {under_way}");
         }
+    }
+
+    #[test]
+    fn who_is_on_the_way_is_waited_for_but_not_for_ever() {
+        // Who sends goes on until the batch is closed, and may come too late for some of them.
+        let batch = || {
+            let (sender, mut inbox) = mpsc::channel(limits::QUEUE_MAX);
+            let (shared, closed) = (shared(1000), AtomicBool::new(false));
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while shared.is_quick.load(Ordering::Relaxed) && !closed.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                    while !closed.load(Ordering::Relaxed) && sender.try_send(request()).is_ok() {
+                        std::thread::yield_now();
+                    }
+                });
+                let batch = gather(request(), &mut inbox, &shared, 2);
+                closed.store(true, Ordering::Relaxed);
+                batch.len()
+            })
+        };
+        assert!((0..200).any(|_| batch() > 1));
     }
 }

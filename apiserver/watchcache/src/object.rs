@@ -83,6 +83,7 @@ impl Object {
         let start = self.value.inside_metadata().and_then(|inside| inside.checked_sub(1));
         // What was found elsewhere is no place to be kept.
         if let Some(start) = start
+            && !metadata.is_empty()
             && self.bytes().get(start..).is_some_and(|rest| rest.starts_with(metadata))
             && let Ok(end) = u32::try_from(start + metadata.len())
         {
@@ -132,7 +133,7 @@ fn metadata_of(object: &[u8], inside: Option<usize>) -> &[u8] {
         Some(rest) if rest.first() == Some(&b'{') => split_value(rest).map(|(metadata, _)| metadata),
         _ => member(object, "metadata"),
     };
-    found.unwrap_or(b"{}")
+    found.filter(|metadata| metadata.starts_with(b"{")).unwrap_or(b"{}")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Who is behind a call, what they asked for beside the object, and where they are told of warnings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -64,7 +64,8 @@ impl Warnings {
     /// What comes before all that has been added.
     pub fn add_first(&self, texts: &[String]) {
         let mut known = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|text| !texts.contains(text));
+        let first: HashSet<&String> = texts.iter().collect();
+        known.retain(|text| !first.contains(text));
         known.splice(..0, texts.iter().cloned());
     }
 

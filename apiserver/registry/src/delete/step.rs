@@ -143,10 +143,15 @@ pub(super) fn next_step(call: &Call, old: &Value, options: &DeleteOptions) -> St
 /// Marks what is given some seconds to end, and says how many.
 fn mark_first(next: &mut Value, grace: i64) -> i64 {
     let metadata = object::metadata_mut(next);
-    metadata.insert("deletionTimestamp".into(), written(Timestamp::now() + SignedDuration::from_secs(grace)));
+    metadata.insert("deletionTimestamp".into(), written(later(Timestamp::now(), grace)));
     metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
     count_generation(metadata);
     grace
+}
+
+/// So many seconds later, or earlier; at the end of time where that comes before.
+fn later(time: Timestamp, seconds: i64) -> Timestamp {
+    time.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(time)
 }
 
 /// What a further request makes of a grace period that runs.
@@ -169,7 +174,7 @@ fn shorten(next: &mut Value, options: &DeleteOptions) -> Shortened {
     let asked = options.grace_period_seconds.map(|asked| if asked < 0 { 1 } else { asked });
     let Some(asked) = asked.filter(|asked| *asked < before) else { return Shortened::Pending };
     let now = Timestamp::now();
-    let at = time_of(metadata).map_or(now, |time| time + SignedDuration::from_secs(asked - before));
+    let at = time_of(metadata).map_or(now, |time| later(time, asked.saturating_sub(before)));
     // What is over already is over now, and who is to end it gets a moment to see that.
     let (at, left) = if at < now { (now, asked.min(1)) } else { (at, asked) };
     metadata.insert("deletionTimestamp".into(), written(at));
@@ -379,6 +384,20 @@ mod tests {
             assert_eq!(metadata["generation"], 1);
             assert!(object::is_deleting(&next) && !metadata.contains_key("deletionGracePeriodSeconds"));
         }
+    }
+
+    #[test]
+    fn a_grace_period_may_be_longer_than_time() {
+        let catalogue = Catalogue::builtin();
+        let pods = call(catalogue.get("", "v1", "pods").unwrap());
+        let old =
+            json!({"metadata": {"name": "a"}, "spec": {"nodeName": "n"}, "status": {"phase": "Running"}});
+        let options = DeleteOptions { grace_period_seconds: Some(i64::MAX), ..DeleteOptions::default() };
+        let Step::Wait(next) = next_step(&pods, &old, &options) else { panic!("it is waited for") };
+        assert_eq!(object::metadata(&next)["deletionGracePeriodSeconds"], i64::MAX);
+        let options = DeleteOptions { grace_period_seconds: Some(2), ..DeleteOptions::default() };
+        let Step::Wait(next) = next_step(&pods, &next, &options) else { panic!("it is shortened") };
+        assert_eq!(object::metadata(&next)["deletionGracePeriodSeconds"], 1);
     }
 
     #[test]
