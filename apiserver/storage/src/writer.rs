@@ -50,10 +50,18 @@ fn with<T>(writer: &Place, work: impl FnOnce(&mut Writer) -> T) -> Result<T, Gon
 ///
 /// Batches wait for those that keep `cores` busy.
 pub(crate) fn run(writer: &Place, mut inbox: mpsc::Receiver<Request>, shared: &Shared, cores: usize) {
-    let mut due = None;
+    let (mut due, mut refused) = (None, false);
     loop {
         let done = match next(&mut inbox, due) {
-            Next::Request(first) => serve(writer, gather(first, &mut inbox, shared, cores)),
+            Next::Request(first) => {
+                // Of those who want the same thing, one gets it a batch: they are better off with many batches.
+                let cores = if refused { usize::MAX } else { cores };
+                let served = serve(writer, gather(first, &mut inbox, shared, cores));
+                served.map(|served| {
+                    refused = served.refused;
+                    served.due
+                })
+            }
             Next::Due => with(writer, Writer::sync),
             Next::Closed => break,
         };
@@ -103,9 +111,16 @@ fn gather(
     }
 }
 
-/// Serves a batch; when what it wrote must be synced. Answers when others may have the writer: who is answered may be the
+struct Served {
+    /// When what was written must be synced.
+    due: Option<Instant>,
+    /// Something was refused, most likely because somebody else was first.
+    refused: bool,
+}
+
+/// Serves a batch. Answers when others may have the writer: who is answered may be the
 /// next who wants it.
-fn serve(writer: &Place, requests: Vec<Request>) -> Result<Option<Instant>, Gone> {
+fn serve(writer: &Place, requests: Vec<Request>) -> Result<Served, Gone> {
     let (mut commits, mut waiting) = (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
     let mut compactions = Vec::new();
     for request in requests {
@@ -121,14 +136,15 @@ fn serve(writer: &Place, requests: Vec<Request>) -> Result<Option<Instant>, Gone
         writer.alone = if commits.len() > 1 { 0 } else { writer.alone.saturating_add(1) };
         (writer.commit(commits), writer.sync_due, writer.has_history_to_shed())
     })?;
+    let refused = outcomes.iter().any(Result::is_err);
     for (answer, outcome) in waiting.into_iter().zip(outcomes) {
         // A caller that went away needs no answer.
         drop(answer.send(outcome));
     }
     if compactions.is_empty() && due.is_none() && !sheds {
-        return Ok(None);
+        return Ok(Served { due: None, refused });
     }
-    with(writer, |writer| {
+    let due = with(writer, |writer| {
         for (upto, answer) in compactions {
             let outcome = writer.compact(upto).map_err(|error| Error::Engine(Arc::new(error)));
             drop(answer.send(outcome));
@@ -138,7 +154,8 @@ fn serve(writer: &Place, requests: Vec<Request>) -> Result<Option<Instant>, Gone
         }
         writer.shed_history();
         writer.sync_due
-    })
+    })?;
+    Ok(Served { due, refused })
 }
 
 impl Writer {
