@@ -3,7 +3,7 @@
 //! Built-in rows are data (`data/resources.jsonl`, `data/columns.jsonl`); custom resources add rows while the
 //! server runs. What a kind's rules are is the business of its strategy.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use apiserver_meta::{GroupResource, GroupVersionKind};
@@ -221,11 +221,14 @@ impl Catalogue {
         catalogue
     }
 
-    /// This catalogue with `rows` in place of every custom row.
+    /// This catalogue with `rows` in place of every custom row, but for those that would have the keys of a built-in one.
     pub fn with_custom(&self, rows: Vec<Arc<Resource>>) -> Self {
         let mut next = Self { rows: HashMap::new(), order: BTreeMap::new(), groups: Vec::new() };
-        let builtin = self.order.values().flatten().filter(|row| !row.is_custom()).cloned();
-        for row in builtin.chain(rows) {
+        for row in self.order.values().flatten().filter(|row| !row.is_custom()) {
+            next.insert(row.clone());
+        }
+        let taken: HashSet<String> = next.rows.values().map(|row| row.prefix.clone()).collect();
+        for row in rows.into_iter().filter(|row| !taken.contains(&row.prefix)) {
             next.insert(row);
         }
         next.sort_groups();

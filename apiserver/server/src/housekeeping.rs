@@ -135,7 +135,9 @@ async fn remove_definition(
     let group = definition.pointer("/spec/group").and_then(Value::as_str).unwrap_or("");
     let plural = definition.pointer("/spec/names/plural").and_then(Value::as_str).unwrap_or("");
     let versions = catalogue.group(group).map_or(&[][..], |found| &found.versions);
-    let rows: Vec<_> = versions.iter().filter_map(|version| catalogue.get(group, version, plural)).collect();
+    // Objects of a built-in kind of that name are not its own.
+    let rows = versions.iter().filter_map(|version| catalogue.get(group, version, plural));
+    let rows: Vec<_> = rows.filter(|row| row.is_custom()).collect();
     // Of the stored version nothing needs to be converted: a broken webhook holds nothing up.
     let stored = rows.iter().find(|row| row.api_version() == row.stored_api_version);
     if let Some(row) = stored.or(rows.first()) {

@@ -11,7 +11,8 @@ use apiserver_meta::field::go_quote;
 use apiserver_meta::{GroupResource, Status};
 use apiserver_registry::{Call, Operation, Resource};
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, HOST, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,6 +22,7 @@ use crate::body::RequestBody;
 use crate::dispatch::{self, Answer, Context};
 use crate::pod_log;
 use crate::remote_command::{self, Kind};
+use crate::streams::upgrade;
 
 /// A connection to a port of a Pod.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -326,6 +328,19 @@ fn service_address(context: &Context<'_>, call: &Call<'_>) -> Result<(String, u1
     Err(unavailable(format!("no endpoints available for service {:?}", context.info.name)))
 }
 
+/// The headers of a request that a Pod is shown: none that say who asks, and no token among the subprotocols.
+fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    let mut left = headers.clone();
+    for hop in [HOST, AUTHORIZATION, CONNECTION, ACCEPT_ENCODING, SEC_WEBSOCKET_PROTOCOL] {
+        left.remove(hop);
+    }
+    let protocols = upgrade::subprotocols(headers).join(", ");
+    if let (false, Ok(protocols)) = (protocols.is_empty(), HeaderValue::from_str(&protocols)) {
+        left.insert(SEC_WEBSOCKET_PROTOCOL, protocols);
+    }
+    left
+}
+
 /// Sends the request on to a Pod and its answer back.
 async fn forward(
     context: &Context<'_>,
@@ -346,11 +361,8 @@ async fn forward(
     });
     let mut request =
         Request::builder().method(context.method.clone()).uri(format!("/{}", context.info.rest));
-    for (name, value) in context.headers {
-        let hop = ["host", "authorization", "connection", "accept-encoding"].contains(&name.as_str());
-        if !hop {
-            request = request.header(name, value);
-        }
+    for (name, value) in &passed_on(context.headers) {
+        request = request.header(name, value);
     }
     let request = request
         .header(http::header::HOST, format!("{ip}:{port}"))
@@ -364,4 +376,29 @@ async fn forward(
     }
     answer.body = body.map_err(|error| Box::new(error) as crate::body::BoxError).boxed_unsync();
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_not_shown_who_asks() {
+        let mut headers = HeaderMap::new();
+        let token = "base64url.bearer.authorization.k8s.io.dG9r";
+        for (name, value) in [
+            (AUTHORIZATION, "Bearer tok"),
+            (SEC_WEBSOCKET_PROTOCOL, token),
+            (SEC_WEBSOCKET_PROTOCOL, &format!("a, {token}, b")),
+            (http::header::ACCEPT, "text/plain"),
+        ] {
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        let left = passed_on(&headers);
+        let shown: Vec<_> =
+            left.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(shown.len(), 2);
+        assert!(shown.contains(&("accept", "text/plain")));
+        assert!(shown.contains(&("sec-websocket-protocol", "a, b")));
+    }
 }

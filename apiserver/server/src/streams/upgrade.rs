@@ -192,6 +192,11 @@ pub(crate) fn to_page(headers: &HeaderMap) -> Result<Answer, Refusal> {
     if protocols.len() > 1 { Err(refusal(StatusCode::BAD_REQUEST, "")) } else { Ok(answer) }
 }
 
+/// The subprotocols that a request offers, without a token.
+pub(crate) fn subprotocols(headers: &HeaderMap) -> Vec<String> {
+    list(headers, &SEC_WEBSOCKET_PROTOCOL)
+}
+
 /// Whether a request wants to become a WebSocket.
 pub(crate) fn wants_websocket(headers: &HeaderMap) -> bool {
     matches!(wanted(headers), Some(Wanted::WebSocket(_) | Wanted::Tunnel(_)))
