@@ -130,6 +130,7 @@ fn untyped(value: &Value) -> Val<'_> {
             _ => Val::Double(number.as_f64().unwrap_or(0.0)),
         },
         Value::String(value) => text(value),
+        Value::Raw(value) => text(value),
         Value::Array(items) => Val::JsonList(items, None),
         Value::Object(map) => Val::JsonMap(map, None),
     }

@@ -187,6 +187,21 @@ impl Value {
         if let Value::Object(map) = self { Some(map) } else { None }
     }
 
+    /// The text of an object nobody looked into.
+    #[inline]
+    pub fn as_raw(&self) -> Option<&str> {
+        if let Value::Raw(text) = self { Some(text) } else { None }
+    }
+
+    /// As it is when somebody has looked into it.
+    pub fn unpacked(&self) -> Value {
+        match self {
+            // Whoever made it knew that it is JSON.
+            Value::Raw(text) => crate::from_str(text).unwrap_or_default(),
+            other => other.clone(),
+        }
+    }
+
     /// Leaves null in its place.
     #[inline]
     pub fn take(&mut self) -> Value {

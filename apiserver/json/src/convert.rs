@@ -149,6 +149,7 @@ impl From<&Value> for serde_json::Value {
             Value::Object(map) => {
                 Self::Object(map.iter().map(|(key, value)| (key.to_string(), value.into())).collect())
             }
+            Value::Raw(text) => serde_json::from_str(text).unwrap_or_default(),
         }
     }
 }

@@ -1,14 +1,17 @@
 //! Trees of JSON, as objects are inside the API server.
 //!
-//! They are used as `serde_json`'s are, and read and written by its parser, but are made of fewer pieces: short text, and
+//! They are used as `serde_json`'s are, and say the same, but are made of fewer pieces: short text, and
 //! thus nearly every key, lies where it is used, an object is one sorted list of its members, and long text is shared by
 //! the trees it was cloned into. Most of what a write costs is making, searching, cloning and dropping trees.
+
+use std::sync::Arc;
 
 mod access;
 mod convert;
 mod macros;
 mod map;
 mod name;
+mod parse;
 mod read;
 mod skip;
 mod write;
@@ -16,12 +19,12 @@ mod write;
 pub use convert::ToValue;
 pub use map::{Entry, Map};
 pub use name::is_same as is_same_name;
-pub use read::{Text, Tree};
+pub use parse::{Parsed, parse};
 pub use serde_json::{Deserializer, Error, Number, from_slice, from_str};
 pub use skip::{Cursor, member, split_value};
 pub use smol_str::SmolStr;
 use thin_vec::ThinVec;
-pub use write::{escape, plain_length, write, write_escaped, write_items, write_members, write_text};
+pub use write::{escape, plain_length, write, write_escaped, write_text};
 
 /// Parts of `serde_json` that know nothing of trees.
 pub mod value {
@@ -44,6 +47,8 @@ pub enum Value {
     String(SmolStr),
     Array(Items),
     Object(Map),
+    /// The text of an object that nobody looked into: written as it is, equal to the same text only.
+    Raw(Arc<str>),
 }
 
 #[cfg(test)]

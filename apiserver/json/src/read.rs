@@ -1,6 +1,5 @@
 //! Reading trees by any parser.
 
-use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -8,24 +7,10 @@ use smol_str::SmolStr;
 
 use crate::{Items, Map, Members, Number, Value};
 
-/// Reads a tree, and notes whether some object of it has a key twice; the last one counts.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tree<'a> {
-    pub duplicates: Option<&'a Cell<bool>>,
-}
+#[derive(Clone, Copy)]
+struct Tree;
 
-impl Tree<'_> {
-    /// The object of these members.
-    pub fn object(self, members: Members) -> Value {
-        let (map, twice) = Map::of_members(members);
-        if let Some(duplicates) = self.duplicates.filter(|_| twice) {
-            duplicates.set(true);
-        }
-        Value::Object(map)
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Tree<'_> {
+impl<'de> DeserializeSeed<'de> for Tree {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -35,7 +20,7 @@ impl<'de> DeserializeSeed<'de> for Tree<'_> {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Tree::default())
+        deserializer.deserialize_any(Tree)
     }
 }
 
@@ -48,7 +33,7 @@ impl<'de> Deserialize<'de> for Map {
     }
 }
 
-impl<'de> Visitor<'de> for Tree<'_> {
+impl<'de> Visitor<'de> for Tree {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,7 +45,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
         while let Some(key) = members.next_key_seed(Text)? {
             found.push((key, members.next_value_seed(self)?));
         }
-        Ok(self.object(found))
+        Ok(Value::Object(Map::of_members(found).0))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
@@ -109,8 +94,8 @@ impl<'de> Visitor<'de> for Tree<'_> {
 }
 
 /// Reads a key or a text without a detour over a `String`.
-#[derive(Clone, Copy, Debug)]
-pub struct Text;
+#[derive(Clone, Copy)]
+struct Text;
 
 impl<'de> DeserializeSeed<'de> for Text {
     type Value = SmolStr;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::{Cursor, Map, SmolStr, Value, from_str, json, split_value};
+use crate::{Cursor, Map, SmolStr, Value, from_str, json, parse, split_value};
 
 /// Any tree of `serde_json`.
 fn trees() -> impl Strategy<Value = serde_json::Value> {
@@ -44,10 +44,25 @@ proptest! {
         let text = tree.to_string();
         let ours: Value = from_str(&text).unwrap();
         prop_assert_eq!(ours.to_string(), text.clone());
+        for text in [&text, &format!(" {tree:#} ")] {
+            prop_assert_eq!(&parse(text, &[]).unwrap().value, &ours);
+        }
         prop_assert_eq!(&Value::from(tree.clone()), &ours);
         prop_assert_eq!(serde_json::to_string(&ours).unwrap(), text);
         prop_assert_eq!(format!("{ours:#}"), format!("{tree:#}"));
         prop_assert_eq!(serde_json::Value::from(&ours), tree);
+    }
+
+    #[test]
+    fn what_is_broken_is_read_as_serde_json_reads_it(tree in trees(), at in any::<prop::sample::Index>(), byte in "[ -~]") {
+        let mut text = tree.to_string();
+        let at = at.index(text.len());
+        if text.is_char_boundary(at) && text.is_char_boundary(at + 1) {
+            text.replace_range(at..=at, &byte);
+        }
+        if let Some(parsed) = parse(&text, &[]) {
+            prop_assert_eq!(parsed.value.to_string(), from_str::<Value>(&text).unwrap().to_string());
+        }
     }
 
     #[test]

@@ -18,8 +18,29 @@ pub fn write(out: &mut Vec<u8>, value: &Value) {
             let _ = serde_json::to_writer(out, number);
         }
         Value::String(text) => write_text(out, text),
-        Value::Array(items) => write_items(out, items, write),
-        Value::Object(map) => write_members(out, map, |out, _, value| write(out, value)),
+        Value::Raw(text) => out.extend_from_slice(text.as_bytes()),
+        Value::Array(items) => {
+            out.push(b'[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write(out, item);
+            }
+            out.push(b']');
+        }
+        Value::Object(map) => {
+            out.push(b'{');
+            for (i, (key, value)) in map.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write_text(out, key);
+                out.push(b':');
+                write(out, value);
+            }
+            out.push(b'}');
+        }
     }
 }
 
@@ -33,32 +54,6 @@ fn write_float(out: &mut Vec<u8>, number: f64) {
         number.to_string()
     };
     out.extend_from_slice(text.as_bytes());
-}
-
-/// A JSON array whose items `each` writes.
-pub fn write_items(out: &mut Vec<u8>, items: &[Value], each: impl Fn(&mut Vec<u8>, &Value)) {
-    out.push(b'[');
-    for (i, item) in items.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        each(out, item);
-    }
-    out.push(b']');
-}
-
-/// A JSON object whose members' values `each` writes, by their names.
-pub fn write_members(out: &mut Vec<u8>, map: &Map, each: impl Fn(&mut Vec<u8>, &str, &Value)) {
-    out.push(b'{');
-    for (i, (key, value)) in map.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        write_text(out, key);
-        out.push(b':');
-        each(out, key, value);
-    }
-    out.push(b'}');
 }
 
 /// The JSON of a text.
@@ -180,6 +175,7 @@ impl Serialize for Value {
                 sequence.end()
             }
             Self::Object(map) => map.serialize(serializer),
+            Self::Raw(_) => self.unpacked().serialize(serializer),
         }
     }
 }

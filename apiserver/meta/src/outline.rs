@@ -1,8 +1,8 @@
 //! What a rule looks at of an object, without the rest: most of an object is read over, not made a tree of.
 
-use apiserver_json::{Cursor, Map, Value, from_slice, write, write_members};
+use apiserver_json::{Cursor, Map, Value, from_slice};
 
-use crate::packed::{self, MANAGED_FIELDS, METADATA};
+use crate::packed::{MANAGED_FIELDS, METADATA};
 
 /// Members of an object, and which of their members.
 pub type Members = [(&'static str, &'static [&'static str])];
@@ -15,8 +15,8 @@ pub struct Outline<'a> {
     pub metadata: &'a [u8],
 }
 
-/// A tree of a stored object's metadata, and of what is named of other members. `managedFields` is a string that holds
-/// its JSON: [`write_metadata`] puts it back. Nothing of what is no JSON of an object with metadata, as far as that shows, and
+/// A tree of a stored object's metadata, and of what is named of other members. `managedFields` stays text.
+/// Nothing of what is no JSON of an object with metadata, as far as that shows, and
 /// of one with names that take more to read than to compare.
 pub fn outline<'a>(bytes: &'a [u8], members: &Members) -> Option<Outline<'a>> {
     let (mut tree, mut metadata) = (Map::new(), None);
@@ -47,7 +47,7 @@ fn read_metadata(cursor: &mut Cursor<'_>) -> Option<Value> {
         let name = std::str::from_utf8(name).ok().filter(|name| !name.contains('\\'))?;
         let text = inside.value()?;
         let value = if name == MANAGED_FIELDS {
-            std::str::from_utf8(text).ok()?.into()
+            Value::Raw(std::str::from_utf8(text).ok()?.into())
         } else {
             from_slice(text).ok()?
         };
@@ -74,19 +74,6 @@ fn choose(cursor: &mut Cursor<'_>, chosen: &[&'static str]) -> Option<Value> {
     }
     cursor.go_on_behind(inside);
     Some(Value::Object(map))
-}
-
-/// The JSON of the `metadata` of an outline, or of a packed tree.
-pub fn write_metadata(out: &mut Vec<u8>, metadata: &Value) {
-    match (metadata, metadata.get(MANAGED_FIELDS)) {
-        (Value::Object(map), Some(Value::String(_))) => {
-            write_members(out, map, |out, key, value| match value {
-                Value::String(text) if key == MANAGED_FIELDS => out.extend_from_slice(text.as_bytes()),
-                other => write(out, other),
-            });
-        }
-        _ => packed::write_metadata(out, metadata),
-    }
 }
 
 #[cfg(test)]
@@ -133,9 +120,7 @@ mod tests {
             let object = format!(r#"{{"metadata":{metadata},"spec":{{}}}}"#);
             let found = outline(object.as_bytes(), &[]).unwrap();
             assert_eq!(found.metadata, metadata.as_bytes());
-            let mut out = Vec::new();
-            write_metadata(&mut out, &found.tree["metadata"]);
-            assert_eq!(String::from_utf8(out).unwrap(), metadata);
+            assert_eq!(found.tree["metadata"].to_string(), metadata);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! server runs. What a kind's rules are is the business of its strategy.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use apiserver_meta::{GroupResource, GroupVersionKind};
 use apiserver_schema::Schema;
@@ -36,6 +36,8 @@ pub struct Resource {
     pub strategy: &'static Strategy,
     /// What a custom resource definition says of this version.
     pub custom: Option<Arc<CustomVersion>>,
+    /// Of a built-in kind, once somebody has asked for it: to make all of them takes longer than to start.
+    pub(crate) schema: OnceLock<Option<Arc<Schema>>>,
 }
 
 /// `deployments/scale` and the like.
@@ -133,7 +135,10 @@ impl Resource {
     pub fn schema(&self) -> Option<Arc<Schema>> {
         match &self.custom {
             Some(custom) => Some(custom.schema.clone()),
-            None => apiserver_schema::builtin(&self.group, &self.version, &self.kind),
+            None => {
+                let make = || apiserver_schema::builtin(&self.group, &self.version, &self.kind);
+                self.schema.get_or_init(make).clone()
+            }
         }
     }
 
@@ -158,7 +163,8 @@ pub struct Group {
 /// All rows. Immutable: a change makes a new catalogue.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
-    rows: HashMap<(String, String, String), Arc<Resource>>,
+    /// By name: of each few groups and versions.
+    rows: HashMap<String, Vec<Arc<Resource>>>,
     /// Rows of a group version in the order discovery lists them.
     order: BTreeMap<(String, String), Vec<Arc<Resource>>>,
     groups: Vec<Group>,
@@ -227,7 +233,7 @@ impl Catalogue {
         for row in self.order.values().flatten().filter(|row| !row.is_custom()) {
             next.insert(row.clone());
         }
-        let taken: HashSet<String> = next.rows.values().map(|row| row.prefix.clone()).collect();
+        let taken: HashSet<String> = next.rows.values().flatten().map(|row| row.prefix.clone()).collect();
         for row in rows.into_iter().filter(|row| !taken.contains(&row.prefix)) {
             next.insert(row);
         }
@@ -238,7 +244,7 @@ impl Catalogue {
     fn insert(&mut self, row: Arc<Resource>) {
         let key = (row.group.clone(), row.version.clone());
         self.order.entry(key).or_default().push(row.clone());
-        self.rows.insert((row.group.clone(), row.version.clone(), row.name.clone()), row);
+        self.rows.entry(row.name.clone()).or_default().push(row);
     }
 
     fn sort_groups(&mut self) {
@@ -260,7 +266,8 @@ impl Catalogue {
     }
 
     pub fn get(&self, group: &str, version: &str, resource: &str) -> Option<&Arc<Resource>> {
-        self.rows.get(&(group.to_owned(), version.to_owned(), resource.to_owned()))
+        let rows = self.rows.get(resource)?;
+        rows.iter().find(|row| row.version == version && row.group == group)
     }
 
     /// The row of a kind.
@@ -319,6 +326,7 @@ fn builtin_row(row: Row, columns: Vec<Column>) -> Resource {
         subresources: row.subresources,
         columns,
         custom: None,
+        schema: OnceLock::new(),
     }
 }
 

@@ -191,6 +191,7 @@ fn row(
             conversion: conversion.cloned(),
             rules: OnceLock::new(),
         })),
+        schema: OnceLock::new(),
         list_kind: match text(names, "listKind") {
             "" => format!("{kind}List"),
             list_kind => list_kind.to_owned(),

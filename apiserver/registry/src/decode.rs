@@ -153,7 +153,7 @@ fn plain_numbers(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(plain_numbers),
         Value::Object(map) => map.values_mut().for_each(plain_numbers),
-        Value::Null | Value::Bool(_) | Value::String(_) => {}
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Raw(_) => {}
     }
 }
 

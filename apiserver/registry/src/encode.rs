@@ -31,10 +31,8 @@ pub fn document(object: &Value) -> Document {
         bytes.push(b':');
         if key == "metadata" {
             splice = Some(bytes.len() + 1);
-            packed::write_metadata(&mut bytes, value);
-        } else {
-            apiserver_json::write(&mut bytes, value);
         }
+        apiserver_json::write(&mut bytes, value);
     }
     bytes.push(b'}');
     Document { bytes: bytes.into(), splice }

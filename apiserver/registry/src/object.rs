@@ -180,7 +180,7 @@ pub fn tidy(object: &mut Value) {
         Value::Object(map) => !map.is_empty(),
         Value::String(text) => !text.is_empty() || key == "creationTimestamp",
         Value::Number(number) => key != "generation" || number.as_i64() != Some(0),
-        Value::Bool(_) => true,
+        Value::Bool(_) | Value::Raw(_) => true,
     });
 }
 

@@ -88,7 +88,8 @@ pub struct Written {
 
 /// The time as the API prints it: RFC 3339, whole seconds.
 pub fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    let now = jiff::Timestamp::now();
+    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
 }
 
 /// Characters of a generated name's suffix: no vowels, so no words.

@@ -128,7 +128,7 @@ fn accessor_error(path: &str, found: &Value, wanted: &str) -> String {
         Value::Number(_) => "float64",
         Value::String(_) => "string",
         Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
+        Value::Object(_) | Value::Raw(_) => "map[string]interface {}",
     };
     let shown = apiserver_schema::go_display(found);
     format!("{path} accessor error: {shown} is of the type {kind}, expected {wanted}")

@@ -66,5 +66,8 @@ impl Trees {
 /// Whether the owners are text, as they are in what is parsed.
 fn is_packed(tree: &Value) -> bool {
     let entries = tree["metadata"]["managedFields"].as_array();
-    entries.into_iter().flatten().all(|entry| entry.get("fieldsV1").is_none_or(Value::is_string))
+    entries
+        .into_iter()
+        .flatten()
+        .all(|entry| entry.get("fieldsV1").is_none_or(|fields| fields.as_raw().is_some()))
 }

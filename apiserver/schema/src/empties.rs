@@ -1,6 +1,8 @@
 //! Lists and maps that were sent empty. Go tells them from missing ones while a request is served: defaults, rules and error
 //! texts see them, and comparisons mostly do not. What is stored and answered has none of them.
 
+use std::cell::OnceCell;
+
 use apiserver_json::{SmolStr, Value};
 
 use crate::node::{Field, Schema, Shape};
@@ -24,7 +26,7 @@ enum Step {
 
 /// Finds the lists and maps of a built-in object that were sent empty.
 pub fn empties(schema: &Schema, object: &Value) -> Empties {
-    Empties(find(schema, object))
+    Empties(find(&|| Some(schema), object))
 }
 
 /// Whether Go holds the member in a list or a map that it leaves out, or makes null, when it is empty.
@@ -45,23 +47,32 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn find(schema: &Schema, value: &Value) -> Option<Node> {
+/// Finds them below a value. Its schema is looked for when there is something empty, which is seldom.
+fn find<'s>(schema: &dyn Fn() -> Option<&'s Schema>, value: &Value) -> Option<Node> {
+    let found = OnceCell::new();
+    let schema = || *found.get_or_init(schema);
     let mut node = Node::default();
-    let mut note = |step, found: Option<Node>| node.below.extend(found.map(|found| (step, found)));
     match value {
         Value::Array(items) => {
-            let of_items = schema.list()?.items.get();
-            for (i, item) in items.iter().enumerate().filter(|(_, item)| may_hold(item)) {
-                note(Step::Item(i), find(of_items, item));
+            for (i, item) in items.iter().enumerate().filter(|(_, item)| item.is_object() || item.is_array())
+            {
+                let found = find(&|| Some(schema()?.list()?.items.get()), item);
+                node.below.extend(found.map(|found| (Step::Item(i), found)));
             }
         }
         Value::Object(members) => {
-            // An empty list of owners is a wish of its own.
-            let others = members.iter().filter(|(key, item)| may_hold(item) && *key != "managedFields");
-            for (key, item) in others {
-                if !is_empty(item) {
-                    note(Step::Member(key.clone()), schema.child(key).and_then(|child| find(child, item)));
-                } else if field(schema, key).is_some_and(may_go) {
+            for (key, item) in members {
+                let is_there = match item {
+                    Value::Array(items) => !items.is_empty(),
+                    Value::Object(members) => !members.is_empty(),
+                    _ => continue,
+                };
+                if key == "managedFields" {
+                    // An empty list of owners is a wish of its own.
+                } else if is_there {
+                    let found = find(&|| schema()?.child(key), item);
+                    node.below.extend(found.map(|found| (Step::Member(key.clone()), found)));
+                } else if schema().and_then(|schema| field(schema, key)).is_some_and(may_go) {
                     node.members.push(key.clone());
                 }
             }
@@ -69,10 +80,6 @@ fn find(schema: &Schema, value: &Value) -> Option<Node> {
         _ => {}
     }
     (!node.members.is_empty() || !node.below.is_empty()).then_some(node)
-}
-
-fn may_hold(value: &Value) -> bool {
-    value.is_array() || value.is_object()
 }
 
 fn field<'a>(schema: &'a Schema, name: &str) -> Option<&'a Field> {

@@ -77,7 +77,7 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
         Value::Number(_) => "int64",
         Value::String(_) => "string",
         Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
+        Value::Object(_) | Value::Raw(_) => "map[string]interface {}",
     }
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
 pub(crate) fn kind_name(value: &Value) -> &'static str {
     match value {
         Value::Array(_) => "slice",
-        Value::Object(_) => "map",
+        Value::Object(_) | Value::Raw(_) => "map",
         other => type_name(other),
     }
 }

@@ -308,6 +308,6 @@ fn owner_error(entry: &Value) -> Option<String> {
     }
     let fields = entry.get("fieldsV1");
     fields
-        .is_none_or(|fields| !fields.is_object() && !fields.is_string())
+        .is_none_or(|fields| !fields.is_object() && fields.as_raw().is_none())
         .then(|| "missing fieldsV1".to_owned())
 }

@@ -226,7 +226,7 @@ fn with_outline(call: &Call, current: &Object, outline: &Value) -> Document {
     }
     if call.resource.kind != "Namespace" && !step::is_definition(call) {
         let mut text = Vec::with_capacity(current.metadata().len() + 128);
-        outline::write_metadata(&mut text, &metadata);
+        apiserver_json::write(&mut text, &metadata);
         if let Some(document) = current.with_metadata(&text) {
             return document;
         }

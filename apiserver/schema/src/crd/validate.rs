@@ -129,7 +129,7 @@ fn value_type(value: &Value) -> &'static str {
         Value::Number(_) => "integer",
         Value::String(_) => "string",
         Value::Array(_) => "array",
-        Value::Object(_) => "object",
+        Value::Object(_) | Value::Raw(_) => "object",
     }
 }
 

@@ -147,6 +147,7 @@ fn is_empty(value: &Value) -> bool {
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
         Value::Object(members) => members.is_empty(),
+        Value::Raw(text) => &**text == "{}",
     }
 }
 

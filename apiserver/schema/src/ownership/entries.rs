@@ -52,7 +52,7 @@ impl Fields {
 
     /// From FieldsV1 text.
     pub(super) fn raw(text: String) -> Self {
-        Self { raw: Some(Value::String(text.into())), set: FieldSet::new() }
+        Self { raw: Some(Value::Raw(text.into())), set: FieldSet::new() }
     }
 
     /// The parsed set; fields that cannot be read count as none.
@@ -65,7 +65,7 @@ impl Fields {
 
     pub(super) fn is_empty(&self) -> bool {
         match &self.raw {
-            Some(Value::String(text)) => text == "{}",
+            Some(Value::Raw(text)) => &**text == "{}",
             Some(raw) => raw.as_object().is_none_or(Map::is_empty),
             None => self.set.is_empty(),
         }
@@ -95,20 +95,20 @@ impl Fields {
 
     /// Whether all paths of `own` are known to be there and none of the others is: nothing is to be done then.
     pub(super) fn hold(&self, own: &FieldSet, others: [&FieldSet; 2]) -> bool {
-        let Some(Value::String(text)) = &self.raw else { return false };
+        let Some(Value::Raw(text)) = &self.raw else { return false };
         text::relation(text, own).is_some_and(|r| r.covers)
             && others.iter().all(|other| text::relation(text, other).is_some_and(|r| !r.touches))
     }
 
     fn into_fields_v1(self) -> Value {
-        self.raw.unwrap_or_else(|| Value::String(self.set.to_fields_v1().into()))
+        self.raw.unwrap_or_else(|| Value::Raw(self.set.to_fields_v1().into()))
     }
 }
 
 /// `fieldsV1` of a packed tree or of an ordinary one.
 fn read_fields(raw: &Value) -> Option<FieldSet> {
     match raw {
-        Value::String(text) => FieldSet::from_fields_v1(text),
+        Value::Raw(text) => FieldSet::from_fields_v1(text),
         other => FieldSet::from_fields_v1(&other.to_string()),
     }
 }

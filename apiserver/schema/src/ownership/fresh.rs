@@ -8,7 +8,7 @@ use apiserver_json::{Map, Value, write_escaped};
 use super::set::FieldSet;
 use super::walk::{Form, Place, child_of, entries, form, groups, is_mixed, items, steps};
 use crate::golang::equal;
-use crate::node::Schema;
+use crate::node::{List, ListKind, Schema};
 
 /// The FieldsV1 text of everything in `object` that is not in `empty`, without `reset` and what is below it, and
 /// without `never`; nothing where an item of a list has no key. `empty` has no list with items.
@@ -36,8 +36,58 @@ struct Except<'a> {
     never: Option<&'a FieldSet>,
 }
 
-/// A step in two parts, as it comes: what sort of step, and which.
-type Step<'a> = (&'static str, &'a str);
+/// A step in parts, as it comes.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Field(&'a str),
+    /// An item by its one key and the text there, which is written as it stands.
+    Key(&'a str, &'a str),
+    Item(&'a str),
+}
+
+impl Step<'_> {
+    fn text(self) -> String {
+        match self {
+            Self::Field(name) => ["f:", name].concat(),
+            Self::Key(key, text) => ["k:{\"", key, "\":\"", text, "\"}"].concat(),
+            Self::Item(step) => step.to_owned(),
+        }
+    }
+
+    /// As it stands between the quotes of a JSON string.
+    fn write(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Field(name) => {
+                out.extend_from_slice(b"f:");
+                write_escaped(out, name);
+            }
+            Self::Key(key, text) => {
+                for part in [b"k:{\\\"", key.as_bytes(), b"\\\":\\\"", text.as_bytes(), b"\\\"}"] {
+                    out.extend_from_slice(part);
+                }
+            }
+            Self::Item(step) => write_escaped(out, step),
+        }
+    }
+}
+
+/// The key of a list and the items by their texts there, in the order of their steps, where all items have one and no two
+/// the same: mostly it is so, and steps need not be made to be compared.
+fn keyed<'a>(list: &'a List, items: &'a [Value]) -> Option<(&'a str, Vec<(&'a str, &'a Value)>)> {
+    let ListKind::Map(keys) = &list.kind else { return None };
+    let [key] = keys.as_slice() else { return None };
+    // Nothing to be escaped, and nothing that comes before the quote at the end.
+    let is_plain = |text: &str| text.bytes().all(|byte| byte > b'"' && byte != b'\\');
+    let mut found = Vec::with_capacity(items.len());
+    for item in items {
+        found.push((item.get(&**key)?.as_str().filter(|text| is_plain(text))?, item));
+    }
+    let is_sorted = |found: &[(&str, &Value)]| found.is_sorted_by(|(one, _), (next, _)| one < next);
+    if !is_sorted(&found) {
+        found.sort_unstable_by_key(|(text, _)| *text);
+    }
+    (is_plain(key) && is_sorted(&found)).then_some((key, found))
+}
 
 struct Writer {
     out: Vec<u8>,
@@ -80,7 +130,7 @@ impl Writer {
                     }
                     let Some(child) = child_of(node, key) else { continue };
                     let before = a.and_then(|a| a.get(key));
-                    self.member(("f:", key), child, before, Some(value), place.below(key), except);
+                    self.member(Step::Field(key), child, before, Some(value), place.below(key), except);
                 }
                 children
             }
@@ -90,13 +140,18 @@ impl Writer {
                     return leaf();
                 }
                 let children = dotted(&mut self.out);
-                let steps = steps(list, new);
-                self.is_broken |= steps.len() < new.len();
-                for group in groups(&steps) {
-                    // Items with the same step are owned as a whole.
-                    let one = if let [(_, item)] = group { Some(*item) } else { None };
-                    let step = ("", &*group[0].0);
-                    self.member(step, list.items.get(), None, one, Place::Deeper, except);
+                let mut item =
+                    |step, item| self.member(step, list.items.get(), None, item, Place::Deeper, except);
+                if let Some((key, found)) = keyed(list, new) {
+                    found.iter().for_each(|(text, value)| item(Step::Key(key, text), Some(value)));
+                } else {
+                    let steps = steps(list, new);
+                    for group in groups(&steps) {
+                        // Items with the same step are owned as a whole.
+                        let one = if let [(_, one)] = group { Some(*one) } else { None };
+                        item(Step::Item(&group[0].0), one);
+                    }
+                    self.is_broken |= steps.len() < new.len();
                 }
                 children
             }
@@ -120,7 +175,7 @@ impl Writer {
     ) {
         let (mut below, mut never) = (Except { reset: None, never: None }, false);
         if except.reset.is_some() || except.never.is_some() {
-            let step = [step.0, step.1].concat();
+            let step = step.text();
             if except.reset.is_some_and(|set| set.has_step(&step)) {
                 // Not owned, but an item without a key breaks there as well as elsewhere.
                 if let Some(new) = new {
@@ -139,8 +194,7 @@ impl Writer {
             self.out.push(b',');
         }
         self.out.push(b'"');
-        self.out.extend_from_slice(step.0.as_bytes());
-        write_escaped(&mut self.out, step.1);
+        step.write(&mut self.out);
         self.out.extend_from_slice(b"\":{");
         let (is_new, any) = match new {
             Some(new) => self.visit(schema, empty, new, place, below, !never),

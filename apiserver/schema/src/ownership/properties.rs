@@ -85,7 +85,7 @@ fn start() -> Value {
 fn owned(object: &Value) -> Vec<(String, String)> {
     let mut out = Vec::new();
     for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten() {
-        let set = FieldSet::from_fields_v1(entry["fieldsV1"].as_str().unwrap_or_default())
+        let set = FieldSet::from_fields_v1(entry["fieldsV1"].as_raw().unwrap_or_default())
             .expect("entries are readable");
         let name = entry["manager"].as_str().unwrap_or_default().to_owned();
         set.each(&mut |path| out.push((print_path(path), name.clone())));

@@ -92,13 +92,14 @@ mod tests {
 
     fn entry(manager: &str, operation: &str, version: &str, fields: &str) -> Value {
         json!({"manager": manager, "operation": operation, "apiVersion": version, "fieldsType": "FieldsV1",
-            "time": "2020-01-01T00:00:00Z", "fieldsV1": fields})
+            "time": "2020-01-01T00:00:00Z", "fieldsV1": Value::Raw(fields.into())})
     }
 
     fn names(object: &Value) -> Vec<(String, String)> {
         let list = entries::raw(object).and_then(Value::as_array).unwrap_or_default();
         let text = |entry: &Value, member: &str| entry[member].as_str().unwrap_or("").to_owned();
-        list.iter().map(|entry| (text(entry, "manager"), text(entry, "fieldsV1"))).collect()
+        let owned = |entry: &Value| entry["fieldsV1"].as_raw().unwrap_or("").to_owned();
+        list.iter().map(|entry| (text(entry, "manager"), owned(entry))).collect()
     }
 
     #[test]

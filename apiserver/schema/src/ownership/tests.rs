@@ -34,7 +34,7 @@ fn applied(
 fn fields(object: &Value, name: &str) -> Value {
     let list = object["metadata"]["managedFields"].as_array().unwrap_or_default();
     list.iter().find(|e| e["manager"] == name).map_or(Value::Null, |e| {
-        let text = e["fieldsV1"].as_str().expect("entries are written packed");
+        let text = e["fieldsV1"].as_raw().expect("entries are written packed");
         apiserver_json::from_str(text).unwrap()
     })
 }

@@ -35,12 +35,7 @@ pub(super) fn write(out: &mut Vec<u8>, kind: Kind, found: Option<&Value>) {
             integer(out, 2, if text.is_some() { 0 } else { found.map_or(0, int).cast_unsigned() });
             bytes(out, 3, text.unwrap_or("").as_bytes());
         }
-        Kind::Fields => match found {
-            Some(Value::String(packed)) => bytes(out, 1, packed.as_bytes()),
-            Some(other) => bytes(out, 1, other.to_string().as_bytes()),
-            None => {}
-        },
-        Kind::Json => {
+        Kind::Fields | Kind::Json => {
             if let Some(found) = found {
                 bytes(out, 1, found.to_string().as_bytes());
             }

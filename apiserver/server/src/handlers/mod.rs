@@ -22,11 +22,11 @@ mod watch;
 
 use std::sync::Arc;
 
-use apiserver_json::Value;
+use apiserver_json::{Parsed, Value};
 use apiserver_meta::Status;
 use apiserver_meta::field::go_quote;
 use apiserver_meta::json::go_error as json_error;
-use apiserver_meta::packed::{self, Parsed};
+use apiserver_meta::packed;
 use apiserver_registry::{Body, Resource};
 use bytes::Bytes;
 use http::{Method, StatusCode};

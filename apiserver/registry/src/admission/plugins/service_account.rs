@@ -1,9 +1,9 @@
 //! ServiceAccount: a Pod runs as an account that exists, with that account's token and pull secrets.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use apiserver_json::{Value, json};
+use apiserver_json::{Map, Value, json};
 use apiserver_watchcache::Object;
 
 use crate::object;
@@ -18,6 +18,16 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Seconds until the token expires: an hour, and what makes it recognisable as one nobody asked for.
 const TOKEN_SECONDS: i64 = 3607;
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
+/// What a volume with an account's token holds.
+static TOKEN_VOLUME: LazyLock<Value> = LazyLock::new(|| {
+    json!({"defaultMode": 0o644, "sources": [
+        {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [
+            {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}},
+        ]}},
+    ]})
+});
 /// Upstream tries ten times, 100 to 200 ms apart.
 const PATIENCE: Duration = Duration::from_millis(1500);
 const LOOK: Duration = Duration::from_millis(10);
@@ -38,8 +48,12 @@ pub(crate) async fn wait_for_default(registry: &Registry, call: &Call<'_>, pod: 
     }
 }
 
+/// What an account says of its Pods: mostly nothing, and then it need not be read.
 fn account(registry: &Registry, call: &Call<'_>, name: &str) -> Option<Value> {
-    stored(registry, call, name).map(|found| found.parse())
+    let found = stored(registry, call, name)?;
+    let text = std::str::from_utf8(found.bytes()).unwrap_or_default();
+    let says = ["\"automountServiceAccountToken\"", "\"imagePullSecrets\"", ENFORCE];
+    Some(if says.iter().any(|name| text.contains(name)) { found.parse() } else { Value::Null })
 }
 
 fn stored(registry: &Registry, call: &Call<'_>, name: &str) -> Option<Arc<Object>> {
@@ -120,15 +134,9 @@ fn mount_token(pod: &mut Value) {
         }
     }
     if needed && !known {
-        let volume = json!({"name": name, "projected": {"defaultMode": 0o644, "sources": [
-            {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
-            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-            {"downwardAPI": {"items": [
-                {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}},
-            ]}},
-        ]}});
+        let volume = Map::from_iter([("name", name.into()), ("projected", TOKEN_VOLUME.clone())]);
         if let Some(spec) = pod.get_mut("spec") {
-            push(spec, "volumes", volume);
+            push(spec, "volumes", volume.into());
         }
     }
 }

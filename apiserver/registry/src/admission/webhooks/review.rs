@@ -242,7 +242,10 @@ mod tests {
     #[test]
     fn a_review_holds_both_objects() {
         let request = json!({"uid": "u", "operation": "UPDATE"});
-        let object = json!({"kind": "Pod", "metadata": {"name": "p", "managedFields": [{"fieldsV1": "{\"f:a\":{}}"}]}});
+        let object = apiserver_meta::packed::parse(
+            br#"{"kind":"Pod","metadata":{"name":"p","managedFields":[{"fieldsV1":{"f:a":{}}}]}}"#,
+        );
+        let object = object.expect("JSON");
         let sent: Value =
             apiserver_json::from_slice(&body(Version::V1, &request, Some(&object), None)).expect("JSON");
         assert_eq!(

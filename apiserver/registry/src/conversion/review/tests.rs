@@ -36,7 +36,8 @@ fn with(base: Value, change: &Value) -> Value {
 #[test]
 fn reviews_are_sent_as_upstream_sends_them() {
     let mut object = original();
-    object["metadata"]["managedFields"] = json!([{"manager": "m", "fieldsV1": "{\"f:spec\":{}}"}]);
+    object["metadata"]["managedFields"] =
+        json!([{"manager": "m", "fieldsV1": Value::Raw(r#"{"f:spec":{}}"#.into())}]);
     let sent = body(Version::V1beta1, "r", "e.com/v2", &[object, original()]);
     let sent: Value = apiserver_json::from_slice(&sent).expect("JSON");
     assert_eq!(sent["apiVersion"], "apiextensions.k8s.io/v1beta1");
