@@ -11,7 +11,7 @@ use crate::name::{self, Names};
 use crate::{Members, Value};
 
 /// Up to so many members it is quicker to look at one after the other.
-const SEARCHED_ONE_BY_ONE: usize = 6;
+const SEARCHED_ONE_BY_ONE: usize = 16;
 
 /// Members in the order of their keys' bytes, each key once.
 #[derive(Clone, Default)]

@@ -17,7 +17,7 @@ pub fn parse_text(text: &str) -> Option<i128> {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+    let end = unsigned.bytes().position(|b| !b.is_ascii_digit() && b != b'.').unwrap_or(unsigned.len());
     let (number, suffix) = unsigned.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if (whole.is_empty() && fraction.is_empty())
@@ -27,13 +27,21 @@ pub fn parse_text(text: &str) -> Option<i128> {
     {
         return None;
     }
-    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let digits = whole.bytes().chain(fraction.bytes());
+    let digits = digits.fold(0, |number: i128, digit| number * 10 + i128::from(digit - b'0'));
     let scale = 10i128.pow(fraction.len() as u32);
     let (multiplier, divisor) = multiplier(suffix)?;
     let scaled = digits.checked_mul(multiplier)?.checked_mul(1000)?;
-    let divisor = scale.checked_mul(divisor)?;
-    let amount = scaled.div_euclid(divisor) + i128::from(scaled.rem_euclid(divisor) != 0);
+    let amount = divided(scaled, scale.checked_mul(divisor)?);
     Some(if negative { -amount } else { amount })
+}
+
+/// Rounded up; in one word where that will do, as it mostly does.
+fn divided(amount: i128, by: i128) -> i128 {
+    match (u64::try_from(amount), u64::try_from(by)) {
+        (Ok(amount), Ok(by)) => amount.div_ceil(by).into(),
+        _ => amount.div_euclid(by) + i128::from(amount.rem_euclid(by) != 0),
+    }
 }
 
 fn multiplier(suffix: &str) -> Option<(i128, i128)> {

@@ -126,7 +126,7 @@ impl Resource {
     /// Key prefix of a namespace's objects, or of all of them.
     pub fn scope(&self, namespace: Option<&str>) -> String {
         match namespace {
-            Some(namespace) if self.namespaced => format!("{}{namespace}/", self.prefix),
+            Some(namespace) if self.namespaced => [&self.prefix, namespace, "/"].concat(),
             _ => self.prefix.clone(),
         }
     }

@@ -4,6 +4,7 @@
 //! `omitempty` members too, members without it are there, quantities and times are canonical. Kind-specific
 //! defaults and validation are not here. Custom resources are pruned and validated instead.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use apiserver_json::{Map, SmolStr, Value, json};
@@ -319,6 +320,9 @@ impl<'a> Reader<'a> {
 
     /// Types whose JSON form is text with rules of its own.
     fn text(&self, schema: &Schema, value: &mut Value) -> Result<(), DecodeError> {
+        let finest = self.finest;
+        let quantity =
+            |text: &str| quantity::canonical(text, finest).map(Cow::into_owned).map_err(str::to_owned);
         let canonical = match (&schema.shape, &*value) {
             (Shape::IntOrString, Value::String(_)) => return Ok(()),
             (Shape::IntOrString, Value::Number(number)) => {
@@ -328,15 +332,12 @@ impl<'a> Reader<'a> {
                 };
             }
             (Shape::IntOrString, other) => return self.wrong(json_kind(other), "int32"),
-            (Shape::Quantity, Value::Number(number)) => {
-                quantity::canonical(&number.to_string(), self.finest).map_err(str::to_owned)
-            }
-            (Shape::Quantity, Value::String(text)) => {
-                quantity::canonical(text, self.finest).map_err(str::to_owned)
-            }
-            (Shape::Quantity, other) => {
-                quantity::canonical(&other.to_string(), self.finest).map_err(str::to_owned)
-            }
+            (Shape::Quantity, Value::Number(number)) => quantity(&number.to_string()),
+            (Shape::Quantity, Value::String(text)) => match quantity::canonical(text, self.finest) {
+                Ok(Cow::Borrowed(same)) if same.len() == text.len() => return Ok(()),
+                other => other.map(Cow::into_owned).map_err(str::to_owned),
+            },
+            (Shape::Quantity, other) => quantity(&other.to_string()),
             (Shape::Bytes, Value::String(text)) => {
                 check_base64(text).map(|()| text.to_string()).map_err(|at| {
                     let prefix = if self.mode == Decode::Json { "" } else { "error decoding from json: " };

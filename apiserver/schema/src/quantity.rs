@@ -2,6 +2,8 @@
 //!
 //! Knows the text form only; arithmetic on quantities belongs to whoever counts with them.
 
+use std::borrow::Cow;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {
     Decimal,
@@ -23,7 +25,7 @@ struct Parts<'a> {
 
 /// The canonical text of a quantity, or `None` if it is not one.
 pub fn normalise_quantity(text: &str) -> Option<String> {
-    canonical(text, NANO).ok()
+    canonical(text, NANO).ok().map(Cow::into_owned)
 }
 
 /// The finest that quantities are.
@@ -32,20 +34,23 @@ pub(crate) const NANO: i32 = -9;
 pub(crate) const MILLI: i32 = -3;
 
 /// The text a Go server writes for a quantity it read, no finer than `finest`; the error is upstream's sentence.
-pub(crate) fn canonical(text: &str, finest: i32) -> Result<String, &'static str> {
+pub(crate) fn canonical(text: &str, finest: i32) -> Result<Cow<'_, str>, &'static str> {
     let text = text.trim();
     if text.is_empty() {
         return Err(WRONG_FORMAT);
     }
     if text == "0" {
-        return Ok(text.to_owned());
+        return Ok(text.into());
     }
     let parts = split(text)?;
     let (format, exponent) = suffix(parts.suffix).ok_or(WRONG_SUFFIX)?;
-    let digits = format!("{}{}", parts.whole, parts.fraction);
+    let digits = match parts.fraction {
+        "" => Cow::Borrowed(parts.whole),
+        fraction => Cow::Owned([parts.whole, fraction].concat()),
+    };
     let Ok(value) = digits.parse::<i128>() else {
         return if digits.bytes().all(|b| b.is_ascii_digit()) && !digits.is_empty() {
-            Ok(text.to_owned())
+            Ok(text.into())
         } else {
             Err(WRONG_NUMBER)
         };
@@ -53,7 +58,7 @@ pub(crate) fn canonical(text: &str, finest: i32) -> Result<String, &'static str>
     let places = i32::try_from(parts.fraction.len()).unwrap_or(i32::MAX);
     let is_fine = format != Format::Binary && exponent.saturating_sub(places) < finest;
     if !is_fine && kept_as_written(format, exponent, value, &digits, &parts, places) {
-        return Ok(text.to_owned());
+        return Ok(text.into());
     }
     let (mut amount, mut scale) = match format {
         Format::Binary => (value.saturating_mul(1_i128 << exponent.clamp(0, 60)), -places),
@@ -63,7 +68,7 @@ pub(crate) fn canonical(text: &str, finest: i32) -> Result<String, &'static str>
         amount = amount / 10 + i128::from(amount % 10 != 0);
         scale += 1;
     }
-    Ok(write(format, parts.negative, amount, scale))
+    Ok(write(format, parts.negative, amount, scale).into())
 }
 
 /// Go keeps the text where it can see that it is canonical already.

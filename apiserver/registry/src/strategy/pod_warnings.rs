@@ -8,7 +8,7 @@ use apiserver_meta::quantity;
 use super::pod::apparmor;
 use super::pod_volume_warnings;
 use super::service_warnings::of_ip;
-use super::shared::{at, items, text};
+use super::shared::{at, below, items, text};
 use super::volumes::claim_warnings;
 
 /// Node labels that have newer names.
@@ -69,8 +69,8 @@ const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/
 
 /// Warnings of an object with `metadata` and `spec` of a Pod; `path` is where it stands: empty, or `spec.template`.
 pub(super) fn warnings(pod: &Value, path: &str) -> Vec<String> {
-    let dot = if path.is_empty() { String::new() } else { format!("{path}.") };
-    let mut out = Out { metadata: format!("{dot}metadata"), spec: format!("{dot}spec"), lines: Vec::new() };
+    let member = |name: &str| if path.is_empty() { name.to_owned() } else { below(path, name) };
+    let mut out = Out { metadata: member("metadata"), spec: member("spec"), lines: Vec::new() };
     let (spec, annotations) = (at(pod, &["spec"]), at(pod, &["metadata", "annotations"]));
     out.labels(spec);
     for (key, message) in DEPRECATED_ANNOTATIONS {
@@ -167,7 +167,7 @@ impl Out {
             }
         }
         let node = at(spec, &["affinity", "nodeAffinity"]);
-        let base = format!("{}.affinity.nodeAffinity", self.spec);
+        let base = if node.is_null() { String::new() } else { below(&self.spec, "affinity.nodeAffinity") };
         let required = at(node, &["requiredDuringSchedulingIgnoredDuringExecution"]);
         let mut terms = Vec::new();
         for (i, term) in items(required, "nodeSelectorTerms").iter().enumerate() {
@@ -272,19 +272,24 @@ impl Out {
     }
 
     fn ports(&mut self, spec: &Value) {
-        // Path, host address and host port of each port, by container port and protocol.
-        type Known<'a> = HashMap<(i64, &'a str), Vec<(String, &'a str, i64)>>;
+        // The list of containers, the one in it, the port of that.
+        type Place = (&'static str, usize, usize);
+        // Place, host address and host port of each port, by container port and protocol.
+        type Known<'a> = HashMap<(i64, &'a str), Vec<(Place, &'a str, i64)>>;
         let mut known = Known::new();
-        let mut named: HashMap<&str, String> = HashMap::new();
+        let mut named: HashMap<&str, Place> = HashMap::new();
+        let base = &self.spec;
+        let path = |(list, at, i): &Place| format!("{base}.{list}[{at}].ports[{i}]");
         let mut of_names = Vec::new();
         for (container, list, at) in containers(spec) {
             for (i, port) in items(container, "ports").iter().enumerate() {
-                let place = format!("{}.{list}[{at}].ports[{i}]", self.spec);
+                let place: Place = (list, at, i);
                 let number = |member: &str| port.get(member).and_then(Value::as_i64).unwrap_or(0);
                 let (host_ip, host_port) = (text(port, "hostIP"), number("hostPort"));
                 if !host_ip.is_empty() && host_port == 0 {
                     self.lines.push(format!(
-                        "{place}: hostIP set without hostPort: {{Name:{} HostPort:0 ContainerPort:{} Protocol:{} HostIP:{host_ip}}}",
+                        "{}: hostIP set without hostPort: {{Name:{} HostPort:0 ContainerPort:{} Protocol:{} HostIP:{host_ip}}}",
+                        path(&place),
                         text(port, "name"),
                         number("containerPort"),
                         text(port, "protocol"),
@@ -302,18 +307,25 @@ impl Out {
                         continue;
                     };
                     if self.lines.len() < LINES_MAX {
-                        self.lines.push(format!("{place}: {how} port definition with {other}"));
+                        self.lines.push(format!(
+                            "{}: {how} port definition with {}",
+                            path(&place),
+                            path(other)
+                        ));
                     }
                 }
-                others.push((place.clone(), host_ip, host_port));
+                others.push((place, host_ip, host_port));
                 let name = text(port, "name");
                 if name.is_empty() {
                     continue;
                 }
                 match named.get(name) {
-                    Some(other) => of_names.push(format!(
-                        "{place}: duplicate port name {name:?} with {other}, services and probes that select ports by name will use {other}"
-                    )),
+                    Some(other) => {
+                        let (place, other) = (path(&place), path(other));
+                        of_names.push(format!(
+                            "{place}: duplicate port name {name:?} with {other}, services and probes that select ports by name will use {other}"
+                        ));
+                    }
                     None => drop(named.insert(name, place)),
                 }
             }

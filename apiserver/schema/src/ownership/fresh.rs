@@ -197,6 +197,9 @@ impl Writer {
         step.write(&mut self.out);
         self.out.extend_from_slice(b"\":{");
         let (is_new, any) = match new {
+            Some(new @ (Value::String(_) | Value::Number(_) | Value::Bool(_))) => {
+                (empty.is_none_or(|empty| !equal(empty, new)), false)
+            }
             Some(new) => self.visit(schema, empty, new, place, below, !never),
             None => (true, false),
         };

@@ -9,7 +9,8 @@ use apiserver_meta::names;
 
 use super::super::resources;
 use super::super::shared::{
-    PORT_RANGE, at, check_enum, check_required, check_set_enum, has, is_empty, items, number, require, text,
+    PORT_RANGE, at, below, check_enum, check_required, check_set_enum, has, is_empty, items, number, require,
+    text,
 };
 use super::{Spec, env, mounts, probes, security};
 
@@ -26,7 +27,7 @@ pub(super) fn check(pod: &Spec, errors: &mut Vec<FieldError>) {
 }
 
 fn check_regular(pod: &Spec, errors: &mut Vec<FieldError>) {
-    let list = format!("{}.containers", pod.path);
+    let list = below(&pod.path, "containers");
     let containers = items(pod.spec, "containers");
     if containers.is_empty() {
         errors.push(FieldError::required(list, ""));
@@ -48,7 +49,7 @@ fn check_regular(pod: &Spec, errors: &mut Vec<FieldError>) {
 }
 
 fn check_init(pod: &Spec, errors: &mut Vec<FieldError>) {
-    let list = format!("{}.initContainers", pod.path);
+    let list = below(&pod.path, "initContainers");
     let mut seen: Vec<&str> =
         items(pod.spec, "containers").iter().map(|container| text(container, "name")).collect();
     for (i, container) in items(pod.spec, "initContainers").iter().enumerate() {
@@ -141,12 +142,12 @@ fn check_common(container: &Value, path: &str, pod: &Spec, errors: &mut Vec<Fiel
     check_enum(container, "imagePullPolicy", path, PULL_POLICIES, errors);
     let resources = at(container, &["resources"]);
     if !is_empty(resources) {
-        let path = format!("{path}.resources");
+        let path = below(path, "resources");
         resources::validate(resources, &path, errors);
         check_claims(resources, &path, pod, errors);
     }
     if !items(container, "resizePolicy").is_empty() {
-        check_resize_policy(container, &format!("{path}.resizePolicy"), pod, errors);
+        check_resize_policy(container, &below(path, "resizePolicy"), pod, errors);
     }
     security::check_container(at(container, &["securityContext"]), path, pod, errors);
 }
@@ -307,7 +308,7 @@ fn check_restart_rules(container: &Value, path: &str, errors: &mut Vec<FieldErro
         };
         let operator = text(codes, "operator");
         if !["In", "NotIn"].contains(&operator) {
-            let path = format!("{path}.exitCodes.operator");
+            let path = below(&path, "exitCodes.operator");
             errors.push(FieldError::not_supported(path, &operator.into(), &["In", "NotIn"]));
         }
         let count = items(codes, "values").len();

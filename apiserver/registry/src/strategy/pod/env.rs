@@ -6,7 +6,9 @@ use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
 
-use super::super::shared::{at, check_optional, check_required, check_rule, has, items, require, text};
+use super::super::shared::{
+    at, below, check_optional, check_required, check_rule, has, items, require, text,
+};
 use super::Spec;
 use super::paths::check_no_backsteps;
 
@@ -51,11 +53,11 @@ pub(super) fn check(container: &Value, path: &str, errors: &mut Vec<FieldError>)
         let path = format!("{path}.env[{i}]");
         check_required(variable, "name", names::env_var_name, &path, errors);
         if let Some(source) = source {
-            check_source(source, text(variable, "value"), &format!("{path}.valueFrom"), errors);
+            check_source(source, text(variable, "value"), &below(&path, "valueFrom"), errors);
         }
     }
     for (i, source) in items(container, "envFrom").iter().enumerate() {
-        let list = format!("{path}.envFrom");
+        let list = below(path, "envFrom");
         let path = format!("{list}[{i}]");
         check_optional(source, "prefix", names::env_var_name, &path, errors);
         let mut found = 0;
@@ -108,7 +110,7 @@ fn check_file_key(reference: &Value, path: &str, errors: &mut Vec<FieldError>) {
     check_required(reference, "key", names::env_var_name, path, errors);
     check_required(reference, "volumeName", names::dns1123_label, path, errors);
     if require(reference, "path", path, errors) {
-        check_no_backsteps(text(reference, "path"), &format!("{path}.path"), errors);
+        check_no_backsteps(text(reference, "path"), &below(path, "path"), errors);
     }
 }
 

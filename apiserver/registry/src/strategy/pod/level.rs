@@ -7,7 +7,7 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::quantity;
 
 use super::super::resources;
-use super::super::shared::{at, at_mut, has, items, text};
+use super::super::shared::{at, at_mut, below, has, items, text};
 use super::Spec;
 
 /// Amounts in thousandths, and whether they are written in powers of two.
@@ -100,7 +100,7 @@ pub(super) fn default_requests(spec: &mut Value) {
 /// Errors of a Pod's own resources.
 pub(super) fn check(pod: &Spec, errors: &mut Vec<FieldError>) {
     let Some(own) = pod.spec.get("resources").filter(|own| !own.is_null()) else { return };
-    let path = format!("{}.resources", pod.path);
+    let path = below(&pod.path, "resources");
     if text(at(pod.spec, &["os"]), "name") == "windows" {
         errors.push(FieldError::forbidden(path, "may not be set for a windows pod"));
         return;

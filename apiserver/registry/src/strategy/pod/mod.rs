@@ -110,17 +110,30 @@ impl<'a> Spec<'a> {
     }
 
     /// All containers with their paths, in the order upstream visits them.
-    fn containers(&self) -> impl Iterator<Item = (&'a Value, String)> {
-        let path = &self.path;
+    fn containers(&self) -> impl Iterator<Item = (&'a Value, ContainerPath<'_>)> {
         ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(move |list| {
             let containers = items(self.spec, list).iter().enumerate();
-            containers.map(move |(i, container)| (container, format!("{path}.{list}[{i}]")))
+            containers.map(move |(at, container)| (container, ContainerPath { spec: &self.path, list, at }))
         })
     }
 
     /// Do the Pod's users have the ids they have on the host?
     fn uses_host_users(&self) -> bool {
         self.spec.get("hostUsers").and_then(Value::as_bool) != Some(false)
+    }
+}
+
+/// The path of a container, written where it is shown.
+#[derive(Clone, Copy)]
+struct ContainerPath<'a> {
+    spec: &'a str,
+    list: &'static str,
+    at: usize,
+}
+
+impl std::fmt::Display for ContainerPath<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}[{}]", self.spec, self.list, self.at)
     }
 }
 

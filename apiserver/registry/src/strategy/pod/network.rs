@@ -4,7 +4,7 @@ use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 
-use super::super::shared::{at, check_ip, check_rule, is_true, items, number, text};
+use super::super::shared::{at, below, check_ip, check_rule, is_true, items, number, text};
 use super::Spec;
 
 /// What the resolver of Linux can hold.
@@ -15,7 +15,7 @@ const SEARCH_BYTES_MAX: usize = 2048;
 /// Errors of the resolver's settings: `validatePodDNSConfig`.
 pub(super) fn check_dns(pod: &Spec, errors: &mut Vec<FieldError>) {
     let config = at(pod.spec, &["dnsConfig"]);
-    let path = format!("{}.dnsConfig", pod.path);
+    let path = below(&pod.path, "dnsConfig");
     let servers = items(config, "nameservers");
     if text(pod.spec, "dnsPolicy") == "None" {
         if config.is_null() {
@@ -88,7 +88,7 @@ const HOSTNAME_BYTES_MAX: usize = 64;
 /// Errors of `hostnameOverride`: `validatePodHostName`.
 pub(super) fn check_hostname_override(pod: &Spec, errors: &mut Vec<FieldError>) {
     let Some(name) = pod.spec.get("hostnameOverride").and_then(Value::as_str) else { return };
-    let path = format!("{}.hostnameOverride", pod.path);
+    let path = below(&pod.path, "hostnameOverride");
     for member in ["setHostnameAsFQDN", "hostNetwork"] {
         if is_true(pod.spec, member) {
             let why = format!("may not be specified when {member} is true");
@@ -105,7 +105,7 @@ pub(super) fn check_hostname_override(pod: &Spec, errors: &mut Vec<FieldError>) 
 pub(super) fn check_host_aliases(pod: &Spec, errors: &mut Vec<FieldError>) {
     for (i, alias) in items(pod.spec, "hostAliases").iter().enumerate() {
         let path = format!("{}.hostAliases[{i}]", pod.path);
-        check_ip(text(alias, "ip"), format!("{path}.ip"), errors);
+        check_ip(text(alias, "ip"), below(&path, "ip"), errors);
         for (j, name) in items(alias, "hostnames").iter().enumerate() {
             let name = name.as_str().unwrap_or("");
             check_rule(name, names::dns1123_subdomain, format_args!("{path}.hostnames[{j}]"), errors);

@@ -7,7 +7,7 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 
 use super::super::shared::{
-    at, check_label_selector, check_rule, check_set_enum, has, items, number, require, text,
+    at, below, check_label_selector, check_rule, check_set_enum, has, items, number, require, text,
 };
 use super::Spec;
 
@@ -69,16 +69,16 @@ pub(super) fn check_affinity(pod: &Spec, errors: &mut Vec<FieldError>) {
     if affinity.is_null() {
         return;
     }
-    let path = format!("{}.affinity", pod.path);
+    let path = below(&pod.path, "affinity");
     let node = at(affinity, &["nodeAffinity"]);
-    let place = format!("{path}.nodeAffinity");
+    let place = below(&path, "nodeAffinity");
     if let Some(selector) = node.get(REQUIRED).filter(|selector| !selector.is_null()) {
         check_node_selector(selector, &format!("{place}.{REQUIRED}"), errors);
     }
     for (i, term) in items(node, PREFERRED).iter().enumerate() {
         let place = format!("{place}.{PREFERRED}[{i}]");
         check_weight(term, &place, errors);
-        check_node_term(at(term, &["preference"]), false, &format!("{place}.preference"), errors);
+        check_node_term(at(term, &["preference"]), false, &below(&place, "preference"), errors);
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
         let pods = at(affinity, &[kind]);
@@ -89,7 +89,7 @@ pub(super) fn check_affinity(pod: &Spec, errors: &mut Vec<FieldError>) {
         for (i, term) in items(pods, PREFERRED).iter().enumerate() {
             let place = format!("{place}.{PREFERRED}[{i}]");
             check_weight(term, &place, errors);
-            check_pod_term(at(term, &["podAffinityTerm"]), &format!("{place}.podAffinityTerm"), errors);
+            check_pod_term(at(term, &["podAffinityTerm"]), &below(&place, "podAffinityTerm"), errors);
         }
     }
 }
@@ -104,7 +104,7 @@ fn check_weight(term: &Value, path: &str, errors: &mut Vec<FieldError>) {
 
 /// Errors of a selector of nodes: `ValidateNodeSelector`.
 pub(crate) fn check_node_selector(selector: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let path = format!("{path}.nodeSelectorTerms");
+    let path = below(path, "nodeSelectorTerms");
     let terms = items(selector, "nodeSelectorTerms");
     if terms.is_empty() {
         errors.push(FieldError::required(path, "must have at least one node selector term"));
@@ -120,7 +120,7 @@ fn check_node_term(term: &Value, strict: bool, path: &str, errors: &mut Vec<Fiel
     for (i, expression) in items(term, "matchExpressions").iter().enumerate() {
         let path = format!("{path}.matchExpressions[{i}]");
         let values = items(expression, "values");
-        let place = format!("{path}.values");
+        let place = below(&path, "values");
         match text(expression, "operator") {
             "In" | "NotIn" if values.is_empty() => {
                 errors.push(FieldError::required(
@@ -189,7 +189,7 @@ fn check_pod_term(term: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
     check_label_keys(term, path, errors);
     let key = text(term, "topologyKey");
-    let place = format!("{path}.topologyKey");
+    let place = below(path, "topologyKey");
     if key.is_empty() {
         errors.push(FieldError::required(&place, "can not be empty"));
     }
@@ -271,7 +271,7 @@ pub(super) fn check_spread(pod: &Spec, errors: &mut Vec<FieldError>) {
             check_set_enum(constraint, member, &path, &["Honor", "Ignore"], errors);
         }
         check_label_keys(constraint, &path, errors);
-        check_label_selector(at(constraint, &["labelSelector"]), &format!("{path}.labelSelector"), errors);
+        check_label_selector(at(constraint, &["labelSelector"]), &below(&path, "labelSelector"), errors);
     }
 }
 

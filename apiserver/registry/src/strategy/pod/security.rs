@@ -6,7 +6,7 @@ use apiserver_meta::names;
 use apiserver_schema::internal_json;
 
 use super::super::shared::{
-    at, check_range, check_rule, check_set_enum, go_struct, has, is_true, items, text,
+    at, below, check_range, check_rule, check_set_enum, go_struct, has, is_true, items, text,
 };
 use super::Spec;
 use super::paths::check_relative;
@@ -21,7 +21,7 @@ const PROFILE_BYTES_MAX: usize = 4095;
 /// Errors of the Pod's own context.
 pub(super) fn check_pod(pod: &Spec, errors: &mut Vec<FieldError>) {
     let context = at(pod.spec, &["securityContext"]);
-    let path = format!("{}.securityContext", pod.path);
+    let path = below(&pod.path, "securityContext");
     let shares_processes = is_true(pod.spec, "shareProcessNamespace");
     if context.as_object().is_none_or(Map::is_empty) && !shares_processes {
         return;
@@ -41,11 +41,11 @@ pub(super) fn check_pod(pod: &Spec, errors: &mut Vec<FieldError>) {
         let why = "ShareProcessNamespace and HostPID cannot both be enabled";
         errors.push(FieldError::invalid(format!("{path}.shareProcessNamespace"), &true.into(), why));
     }
-    check_sysctls(context, &format!("{path}.sysctls"), pod, errors);
+    check_sysctls(context, &below(&path, "sysctls"), pod, errors);
     check_set_enum(context, "fsGroupChangePolicy", &path, &["Always", "OnRootMismatch"], errors);
-    check_seccomp(at(context, &["seccompProfile"]), &format!("{path}.seccompProfile"), errors);
-    check_windows(at(context, &["windowsOptions"]), &format!("{path}.windowsOptions"), errors);
-    check_apparmor(at(context, &["appArmorProfile"]), &format!("{path}.appArmorProfile"), errors);
+    check_seccomp(at(context, &["seccompProfile"]), &below(&path, "seccompProfile"), errors);
+    check_windows(at(context, &["windowsOptions"]), &below(&path, "windowsOptions"), errors);
+    check_apparmor(at(context, &["appArmorProfile"]), &below(&path, "appArmorProfile"), errors);
     check_set_enum(context, "supplementalGroupsPolicy", &path, &["Merge", "Strict"], errors);
     // The other policy, MountOption, is of a feature that is off.
     check_set_enum(context, "seLinuxChangePolicy", &path, &["Recursive"], errors);
@@ -110,7 +110,7 @@ pub(super) fn check_container(context: &Value, container: &str, pod: &Spec, erro
     if !context.is_object() {
         return;
     }
-    let path = format!("{container}.securityContext");
+    let path = below(container, "securityContext");
     check_range(context, "runAsUser", IDS, &path, errors);
     check_range(context, "runAsGroup", IDS, &path, errors);
     check_set_enum(context, "procMount", &path, &["Default", "Unmasked"], errors);
@@ -118,7 +118,7 @@ pub(super) fn check_container(context: &Value, container: &str, pod: &Spec, erro
         let why = "`hostUsers` must be false to use `Unmasked`";
         errors.push(FieldError::invalid(format!("{path}.procMount"), &"Unmasked".into(), why));
     }
-    check_seccomp(at(context, &["seccompProfile"]), &format!("{path}.seccompProfile"), errors);
+    check_seccomp(at(context, &["seccompProfile"]), &below(&path, "seccompProfile"), errors);
     if at(context, &["allowPrivilegeEscalation"]) == &json!(false) {
         let mut clash = |what: &str| {
             errors.push(FieldError {
@@ -138,8 +138,8 @@ pub(super) fn check_container(context: &Value, container: &str, pod: &Spec, erro
             clash("`capabilities.Add` CAP_SYS_ADMIN");
         }
     }
-    check_windows(at(context, &["windowsOptions"]), &format!("{path}.windowsOptions"), errors);
-    check_apparmor(at(context, &["appArmorProfile"]), &format!("{path}.appArmorProfile"), errors);
+    check_windows(at(context, &["windowsOptions"]), &below(&path, "windowsOptions"), errors);
+    check_apparmor(at(context, &["appArmorProfile"]), &below(&path, "appArmorProfile"), errors);
 }
 
 fn check_seccomp(profile: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -153,7 +153,7 @@ fn check_seccomp(profile: &Value, path: &str, errors: &mut Vec<FieldError>) {
     } else {
         check_set_enum(profile, "type", path, PROFILES, errors);
     }
-    let place = format!("{path}.localhostProfile");
+    let place = below(path, "localhostProfile");
     match (kind, profile.get("localhostProfile").and_then(Value::as_str)) {
         ("Localhost", None) => {
             errors.push(FieldError::required(place, "must be set when seccomp type is Localhost"));
@@ -174,7 +174,7 @@ pub(super) fn check_apparmor(profile: &Value, path: &str, errors: &mut Vec<Field
     if !profile.is_object() {
         return;
     }
-    let place = format!("{path}.localhostProfile");
+    let place = below(path, "localhostProfile");
     let needed = "must be set when AppArmor type is Localhost";
     match (text(profile, "type"), profile.get("localhostProfile").and_then(Value::as_str)) {
         ("Localhost", None) => errors.push(FieldError::required(place, needed)),
@@ -324,7 +324,7 @@ pub(super) fn check_os(pod: &Spec, errors: &mut Vec<FieldError>) {
         "" => errors.push(FieldError::required(format!("{path}.os.name"), "")),
         "linux" => {
             let why = "windows options cannot be set for a linux pod";
-            forbid(context, &format!("{path}.securityContext"), &["windowsOptions"], why, errors);
+            forbid(context, &below(path, "securityContext"), &["windowsOptions"], why, errors);
             for (container, path) in pod.containers() {
                 let context = at(container, &["securityContext"]);
                 forbid(context, &format!("{path}.securityContext"), &["windowsOptions"], why, errors);
@@ -332,7 +332,7 @@ pub(super) fn check_os(pod: &Spec, errors: &mut Vec<FieldError>) {
         }
         "windows" => {
             let why = "cannot be set for a windows pod";
-            let own = format!("{path}.securityContext");
+            let own = below(path, "securityContext");
             forbid(context, &own, &["appArmorProfile", "seLinuxOptions"], why, errors);
             if has(pod.spec, "hostUsers") {
                 errors.push(FieldError::forbidden(format!("{path}.hostUsers"), why));

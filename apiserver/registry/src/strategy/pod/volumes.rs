@@ -7,7 +7,7 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
 
 use super::super::shared::{
-    at, check_enum, check_required, check_rule, check_set_enum, has, items, number, require, text,
+    at, below, check_enum, check_required, check_rule, check_set_enum, has, items, number, require, text,
 };
 use super::paths::{check_file_mode, check_local, check_no_backsteps, check_relative};
 use super::{Spec, projected, sources};
@@ -101,7 +101,7 @@ pub(super) fn check<'a>(pod: &Spec<'a>, errors: &mut Vec<FieldError>) -> Vec<(&'
         let claim = text(at(volume, &["persistentVolumeClaim"]), "claimName");
         if created.iter().any(|created| created == claim) {
             let why = "must not reference a PVC that gets created for an ephemeral volume";
-            let path = format!("{path}.persistentVolumeClaim.claimName");
+            let path = below(&path, "persistentVolumeClaim.claimName");
             errors.push(FieldError::invalid(path, &claim.into(), why));
         }
     }
@@ -153,14 +153,14 @@ const HOST_PATH_TYPES: &[&str] =
 /// Errors of a path of the node: `validateHostPathVolumeSource`.
 pub(crate) fn host_path(source: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if require(source, "path", path, errors) {
-        check_no_backsteps(text(source, "path"), &format!("{path}.path"), errors);
+        check_no_backsteps(text(source, "path"), &below(path, "path"), errors);
         check_set_enum(source, "type", path, HOST_PATH_TYPES, errors);
     }
 }
 
 fn git_repo(source: &Value, path: &str, _: &Spec, errors: &mut Vec<FieldError>) {
     require(source, "repository", path, errors);
-    check_relative(text(source, "directory"), &format!("{path}.directory"), errors);
+    check_relative(text(source, "directory"), &below(path, "directory"), errors);
 }
 
 /// The mode and the items of a Secret or ConfigMap that is mounted.
@@ -180,7 +180,7 @@ pub(super) fn check_key_path(item: &Value, path: impl Display + Copy, errors: &m
 }
 
 fn csi(source: &Value, path: &str, _: &Spec, errors: &mut Vec<FieldError>) {
-    check_driver_name(text(source, "driver"), &format!("{path}.driver"), errors);
+    check_driver_name(text(source, "driver"), &below(path, "driver"), errors);
     let Some(secret) = source.get("nodePublishSecretRef") else { return };
     let name = text(secret, "name");
     if name.is_empty() {
@@ -212,10 +212,10 @@ fn ephemeral(source: &Value, path: &str, _: &Spec, errors: &mut Vec<FieldError>)
         errors.push(FieldError::required(format!("{path}.volumeClaimTemplate"), ""));
         return;
     };
-    let path = format!("{path}.volumeClaimTemplate");
+    let path = below(path, "volumeClaimTemplate");
     let metadata = at(template, &["metadata"]);
-    let place = format!("{path}.metadata");
-    crate::object::validate_annotations(metadata.get("annotations"), &format!("{place}.annotations"), errors);
+    let place = below(&path, "metadata");
+    crate::object::validate_annotations(metadata.get("annotations"), &below(&place, "annotations"), errors);
     crate::object::validate_labels(metadata.get("labels"), format_args!("{place}.labels"), errors);
     for member in metadata.as_object().into_iter().flat_map(|map| map.keys()) {
         if !TEMPLATE_METADATA.contains(&member.as_str()) {
@@ -224,7 +224,7 @@ fn ephemeral(source: &Value, path: &str, _: &Spec, errors: &mut Vec<FieldError>)
             errors.push(FieldError::forbidden(format!("{place}.{member}"), "cannot be set"));
         }
     }
-    super::super::volumes::check_claim_spec(at(template, &["spec"]), &format!("{path}.spec"), errors);
+    super::super::volumes::check_claim_spec(at(template, &["spec"]), &below(&path, "spec"), errors);
 }
 
 fn image(source: &Value, path: &str, pod: &Spec, errors: &mut Vec<FieldError>) {
