@@ -17,6 +17,7 @@ mod dispatch;
 mod endpoints;
 mod escalation;
 mod etag;
+mod gathered;
 mod handlers;
 mod health;
 mod housekeeping;

@@ -17,6 +17,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 
 use crate::authn::{User, user_of_certificate};
+use crate::gathered::gathered;
 use crate::limits;
 use crate::service::ApiServer;
 
@@ -92,11 +93,11 @@ async fn accept(
                         let certificates = stream.get_ref().1.peer_certificates();
                         let user =
                             certificates.and_then(|chain| user_of_certificate(chain.first()?)).map(Arc::new);
-                        connection(server, TokioIo::new(Box::new(stream)), user, watcher).await;
+                        connection(server, Box::new(stream), user, watcher).await;
                     }
                     Err(error) => tracing::debug!(error = %error, "a TLS handshake failed"),
                 },
-                None => connection(server, TokioIo::new(Box::new(socket)), None, watcher).await,
+                None => connection(server, Box::new(socket), None, watcher).await,
             }
         });
     }
@@ -121,7 +122,7 @@ async fn answer(State((server, user)): State<(ApiServer, Option<Arc<User>>)>, re
 
 async fn connection(
     server: ApiServer,
-    io: TokioIo<Box<dyn Socket>>,
+    socket: Box<dyn Socket>,
     user: Option<Arc<User>>,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
@@ -153,8 +154,9 @@ async fn connection(
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .max_send_buf_size(1 << 20);
-    let serving = watcher.watch(builder.serve_connection_with_upgrades(io, service).into_owned());
-    if let Err(error) = serving.await {
+    let (io, sender) = gathered(socket);
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(io), service).into_owned();
+    if let Err(error) = sender.run(watcher.watch(serving).boxed()).await {
         tracing::debug!(error = %error, "a connection ended early");
     }
 }

@@ -1,0 +1,234 @@
+//! What a connection writes, gathered while its task runs and sent when it has nothing more to do: HTTP/2 flushes each
+//! frame, and a system call and a TLS record for each of many small ones cost more than the frames themselves.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes that wait at most; a writer of more waits for the socket.
+const WAITING_MAX: usize = 64 * 1024;
+/// Bytes there is room for at first.
+const WAITING_AT_FIRST: usize = 16 * 1024;
+
+/// A socket whose bytes wait to be sent, for whoever writes to it.
+pub(crate) struct Gathered<S>(Arc<Mutex<State<S>>>);
+
+/// The other end of it, for whoever knows when to send.
+pub(crate) struct Sender<S>(Arc<Mutex<State<S>>>);
+
+struct State<S> {
+    socket: S,
+    waiting: Vec<u8>,
+    /// So many of these were sent.
+    sent: usize,
+    /// Nobody else sends any more: a flush does.
+    sends_when_flushed: bool,
+    failed: Option<io::ErrorKind>,
+}
+
+/// Both ends of a socket.
+pub(crate) fn gathered<S>(socket: S) -> (Gathered<S>, Sender<S>) {
+    let state = State { socket, waiting: Vec::new(), sent: 0, sends_when_flushed: false, failed: None };
+    let state = Arc::new(Mutex::new(state));
+    (Gathered(state.clone()), Sender(state))
+}
+
+fn lock<S>(state: &Mutex<State<S>>) -> MutexGuard<'_, State<S>> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S: AsyncWrite + Unpin> State<S> {
+    /// Sends what waits.
+    fn send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(kind) = self.failed {
+            return Poll::Ready(Err(kind.into()));
+        }
+        let outcome = ready!(self.try_send(cx));
+        self.sent = 0;
+        self.waiting = Vec::new();
+        self.failed = outcome.as_ref().err().map(io::Error::kind);
+        Poll::Ready(outcome)
+    }
+
+    fn try_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.waiting.len() {
+            match ready!(Pin::new(&mut self.socket).poll_write(cx, &self.waiting[self.sent..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.sent += count,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.failed.is_some() || self.waiting.len() >= WAITING_MAX {
+            ready!(self.send(cx))?;
+        }
+        if self.waiting.is_empty() && bytes.len() >= WAITING_MAX {
+            return Pin::new(&mut self.socket).poll_write(cx, bytes);
+        }
+        if self.waiting.capacity() == 0 {
+            self.waiting.reserve(WAITING_AT_FIRST.max(bytes.len().min(WAITING_MAX)));
+        }
+        let count = bytes.len().min(WAITING_MAX - self.waiting.len());
+        self.waiting.extend_from_slice(&bytes[..count]);
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut lock(&self.0).socket).poll_read(cx, into)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        lock(&self.0).write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut state = lock(&self.0);
+        let mut written = 0;
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            match state.write(cx, part) {
+                Poll::Ready(Ok(count)) => {
+                    written += count;
+                    if count < part.len() {
+                        break;
+                    }
+                }
+                // What is written is; what went wrong is told next time.
+                _ if written > 0 => break,
+                other => return other,
+            }
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = lock(&self.0);
+        if !state.sends_when_flushed {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(state.send(cx))?;
+        Pin::new(&mut state.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = lock(&self.0);
+        ready!(state.send(cx))?;
+        Pin::new(&mut state.socket).poll_shutdown(cx)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Sender<S> {
+    fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = lock(&self.0);
+        ready!(state.send(cx))?;
+        Pin::new(&mut state.socket).poll_flush(cx)
+    }
+
+    /// Runs what writes, and sends each time it pauses. Once it is done, whoever the socket was given to flushes it.
+    pub(crate) async fn run<F: Future>(self, writer: F) -> F::Output {
+        let mut writer = pin!(writer);
+        let output = poll_fn(|cx| {
+            let output = writer.as_mut().poll(cx);
+            // What goes wrong is told to the writer the next time it writes; whoever waits for a peer that is gone reads.
+            let _ = self.poll_send(cx);
+            output
+        })
+        .await;
+        lock(&self.0).sends_when_flushed = true;
+        let _ = poll_fn(|cx| self.poll_send(cx)).await;
+        output
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_written_is_sent_when_the_writer_pauses() {
+        let (socket, mut peer) = tokio::io::duplex(1 << 20);
+        let (mut out, sender) = gathered(socket);
+        let (go_on, pause) = tokio::sync::oneshot::channel::<()>();
+        let writer = tokio::spawn(sender.run(async move {
+            for _ in 0..3 {
+                out.write_all(b"frame ").await.unwrap();
+                out.flush().await.unwrap();
+            }
+            assert_eq!(lock(&out.0).waiting.len(), 18);
+            pause.await.unwrap();
+            assert!(lock(&out.0).waiting.is_empty());
+            out.write_all(b"last").await.unwrap();
+            out
+        }));
+        let mut seen = [0; 18];
+        peer.read_exact(&mut seen).await.unwrap();
+        assert_eq!(&seen, b"frame frame frame ");
+        go_on.send(()).unwrap();
+        // Its own now: a flush sends.
+        let mut out = writer.await.unwrap();
+        out.write_all(b", after").await.unwrap();
+        out.flush().await.unwrap();
+        let mut seen = [0; 11];
+        peer.read_exact(&mut seen).await.unwrap();
+        assert_eq!(&seen, b"last, after");
+        out.shutdown().await.unwrap();
+        assert_eq!(peer.read(&mut seen).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn no_more_waits_than_may_and_all_comes_in_order() {
+        let (socket, mut peer) = tokio::io::duplex(1000);
+        let (mut out, sender) = gathered(socket);
+        let want: Vec<u8> = (0..40_u32).flat_map(|i| vec![i as u8; 10_007]).collect();
+        let all = want.clone();
+        let writer = tokio::spawn(sender.run(async move {
+            let (large, small) = all.split_at(100_000);
+            let mut at = 0;
+            while at < large.len() {
+                let parts = [IoSlice::new(&large[at..at + 1]), IoSlice::new(&large[at + 1..])];
+                at += poll_fn(|cx| Pin::new(&mut out).poll_write_vectored(cx, &parts)).await.unwrap();
+                assert!(lock(&out.0).waiting.len() <= WAITING_MAX);
+            }
+            for part in small.chunks(777) {
+                out.write_all(part).await.unwrap();
+                assert!(lock(&out.0).waiting.len() <= WAITING_MAX);
+            }
+        }));
+        let mut seen = vec![0; want.len()];
+        peer.read_exact(&mut seen).await.unwrap();
+        assert!(seen == want);
+        writer.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_gone_is_told_of_when_more_is_written() {
+        let (socket, peer) = tokio::io::duplex(1000);
+        drop(peer);
+        let (mut out, sender) = gathered(socket);
+        let outcome = sender.run(async move {
+            out.write_all(b"x").await.unwrap();
+            tokio::task::yield_now().await;
+            out.write_all(b"y").await
+        });
+        assert_eq!(outcome.await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}
