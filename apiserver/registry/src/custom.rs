@@ -80,6 +80,17 @@ pub fn rows(definition: &Value) -> Vec<Arc<Resource>> {
         .collect()
 }
 
+/// The row of the version that a definition's objects are stored in, served or not; `None` where it never had objects.
+pub fn stored_row(definition: &Value) -> Option<Resource> {
+    if !has_condition(definition, "Established") {
+        return None;
+    }
+    let version = versions(definition).find(|version| version["storage"] == json!(true))?;
+    let schemas = Arc::new(schemas(definition));
+    let conversion = Conversion::of(&definition["spec"], &schemas).map(Arc::new);
+    Some(row(definition, version, text(version, "name"), &schemas, conversion.as_ref()))
+}
+
 /// The schemas of a definition's versions, served or not, by `apiVersion`.
 fn schemas(definition: &Value) -> BTreeMap<String, Arc<Schema>> {
     let read = |version: &Value| {

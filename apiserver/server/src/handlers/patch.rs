@@ -67,9 +67,9 @@ pub(super) async fn patch(
         })
         .await;
     let (written, created) = context.told(&warnings, outcome)?;
-    context.server.after_update(resource, &context.info.name).await;
+    context.server.after_update(&call, &context.info.name).await;
     if created {
-        context.server.after_create(resource, &written.bytes).await;
+        context.server.after_create(&call, &written.bytes).await;
     }
     warnings.extend(written.warnings);
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
