@@ -172,3 +172,30 @@ async fn who_frees_a_name_gives_it_to_who_waits() {
     assert_eq!(reason(&has, "NamesAccepted"), "NoConflicts", "{has}");
     assert_eq!(reason(&has, "Established"), "InitialNamesAccepted", "{has}");
 }
+
+#[tokio::test]
+async fn a_definition_named_as_a_built_in_kind_takes_nothing_along() {
+    let server = server().await;
+    let mut given = definition(&[("v9", json!({}))]);
+    given["metadata"] = json!({
+        "name": "clusterroles.rbac.authorization.k8s.io",
+        "annotations": {"api-approved.kubernetes.io": "unapproved"},
+    });
+    given["spec"]["group"] = "rbac.authorization.k8s.io".into();
+    given["spec"]["names"] =
+        json!({"plural": "clusterroles", "singular": "clusterrole", "kind": "ClusterRole"});
+    given["spec"]["scope"] = "Cluster".into();
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let role = json!({"metadata": {"name": "kept"}, "rules": []});
+    let (status, answer) = ask(&server, Method::POST, roles, &role).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let (status, answer) = ask(&server, Method::POST, DEFINITIONS, &given).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let path = format!("{DEFINITIONS}/clusterroles.rbac.authorization.k8s.io");
+    let live = ask(&server, Method::GET, &path, &Value::Null).await.1;
+    assert_eq!(reason(&live, "KubernetesAPIApprovalPolicyConformant"), "UnapprovedAnnotation", "{live}");
+    ask(&server, Method::DELETE, &path, &Value::Null).await;
+    assert_eq!(ask(&server, Method::GET, &path, &Value::Null).await.0, StatusCode::NOT_FOUND);
+    let kept = ask(&server, Method::GET, &format!("{roles}/kept"), &Value::Null).await;
+    assert_eq!(kept.0, StatusCode::OK, "{}", kept.1);
+}
