@@ -3,18 +3,23 @@
 //! The order of errors is that of upstream's validators: type, combinations, text, numbers, lists, enums, objects;
 //! then duplicates in lists. CEL rules are the caller's.
 
-use std::collections::HashMap;
+mod duplicates;
+mod numbers;
+mod unchanged;
 
 use apiserver_json::{Map, Value};
-use apiserver_meta::field::{FieldError, Problem, go_float, go_quote};
+use apiserver_meta::field::{FieldError, Problem, go_quote};
 
 use super::formats;
-use crate::node::{ListKind, Object, Rules, Schema, Shape};
+use crate::node::{Object, Rules, Schema, Shape};
+use duplicates::list_types;
+use numbers::{check_number, is_whole};
+use unchanged::Unchanged;
 
 /// What is wrong with a value. `path` is where the value stands; empty for a whole object.
 pub fn validate(schema: &Schema, value: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    check(schema, value, None, path, &mut errors);
+    check(schema, value, &Unchanged::default(), path, &mut errors);
     list_types(schema, value, path, &mut errors);
     placed(errors)
 }
@@ -22,7 +27,7 @@ pub fn validate(schema: &Schema, value: &Value, path: &str) -> Vec<FieldError> {
 /// What a change makes wrong: what was as it is now is held against nobody, and duplicates only where there were none.
 pub fn validate_change(schema: &Schema, value: &Value, old: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    check(schema, value, Some(old), path, &mut errors);
+    check(schema, value, &Unchanged::of(schema, old, value), path, &mut errors);
     let (mut duplicates, mut before) = (Vec::new(), Vec::new());
     list_types(schema, value, path, &mut duplicates);
     list_types(schema, old, path, &mut before);
@@ -33,59 +38,27 @@ pub fn validate_change(schema: &Schema, value: &Value, old: &Value, path: &str) 
 /// As [`validate`], by the schema's value rules alone.
 pub fn value_errors(schema: &Schema, value: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    check(schema, value, None, "", &mut errors);
+    check(schema, value, &Unchanged::default(), "", &mut errors);
     errors
 }
 
-/// Checks a value, where `old` is the one that stood there before, if that is known.
-fn check(schema: &Schema, value: &Value, old: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
-    if old.is_none_or(|old| !is_unchanged(schema, old, value)) {
-        check_changed(schema, value, old, path, errors);
-    }
-}
-
-/// Is a value the one it was? As upstream sees it: items that have keys are the same in any order, and what the schema
-/// does not know is never the same.
-fn is_unchanged(schema: &Schema, old: &Value, value: &Value) -> bool {
-    match (old, value) {
-        (Value::Array(before), Value::Array(items)) => {
-            before.len() == items.len()
-                && match schema.list() {
-                    Some(list) if matches!(list.kind, ListKind::Map(_)) => items.iter().all(|item| {
-                        same_item(&list.kind, old, item)
-                            .is_some_and(|before| is_unchanged(list.items.get(), before, item))
-                    }),
-                    _ => crate::golang::equal(old, value),
-                }
-        }
-        (Value::Object(before), Value::Object(map)) => {
-            let Some(object) = schema.object() else { return before.is_empty() && map.is_empty() };
-            let is_known = |key: &str, child: &Schema| {
-                let is_named = object.fields.contains_key(key);
-                !object.go_struct && (is_named || !matches!(child.shape, Shape::Any { .. }))
-            };
-            before.len() == map.len()
-                && map.iter().all(|(key, item)| {
-                    let child = schema.child(key).filter(|child| is_known(key, child));
-                    child
-                        .zip(before.get(key))
-                        .is_some_and(|(child, before)| is_unchanged(child, before, item))
-                })
-        }
-        _ => crate::golang::equal(old, value),
+/// Checks a value, if it is not as it was.
+fn check(schema: &Schema, value: &Value, known: &Unchanged, path: &str, errors: &mut Vec<FieldError>) {
+    if !known.has(value) {
+        check_changed(schema, value, known, path, errors);
     }
 }
 
 fn check_changed(
     schema: &Schema,
     value: &Value,
-    old: Option<&Value>,
+    known: &Unchanged,
     path: &str,
     errors: &mut Vec<FieldError>,
 ) {
     let Some(rules) = &schema.rules else {
         if let (Some(object), Value::Object(map)) = (schema.object(), value) {
-            members(schema, object, map, old, path, errors);
+            members(schema, object, map, known, path, errors);
         }
         return;
     };
@@ -94,16 +67,16 @@ fn check_changed(
         check_enum(schema, rules, value, path, errors);
         return;
     }
-    combinations(rules, value, old, path, errors);
+    combinations(rules, value, known, path, errors);
     match value {
         Value::String(text) => check_text(rules, text, value, path, errors),
         Value::Number(_) => check_number(schema, rules, value, path, errors),
-        Value::Array(items) => check_list(schema, rules, items, old, path, errors),
+        Value::Array(items) => check_list(schema, rules, items, known, path, errors),
         _ => {}
     }
     check_enum(schema, rules, value, path, errors);
     if let Value::Object(map) = value {
-        check_object(schema, rules, map, old, path, errors);
+        check_object(schema, rules, map, known, path, errors);
     }
 }
 
@@ -131,23 +104,6 @@ fn value_type(value: &Value) -> &'static str {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     }
-}
-
-fn is_whole(value: &Value) -> bool {
-    match value {
-        Value::Number(number) if number.is_f64() => number.as_f64().is_some_and(is_json_integer),
-        Value::Number(_) => true,
-        _ => false,
-    }
-}
-
-/// Whether a floating point number is near enough to an integer that it can hold.
-fn is_json_integer(number: f64) -> bool {
-    const LARGEST: f64 = 9_007_199_254_740_991.0;
-    const NEAR: f64 = 1e-9;
-    let difference = number.fract().abs();
-    number.abs() <= LARGEST
-        && (difference == 0.0 || difference / (number.abs() + number.trunc().abs()) < NEAR)
 }
 
 fn check_type(schema: &Schema, rules: &Rules, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -192,10 +148,10 @@ fn loose(detail: String) -> FieldError {
     FieldError { problem: Problem::Invalid, field: "<nil>".to_owned(), value: "\"\"".to_owned(), detail }
 }
 
-fn combinations(rules: &Rules, value: &Value, old: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
+fn combinations(rules: &Rules, value: &Value, known: &Unchanged, path: &str, errors: &mut Vec<FieldError>) {
     let run = |schema: &Schema| {
         let mut found = Vec::new();
-        check_changed(schema, value, old, path, &mut found);
+        check_changed(schema, value, known, path, &mut found);
         found
     };
     if !rules.any_of.is_empty() {
@@ -273,127 +229,17 @@ fn check_text(rules: &Rules, text: &str, value: &Value, path: &str, errors: &mut
     }
 }
 
-fn check_number(schema: &Schema, rules: &Rules, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let range = Range::of(schema, rules);
-    range.check("Checked", value, path, errors);
-    if let Some(factor) = rules.multiple_of {
-        check_factor(&range, factor, value, path, errors);
-    }
-    // The sides of a range: its bound, whether that belongs to it, and what is said of it.
-    let sides = [
-        ("Minimum", rules.minimum, rules.exclusive_minimum, "greater than"),
-        ("Maximum", rules.maximum, rules.exclusive_maximum, "less than"),
-    ];
-    for (name, bound, exclusive, than) in sides {
-        let Some(bound) = bound else { continue };
-        let known = range.check(&format!("{name} boundary"), &bound.into(), path, errors);
-        let (outside, at, shown) = match value.as_i64() {
-            // Integers are compared as such, with what is left of the bound.
-            Some(number) if known => {
-                let bound = bound as i64;
-                (
-                    if name == "Minimum" { number < bound } else { number > bound },
-                    number == bound,
-                    bound.to_string(),
-                )
-            }
-            _ => {
-                let number = value.as_f64().unwrap_or(0.0);
-                let outside = if name == "Minimum" { number < bound } else { number > bound };
-                (outside, number == bound, go_float(bound))
-            }
-        };
-        if outside || exclusive && at {
-            let or_equal = if exclusive { "" } else { " or equal to" };
-            let detail = format!("{path} in body should be {than}{or_equal} {shown}");
-            errors.push(FieldError::invalid(path, value, detail));
-        }
-    }
-}
-
-/// The numbers that a type and its format have room for.
-struct Range<'a> {
-    integer: bool,
-    format: Option<&'a str>,
-}
-
-impl<'a> Range<'a> {
-    fn of(schema: &Schema, rules: &'a Rules) -> Self {
-        let integer = matches!(schema.shape, Shape::Integer(_)) && rules.typed;
-        let known: &[&str] = match &schema.shape {
-            Shape::Integer(_) => &["int32", "int64", "uint32", "uint64"],
-            Shape::Number => &["float", "double"],
-            _ => &[],
-        };
-        Self { integer, format: rules.format.as_deref().filter(|format| known.contains(format)) }
-    }
-
-    /// Whether a number is in it. `what` is told where it is not.
-    fn check(&self, what: &str, value: &Value, path: &str, errors: &mut Vec<FieldError>) -> bool {
-        let number = value.as_f64().unwrap_or(0.0);
-        let whole = number.fract() == 0.0;
-        let fits = match (self.integer, self.format) {
-            (true, Some("int32")) => whole && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number),
-            (true, Some("uint32")) => whole && (0.0..=f64::from(u32::MAX)).contains(&number),
-            (true, Some("uint64")) => whole && (0.0..u64::MAX as f64).contains(&number),
-            (true, _) => {
-                value.as_i64().is_some() || whole && (i64::MIN as f64..i64::MAX as f64).contains(&number)
-            }
-            (false, Some("float")) => number.abs() <= f64::from(f32::MAX),
-            (false, _) => true,
-        };
-        if !fits {
-            let kind = if self.integer { "integer" } else { "number" };
-            let format =
-                self.format.map_or("(default format)".to_owned(), |format| format!("with format {format}"));
-            errors.push(loose(format!("{what} value must be of type {kind} {format} in {path}")));
-        }
-        fits
-    }
-}
-
-fn check_factor(range: &Range<'_>, factor: f64, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let known = range.check("MultipleOf", &factor.into(), path, errors);
-    let not_positive = |shown: String| FieldError {
-        problem: Problem::Invalid,
-        field: path.to_owned(),
-        detail: format!("factor MultipleOf declared for {path} must be positive: {shown}"),
-        value: shown,
-    };
-    let (fits, shown) = match value.as_i64() {
-        // Of a factor below one nothing is left for an integer.
-        Some(number) if known => match factor as i64 {
-            whole @ ..=0 => return errors.push(not_positive(whole.to_string())),
-            whole => (number % whole == 0, whole.to_string()),
-        },
-        _ if factor <= 0.0 => return errors.push(not_positive(go_float(factor))),
-        _ => {
-            let number = value.as_f64().unwrap_or(0.0);
-            let times = if factor < 1.0 { 1.0 / factor * number } else { number / factor };
-            (is_json_integer(times), go_float(factor))
-        }
-    };
-    if !fits {
-        errors.push(FieldError::invalid(
-            path,
-            value,
-            format!("{path} in body should be a multiple of {shown}"),
-        ));
-    }
-}
-
 fn check_list(
     schema: &Schema,
     rules: &Rules,
     items: &[Value],
-    old: Option<&Value>,
+    known: &Unchanged,
     path: &str,
     errors: &mut Vec<FieldError>,
 ) {
     if let Some(list) = schema.list() {
         for (i, item) in items.iter().enumerate() {
-            let before = old.and_then(|old| same_item(&list.kind, old, item));
-            check(list.items.get(), item, before, &format!("{path}[{i}]"), errors);
+            check(list.items.get(), item, known, &format!("{path}[{i}]"), errors);
         }
     }
     let size = items.len();
@@ -404,13 +250,6 @@ fn check_list(
     if let Some(max) = rules.max_items.filter(|max| size as u64 > *max) {
         errors.push(FieldError::too_many(path, size, usize::try_from(max).unwrap_or(usize::MAX)));
     }
-}
-
-/// The item that an item was before: only keys tell.
-fn same_item<'a>(kind: &ListKind, old: &'a Value, item: &Value) -> Option<&'a Value> {
-    let ListKind::Map(keys) = kind else { return None };
-    let is_same = |one: &&Value| keys.iter().all(|key| one.get(&**key) == item.get(&**key));
-    old.as_array()?.iter().find(is_same)
 }
 
 fn check_enum(schema: &Schema, rules: &Rules, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -443,7 +282,7 @@ fn check_object(
     schema: &Schema,
     rules: &Rules,
     map: &Map,
-    old: Option<&Value>,
+    known: &Unchanged,
     path: &str,
     errors: &mut Vec<FieldError>,
 ) {
@@ -456,7 +295,7 @@ fn check_object(
         errors.push(FieldError::too_many(path, size, usize::try_from(max).unwrap_or(usize::MAX)));
     }
     if let Some(object) = schema.object() {
-        members(schema, object, map, old, path, errors);
+        members(schema, object, map, known, path, errors);
         for name in object.required.iter().filter(|name| !map.contains_key(name)) {
             errors.push(FieldError::required(join(path, name), ""));
         }
@@ -467,7 +306,7 @@ fn members(
     schema: &Schema,
     object: &Object,
     map: &Map,
-    old: Option<&Value>,
+    known: &Unchanged,
     path: &str,
     errors: &mut Vec<FieldError>,
 ) {
@@ -477,9 +316,9 @@ fn members(
         }
         if let Some(child) = schema.child(key) {
             // Only what has a name of its own begins a path.
-            let known = object.fields.contains_key(key.as_str());
-            let at = if known { join(path, key) } else { format!("{path}.{key}") };
-            check(child, item, old.and_then(|old| old.get(key)), &at, errors);
+            let is_named = object.fields.contains_key(key.as_str());
+            let at = if is_named { join(path, key) } else { format!("{path}.{key}") };
+            check(child, item, known, &at, errors);
         }
     }
 }
@@ -496,59 +335,4 @@ fn placed(mut errors: Vec<FieldError>) -> Vec<FieldError> {
 
 fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
-}
-
-/// Duplicates in lists of type set and map.
-fn list_types(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    match (&schema.shape, value) {
-        (Shape::Object(object), Value::Object(map)) if !object.go_struct => {
-            for (key, item) in map {
-                let Some(child) = schema.child(key) else { continue };
-                let at = if object.fields.contains_key(key.as_str()) {
-                    join(path, key)
-                } else {
-                    format!("{path}[{key}]")
-                };
-                list_types(child, item, &at, errors);
-            }
-        }
-        (Shape::List(list), Value::Array(items)) => {
-            match &list.kind {
-                ListKind::Set => duplicates(items.iter().cloned(), path, errors),
-                ListKind::Map(keys) => duplicate_keys(keys, items, path, errors),
-                ListKind::Atomic => {}
-            }
-            for (i, item) in items.iter().enumerate() {
-                list_types(list.items.get(), item, &format!("{path}[{i}]"), errors);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn duplicate_keys(keys: &[Box<str>], items: &[Value], path: &str, errors: &mut Vec<FieldError>) {
-    if let Some((i, item)) = items.iter().enumerate().find(|(_, item)| !item.is_object() && !item.is_null()) {
-        errors.push(FieldError::invalid(
-            format!("{path}[{i}]"),
-            item,
-            "must be an object for an array of list-type map",
-        ));
-        return;
-    }
-    let key_of = |item: &Value| {
-        let pairs = keys.iter().filter_map(|key| Some((key.to_string(), item.get(&**key)?.clone())));
-        Value::Object(pairs.collect())
-    };
-    duplicates(items.iter().map(key_of), path, errors);
-}
-
-fn duplicates(items: impl Iterator<Item = Value>, path: &str, errors: &mut Vec<FieldError>) {
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    for (i, item) in items.enumerate() {
-        let times = seen.entry(item.to_string()).or_default();
-        *times += 1;
-        if *times == 2 {
-            errors.push(FieldError::duplicate(format!("{path}[{i}]"), &item));
-        }
-    }
 }
