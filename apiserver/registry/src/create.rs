@@ -105,8 +105,7 @@ impl Registry {
         let mut errors = Vec::from_iter(self.check_admin_access(call, &value, None));
         errors.extend(object::validate_create(resource, &value));
         errors.extend((strategy.validate_create)(&value));
-        let (invalid, _) = custom::validate(resource, &value, None, "");
-        errors.extend(invalid);
+        custom::validate(resource, &value, None, "", &mut errors);
         if errors.is_empty() {
             errors = object::validate_names(&value);
         }
