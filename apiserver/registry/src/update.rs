@@ -85,6 +85,7 @@ impl Registry {
                 Changed::Applied(value) | Changed::Owned(value) => (value, Ownership::Applied),
             };
             self.mutate_changed(call, name, &old, &mut new, ownership).await?;
+            crate::create::check_namespace(call, &new)?;
             let insisted = self.check_version(call, name, &new, current.revision())?;
             let (warnings, claim) = self.prepare(call, name, &old, &mut new)?;
             let allowed = self.allow_changed(call, name, &old, new).await;
@@ -260,7 +261,7 @@ impl Registry {
         }
         if !errors.is_empty() {
             // What is let pass is told, whatever is not.
-            let refused = Err(Status::invalid(&resource.internal_gvk(), name, &errors));
+            let refused = Err(Status::invalid(&resource.internal_gvk(), object::name(new), &errors));
             return call.warned(&tolerated, refused);
         }
         let at = |object, path: &[&str]| crate::strategy::shared::at(object, path);
