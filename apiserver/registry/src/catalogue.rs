@@ -111,6 +111,13 @@ impl Resource {
         self.subresources.iter().find(|subresource| subresource.name == name)
     }
 
+    /// The verbs that discovery tells of: of a definition that is going nothing can be written.
+    pub fn told_verbs(&self) -> Vec<&str> {
+        let terminating = self.custom.as_ref().is_some_and(|custom| custom.terminating);
+        let is_told = |verb: &&str| !terminating || !matches!(*verb, "create" | "patch" | "update");
+        self.verbs.iter().map(String::as_str).filter(is_told).collect()
+    }
+
     pub fn has_verb(&self, verb: &str) -> bool {
         self.verbs.iter().any(|known| known == verb)
     }
@@ -239,6 +246,11 @@ impl Catalogue {
         }
         next.sort_groups();
         next
+    }
+
+    /// Are these the keys of a built-in kind?
+    pub fn is_built_in(&self, prefix: &str) -> bool {
+        self.order.values().flatten().any(|row| !row.is_custom() && row.prefix == prefix)
     }
 
     fn insert(&mut self, row: Arc<Resource>) {

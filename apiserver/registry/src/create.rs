@@ -26,6 +26,17 @@ pub(crate) enum Ownership {
     Applied,
 }
 
+/// Wherever a webhook moved it, an object is written to the namespace of the request.
+pub(crate) fn check_namespace(call: &Call<'_>, value: &Value) -> Result<(), Status> {
+    let given = object::namespace(value);
+    match call.namespace.filter(|_| call.resource.namespaced) {
+        Some(namespace) if !given.is_empty() && given != namespace => Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        )),
+        _ => Ok(()),
+    }
+}
+
 impl Registry {
     /// Creates a decoded object.
     ///
@@ -79,6 +90,7 @@ impl Registry {
     ) -> Result<Written, Status> {
         let version = object::metadata(&value).get("resourceVersion").cloned();
         let resource = call.resource;
+        check_namespace(call, &value)?;
         let strategy = resource.strategy;
         let time = now();
         let uid = uuid::Uuid::new_v4().to_string();
@@ -105,8 +117,7 @@ impl Registry {
         let mut errors = Vec::from_iter(self.check_admin_access(call, &value, None));
         errors.extend(object::validate_create(resource, &value));
         errors.extend((strategy.validate_create)(&value));
-        let (invalid, _) = custom::validate(resource, &value, None, "");
-        errors.extend(invalid);
+        custom::validate(resource, &value, None, "", &mut errors);
         if errors.is_empty() {
             errors = object::validate_names(&value);
         }
@@ -136,9 +147,6 @@ impl Registry {
         let resource = call.resource;
         let name = object::name(&value).to_owned();
         self.check_by_plugins(call, &value, None)?;
-        if let Some(taken) = self.taken(resource, &key, &name) {
-            return Err(taken);
-        }
         decode::settle(resource, &mut value);
         let attempt =
             Attempt { operation: admission::Operation::Create, name: &name, object: Some(&value), old: None };
@@ -149,6 +157,10 @@ impl Registry {
         }
         // Last: nobody else of the namespace is charged until this is stored, and no webhook is waited for meanwhile.
         let charge = self.charge(call, &stored, None).await?;
+        // Whoever may refuse it does so before anybody looks whether it is there.
+        if let Some(taken) = self.taken(resource, &key, &name) {
+            return Err(taken);
+        }
         let document = encode::document(&stored);
         if call.dry_run {
             return self.served_bytes(resource, document.bytes).await;

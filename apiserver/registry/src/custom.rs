@@ -80,6 +80,17 @@ pub fn rows(definition: &Value) -> Vec<Arc<Resource>> {
         .collect()
 }
 
+/// The row of the version that a definition's objects are stored in, served or not; `None` where it never had objects.
+pub fn stored_row(definition: &Value) -> Option<Resource> {
+    if !has_condition(definition, "Established") {
+        return None;
+    }
+    let version = versions(definition).find(|version| version["storage"] == json!(true))?;
+    let schemas = Arc::new(schemas(definition));
+    let conversion = Conversion::of(&definition["spec"], &schemas).map(Arc::new);
+    Some(row(definition, version, text(version, "name"), &schemas, conversion.as_ref()))
+}
+
 /// The schemas of a definition's versions, served or not, by `apiVersion`.
 fn schemas(definition: &Value) -> BTreeMap<String, Arc<Schema>> {
     let read = |version: &Value| {
@@ -253,37 +264,40 @@ fn description(column: &Value) -> String {
     }
 }
 
-/// Errors of a custom resource by its schema and its rules, and warnings of what stays wrong.
+/// Errors of a custom resource by its schema and its rules, after those that were found in its metadata, and warnings of
+/// what stays wrong.
 pub(crate) fn validate(
     resource: &Resource,
     value: &Value,
     old: Option<&Value>,
     subresource: &str,
-) -> (Vec<FieldError>, Vec<String>) {
-    let Some(custom) = &resource.custom else { return (Vec::new(), Vec::new()) };
+    errors: &mut Vec<FieldError>,
+) -> Vec<String> {
+    let Some(custom) = &resource.custom else { return Vec::new() };
     let check = |old: Option<&Value>| match (subresource, old) {
         ("status", _) => status_errors(&custom.schema, value, old),
         (_, Some(old)) => apiserver_schema::validate_change(&custom.schema, value, old, ""),
         (_, None) => apiserver_schema::validate(&custom.schema, value, ""),
     };
-    let mut errors = check(None);
-    if let Some(old) = old.filter(|_| !errors.is_empty()) {
+    let mut found = check(None);
+    if let Some(old) = old.filter(|_| !found.is_empty()) {
         // Ratcheting: what was wrong before and did not change is not held against an update.
-        errors = check(Some(old));
+        found = check(Some(old));
     }
+    errors.extend(found);
     if let Some(scale) = &custom.scale {
-        scale::validate(scale, value, &mut errors);
+        scale::validate(scale, value, errors);
     }
-    embedded::validate(&custom.schema, value, "", false, &mut errors);
-    let Some(rules) = custom.rules() else { return (errors, Vec::new()) };
+    embedded::validate(&custom.schema, value, "", false, errors);
+    let Some(rules) = custom.rules() else { return Vec::new() };
     if errors.iter().any(blocks_rules) {
         let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
         errors.push(FieldError::invalid("<nil>", &Value::Null, why));
-        return (errors, Vec::new());
+        return Vec::new();
     }
     let found = rules.validate(value, old);
     errors.extend(found.errors);
-    (errors, found.warnings)
+    found.warnings
 }
 
 /// A status that is written by itself is checked by itself: sentences name its fields from where it begins.

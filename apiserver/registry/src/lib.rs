@@ -44,6 +44,7 @@ pub use decode::{
     Body, FieldValidation, cannot_handle, check_sent_kind, check_types, decode, read, settle, told_apart,
     unrecognized,
 };
+pub use definition::conditions as definition_conditions;
 pub use delete::{DeleteOptions, Deleted, Propagation};
 pub use encode::document;
 pub use fields::{check as check_field_selector, of as selectable_fields};

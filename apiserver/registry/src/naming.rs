@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 
 use apiserver_json::{Value, json};
 
+use crate::definition::bundle_problem;
+use crate::definition::conditions::{self, Condition};
+
 /// The names that definitions of a group have been given.
 #[derive(Debug, Default)]
 pub struct Claimed {
@@ -91,72 +94,55 @@ fn are_same(names: &Value, others: &Value) -> bool {
 
 /// A definition with the names it gets and the conditions that follow; `None` where it says so already, or has the names
 /// it asks for: upstream looks no further then, though the conditions say otherwise.
-pub fn established(definition: &Value, claimed: &Claimed, time: &str) -> Option<Value> {
+pub fn named(definition: &Value, claimed: &Claimed, time: &str) -> Option<Value> {
     if are_same(&definition["spec"]["names"], &definition["status"]["acceptedNames"]) {
         return None;
     }
     let (names, conflict) = accept(definition, claimed);
-    let known = || definition.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
-    let condition = |kind: &str, status: &str, reason: &str, message: &str| {
-        let since = known()
-            .find(|old| old["type"] == kind && old["status"] == status)
-            .map_or_else(|| json!(time), |old| old["lastTransitionTime"].clone());
-        json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since})
-    };
-    // Who has been established stays so, whatever it asks for later.
-    let was = known().find(|old| old["type"] == "Established" && old["status"] == "True").cloned();
     let accepted = match &conflict {
-        Some((reason, message)) => condition("NamesAccepted", "False", reason, message),
-        None => condition("NamesAccepted", "True", "NoConflicts", "no conflicts found"),
+        Some((reason, message)) => Condition::new("NamesAccepted", "False", reason, message.as_str()),
+        None => Condition::new("NamesAccepted", "True", "NoConflicts", "no conflicts found"),
     };
-    let is_established = was.unwrap_or_else(|| match conflict {
-        Some(_) => condition("Established", "False", "NotAccepted", "not all names are accepted"),
-        None => {
-            let message = "the initial names have been accepted";
-            condition("Established", "True", "InitialNamesAccepted", message)
-        }
-    });
-    let mut conditions = vec![accepted, is_established];
-    let own = ["NamesAccepted", "Established"];
-    conditions.extend(known().filter(|kept| !own.contains(&text(kept, "type"))).cloned());
     let mut next = definition.clone();
     next["status"]["acceptedNames"] = names;
-    next["status"]["conditions"] = conditions.into();
+    conditions::set(&mut next, &accepted, time);
+    // Who has been established stays so, whatever it asks for later.
+    let was = conditions::find(definition, ESTABLISHED);
+    let begins = match conflict {
+        None if !crate::custom::has_condition(definition, ESTABLISHED) => {
+            Some(Condition::new(ESTABLISHED, "False", "Installing", NAMED))
+        }
+        Some(_) if was.is_none() => {
+            Some(Condition::new(ESTABLISHED, "False", "NotAccepted", "not all names are accepted"))
+        }
+        _ => None,
+    };
+    if let Some(condition) = begins {
+        conditions::set(&mut next, &condition, time);
+    }
     (next != *definition).then_some(next)
 }
 
-/// How far the deletion of a definition has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Terminating {
-    /// It has been asked for.
-    Pending,
-    /// Its objects are being deleted.
-    InProgress,
-}
+const ESTABLISHED: &str = "Established";
+const NAMED: &str = "the initial names have been accepted";
 
-/// Says in a definition's conditions how far its deletion has come.
-pub fn terminates(definition: &mut Value, how_far: Terminating, time: &str) {
-    let (reason, message) = match how_far {
-        Terminating::Pending => (
-            "InstanceDeletionPending",
-            "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
-        ),
-        Terminating::InProgress => ("InstanceDeletionInProgress", "CustomResource deletion is in progress"),
+/// A definition that has its names, served from now on; `None` where it is, or has no names. One whose webhook has a
+/// bundle without certificates is not served.
+pub fn established(definition: &Value, time: &str) -> Option<Value> {
+    let holds = |kind: &str| crate::custom::has_condition(definition, kind);
+    if !holds("NamesAccepted") || holds(ESTABLISHED) {
+        return None;
+    }
+    let condition = match bundle_problem(definition) {
+        None => Condition::new(ESTABLISHED, "True", "InitialNamesAccepted", NAMED),
+        Some(_) => {
+            let why = "The conversion webhook CABundle is invalid";
+            Condition::new(ESTABLISHED, "False", "InvalidCABundle", why)
+        }
     };
-    if !definition["status"]["conditions"].is_array() {
-        definition["status"]["conditions"] = json!([]);
-    }
-    let Some(conditions) = definition["status"]["conditions"].as_array_mut() else { return };
-    let known = conditions.iter_mut().find(|condition| condition["type"] == "Terminating");
-    let since = known
-        .as_deref()
-        .filter(|known| known["status"] == "True")
-        .map_or_else(|| json!(time), |known| known["lastTransitionTime"].clone());
-    let condition = json!({"type": "Terminating", "status": "True", "reason": reason, "message": message, "lastTransitionTime": since});
-    match known {
-        Some(known) => *known = condition,
-        None => conditions.push(condition),
-    }
+    let mut next = definition.clone();
+    conditions::set(&mut next, &condition, time);
+    (next != *definition).then_some(next)
 }
 
 #[cfg(test)]
@@ -168,20 +154,28 @@ mod tests {
         let mut definition = asks(json!({"plural": "foos", "kind": "Foo", "shortNames": []}));
         definition["status"]["acceptedNames"] = json!({"plural": "foos", "kind": "Foo"});
         definition["status"]["conditions"] = json!([{"type": "NamesAccepted", "status": "False"}]);
-        assert_eq!(established(&definition, &Claimed::default(), "t"), None);
+        assert_eq!(named(&definition, &Claimed::default(), "t"), None);
         definition["spec"]["names"]["singular"] = "foo".into();
-        assert!(established(&definition, &Claimed::default(), "t").is_some());
+        assert!(named(&definition, &Claimed::default(), "t").is_some());
     }
 
     #[test]
-    fn how_far_a_deletion_has_come_is_told_once() {
-        let mut definition = json!({"status": {"conditions": [{"type": "Established"}]}});
-        terminates(&mut definition, Terminating::Pending, "t1");
-        terminates(&mut definition, Terminating::InProgress, "t2");
-        let told = &definition["status"]["conditions"];
-        assert_eq!(told.as_array().map(<[_]>::len), Some(2));
-        assert_eq!(told[1]["reason"], "InstanceDeletionInProgress");
-        assert_eq!(told[1]["lastTransitionTime"], "t1");
+    fn who_has_its_names_is_served() {
+        let named = |bundle: &str| {
+            json!({
+                "spec": {"conversion": {"webhook": {"clientConfig": {"caBundle": bundle}}}},
+                "status": {"conditions": [{"type": "NamesAccepted", "status": "True"}]},
+            })
+        };
+        for (bundle, status, reason) in
+            [("", "True", "InitialNamesAccepted"), ("Cg==", "False", "InvalidCABundle")]
+        {
+            let next = established(&named(bundle), "t").unwrap();
+            let told = &next["status"]["conditions"][1];
+            assert_eq!((text(told, "status"), text(told, "reason")), (status, reason));
+            assert_eq!(established(&next, "u"), None, "it says so already");
+        }
+        assert_eq!(established(&json!({"status": {}}), "t"), None);
     }
 
     fn asks(names: Value) -> Value {
@@ -213,12 +207,12 @@ mod tests {
                 "no conflicts found",
             ),
         ] {
-            let next = established(&asks(names), &claimed, "t").unwrap();
+            let next = named(&asks(names), &claimed, "t").unwrap();
             assert_eq!(next["status"]["acceptedNames"], accepted);
             let told = &next["status"]["conditions"][0];
             assert_eq!((text(told, "reason"), text(told, "message")), (reason, message));
             claimed.add(&json!({}));
-            assert_eq!(established(&next, &claimed, "u"), None, "it says so already");
+            assert_eq!(named(&next, &claimed, "u"), None, "it says so already");
         }
     }
 }

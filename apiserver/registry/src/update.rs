@@ -85,6 +85,7 @@ impl Registry {
                 Changed::Applied(value) | Changed::Owned(value) => (value, Ownership::Applied),
             };
             self.mutate_changed(call, name, &old, &mut new, ownership).await?;
+            crate::create::check_namespace(call, &new)?;
             let insisted = self.check_version(call, name, &new, current.revision())?;
             let (warnings, claim) = self.prepare(call, name, &old, &mut new)?;
             let allowed = self.allow_changed(call, name, &old, new).await;
@@ -256,13 +257,11 @@ impl Registry {
         }
         let mut tolerated = Vec::new();
         if matches!(call.subresource, "" | "status" | "scale") {
-            let (invalid, warnings) = custom::validate(resource, new, Some(old), call.subresource);
-            errors.extend(invalid);
-            tolerated = warnings;
+            tolerated = custom::validate(resource, new, Some(old), call.subresource, &mut errors);
         }
         if !errors.is_empty() {
             // What is let pass is told, whatever is not.
-            let refused = Err(Status::invalid(&resource.internal_gvk(), name, &errors));
+            let refused = Err(Status::invalid(&resource.internal_gvk(), object::name(new), &errors));
             return call.warned(&tolerated, refused);
         }
         let at = |object, path: &[&str]| crate::strategy::shared::at(object, path);
@@ -372,12 +371,16 @@ fn keep_member(new: &mut Value, old: &Value, member: &str) {
 
 /// A status update changes the status, and of the metadata only what upstream's status strategies let through.
 fn keep_all_but_status(resource: &Resource, new: &mut Value, old: &Value) {
-    let kept: &[&str] = if resource.is_custom() {
-        &["labels", "annotations", "ownerReferences", "finalizers", "generateName"]
+    if resource.is_custom() {
+        // All of it is as it was, but for the owners of what changes.
+        let owners = object::metadata(new).get("managedFields").cloned();
+        let mut metadata = object::metadata(old).clone();
+        metadata.remove("managedFields");
+        metadata.extend(owners.map(|owners| ("managedFields".to_owned(), owners)));
+        new["metadata"] = Value::Object(metadata);
     } else {
-        resource.strategy.status_keeps
-    };
-    object::keep_metadata(new, old, kept);
+        object::keep_metadata(new, old, resource.strategy.status_keeps);
+    }
     let own = |key: &str| key == "metadata" || key == "status";
     let Value::Object(map) = new else { return };
     map.retain(|key, _| own(key));

@@ -136,7 +136,7 @@ fn resource_list(catalogue: &Catalogue, group: &str, version: &str) -> Value {
     let mut resources = Vec::new();
     for row in catalogue.resources(group, version) {
         let mut entry = json!({
-            "name": row.name, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind, "verbs": row.verbs,
+            "name": row.name, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind, "verbs": row.told_verbs(),
         });
         if !row.short_names.is_empty() {
             entry["shortNames"] = json!(row.short_names);
@@ -232,7 +232,7 @@ fn discovered(row: &Resource, _group: &str, _version: &str) -> Value {
         "responseKind": own,
         "scope": if row.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": row.singular,
-        "verbs": row.verbs,
+        "verbs": row.told_verbs(),
     });
     if !row.short_names.is_empty() {
         entry["shortNames"] = json!(row.short_names);

@@ -401,6 +401,9 @@ async fn route<'s>(
     if let Some(found) = metrics.resource(&resource, info, request, since) {
         drop(counted.set(found));
     }
+    if resource.is_custom() {
+        check_custom_place(info, &resource)?;
+    }
     if !matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
         let place = if resource.is_custom() {
             Place::Custom
@@ -546,6 +549,15 @@ pub(crate) fn method_not_allowed() -> Status {
 }
 
 /// A namespaced resource without a namespace can only be listed and watched.
+/// A custom resource is served where its scope says, and lists of all namespaces; nobody knows of any other path.
+fn check_custom_place(info: &RequestInfo, resource: &Resource) -> Result<(), Status> {
+    let is_known = match (resource.namespaced, info.scope()) {
+        (true, None) => matches!(info.verb.as_str(), "list" | "watch"),
+        (namespaced, scope) => namespaced == scope.is_some(),
+    };
+    if is_known { Ok(()) } else { Err(page_not_found()) }
+}
+
 fn check_place(info: &RequestInfo, resource: &Arc<Resource>) -> Result<(), Status> {
     let namespace = info.scope();
     // Of what comes after a subresource only proxies have a path.

@@ -1,15 +1,10 @@
-//! What the server does on its own: definitions become established and clean up after themselves, events expire, the
-//! server's identity Lease is renewed and its endpoints are kept.
+//! What the server does on its own: events expire, the server's identity Lease is renewed, its endpoints are kept and
+//! definitions that wait for their objects are seen to.
 
 use std::time::Duration;
 
 use apiserver_json::{Value, json};
-use apiserver_meta::Status;
-use apiserver_registry::naming::Claimed;
-use apiserver_registry::{
-    Call, Changed, DeleteOptions, Exhausted, Page, Registry, Resource, Selectors, naming, now, object,
-};
-use bytes::Bytes;
+use apiserver_registry::{Call, Changed, DeleteOptions, Exhausted, Registry, Resource, now, object};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use std::sync::Arc;
@@ -23,9 +18,13 @@ const IDENTITY_LABEL: &str = "apiserver.kubernetes.io/identity";
 /// Where a server that shares its store with others is.
 const ENDPOINT_ANNOTATION: &str = "hopyard.dev/endpoint";
 const SWEEP: Duration = Duration::from_secs(30);
-const CLEANUP_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 
-fn call<'a>(resource: &'a Arc<Resource>, namespace: Option<&'a str>, subresource: &'a str) -> Call<'a> {
+/// A write of the server itself.
+pub(crate) fn call<'a>(
+    resource: &'a Arc<Resource>,
+    namespace: Option<&'a str>,
+    subresource: &'a str,
+) -> Call<'a> {
     Call {
         resource,
         namespace,
@@ -34,135 +33,6 @@ fn call<'a>(resource: &'a Arc<Resource>, namespace: Option<&'a str>, subresource
         dry_run: false,
         requester: apiserver_registry::Requester::default(),
     }
-}
-
-impl ApiServer {
-    /// What follows the creation of an object of some kinds, before it is answered.
-    pub(crate) async fn after_create(&self, resource: &Arc<Resource>, bytes: &Bytes) {
-        if is_definition(resource) {
-            let value: Value = apiserver_json::from_slice(bytes).unwrap_or_default();
-            self.after_update(resource, object::name(&value)).await;
-        } else {
-            crate::conditions::settle_after(self.registry(), resource).await;
-        }
-    }
-
-    /// What follows a change of an object of some kinds, before it is answered.
-    pub(crate) async fn after_update(&self, resource: &Arc<Resource>, name: &str) {
-        // The last object of a definition that is going takes it along.
-        let going = resource.custom.as_ref().filter(|custom| custom.terminating);
-        let catalogue = self.registry().catalogue();
-        let (definitions, name) = match going {
-            Some(custom) => {
-                let found = catalogue.get("apiextensions.k8s.io", "v1", "customresourcedefinitions");
-                let Some(definitions) = found else { return };
-                (definitions, custom.definition.as_str())
-            }
-            None if is_definition(resource) => (resource, name),
-            None => {
-                crate::conditions::settle_after(self.registry(), resource).await;
-                return;
-            }
-        };
-        if let Err(status) = Box::pin(settle_definition(self.registry(), definitions, name)).await
-            && status.code != 404
-        {
-            tracing::warn!(name, error = %status, "a custom resource definition could not be settled");
-        }
-    }
-}
-
-fn is_definition(resource: &Resource) -> bool {
-    resource.kind == "CustomResourceDefinition" && resource.group == "apiextensions.k8s.io"
-}
-
-/// Establishes a definition, or removes its objects where it is being deleted.
-async fn settle_definition(
-    registry: &Registry,
-    definitions: &Arc<Resource>,
-    name: &str,
-) -> Result<(), Status> {
-    let Some(found) = registry.cache().get(&definitions.key(None, name)) else {
-        registry.reload_custom();
-        return Ok(());
-    };
-    let definition = found.parse();
-    if object::is_deleting(&definition) {
-        return remove_definition(registry, definitions, &definition).await;
-    }
-    let claimed = claimed(registry, definitions, &definition);
-    if naming::established(&definition, &claimed, &now()).is_some() {
-        let change = |live: Option<&Value>| {
-            let live = live.ok_or_else(|| Status::not_found(&definitions.group_resource(), name))?;
-            let next = naming::established(live, &claimed, &now()).unwrap_or_else(|| live.clone());
-            Ok(Changed::Patched(next))
-        };
-        registry.update(&call(definitions, None, "status"), name, false, change).await?;
-    }
-    registry.reload_custom();
-    Ok(())
-}
-
-/// The names that definitions of the same group have been given.
-fn claimed(registry: &Registry, definitions: &Resource, definition: &Value) -> Claimed {
-    let mut claimed = Claimed::default();
-    for other in registry.cache().snapshot(&definitions.prefix).objects.values() {
-        let other = other.parse();
-        if other["spec"]["group"] == definition["spec"]["group"] {
-            claimed.add(&other);
-        }
-    }
-    claimed
-}
-
-async fn remove_definition(
-    registry: &Registry,
-    definitions: &Arc<Resource>,
-    definition: &Value,
-) -> Result<(), Status> {
-    if !object::finalizers(definition).contains(&CLEANUP_FINALIZER) {
-        registry.reload_custom();
-        return Ok(());
-    }
-    let name = object::name(definition);
-    let told = |live: Option<&Value>| {
-        let mut next = live.ok_or_else(|| Status::not_found(&definitions.group_resource(), name))?.clone();
-        naming::terminates(&mut next, naming::Terminating::InProgress, &now());
-        Ok(Changed::Patched(next))
-    };
-    registry.update(&call(definitions, None, "status"), name, false, told).await?;
-    let catalogue = registry.catalogue();
-    let group = definition.pointer("/spec/group").and_then(Value::as_str).unwrap_or("");
-    let plural = definition.pointer("/spec/names/plural").and_then(Value::as_str).unwrap_or("");
-    let versions = catalogue.group(group).map_or(&[][..], |found| &found.versions);
-    // Objects of a built-in kind of that name are not its own.
-    let rows = versions.iter().filter_map(|version| catalogue.get(group, version, plural));
-    let rows: Vec<_> = rows.filter(|row| row.is_custom()).collect();
-    // Of the stored version nothing needs to be converted: a broken webhook holds nothing up.
-    let stored = rows.iter().find(|row| row.api_version() == row.stored_api_version);
-    if let Some(row) = stored.or(rows.first()) {
-        let everything = Selectors::default();
-        registry
-            .delete_collection(&call(row, None, ""), &everything, &Page::default(), &DeleteOptions::default())
-            .await?;
-        // Objects with finalizers stay until their owners let go; the sweep comes back.
-        if !registry.cache().snapshot(&row.prefix).objects.is_empty() {
-            return Ok(());
-        }
-    }
-    let change = |live: Option<&Value>| {
-        let live = live.ok_or_else(|| Status::not_found(&definitions.group_resource(), name))?;
-        let mut next = live.clone();
-        let kept: Vec<&str> = object::finalizers(live)
-            .into_iter()
-            .filter(|finalizer| *finalizer != CLEANUP_FINALIZER)
-            .collect();
-        object::metadata_mut(&mut next).insert("finalizers".into(), json!(kept));
-        Ok(Changed::Patched(next))
-    };
-    registry.update(&call(definitions, None, ""), name, false, change).await?;
-    registry.reload_custom();
-    Ok(())
 }
 
 /// Runs until the server shuts down.
@@ -230,15 +100,7 @@ async fn keep(server: ApiServer) {
         crate::service_addresses::repair(registry, &mut addresses).await;
         crate::legacy_tokens::keep(registry, &mut tracking).await;
         expire_events(registry).await;
-        let catalogue = registry.catalogue();
-        if let Some(definitions) = catalogue.get("apiextensions.k8s.io", "v1", "customresourcedefinitions") {
-            for found in registry.cache().snapshot(&definitions.prefix).objects.values() {
-                let definition = found.parse();
-                if object::is_deleting(&definition) {
-                    server.after_update(definitions, object::name(&definition)).await;
-                }
-            }
-        }
+        server.sweep_definitions().await;
     }
 }
 

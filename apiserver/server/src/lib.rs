@@ -12,6 +12,7 @@ mod components;
 mod compress;
 mod conditions;
 mod content_type;
+mod definitions;
 mod discovery;
 mod dispatch;
 mod endpoints;

@@ -98,3 +98,104 @@ async fn the_last_object_takes_its_definition_along() {
     ask(&server, Method::PATCH, &format!("{objects}/w"), &let_go).await;
     assert_eq!(ask(&server, Method::GET, &path, &Value::Null).await.0, StatusCode::NOT_FOUND);
 }
+
+fn reason(definition: &Value, kind: &str) -> String {
+    let conditions = definition["status"]["conditions"].as_array().map(<[_]>::to_vec).unwrap_or_default();
+    let found = conditions.iter().find(|condition| condition["type"] == kind);
+    found.and_then(|condition| condition["reason"].as_str()).unwrap_or("").to_owned()
+}
+
+#[tokio::test]
+async fn writes_to_what_is_going_delete_nothing_again() {
+    let server = server().await;
+    let mut given = definition(&[("v1", json!({"a": {"type": "string"}}))]);
+    given["metadata"]["finalizers"] = json!(["a.io/kept"]);
+    ask(&server, Method::POST, DEFINITIONS, &given).await;
+    let objects = "/apis/a.io/v1/namespaces/default/ws";
+    let object = |name: &str| json!({"apiVersion": "a.io/v1", "kind": "W", "metadata": {"name": name, "finalizers": ["a.io/b"]}});
+    ask(&server, Method::POST, objects, &object("w")).await;
+    let path = format!("{DEFINITIONS}/ws.a.io");
+    ask(&server, Method::DELETE, &path, &Value::Null).await;
+    let before = ask(&server, Method::GET, &path, &Value::Null).await.1;
+    assert_eq!(reason(&before, "Terminating"), "InstanceDeletionInProgress");
+    let let_go = json!({"metadata": {"finalizers": null}});
+    ask(&server, Method::PATCH, &format!("{objects}/w?dryRun=All"), &let_go).await;
+    ask(&server, Method::PATCH, &format!("{objects}/w"), &json!({"metadata": {"labels": {"a": "b"}}})).await;
+    assert_eq!(ask(&server, Method::GET, &path, &Value::Null).await.1, before);
+    let verbs =
+        ask(&server, Method::GET, "/apis/a.io/v1", &Value::Null).await.1["resources"][0]["verbs"].clone();
+    assert_eq!(verbs, json!(["delete", "deletecollection", "get", "list", "watch"]));
+
+    ask(&server, Method::PATCH, &format!("{objects}/w"), &let_go).await;
+    let after = ask(&server, Method::GET, &path, &Value::Null).await.1;
+    assert_eq!(reason(&after, "Terminating"), "InstanceDeletionCompleted", "{after}");
+    assert_eq!(after["metadata"]["finalizers"], json!(["a.io/kept"]));
+    assert_eq!(ask(&server, Method::POST, objects, &object("late")).await.0, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn objects_of_no_served_version_go_along() {
+    let server = server().await;
+    let given = definition(&[("v1", json!({"a": {"type": "string"}}))]);
+    ask(&server, Method::POST, DEFINITIONS, &given).await;
+    let objects = "/apis/a.io/v1/namespaces/default/ws";
+    let object = json!({"apiVersion": "a.io/v1", "kind": "W", "metadata": {"name": "w"}});
+    ask(&server, Method::POST, objects, &object).await;
+    let path = format!("{DEFINITIONS}/ws.a.io");
+    let mut unserved = ask(&server, Method::GET, &path, &Value::Null).await.1;
+    unserved["spec"]["versions"].as_array_mut().unwrap()[0]["served"] = false.into();
+    ask(&server, Method::PUT, &path, &unserved).await;
+    ask(&server, Method::DELETE, &path, &Value::Null).await;
+    assert_eq!(ask(&server, Method::GET, &path, &Value::Null).await.0, StatusCode::NOT_FOUND);
+    ask(&server, Method::POST, DEFINITIONS, &given).await;
+    let list = ask(&server, Method::GET, objects, &Value::Null).await.1;
+    assert_eq!(list["items"], json!([]));
+}
+
+#[tokio::test]
+async fn who_frees_a_name_gives_it_to_who_waits() {
+    let server = server().await;
+    let named = |plural: &str| {
+        let mut given = definition(&[("v1", json!({}))]);
+        given["metadata"]["name"] = format!("{plural}.a.io").into();
+        given["spec"]["names"] = json!({"plural": plural, "singular": plural, "kind": "W"});
+        given
+    };
+    ask(&server, Method::POST, DEFINITIONS, &named("first")).await;
+    ask(&server, Method::POST, DEFINITIONS, &named("second")).await;
+    let path = format!("{DEFINITIONS}/second.a.io");
+    let waits = ask(&server, Method::GET, &path, &Value::Null).await.1;
+    assert_eq!(reason(&waits, "NamesAccepted"), "ListKindConflict", "{waits}");
+    assert_eq!(reason(&waits, "Established"), "NotAccepted", "{waits}");
+    ask(&server, Method::DELETE, &format!("{DEFINITIONS}/first.a.io"), &Value::Null).await;
+    let has = ask(&server, Method::GET, &path, &Value::Null).await.1;
+    assert_eq!(reason(&has, "NamesAccepted"), "NoConflicts", "{has}");
+    assert_eq!(reason(&has, "Established"), "InitialNamesAccepted", "{has}");
+}
+
+#[tokio::test]
+async fn a_definition_named_as_a_built_in_kind_takes_nothing_along() {
+    let server = server().await;
+    let mut given = definition(&[("v9", json!({}))]);
+    given["metadata"] = json!({
+        "name": "clusterroles.rbac.authorization.k8s.io",
+        "annotations": {"api-approved.kubernetes.io": "unapproved"},
+    });
+    given["spec"]["group"] = "rbac.authorization.k8s.io".into();
+    given["spec"]["names"] =
+        json!({"plural": "clusterroles", "singular": "clusterrole", "kind": "ClusterRole"});
+    given["spec"]["scope"] = "Cluster".into();
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let role = json!({"metadata": {"name": "kept"}, "rules": []});
+    let (status, answer) = ask(&server, Method::POST, roles, &role).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let (status, answer) = ask(&server, Method::POST, DEFINITIONS, &given).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let path = format!("{DEFINITIONS}/clusterroles.rbac.authorization.k8s.io");
+    let live = ask(&server, Method::GET, &path, &Value::Null).await.1;
+    assert_eq!(reason(&live, "KubernetesAPIApprovalPolicyConformant"), "UnapprovedAnnotation", "{live}");
+    ask(&server, Method::DELETE, &path, &Value::Null).await;
+    assert_eq!(ask(&server, Method::GET, &path, &Value::Null).await.0, StatusCode::NOT_FOUND);
+    let kept = ask(&server, Method::GET, &format!("{roles}/kept"), &Value::Null).await;
+    assert_eq!(kept.0, StatusCode::OK, "{}", kept.1);
+}

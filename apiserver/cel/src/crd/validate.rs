@@ -1,5 +1,7 @@
 //! Running a definition's rules on an object: `validation.go` of upstream's `schema/cel`.
 
+use std::collections::HashMap;
+
 use apiserver_json::{Map, Value};
 use apiserver_meta::field::{FieldError, Problem, go_quote, go_value};
 
@@ -82,6 +84,34 @@ fn shown(path: &str) -> String {
     if path.is_empty() { "<nil>".to_owned() } else { path.to_owned() }
 }
 
+/// The items of a list of type map, by their keys.
+type ByKey<'a> = HashMap<String, &'a Value>;
+
+fn by_key<'a>(keys: &[String], list: &'a Value) -> ByKey<'a> {
+    let mut found = ByKey::new();
+    for item in list.as_array().into_iter().flatten() {
+        if let Some(key) = key_of(keys, item) {
+            found.entry(key).or_insert(item);
+        }
+    }
+    found
+}
+
+/// The keys of an item, as one text; an item that lacks one, or has one that is no scalar, is like no other.
+fn key_of(keys: &[String], item: &Value) -> Option<String> {
+    let mut text = String::new();
+    for key in keys {
+        match item.get(key.as_str())? {
+            Value::Null | Value::Array(_) | Value::Object(_) => return None,
+            scalar => {
+                text.push_str(&scalar.to_string());
+                text.push('\0');
+            }
+        }
+    }
+    Some(text)
+}
+
 impl<'r> Run<'r> {
     fn node<'a>(
         &mut self,
@@ -145,14 +175,18 @@ impl<'r> Run<'r> {
         past: Past<'a>,
     ) {
         let Some(below) = &node.items else { return };
-        let find = |old: &'a Value, item: &Value| {
-            let keys = node.keys.as_ref()?;
-            let same = |other: &&Value| keys.iter().all(|key| other.get(key) == item.get(key));
-            old.as_array()?.iter().find(same)
-        };
+        let keys = node.keys.as_deref();
+        let before = old.zip(keys).map(|(old, keys)| by_key(keys, old));
+        let was = past.current.map(|(_, old)| old);
+        // What it was and what it is compared with is the same list, where both are known.
+        let is_same = old.zip(was).is_some_and(|(old, was)| std::ptr::eq(old, was));
+        let others = was.filter(|_| !is_same).zip(keys).map(|(old, keys)| by_key(keys, old));
+        let compared = if is_same { &before } else { &others };
+        let find =
+            |found: &Option<ByKey<'a>>, item: &Value| found.as_ref()?.get(&key_of(keys?, item)?).copied();
         for (i, item) in items.iter().enumerate() {
-            let old_item = old.and_then(|old| find(old, item));
-            self.node(below, &format!("{path}[{i}]"), item, old_item, past.step(item, |old| find(old, item)));
+            let next = past.step(item, |_| find(compared, item));
+            self.node(below, &format!("{path}[{i}]"), item, find(&before, item), next);
             if self.budget < 0 {
                 return;
             }

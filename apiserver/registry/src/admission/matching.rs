@@ -39,10 +39,11 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// The namespace of the object; a Namespace is its own.
+    /// The namespace of the object; a Namespace is its own, as it is going to be where it is written as a whole.
     pub(super) fn namespace(&self) -> Option<&Value> {
         if is_namespace(self.call.resource) {
-            return self.attempt.object.or(self.attempt.old);
+            let next = self.attempt.object.filter(|_| self.call.subresource.is_empty());
+            return next.or(self.attempt.old).or(self.attempt.object);
         }
         self.around.namespace.as_ref()
     }

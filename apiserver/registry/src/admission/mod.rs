@@ -153,7 +153,8 @@ impl Registry {
         operation: Operation,
         mut object: Value,
     ) -> Result<Value, Status> {
-        if operation == Operation::Create {
+        // What is asked of a namespace is no content of it.
+        if operation == Operation::Create && !policies::is_review(call.resource) {
             self.check_content(call, &call.resource.group_resource(), name)?;
         }
         let change = mutate::Change { operation, name, old: None };

@@ -252,7 +252,7 @@ impl Registry {
 }
 
 /// The operations of a patch; `None` where there are none.
-fn operations(patch: &[u8]) -> Result<Option<Value>, Refusal> {
+pub(super) fn operations(patch: &[u8]) -> Result<Option<Value>, Refusal> {
     let read: Result<Value, _> = apiserver_json::from_slice(patch);
     let wrong =
         |why: String| Refusal::Unanswered(format!("received undecodable patch in webhook response: {why}"));

@@ -166,7 +166,16 @@ impl Registry {
         let others: Vec<(usize, usize)> = objects.iter().enumerate().filter_map(others).collect();
         for batch in batches(&others) {
             let trees = batch.iter().map(|(i, _)| encode::tree(&objects[*i])).collect();
-            let converted = Box::pin(self.convert(conversion, trees, &api_version)).await?;
+            let converted = match Box::pin(self.convert(conversion, trees, &api_version)).await {
+                Ok(converted) => converted,
+                Err(status) => {
+                    // Upstream has each converted by itself: what is told is what is wrong with the first.
+                    let [(first, _), _, ..] = batch else { return Err(status) };
+                    let first = encode::tree(&objects[*first]);
+                    Box::pin(self.convert_one(conversion, first, &api_version)).await?;
+                    return Err(status);
+                }
+            };
             for ((i, _), tree) in batch.iter().zip(converted) {
                 objects[*i] = Arc::new(objects[*i].with_bytes(encode::document(&tree).bytes));
             }

@@ -3,6 +3,7 @@
 use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 
+use crate::strategy::pem;
 use crate::strategy::shared::{default, has, items, text};
 use crate::strategy::webhooks::{check_client, check_versions};
 
@@ -54,6 +55,7 @@ pub(super) fn validate(definition: &Value, old: Option<&Value>, errors: &mut Vec
     }
     if has(webhook, "clientConfig") {
         check_client(&webhook["clientConfig"], &client_path, errors);
+        check_bundle(definition, old, &client_path, errors);
     } else {
         errors.push(FieldError::required(client_path, "required when strategy is set to Webhook"));
     }
@@ -63,6 +65,40 @@ pub(super) fn validate(definition: &Value, old: Option<&Value>, errors: &mut Vec
     }
     let known = old.is_none_or(|old| recognizes(&old["spec"]["conversion"]));
     check_versions(versions, &versions_path, known, super::label, errors);
+}
+
+/// A bundle that holds no certificates may stay, and come to a definition that is not established: it is not, then.
+fn check_bundle(definition: &Value, old: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
+    let is_established = |old: &Value| crate::custom::has_condition(old, "Established");
+    if !old.is_some_and(|old| is_established(old) && bundle_problem(old).is_none()) {
+        return;
+    }
+    if let Some(why) = bundle_problem(definition) {
+        let bundle = definition.pointer(BUNDLE).and_then(Value::as_str).unwrap_or("");
+        let shown = apiserver_meta::base64::decode(bundle).unwrap_or_default();
+        let field = format!("{path}.caBundle");
+        errors.push(FieldError::invalid(field, &apiserver_json::json!(shown), why));
+    }
+}
+
+const BUNDLE: &str = "/spec/conversion/webhook/clientConfig/caBundle";
+
+/// Why the bundle of a definition's webhook holds no certificates.
+pub(crate) fn bundle_problem(definition: &Value) -> Option<String> {
+    let bundle = definition.pointer(BUNDLE).and_then(Value::as_str).filter(|bundle| !bundle.is_empty())?;
+    let bytes = apiserver_meta::base64::decode(bundle).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let blocks = pem::blocks(&text);
+    let mut certificates = blocks.iter().filter(|block| block.kind == "CERTIFICATE" && !block.has_headers);
+    let is_read = |block: &pem::Block<'_>| x509_parser::parse_x509_certificate(&block.bytes).is_ok();
+    match certificates.next() {
+        Some(first) if is_read(first) || certificates.any(is_read) => None,
+        Some(_) => Some(
+            "unable to load root certificates: failed to parse certificate: x509: malformed certificate"
+                .into(),
+        ),
+        None => Some("unable to load root certificates: unable to parse bytes as PEM block".into()),
+    }
 }
 
 /// What was stored without a version that is known may stay so.

@@ -3,6 +3,7 @@
 //! Upstream checks its internal type, into which it moves what all versions say alike: errors of that are told of
 //! `spec.validation`, `spec.subresources` and so on.
 
+pub mod conditions;
 mod conversion;
 mod defaults;
 mod internal;
@@ -14,6 +15,8 @@ mod versions;
 use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::names::{dns1035_label, dns1123_subdomain};
+
+pub(crate) use conversion::bundle_problem;
 
 use crate::object;
 use crate::strategy::shared::{default_text, items, text};
@@ -153,33 +156,52 @@ fn validate_change(definition: &Value, old: &Value, errors: &mut Vec<FieldError>
 
 /// Groups of the Kubernetes project need somebody's word for it.
 fn validate_approval(definition: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    const ANNOTATION: &str = "api-approved.kubernetes.io";
-    const SEE: &str = "see https://github.com/kubernetes/enhancements/pull/1111";
-    let group = text(&definition["spec"], "group");
-    if ![".k8s.io", ".kubernetes.io"].iter().any(|end| format!(".{group}").ends_with(end)) {
+    if !is_protected(definition) {
         return;
     }
-    let annotation = |definition: &Value| text(&definition["metadata"]["annotations"], ANNOTATION).to_owned();
-    let said = annotation(definition);
-    let state = approval(&said);
-    if old.is_some_and(|old| approval(&annotation(old)) == state) {
+    let said = approval_annotation(definition);
+    let state = approval(said);
+    if old.is_some_and(|old| approval(approval_annotation(old)) == state) {
         return;
     }
-    let field = format!("metadata.annotations[{ANNOTATION}]");
-    let needed = format!("protected groups must have approval annotation {ANNOTATION:?}");
+    let field = format!("metadata.annotations[{APPROVAL}]");
     match state {
-        Approval::Given => {}
-        Approval::Missing => errors.push(FieldError::required(field, format!("{needed}, {SEE}"))),
+        Approval::Given | Approval::Bypassed => {}
+        Approval::Missing => {
+            errors.push(FieldError::required(field, format!("{}, {SEE}", missing_approval())));
+        }
         Approval::Invalid => {
-            let why = format!("{needed} with either a URL or a reason starting with \"unapproved\", {SEE}");
+            let why = format!("{}, {SEE}", invalid_approval());
             errors.push(FieldError::invalid(field, &said.into(), why));
         }
     }
 }
 
+const APPROVAL: &str = "api-approved.kubernetes.io";
+const SEE: &str = "see https://github.com/kubernetes/enhancements/pull/1111";
+
+fn missing_approval() -> String {
+    format!("protected groups must have approval annotation {APPROVAL:?}")
+}
+
+fn invalid_approval() -> String {
+    format!("{} with either a URL or a reason starting with \"unapproved\"", missing_approval())
+}
+
+/// Is the group one of the Kubernetes project?
+fn is_protected(definition: &Value) -> bool {
+    let group = format!(".{}", text(&definition["spec"], "group"));
+    [".k8s.io", ".kubernetes.io"].iter().any(|end| group.ends_with(end))
+}
+
+fn approval_annotation(definition: &Value) -> &str {
+    text(&definition["metadata"]["annotations"], APPROVAL)
+}
+
 #[derive(PartialEq)]
 enum Approval {
     Given,
+    Bypassed,
     Missing,
     Invalid,
 }
@@ -189,7 +211,8 @@ fn approval(annotation: &str) -> Approval {
     let is_url = !scheme.is_empty() && !rest.split('/').next().unwrap_or("").is_empty();
     match annotation {
         "" => Approval::Missing,
-        text if is_url || text.starts_with("unapproved") => Approval::Given,
+        text if text.starts_with("unapproved") => Approval::Bypassed,
+        _ if is_url => Approval::Given,
         _ => Approval::Invalid,
     }
 }

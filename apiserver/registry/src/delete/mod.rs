@@ -13,11 +13,12 @@ use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 
 use crate::admission::{self, Attempt};
+use crate::definition::conditions::{Terminating, terminates};
 use crate::encode;
 use crate::list::{Listing, Page, Selectors};
+use crate::object;
 use crate::registry::{Call, Registry, now};
 use crate::update::TRIES;
-use crate::{naming, object};
 use step::Step;
 
 /// How many objects of a collection are deleted at a time.
@@ -233,7 +234,7 @@ fn with_outline(call: &Call, current: &Object, outline: &Value) -> Document {
     }
     let mut whole = encode::tree(current);
     if step::is_definition(call) && !object::is_deleting(&whole) && object::is_deleting(outline) {
-        naming::terminates(&mut whole, naming::Terminating::Pending, &now());
+        terminates(&mut whole, &Terminating::Pending, &now());
     }
     if let Some(map) = metadata.as_object_mut() {
         // The owners of fields are no text there.

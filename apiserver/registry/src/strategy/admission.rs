@@ -22,6 +22,11 @@ pub(super) static POLICY: Strategy = Strategy {
     prepare_update: keep_status,
     validate_create: validate_policy,
     validate_update: |policy, _| validate_policy(policy),
+    validate_status: |policy, _| {
+        let mut errors = Vec::new();
+        super::conditions::check(at(policy, &["status"]), "status", &mut errors);
+        errors
+    },
     status: true,
     generation: true,
     unconditional_update: false,

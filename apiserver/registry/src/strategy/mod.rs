@@ -34,7 +34,7 @@ mod match_resources;
 mod more_kind_tests;
 mod networking;
 mod node;
-mod pem;
+pub(crate) mod pem;
 mod persistent;
 pub(crate) mod pod;
 mod pod_volume_warnings;

@@ -4,14 +4,14 @@ use apiserver_meta::base64;
 
 /// A block: what it says it is, and what is in it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Block<'a> {
+pub(crate) struct Block<'a> {
     pub kind: &'a str,
     pub has_headers: bool,
     pub bytes: Vec<u8>,
 }
 
 /// The blocks of a text, in order; what is between them is passed over.
-pub(super) fn blocks(text: &str) -> Vec<Block<'_>> {
+pub(crate) fn blocks(text: &str) -> Vec<Block<'_>> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some((_, after)) = rest.split_once("-----BEGIN ") {

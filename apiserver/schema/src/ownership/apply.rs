@@ -9,9 +9,9 @@ use super::manager::{
     Changed, Manager, empty_object, forget_unknown, kind_of, misfit, misfit_in, never_owned, outdated,
     record, release, without,
 };
-use super::merge;
 use super::set::{FieldSet, print_path};
 use super::walk::{self, compare, field_set};
+use super::{check, merge};
 use crate::golang::equal;
 use crate::node::Schema;
 
@@ -92,12 +92,12 @@ fn attempt(
     mut owners: Entries,
     (manager, force, reset): Terms<'_>,
 ) -> Result<Value, ApplyError> {
-    let errors = merge::check(schema, applied);
+    let errors = check::check(schema, applied);
     if !errors.is_empty() {
         return Err(ApplyError::Failed(format!(
             "failed to create typed patch object ({}): {}",
             describe(applied),
-            merge::join(&errors)
+            check::join(&errors)
         )));
     }
     if let Some(why) = outdated(schema, live) {

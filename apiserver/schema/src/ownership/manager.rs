@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock};
 
 use apiserver_json::{Map, Value};
 
+use super::check;
 use super::entries::{self, Entries, Fields, Identity, Operation, Owned};
 use super::fresh;
-use super::merge;
 use super::set::FieldSet;
 use super::walk::{Comparison, compare};
 use crate::decode::zero;
@@ -90,7 +90,9 @@ pub(super) fn update_by_comparison(
         // Nobody can be said to own parts of such an object.
         return entries::set_raw(new, None);
     }
-    if live.is_some_and(|live| outdated(schema, live).is_some()) || outdated(schema, new).is_some() {
+    // Where nothing changed, the one is what the other is.
+    let moved = live.is_none() || !changes.is_same();
+    if live.is_some_and(|live| is_outdated(schema, live)) || moved && is_outdated(schema, new) {
         return entries::set_raw(new, None);
     }
     if unchanged && live.is_some() && changes.is_same() && !entries::is_reset(new) {
@@ -205,16 +207,24 @@ pub(super) fn misfit(owners: &Entries, manager: &Manager<'_>, object: &Value) ->
 
 /// What is wrong with a custom object that was written before its definition changed: such a one has no owners.
 pub(super) fn outdated(schema: &Schema, object: &Value) -> Option<String> {
-    // Objects of built-in kinds are of their types whatever happens.
-    let is_custom = schema.object().is_some_and(|object| !object.go_struct);
-    let errors = if is_custom { merge::check_live(schema, object) } else { Vec::new() };
-    (!errors.is_empty()).then(|| merge::join(&errors))
+    let errors = if is_custom(schema) { check::check_live(schema, object) } else { Vec::new() };
+    (!errors.is_empty()).then(|| check::join(&errors))
+}
+
+/// As [`outdated`], where nobody asks why.
+fn is_outdated(schema: &Schema, object: &Value) -> bool {
+    is_custom(schema) && !check::is_readable(schema, object)
+}
+
+/// Objects of built-in kinds are of their types whatever happens.
+fn is_custom(schema: &Schema) -> bool {
+    schema.object().is_some_and(|object| !object.go_struct)
 }
 
 /// What is wrong with an object in a version, where there is one.
 pub(super) fn misfit_in(versions: &Versions, version: &str, object: &Value) -> Option<String> {
-    let errors = merge::check(versions.get(version)?, object);
-    (!errors.is_empty()).then(|| merge::join(&errors))
+    let errors = check::check(versions.get(version)?, object);
+    (!errors.is_empty()).then(|| check::join(&errors))
 }
 
 /// Drops who wrote in a version that the kind does not have: nothing can be compared with that.

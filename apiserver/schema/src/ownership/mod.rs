@@ -4,6 +4,7 @@
 //! entries are read from and written to `metadata.managedFields`; nothing else remembers anything.
 
 mod apply;
+mod check;
 mod conflict;
 mod entries;
 mod fresh;

@@ -29,7 +29,7 @@ pub(super) async fn create(
     let written = context.server.registry().create(&call, value).await;
     let written = context.told(&warnings, written)?;
     warnings.extend(written.warnings);
-    context.server.after_create(resource, &written.bytes).await;
+    context.server.after_create(&call, &written.bytes).await;
     let answer = object_answer(context, resource, StatusCode::CREATED, written.bytes);
     Ok(context.told(&warnings, answer)?.warn(warnings))
 }

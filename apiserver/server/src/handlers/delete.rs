@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use apiserver_json::{Value, json};
 use apiserver_meta::Status;
-use apiserver_registry::{Call, DeleteOptions, Deleted, Resource};
+use apiserver_registry::{Call, DeleteOptions, Deleted, Resource, identity};
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -24,7 +24,7 @@ pub(super) async fn delete(
     let warnings = warnings(resource, &options);
     let deleted = context.server.registry().delete(&call, &context.info.name, &options).await;
     let deleted = context.told(&warnings, deleted)?;
-    context.server.after_update(resource, &context.info.name).await;
+    context.server.after_update(&call, &context.info.name).await;
     let answer = match deleted {
         Deleted::Status(status) => Ok(Answer::value(StatusCode::OK, context.accepted, &status)),
         Deleted::Object(bytes) => {
@@ -57,6 +57,8 @@ pub(super) async fn delete_collection(
     let page = chosen.page(&resource.scope(call.namespace))?;
     let registry = context.server.registry();
     let listing = registry.delete_collection(&call, &chosen.selectors, &page, &delete_options).await?;
+    let names = listing.objects.iter().map(|object| identity(resource, object.key()).1.to_owned());
+    context.server.after_collection(&call, names).await;
     let revision = page.revision().unwrap_or(listing.revision);
     let warnings = warnings(resource, &delete_options);
     let include = context.told(&warnings, lists::check_form(context, resource))?;

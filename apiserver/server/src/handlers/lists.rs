@@ -29,6 +29,7 @@ pub(super) async fn list(context: &Context<'_>, resource: &Arc<Resource>) -> Res
         let page = options.page(&scope)?;
         let call = context.plain_call(resource);
         let listing = context.server.registry().list(&call, &options.selectors, &page).await;
+        let listing = listing.map_err(|status| read::unconverted(resource, status));
         let listing = listing.map_err(|status| goes_on(&scope, &page, read::from_store(resource, status)))?;
         let revision = page.revision().unwrap_or(listing.revision);
         let metadata = metadata(context, resource, &listing, revision);

@@ -78,7 +78,7 @@ pub(crate) fn deprecations(resource: &Resource, info: &RequestInfo) -> Vec<Strin
 /// Whether there is such a path below an object, and then whether it takes the method: HEAD reaches what is proxied only.
 fn check_subresource(method: &Method, info: &RequestInfo, resource: &Resource) -> Result<(), Status> {
     let name = info.subresource.as_str();
-    if !info.rest.is_empty() && name != "proxy" {
+    if !info.rest.is_empty() && name != "proxy" && !resource.is_custom() {
         return Err(not_found_here());
     }
     let subresource = resource.subresource(name).ok_or_else(|| {
@@ -92,9 +92,17 @@ fn check_subresource(method: &Method, info: &RequestInfo, resource: &Resource) -
         "proxy" => true,
         "exec" | "attach" | "portforward" => matches!(method.as_str(), "GET" | "POST"),
         "log" => *method == Method::GET,
-        _ => *method != Method::HEAD && subresource.verbs.contains(&info.verb),
+        _ => (*method != Method::HEAD || resource.is_custom()) && subresource.verbs.contains(&info.verb),
     };
-    if allowed { Ok(()) } else { Err(method_not_allowed()) }
+    if allowed { Ok(()) } else { Err(unsupported(resource, info)) }
+}
+
+/// A verb for which there is no handler.
+fn unsupported(resource: &Resource, info: &RequestInfo) -> Status {
+    match resource.is_custom() {
+        true => Status::method_not_supported(&resource.group_resource(), &info.verb),
+        false => method_not_allowed(),
+    }
 }
 
 async fn route(
@@ -106,7 +114,7 @@ async fn route(
     let info = context.info;
     if !info.subresource.is_empty() {
         check_subresource(context.method, info, resource)?;
-    } else if context.method == Method::HEAD {
+    } else if context.method == Method::HEAD && !resource.is_custom() {
         return Err(method_not_allowed());
     }
     if !matches!(info.verb.as_str(), "get" | "list" | "watch") {
@@ -128,7 +136,12 @@ async fn route(
         list_options::read(&context, resource)?;
         return Err(Status::method_not_supported(&resource.group_resource(), "watch"));
     }
+    if resource.is_custom() && collection && matches!(info.verb.as_str(), "update" | "patch") {
+        return Err(Status::bad_request("name must be provided"));
+    }
     let known = match info.verb.as_str() {
+        // Custom resources have one handler for all paths; it looks at no name.
+        "create" if resource.is_custom() => true,
         "create" => collection,
         "update" | "patch" => !collection,
         _ => true,
@@ -136,7 +149,7 @@ async fn route(
     if !known || !resource.has_verb(&info.verb) {
         // Nothing is kept of a review, hence there is no path with a name.
         let unknown = resource.verbs == ["create"] && !collection;
-        return Err(if unknown { not_found_here() } else { method_not_allowed() });
+        return Err(if unknown { not_found_here() } else { unsupported(resource, info) });
     }
     if let Some(handler) = reviews::answer(&context, resource) {
         return handler(context, collect(body).await?).await;

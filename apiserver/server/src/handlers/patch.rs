@@ -67,9 +67,9 @@ pub(super) async fn patch(
         })
         .await;
     let (written, created) = context.told(&warnings, outcome)?;
-    context.server.after_update(resource, &context.info.name).await;
+    context.server.after_update(&call, &context.info.name).await;
     if created {
-        context.server.after_create(resource, &written.bytes).await;
+        context.server.after_create(&call, &written.bytes).await;
     }
     warnings.extend(written.warnings);
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
@@ -255,7 +255,7 @@ fn change(
     } else {
         name_kind(resource, &mut next);
         if resource.is_custom() {
-            check_custom_kind(resource, &next, &refuse)?;
+            check_custom_kind(target, &mut next, &refuse)?;
         }
         check_patched_kind(resource, &next).map_err(|why| refuse(&why))?;
     }
@@ -309,10 +309,11 @@ fn name_kind(resource: &Resource, next: &mut Value) {
 
 /// As [`check_patched_kind`], of a custom resource: upstream reads it as whatever it says it is.
 fn check_custom_kind(
-    resource: &Resource,
-    next: &Value,
+    target: &Target<'_>,
+    next: &mut Value,
     refuse: &dyn Fn(&str) -> Status,
 ) -> Result<(), Status> {
+    let resource = target.resource;
     let text = |member: &str| next.get(member).and_then(Value::as_str).unwrap_or("");
     let (api_version, kind, wanted) = (text("apiVersion"), text("kind"), resource.api_version());
     if kind.is_empty() {
@@ -323,6 +324,12 @@ fn check_custom_kind(
     if api_version.is_empty() {
         let why = "Object 'apiVersion' is missing in 'object has no apiVersion field'";
         return Err(Status::internal(why));
+    }
+    if target.context.info.subresource == "status" {
+        // Of a status nothing else is taken.
+        next["kind"] = resource.kind.as_str().into();
+        next["apiVersion"] = wanted.into();
+        return Ok(());
     }
     let gv = apiserver_meta::GroupVersion::parse(api_version);
     let invalid = |member: &str, found: &str, must_be: &str| {

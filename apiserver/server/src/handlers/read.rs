@@ -41,6 +41,19 @@ pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Resu
     object_answer(context, resource, StatusCode::OK, bytes)
 }
 
+/// Upstream lists and watches from a cache, which is not there as long as a webhook does not convert what belongs in it.
+pub(super) fn unconverted(resource: &Resource, status: Status) -> Status {
+    if status.code != 500 || !resource.asks_to_convert() {
+        return status;
+    }
+    let (of, kind, why) = (resource.api_version(), &resource.kind, &status.message);
+    let text = format!("storage is (re)initializing: failed to list {of}, Kind={kind}: {why}");
+    let details = apiserver_json::json!({"retryAfterSeconds": 1});
+    let mut status = Status::new(429, "TooManyRequests", text).with_details(details);
+    status.retry_after_s = Some(1);
+    status
+}
+
 /// An error as upstream has it of what it does not cache: nobody is told to come again.
 pub(super) fn from_store(resource: &Resource, mut status: Status) -> Status {
     if resource.strategy.read_from_store && status.code == 504 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{GroupVersionKind, Status};
-use apiserver_registry::{Call, Resource, decode, object, settle};
+use apiserver_registry::{Call, Operation, Resource, decode, object, settle};
 use bytes::Bytes;
 
 use super::review_checks::{check_local, check_self, check_subject, ignored_selectors};
@@ -33,10 +33,10 @@ pub(super) fn answer<'a>(context: &Context<'a>, resource: &Arc<Resource>) -> Opt
         return None;
     }
     let resource = resource.clone();
-    Some(Box::new(move |context, raw| Box::pin(async move { review(&context, &resource, &raw) })))
+    Some(Box::new(move |context, raw| Box::pin(async move { review(&context, &resource, &raw).await })))
 }
 
-fn review(context: &Context, resource: &Arc<Resource>, raw: &Bytes) -> Result<Answer, Status> {
+async fn review(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> Result<Answer, Status> {
     let options = options::write_options(context, "CreateOptions")?;
     let media = negotiate::body_media(context.headers)?;
     let body = parse_body(media, raw, &resource.kind)?;
@@ -46,6 +46,9 @@ fn review(context: &Context, resource: &Arc<Resource>, raw: &Bytes) -> Result<An
     let scope = context.info.scope().filter(|_| resource.namespaced);
     let call = options::call(context, resource, &options);
     adopt(&call, scope, &mut value);
+    let name = object::name(&value).to_owned();
+    let registry = context.server.registry();
+    let mut value = registry.admit_request(&call, &name, Operation::Create, value).await?;
     match resource.kind.as_str() {
         "SelfSubjectReview" => {
             value["metadata"] = json!({"creationTimestamp": apiserver_registry::now()});

@@ -38,7 +38,7 @@ pub(super) async fn update(
     let outcome = context.server.registry().update(&call, &context.info.name, may_create, change).await;
     let (written, created) = context.told(&warnings, outcome)?;
     warnings.extend(written.warnings);
-    context.server.after_update(resource, &context.info.name).await;
+    context.server.after_update(&call, &context.info.name).await;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let answer = object_answer(context, resource, status, written.bytes);
     Ok(context.told(&warnings, answer)?.warn(warnings))

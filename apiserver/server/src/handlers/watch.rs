@@ -77,7 +77,7 @@ pub(super) async fn watch(
                 let frame = frame(asked.accepted.media, "ERROR", &status.to_json());
                 return Ok(sent(context, upgrade, futures::stream::iter([Ok(frame)])));
             }
-            Err(status) => return Err(status),
+            Err(status) => return Err(read::unconverted(resource, status)),
         }
     } else {
         let after = from.filter(|from| *from > 0).unwrap_or_else(|| cache.revision());

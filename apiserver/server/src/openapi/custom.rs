@@ -11,9 +11,15 @@ use super::{definition, gvk, render};
 /// The members that every object has, and whose words are those of the built-in kinds.
 const MEMBERS: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
+/// What the words of upstream's documents refer to.
+const CONVENTIONS: &str =
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
+
 /// What is written into every definition.
 struct Common {
     v3: bool,
+    /// What an object within an object is described by.
+    embedded_type_meta: Map,
     type_meta: Map,
     metadata: Value,
     list_metadata: Value,
@@ -48,7 +54,25 @@ impl Common {
                 ("kind".to_owned(), text(kind)),
             ]),
             metadata: described(v3, "ObjectMeta", &metadata),
-            list_metadata: described(v3, "ListMeta", "The metadata of the list."),
+            list_metadata: described(
+                v3,
+                "ListMeta",
+                &format!("Standard list metadata. More info: {CONVENTIONS}#types-kinds"),
+            ),
+            embedded_type_meta: Map::from_iter([
+                (
+                    "apiVersion".to_owned(),
+                    text(format!(
+                        "apiVersion defines the versioned schema of this representation of an object. More info: {CONVENTIONS}#resources"
+                    )),
+                ),
+                (
+                    "kind".to_owned(),
+                    text(format!(
+                        "kind is a string value representing the type of this object. In CamelCase. More info: {CONVENTIONS}#types-kinds"
+                    )),
+                ),
+            ]),
         }
     }
 
@@ -80,7 +104,7 @@ impl Common {
             "required": ["items"],
             "properties": {
                 "items": {
-                    "description": format!("The {} of the list.", row.name),
+                    "description": format!("List of {}. More info: {CONVENTIONS}", row.name),
                     "type": "array",
                     "items": {"$ref": item},
                 },
@@ -114,7 +138,7 @@ impl Common {
             map.get_mut(inside).into_iter().for_each(|below| self.shape(below));
         }
         if is_set(schema, "x-kubernetes-embedded-resource") && (self.v3 || !preserves(schema)) {
-            let mut members = self.type_meta.clone();
+            let mut members = self.embedded_type_meta.clone();
             members.insert("metadata".into(), self.metadata.clone());
             extend(schema, members);
             let mut required = schema.get("required").and_then(Value::as_array).unwrap_or_default().to_vec();

@@ -235,8 +235,13 @@ fn refusal(error: &Error, leaf: &CertificateDer<'_>, name: &ServerName<'_>, now:
             at(limit)
         )
     };
+    // An authority's own, which is none that the bundle knows.
+    let is_authority = parsed.as_ref().is_some_and(|parsed| parsed.is_ca());
     let why = match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "certificate signed by unknown authority".to_owned()
+        }
+        Error::InvalidCertificate(CertificateError::Other(_)) if is_authority => {
             "certificate signed by unknown authority".to_owned()
         }
         // An authority of that name is in the bundle, but it is another one.

@@ -15,6 +15,7 @@ pub(crate) use hook::Hook;
 pub(super) use reinvocation::Reinvocation;
 
 use super::matching::Asked;
+use super::mutate::operations;
 use super::request::{is_own_kind, request};
 use super::{MUTATING_PLUGIN, VALIDATING_PLUGIN};
 use crate::catalogue::Resource;
@@ -148,6 +149,12 @@ impl Registry {
         }
         if !verdict.allowed {
             return Err(Refusal::Final(review::denial(&hook.name, verdict.status.as_ref())));
+        }
+        // A patch is read before its type is looked at.
+        if let (Some(patch), Some(name)) = (&verdict.patch, &verdict.unknown_type)
+            && operations(patch)?.is_some()
+        {
+            return Err(Refusal::Unanswered(format!("unsupported patch type {name:?}")));
         }
         Ok(verdict.patch)
     }

@@ -50,6 +50,8 @@ pub(super) struct Verdict {
     pub allowed: bool,
     pub status: Option<Value>,
     pub patch: Option<Vec<u8>>,
+    /// What the patch is called where that is not known.
+    pub unknown_type: Option<String>,
     pub warnings: Vec<String>,
 }
 
@@ -88,9 +90,6 @@ pub(super) fn verify(version: Version, uid: &str, mutating: bool, review: &Value
             (true, _, Some("")) => {
                 return Err("webhook returned invalid response.patchType of \"\"".to_owned());
             }
-            (true, true, Some(other)) if other != "JSONPatch" => {
-                return Err(format!("unsupported patch type {other:?}"));
-            }
             (false, true, _) => return Err("validating webhook may not return response.patch".to_owned()),
             (false, _, Some(_)) => {
                 return Err("validating webhook may not return response.patchType".to_owned());
@@ -103,6 +102,10 @@ pub(super) fn verify(version: Version, uid: &str, mutating: bool, review: &Value
         allowed: response["allowed"] == Value::Bool(true),
         status: response.get("status").filter(|status| status.is_object()).cloned(),
         patch: patch.filter(|_| mutating),
+        unknown_type: (version == Version::V1)
+            .then(|| text(response, "patchType"))
+            .filter(|name| !matches!(*name, "" | "JSONPatch"))
+            .map(str::to_owned),
         warnings: warnings.filter_map(Value::as_str).map(str::to_owned).collect(),
     })
 }
@@ -168,11 +171,7 @@ mod tests {
                 review(json!({"uid": "u", "patchType": "JSONPatch"})),
                 Err("webhook returned response.patchType but not response.patch"),
             ),
-            (
-                true,
-                review(json!({"uid": "u", "patch": patch, "patchType": "Merge"})),
-                Err("unsupported patch type \"Merge\""),
-            ),
+            (true, review(json!({"uid": "u", "patch": patch, "patchType": "Merge"})), Ok(())),
             (true, review(json!({"uid": "u", "patch": patch, "patchType": "JSONPatch"})), Ok(())),
             (
                 false,
