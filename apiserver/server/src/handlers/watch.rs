@@ -13,6 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
 use http::StatusCode;
 use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
 
 use super::frames::Frames;
 use super::{list_options, protobuf, read, served};
@@ -66,6 +67,8 @@ pub(super) async fn watch(
     let server = context.server.clone();
     let cache = server.registry().cache().clone();
     let scope = resource.scope(context.info.scope());
+    let timeout = timeout(options.timeout_seconds);
+    let ends = Instant::now() + timeout;
     let sends_state = options.initial_events == Some(true);
     let (first, after) = if sends_state {
         let call = context.plain_call(resource);
@@ -75,7 +78,7 @@ pub(super) async fn watch(
             // A state that is not reached yet is missed within the stream.
             Err(status) if status.code == 504 => {
                 let frame = frame(asked.accepted.media, "ERROR", &status.to_json());
-                return Ok(sent(context, upgrade, futures::stream::iter([Ok(frame)])));
+                return Ok(sent(context, upgrade, ends, futures::stream::iter([Ok(frame)])));
             }
             Err(status) => return Err(status),
         }
@@ -85,19 +88,19 @@ pub(super) async fn watch(
         if after < since && from.is_some() {
             let error = CacheError::Expired { asked: after, oldest: since };
             let frame = expired_frame(asked.accepted.media, &error);
-            return Ok(sent(context, upgrade, futures::stream::iter([Ok(frame)])));
+            return Ok(sent(context, upgrade, ends, futures::stream::iter([Ok(frame)])));
         }
         (Vec::new(), after)
     };
-    let timeout = timeout(options.timeout_seconds);
     let watcher = cache.watch(&scope, after);
-    Ok(sent(context, upgrade, events(server, asked, first, sends_state, watcher, timeout, after)))
+    Ok(sent(context, upgrade, ends, events(server, asked, first, sends_state, watcher, timeout, after)))
 }
 
 /// A stream of whole events as the client takes them: as a body, or as messages.
 fn sent(
     context: &Context<'_>,
     connection: Option<OnUpgrade>,
+    ends: Instant,
     stream: impl futures::Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
 ) -> Answer {
     let media = context.accepted.media;
@@ -116,17 +119,18 @@ fn sent(
                     Media::Json | Media::Yaml => outlet::lines(&chunk),
                 })
             });
-            upgrade::run(connection, move |io| outlet::serve(io, messages));
+            upgrade::run(connection, move |io| outlet::serve(io, messages, Some(ends)));
             answer
         }
         Err(refusal) => *refusal,
     }
 }
 
+/// How long a watch lasts: what Go counts in 64 bits of nanoseconds, whatever it was given. Less than nothing is no time.
 fn timeout(seconds: Option<i64>) -> Duration {
-    match seconds.and_then(|seconds| u64::try_from(seconds).ok()) {
-        Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
-        _ => limits::WATCH_TIMEOUT_MIN.mul_f64(1.0 + rand::random::<f64>()),
+    match seconds.unwrap_or(0).wrapping_mul(1_000_000_000) {
+        0 => limits::WATCH_TIMEOUT_MIN.mul_f64(1.0 + rand::random::<f64>()),
+        nanoseconds => Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0)),
     }
 }
 
@@ -142,8 +146,8 @@ struct Running {
     /// What has happened and is still to be sent.
     frames: Frames,
     state_revision: u64,
-    deadline: tokio::time::Instant,
-    next_bookmark: tokio::time::Instant,
+    deadline: Instant,
+    next_bookmark: Instant,
     bookmarked: u64,
     expired: Option<CacheError>,
     done: bool,
@@ -162,7 +166,7 @@ fn events(
         Ok(watcher) => (Some(watcher), None),
         Err(error) => (None, Some(error)),
     };
-    let now = tokio::time::Instant::now();
+    let now = Instant::now();
     let running = Running {
         server,
         asked,
@@ -178,7 +182,7 @@ fn events(
                 .min(timeout.saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1))),
         bookmarked: 0,
         expired,
-        done: false,
+        done: timeout.is_zero(),
     };
     futures::stream::unfold(running, |mut running| async move {
         let chunk = running.next_chunk().await?;
@@ -410,4 +414,30 @@ fn expired_frame(media: Media, error: &CacheError) -> Bytes {
         CacheError::Future { asked, current } => Status::too_old(*asked, *current),
     };
     frame(media, "ERROR", &status.to_json())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_lasts_as_long_as_go_makes_of_its_seconds() {
+        for (seconds, want) in [
+            (1, Duration::from_secs(1)),
+            (9_223_372_036, Duration::from_secs(9_223_372_036)),
+            (-1, Duration::ZERO),
+            (9_999_999_999, Duration::ZERO),
+            (i64::MAX, Duration::ZERO),
+            (i64::MIN + 20_000_000_000, Duration::from_nanos(1_553_255_926_290_448_384)),
+        ] {
+            assert_eq!(timeout(Some(seconds)), want, "{seconds}");
+        }
+        for seconds in [None, Some(0)] {
+            let drawn = timeout(seconds);
+            assert!(
+                drawn >= limits::WATCH_TIMEOUT_MIN && drawn <= 2 * limits::WATCH_TIMEOUT_MIN,
+                "{drawn:?}"
+            );
+        }
+    }
 }
