@@ -123,6 +123,8 @@ pub struct Strategy {
     pub warns_of_template: bool,
     /// `status` is written through the status subresource only.
     pub status: bool,
+    /// `prepare_create` looks at the `status` that was sent, and replaces it.
+    pub creation_reads_status: bool,
     /// `metadata.generation` counts changes of everything but metadata and status.
     pub generation: bool,
     /// It counts changes of annotations, too.
@@ -188,6 +190,7 @@ pub const PLAIN: Strategy = Strategy {
     shares_labels: false,
     warns_of_template: false,
     status: false,
+    creation_reads_status: false,
     generation: false,
     annotations_count: false,
     tells_empty: false,

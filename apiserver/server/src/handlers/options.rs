@@ -150,11 +150,16 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
 }
 
 /// As [`delete_options`], of a `DeleteOptions`.
-pub(super) fn delete_options_of(
+fn delete_options_of(context: &Context, value: Value) -> Result<(DeleteOptions, bool), Status> {
+    check_options_kind(&value)?;
+    inner_delete_options(context, value)
+}
+
+/// As [`delete_options`], of a `DeleteOptions` within something else: nobody asks what kind it says it is of.
+pub(super) fn inner_delete_options(
     context: &Context,
     mut value: Value,
 ) -> Result<(DeleteOptions, bool), Status> {
-    check_options_kind(&value)?;
     if let Some(schema) = apiserver_schema::builtin("", "v1", "DeleteOptions") {
         apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
             .map_err(|error| Status::bad_request(error.message))?;

@@ -9,7 +9,11 @@ const TOLERATION_SECONDS: i64 = 300;
 
 pub(super) fn create(pod: &mut Value) {
     drop_disabled(at_mut(pod, &["spec"]));
-    let class = qos_class(at(pod, &["spec"]));
+    // Who makes a Pod may say which class it is of; nobody else may.
+    let class = match text(at(pod, &["status"]), "qosClass") {
+        "" => qos_class(at(pod, &["spec"])).to_owned(),
+        sent => sent.to_owned(),
+    };
     let mut status = json!({"phase": "Pending", "qosClass": class});
     if !items(at(pod, &["spec"]), "schedulingGates").is_empty() {
         status["conditions"] = json!([{
