@@ -183,7 +183,7 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
     let mut warnings = Vec::new();
     let schema = apiserver_schema::builtin("authentication.k8s.io", "v1", "TokenRequest");
     if let Some(schema) = &schema {
-        let unknown = apiserver_schema::decode(schema, &mut value, apiserver_schema::Decode::Json)
+        let unknown = apiserver_schema::decode_sent(schema, &mut value, apiserver_schema::Decode::Json)
             .map_err(|error| cannot_handle(&gvk, &error.message))?;
         scaling::strict(options.validation, unknown, &mut warnings)
             .map_err(|why| cannot_handle(&gvk, &why))?;
