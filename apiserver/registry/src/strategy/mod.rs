@@ -115,6 +115,8 @@ pub struct Strategy {
     pub warnings: fn(&Value) -> Vec<String>,
     /// An update is warned of what was there before, too.
     pub warns_again: bool,
+    /// An update that changes the spec is warned of what was there before alone.
+    pub warns_of_old: bool,
     /// An update is warned where it changes this.
     pub warned_member: Option<&'static [&'static str]>,
     /// A new object without labels shares its template's, with what the server adds to these.
@@ -184,6 +186,7 @@ pub const PLAIN: Strategy = Strategy {
     standard_finalizers: true,
     warnings: no_warnings,
     warns_again: false,
+    warns_of_old: false,
     warned_member: None,
     read_from_store: false,
     table_order: |_| 0,
