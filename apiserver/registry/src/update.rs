@@ -267,6 +267,7 @@ impl Registry {
         }
         let at = |object, path: &[&str]| crate::strategy::shared::at(object, path);
         let is_warned = call.subresource.is_empty()
+            && strategy.warns_of_updates
             && strategy.warned_member.is_none_or(|path| at(new, path) != at(old, path));
         let mut warnings = match strategy.warns_of_old {
             _ if !is_warned => Vec::new(),

@@ -113,6 +113,8 @@ pub struct Strategy {
     pub standard_finalizers: bool,
     /// Texts for `Warning` headers.
     pub warnings: fn(&Value) -> Vec<String>,
+    /// An update is warned of anything at all.
+    pub warns_of_updates: bool,
     /// An update is warned of what was there before, too.
     pub warns_again: bool,
     /// An update that changes the spec is warned of what was there before alone.
@@ -185,6 +187,7 @@ pub const PLAIN: Strategy = Strategy {
     status_keeps: &[],
     standard_finalizers: true,
     warnings: no_warnings,
+    warns_of_updates: true,
     warns_again: false,
     warns_of_old: false,
     warned_member: None,
