@@ -37,7 +37,7 @@ pub use patch::{
     MAX_OPERATIONS, PatchError, json_patch, merge_patch, shown_patched, strategic_merge, strict_operations,
     touched_by, unknown_patch_fields,
 };
-pub use protobuf::{MAGIC as PROTOBUF_MAGIC, from_protobuf, to_protobuf};
+pub use protobuf::{MAGIC as PROTOBUF_MAGIC, ProtobufError, from_protobuf, from_protobuf_as, to_protobuf};
 pub use quantity::normalise_quantity;
 pub use strict::{duplicate_fields, strict_errors};
 pub use time::{normalise_micro_time, normalise_time};

@@ -31,7 +31,7 @@ pub(super) async fn create(
     raw: &Bytes,
 ) -> Result<Answer, Status> {
     let media = negotiate::body_media(context.headers)?;
-    let Body { value, .. } = parse_body(media, raw, "Eviction")?;
+    let Body { value, .. } = parse_body(media, raw, ("policy", "v1", "Eviction"))?;
     let gvk = GroupVersionKind::new("policy", "v1", "Eviction");
     check_sent_kind(&gvk, &value, raw)?;
     super::create::check_namespace(context, resource, &value)?;

@@ -23,10 +23,10 @@ mod watch;
 use std::sync::Arc;
 
 use apiserver_json::Value;
-use apiserver_meta::Status;
 use apiserver_meta::field::go_quote;
 use apiserver_meta::json::go_error as json_error;
 use apiserver_meta::packed::{self, Parsed};
+use apiserver_meta::{GroupVersion, GroupVersionKind, Status};
 use apiserver_registry::{Body, Resource};
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -235,8 +235,12 @@ pub(crate) fn item(resource: &Resource, mut value: Value) -> Value {
 ///
 /// # Errors
 /// 400 in upstream's words.
-pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Result<Body<'a>, Status> {
-    let unread = |why: String| apiserver_registry::unrecognized(what, raw, &why);
+pub(crate) fn parse_body<'a>(
+    media: BodyMedia,
+    raw: &'a [u8],
+    (group, version, kind): (&str, &str, &str),
+) -> Result<Body<'a>, Status> {
+    let unread = |why: String| apiserver_registry::unrecognized(kind, raw, &why);
     let unrecognized = |why: String| {
         let why = format!("couldn't get version/kind; json parse error: {why}");
         unread(why)
@@ -255,7 +259,14 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
             Ok(Body { value, raw: Some(raw), sent: raw, duplicates, strict: Vec::new() })
         }
         BodyMedia::Protobuf => {
-            let value = apiserver_schema::from_protobuf(raw).map_err(unread)?;
+            let wanted = GroupVersionKind::new(group, version, kind);
+            let otherwise = (&*wanted.api_version(), kind);
+            let value = apiserver_schema::from_protobuf_as(raw, otherwise).map_err(|error| {
+                let Some((version, said)) = error.said else { return unread(error.why) };
+                let version = GroupVersion::parse(&version);
+                let said = GroupVersionKind::new(version.group, version.version, said);
+                apiserver_registry::cannot_handle_as(&said, kind, &error.why)
+            })?;
             Ok(Body { value, raw: None, sent: raw, duplicates: false, strict: Vec::new() })
         }
         BodyMedia::Yaml => {

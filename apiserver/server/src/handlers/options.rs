@@ -228,7 +228,8 @@ fn delete_body(context: &Context, raw: &[u8]) -> Result<Value, Status> {
     let unread =
         |why: String| Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
     let value = match negotiate::body_media(context.headers)? {
-        BodyMedia::Protobuf => apiserver_schema::from_protobuf(raw).map_err(Status::bad_request)?,
+        BodyMedia::Protobuf => apiserver_schema::from_protobuf_as(raw, ("v1", "DeleteOptions"))
+            .map_err(|error| Status::bad_request(error.why))?,
         BodyMedia::Yaml => crate::yaml::parse(raw).map_err(Status::bad_request)?.0,
         BodyMedia::Json => {
             apiserver_json::from_slice(raw).map_err(|error| unread(super::json_error(raw, &error)))?

@@ -152,7 +152,7 @@ fn sent_scale(
         if resource.is_custom() { Status::bad_request(why) } else { status }
     };
     let media = negotiate::body_media(context.headers)?;
-    let Body { mut value, .. } = parse_body(media, raw, "Scale")?;
+    let Body { mut value, .. } = parse_body(media, raw, (&gvk.group, &gvk.version, &gvk.kind))?;
     check_sent_kind(&gvk, &value, raw).map_err(of_custom)?;
     let version = value["apiVersion"].as_str().unwrap_or("");
     if resource.is_custom() && !matches!(version, "" | "autoscaling/v1") {
