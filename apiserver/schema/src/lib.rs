@@ -28,7 +28,7 @@ pub use empties::{Empties, empties};
 pub use golang::display as go_display;
 pub use internal::{internal_diff, internal_json};
 pub use node::{Field, List, ListKind, Object, Patch, Rules, Schema, Shape, Slot};
-pub use openapi::{OpenApi, field_descriptions, openapi_definitions, openapi_definitions_of};
+pub use openapi::{OpenApi, field_descriptions, group_versions, openapi_definitions, openapi_definitions_of};
 pub use ownership::{
     ApplyError, Conflict, FieldSet, Manager, Operation, ScaleOwners, Versions, apply, describe, print_path,
     update,
