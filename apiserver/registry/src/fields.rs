@@ -122,10 +122,7 @@ fn value_of(resource: &Resource, object: &Value, path: &str) -> String {
             let component = lookup(object, "source.component");
             return if component.is_empty() { lookup(object, "reportingComponent") } else { component };
         }
-        ("Event", "reportingComponent" | "reportingController") => {
-            let own = lookup(object, "reportingComponent");
-            return if own.is_empty() { lookup(object, "source.component") } else { own };
-        }
+        ("Event", "reportingController") => return lookup(object, "reportingComponent"),
         ("Event", path) if path.starts_with("regarding.") => {
             return lookup(object, &path.replacen("regarding", "involvedObject", 1));
         }

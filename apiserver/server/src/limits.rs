@@ -27,6 +27,9 @@ pub const WATCH_TIMEOUT_MIN: Duration = Duration::from_secs(1800);
 /// Bookmarks of an idle watch; upstream sends one about as often.
 pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long before its end a watch gets a bookmark; upstream's number.
+pub(crate) const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
+
 /// Bytes of one chunk of a streamed list: large enough for few frames, small enough to bound a slow client.
 pub const LIST_CHUNK_BYTES: usize = 256 << 10;
 

@@ -134,6 +134,14 @@ fn timeout(seconds: Option<i64>) -> Duration {
     }
 }
 
+/// When a watch gets its first bookmark: one with a deadline shortly before that, and none that is as short.
+fn first_bookmark(timeout: Duration) -> Duration {
+    match timeout.saturating_sub(limits::BOOKMARK_BEFORE_END) {
+        Duration::ZERO => limits::BOOKMARK_INTERVAL,
+        before_end => limits::BOOKMARK_INTERVAL.min(before_end),
+    }
+}
+
 /// State of a running watch.
 struct Running {
     server: ApiServer,
@@ -176,10 +184,7 @@ fn events(
         frames: Frames::default(),
         state_revision: revision,
         deadline: now + timeout,
-        // A watch with a deadline gets its bookmark shortly before it ends, as upstream's do.
-        next_bookmark: now
-            + limits::BOOKMARK_INTERVAL
-                .min(timeout.saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1))),
+        next_bookmark: now + first_bookmark(timeout),
         bookmarked: 0,
         expired,
         done: timeout.is_zero(),
@@ -431,6 +436,9 @@ mod tests {
             (i64::MIN + 20_000_000_000, Duration::from_nanos(1_553_255_926_290_448_384)),
         ] {
             assert_eq!(timeout(Some(seconds)), want, "{seconds}");
+        }
+        for (timeout, want) in [(1, 60), (2, 60), (3, 1), (30, 28), (62, 60), (1800, 60)] {
+            assert_eq!(first_bookmark(Duration::from_secs(timeout)), Duration::from_secs(want), "{timeout}");
         }
         for seconds in [None, Some(0)] {
             let drawn = timeout(seconds);
