@@ -216,7 +216,8 @@ impl Parser<'_> {
         let is_whole = digits.len() <= DIGITS_MAX && digits.bytes().all(|digit| digit.is_ascii_digit());
         let is_short = is_whole && (first != b'0' || digits.len() == 1 && !negative);
         if !is_short {
-            return text.parse().ok().map(Value::Number);
+            // By way of a reader of values, which knows what Go makes of them.
+            return serde_json::from_str(text).ok();
         }
         let size = digits.bytes().fold(0_i64, |size, digit| size * 10 + i64::from(digit - b'0'));
         let number = if negative { Number::from(-size) } else { Number::from(size) };

@@ -69,6 +69,10 @@ impl<'de> Visitor<'de> for Tree {
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        // `-0`, which Go reads as a whole number.
+        if number == 0.0 && number.is_sign_negative() {
+            return Ok(0.into());
+        }
         Ok(Number::from_f64(number).map_or(Value::Null, Value::Number))
     }
 

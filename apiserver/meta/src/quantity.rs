@@ -11,6 +11,14 @@ pub fn parse(value: &Value) -> Option<i128> {
     }
 }
 
+/// Whether a quantity is no whole number, as upstream finds out: what is too large for its 64 bits of thousandths may seem so.
+pub fn is_fractional(value: &Value) -> bool {
+    parse(value).is_some_and(|thousandths| {
+        let low = thousandths.unsigned_abs() & u128::from(u64::MAX);
+        u64::try_from(low).is_ok_and(|low| low.cast_signed() % 1000 != 0)
+    })
+}
+
 /// As [`parse`], from text such as `100m`, `1.5Gi`, `2e3`.
 pub fn parse_text(text: &str) -> Option<i128> {
     let (negative, unsigned) = match text.strip_prefix('-') {
@@ -78,6 +86,15 @@ fn multiplier(suffix: &str) -> Option<(i128, i128)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fractions_are_those_of_64_bits() {
+        for (text, want) in
+            [("1", false), ("1500m", true), ("1500", false), ("-1m", true), ("1Ei", true), ("1Pi", false)]
+        {
+            assert_eq!(is_fractional(&text.into()), want, "{text}");
+        }
+    }
 
     #[test]
     fn quantities() {

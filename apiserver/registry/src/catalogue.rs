@@ -90,6 +90,13 @@ impl Resource {
         GroupVersionKind::new(self.group.clone(), self.version.clone(), self.kind.clone())
     }
 
+    /// Are its objects stored with the `apiVersion` they are served with?
+    pub fn is_stored_as_served(&self) -> bool {
+        let (group, version) =
+            self.stored_api_version.split_once('/').unwrap_or(("", &self.stored_api_version));
+        group == self.group && version == self.version
+    }
+
     /// The kind as upstream's internal types name it, and with them what is invalid: Events of both groups are the core
     /// group's.
     pub fn internal_gvk(&self) -> GroupVersionKind {

@@ -95,7 +95,8 @@ impl Registry {
         let time = now();
         let uid = uuid::Uuid::new_v4().to_string();
         object::fill_for_create(resource, &mut value, &uid, &time, &random_suffix());
-        if (strategy.status || resource.custom.as_ref().is_some_and(|custom| custom.has_status))
+        if (strategy.status && !strategy.creation_reads_status
+            || resource.custom.as_ref().is_some_and(|custom| custom.has_status))
             && let Some(map) = value.as_object_mut()
         {
             map.remove("status");

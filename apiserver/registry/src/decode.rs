@@ -311,11 +311,16 @@ pub fn check_sent_kind(
     };
     match why {
         None => Ok(said),
-        Some(why) => Err(Status::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: {why}",
-            said.kind, said.version, gvk.kind
-        ))),
+        Some(why) => Err(cannot_handle_as(&said, &gvk.kind, &why)),
     }
+}
+
+/// 400 of a body that says what it is, and can't be read as the kind that is wanted.
+pub fn cannot_handle_as(said: &GroupVersionKind, wanted: &str, why: &str) -> Status {
+    Status::bad_request(format!(
+        "{} in version {:?} cannot be handled as a {wanted}: {why}",
+        said.kind, said.version
+    ))
 }
 
 fn other_version(said: &str, gvk: &GroupVersionKind) -> Status {

@@ -107,9 +107,13 @@ pub fn check(resource: &Resource, selector: &FieldSelector) -> Result<(), String
     Ok(())
 }
 
-/// The values of a kind's own fields.
+/// The values of a kind's own fields. An Event is kept once for both of its groups, and with it these.
 pub(crate) fn extract(resource: &Resource, object: &Value) -> Vec<(String, String)> {
-    of(resource).into_iter().skip(2).map(|path| (path.to_owned(), value_of(resource, object, path))).collect()
+    let value = |path: &str| (path.to_owned(), value_of(resource, object, path));
+    if resource.kind == "Event" && !resource.is_custom() {
+        return EVENT_FIELDS.iter().chain(NEW_EVENT_FIELDS).map(|path| value(path)).collect();
+    }
+    of(resource).into_iter().skip(2).map(value).collect()
 }
 
 fn value_of(resource: &Resource, object: &Value, path: &str) -> String {
@@ -117,10 +121,6 @@ fn value_of(resource: &Resource, object: &Value, path: &str) -> String {
         ("Event", "source") => {
             let component = lookup(object, "source.component");
             return if component.is_empty() { lookup(object, "reportingComponent") } else { component };
-        }
-        ("Event", "reportingComponent") => {
-            let own = lookup(object, "reportingComponent");
-            return if own.is_empty() { lookup(object, "source.component") } else { own };
         }
         ("Event", "reportingController") => return lookup(object, "reportingComponent"),
         ("Event", path) if path.starts_with("regarding.") => {
@@ -164,6 +164,27 @@ fn lookup(object: &Value, path: &str) -> String {
 mod tests {
     use super::*;
     use crate::catalogue::Catalogue;
+
+    #[test]
+    fn an_event_has_the_fields_of_both_groups_whoever_asks_first() {
+        let catalogue = Catalogue::builtin();
+        let event = apiserver_json::json!({
+            "involvedObject": {"name": "a"}, "reportingComponent": "c", "reason": "r", "type": "Normal",
+        });
+        let of = |group: &str| extract(catalogue.get(group, "v1", "events").unwrap(), &event);
+        assert_eq!(of(""), of("events.k8s.io"));
+        for (path, want) in [
+            ("involvedObject.name", "a"),
+            ("regarding.name", "a"),
+            ("reportingComponent", "c"),
+            ("reportingController", "c"),
+            ("source", "c"),
+        ] {
+            let all = of("");
+            let found = all.iter().find(|(known, _)| known == path).map(|(_, value)| value.as_str());
+            assert_eq!(found, Some(want), "{path}");
+        }
+    }
 
     #[test]
     fn unknown_fields_are_refused_in_the_kinds_words() {

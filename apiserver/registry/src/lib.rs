@@ -41,8 +41,8 @@ pub use conversion::needs_settling;
 pub use convert::annotations::convert_annotations;
 pub use convert::{from_stored, to_stored, unfolded};
 pub use decode::{
-    Body, FieldValidation, cannot_handle, check_sent_kind, check_types, decode, read, settle, told_apart,
-    unrecognized,
+    Body, FieldValidation, cannot_handle, cannot_handle_as, check_sent_kind, check_types, decode, read,
+    settle, told_apart, unrecognized,
 };
 pub use definition::conditions as definition_conditions;
 pub use delete::{DeleteOptions, Deleted, Propagation};

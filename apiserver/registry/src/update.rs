@@ -266,9 +266,17 @@ impl Registry {
         }
         let at = |object, path: &[&str]| crate::strategy::shared::at(object, path);
         let is_warned = call.subresource.is_empty()
+            && strategy.warns_of_updates
             && strategy.warned_member.is_none_or(|path| at(new, path) != at(old, path));
-        let mut warnings = if is_warned { (strategy.warnings)(new) } else { Vec::new() };
-        if !warnings.is_empty() && !strategy.warns_again {
+        let mut warnings = match strategy.warns_of_old {
+            _ if !is_warned => Vec::new(),
+            true => (strategy.warnings)(old),
+            false => (strategy.warnings)(new),
+        };
+        if strategy.warns_of_old {
+            let moved = at(new, &["spec"]) != at(old, &["spec"]);
+            warnings.retain(|text| moved && !text.starts_with("metadata.name"));
+        } else if !warnings.is_empty() && !strategy.warns_again {
             let before = (strategy.warnings)(old);
             let moved = object::metadata(new).get("generation") != object::metadata(old).get("generation");
             // A name is warned of when it is given.

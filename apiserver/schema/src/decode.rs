@@ -306,7 +306,14 @@ impl<'a> Reader<'a> {
             32 => i32::try_from(*n).is_ok(),
             _ => true,
         };
-        match whole.filter(fits) {
+        // Between types Go cuts off what does not fit; between texts it refuses it.
+        let cut = |n: i64| match bits {
+            8 => n.rem_euclid(1 << 8),
+            32 => n.wrapping_add(1 << 31).rem_euclid(1 << 32) - (1 << 31),
+            _ => n,
+        };
+        let whole = if self.mode == Decode::Unstructured { whole.map(cut) } else { whole.filter(fits) };
+        match whole {
             Some(whole) => {
                 *value = json!(whole);
                 Ok(())

@@ -28,7 +28,7 @@ pub use empties::{Empties, empties};
 pub use golang::display as go_display;
 pub use internal::{internal_diff, internal_json};
 pub use node::{Field, List, ListKind, Object, Patch, Rules, Schema, Shape, Slot};
-pub use openapi::{OpenApi, field_descriptions, openapi_definitions, openapi_definitions_of};
+pub use openapi::{OpenApi, field_descriptions, group_versions, openapi_definitions, openapi_definitions_of};
 pub use ownership::{
     ApplyError, Conflict, FieldSet, Manager, Operation, ScaleOwners, Versions, apply, describe, print_path,
     update,
@@ -37,7 +37,7 @@ pub use patch::{
     MAX_OPERATIONS, PatchError, json_patch, merge_patch, shown_patched, strategic_merge, strict_operations,
     touched_by, unknown_patch_fields,
 };
-pub use protobuf::{MAGIC as PROTOBUF_MAGIC, from_protobuf, to_protobuf};
+pub use protobuf::{MAGIC as PROTOBUF_MAGIC, ProtobufError, from_protobuf, from_protobuf_as, to_protobuf};
 pub use quantity::normalise_quantity;
 pub use strict::{duplicate_fields, strict_errors};
 pub use time::{normalise_micro_time, normalise_time};

@@ -273,6 +273,11 @@ fn object(version: OpenApi, name: &'static str, schema: &Schema, docs: Option<&V
         None => Vec::new(),
     };
     if !required.is_empty() {
+        let mut required = required;
+        required.sort_by_key(|name| {
+            let field = name.as_str().and_then(|name| object?.fields.get(name));
+            field.map_or(usize::MAX, |field| field.place)
+        });
         out.insert("required".into(), required.into());
     }
     if let Some(row) = facts.iter().find(|row| row[0] == "(type)")
@@ -295,9 +300,16 @@ fn group_version_kinds(name: &str) -> Vec<Value> {
     if *kind != "DeleteOptions" {
         return own.iter().map(|(group, version, kind, _)| entry(group, version, kind)).collect();
     }
-    let versions: std::collections::BTreeSet<_> =
-        kinds().map(|(group, version, _, _)| (group, version)).collect();
-    versions.into_iter().map(|(group, version)| entry(group, version, kind)).collect()
+    group_versions().into_iter().map(|(group, version)| entry(group, version, kind)).collect()
+}
+
+/// The versions of groups that upstream knows and does not serve.
+const UNSERVED: &str = "admission.k8s.io/v1 admission.k8s.io/v1beta1 admissionregistration.k8s.io/v1alpha1 admissionregistration.k8s.io/v1beta1 apiextensions.k8s.io/v1beta1 apiregistration.k8s.io/v1beta1 apps/v1beta1 apps/v1beta2 authentication.k8s.io/v1alpha1 authentication.k8s.io/v1beta1 authorization.k8s.io/v1beta1 batch/v1beta1 certificates.k8s.io/v1alpha1 certificates.k8s.io/v1beta1 coordination.k8s.io/v1alpha2 coordination.k8s.io/v1beta1 discovery.k8s.io/v1beta1 events.k8s.io/v1beta1 extensions/v1beta1 flowcontrol.apiserver.k8s.io/v1beta1 flowcontrol.apiserver.k8s.io/v1beta2 flowcontrol.apiserver.k8s.io/v1beta3 imagepolicy.k8s.io/v1alpha1 internal.apiserver.k8s.io/v1alpha1 networking.k8s.io/v1beta1 node.k8s.io/v1alpha1 node.k8s.io/v1beta1 policy/v1beta1 rbac.authorization.k8s.io/v1alpha1 rbac.authorization.k8s.io/v1beta1 resource.k8s.io/v1alpha3 resource.k8s.io/v1beta1 resource.k8s.io/v1beta2 scheduling.k8s.io/v1alpha2 scheduling.k8s.io/v1beta1 storage.k8s.io/v1alpha1 storage.k8s.io/v1beta1 storagemigration.k8s.io/v1beta1";
+
+/// Every version of a group that there are kinds of: what belongs to all groups is of each.
+pub fn group_versions() -> std::collections::BTreeSet<(&'static str, &'static str)> {
+    let unserved = UNSERVED.split(' ').filter_map(|text| text.split_once('/'));
+    kinds().map(|(group, version, _, _)| (group, version)).chain(unserved).collect()
 }
 
 fn field(version: OpenApi, field: &Field) -> Value {
@@ -422,6 +434,7 @@ mod tests {
         assert!(service["description"].as_str().is_some_and(|text| text.starts_with("Service is")));
         assert!(all.contains_key("io.k8s.api.core.v1.EndpointsList"));
         assert_eq!(all["io.k8s.api.core.v1.ConfigMapKeySelector"]["required"], json!(["key"]));
+        assert_eq!(all["io.k8s.api.core.v1.PodCondition"]["required"], json!(["type", "status"]));
         let members = &all["io.k8s.api.core.v1.ServiceSpec"]["properties"];
         assert_eq!(members["type"]["enum"], json!(["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]));
         let text = members["type"]["description"].as_str().unwrap_or_default();

@@ -56,8 +56,8 @@ pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
         return Ok(answer);
     }
     if parts.as_slice() == [""] {
-        // No object: JSON, whatever is accepted.
-        return Ok(Answer::value(StatusCode::OK, context.accepted, &paths(&catalogue)));
+        // No object: indented JSON, whatever is accepted.
+        return Ok(Answer::json(StatusCode::OK, format!("{:#}", paths(&catalogue))));
     }
     let place = if is_routed { Place::Discovery } else { Place::Groups };
     context.accepted = negotiate::accept(context.headers, context.accepted.pretty, place)?;

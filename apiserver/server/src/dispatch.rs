@@ -4,7 +4,7 @@ use apiserver_json::Value;
 use apiserver_meta::{GroupResource, Status};
 use apiserver_registry::{Authority, Call, Check, Resource, Verdict, Warnings};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -181,7 +181,8 @@ impl Answer {
 fn render(accepted: Accepted, value: &Value) -> Bytes {
     let text = match accepted.media {
         Media::Yaml => crate::yaml_writer::write(value),
-        _ if accepted.pretty => format!("{value:#}\n"),
+        // As Go writes what is indented: without a newline at the end.
+        _ if accepted.pretty => format!("{value:#}"),
         _ => value.to_string() + "\n",
     };
     text.into()
@@ -245,13 +246,20 @@ pub(crate) async fn answer(
 /// The answer of a Status.
 pub(crate) fn failure(accepted: Accepted, status: &Status) -> Answer {
     if status.reason == PAGE_NOT_FOUND {
-        return Answer::text(StatusCode::NOT_FOUND, status.message.clone());
+        return no_page();
     }
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = Answer::value(code, accepted, &status.to_json());
     if let Some(seconds) = status.retry_after_s {
         answer.headers.push((http::header::RETRY_AFTER, seconds.into()));
     }
+    answer
+}
+
+/// The plain 404 of Go's `http.NotFound`.
+pub(crate) fn no_page() -> Answer {
+    let mut answer = Answer::text(StatusCode::NOT_FOUND, NO_PAGE);
+    answer.headers.push((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
     answer
 }
 
@@ -533,8 +541,10 @@ fn unknown_resource(server: &ApiServer, info: &RequestInfo) -> Status {
 
 /// Marks the plain-text 404; [`failure`] never sees it as JSON.
 pub(crate) fn page_not_found() -> Status {
-    Status::new(404, PAGE_NOT_FOUND, "404 page not found\n")
+    Status::new(404, PAGE_NOT_FOUND, NO_PAGE)
 }
+
+const NO_PAGE: &str = "404 page not found\n";
 
 pub(crate) const PAGE_NOT_FOUND: &str = "page not found";
 

@@ -114,6 +114,15 @@ fn check_binding(
     if may(context, &wanted) {
         return Ok(());
     }
+    // What is looked up has a place and a name.
+    let lacking = match (of, home, text("name")) {
+        ("roles", None, _) => Some("Namespace"),
+        (_, _, "") => Some("Name"),
+        _ => None,
+    };
+    if let Some(what) = lacking {
+        return Err(Status::bad_request(format!("{what} parameter required.")));
+    }
     let index = context.server.inner.rbac.index(context.server.registry());
     let Some(rules) = index.rules_of(home.unwrap_or(""), text("name")) else {
         // It is the role that is missing, but the bindings that are told of.

@@ -8,7 +8,7 @@ use apiserver_meta::Status;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderValue};
 
-use crate::dispatch::{Answer, Context, failure, method_not_allowed, not_found_here};
+use crate::dispatch::{Answer, Context, failure, method_not_allowed, no_page, not_found_here};
 use crate::{metrics, negotiate};
 
 /// The endpoints that tell of a check.
@@ -96,7 +96,7 @@ pub(crate) async fn answer(context: &Context<'_>) -> Option<Answer> {
                 Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text)
             }
             Some(_) => Answer::text(StatusCode::OK, "ok"),
-            None => Answer::text(StatusCode::NOT_FOUND, "404 page not found\n"),
+            None => no_page(),
         });
     }
     // What is routed by itself is found with a slash behind it, and says in the API's words that nothing is below it.
@@ -258,6 +258,9 @@ pub(crate) fn build(version: &str) -> apiserver_json::Value {
 }
 
 fn openid(context: &Context) -> Answer {
+    if let Some(refusal) = refused(context, "application/json") {
+        return refusal;
+    }
     let advertise = context.server.inner.config.advertise;
     let body = json!({
         "issuer": crate::token::ISSUER,

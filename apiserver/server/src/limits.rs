@@ -15,11 +15,20 @@ pub const JSON_DEPTH_MAX: usize = 120;
 /// upstream's server, too.
 pub(crate) const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(90);
 
+/// After this long without a word on a connection its client is asked whether it is there, by TCP; upstream's number.
+pub(crate) const CONNECTION_SILENT_MAX: Duration = Duration::from_secs(180);
+
+/// How often it is asked before the connection is given up, nine times on Linux; what Go asks at.
+pub(crate) const CONNECTION_PROBE_INTERVAL: Duration = Duration::from_secs(15);
+
 /// A watch without a timeout of its own ends after this, plus up to as much again, as upstream's do.
 pub const WATCH_TIMEOUT_MIN: Duration = Duration::from_secs(1800);
 
 /// Bookmarks of an idle watch; upstream sends one about as often.
 pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long before its end a watch gets a bookmark; upstream's number.
+pub(crate) const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 
 /// Bytes of one chunk of a streamed list: large enough for few frames, small enough to bound a slow client.
 pub const LIST_CHUNK_BYTES: usize = 256 << 10;
@@ -74,6 +83,9 @@ pub const STREAM_ANSWERS_MAX: usize = 1024;
 
 /// Bytes of a WebSocket message; as much as any request body.
 pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of a log in one WebSocket message; upstream's number.
+pub const LOG_MESSAGE_BYTES_MAX: usize = 2048;
 
 /// A session in which nothing happens ends after this; upstream's default for streaming connections.
 pub const STREAM_IDLE_MAX: Duration = Duration::from_secs(4 * 3600);

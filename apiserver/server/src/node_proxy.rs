@@ -158,7 +158,7 @@ pub(crate) async fn answer(
     }
     let nodes = nodes(&context, node)?;
     match below {
-        "log" => pod_log::answer(&context, nodes.as_ref(), &object).await,
+        "log" => pod_log::answer(&context, nodes.as_ref(), &object, upgrade).await,
         "portforward" => crate::portforward::answer(&context, nodes, &object, upgrade),
         "exec" => remote_command::answer(&context, Kind::Exec, nodes, &object, upgrade),
         _ => remote_command::answer(&context, Kind::Attach, nodes, &object, upgrade),

@@ -105,7 +105,7 @@ pub(crate) fn answer(context: &Context, catalogue: &Arc<Catalogue>) -> Option<Re
                 );
                 return Some(Ok(varied(tagged(context.method, &HeaderMap::new(), answer, &hash))));
             }
-            let make = || v3(&paths, rows, server_version).to_string();
+            let make = || v3(&paths, rows, (group, version), server_version).to_string();
             let mut answer = Answer::json(StatusCode::OK, documents.get(catalogue, name, make));
             if !asked.is_empty() {
                 // What is at an address with a hash never changes.
@@ -218,7 +218,7 @@ fn loose_definition(v3: bool, name: &str) -> Option<Value> {
             "description": "Event represents a single event to a watched resource.",
             "required": ["type", "object"],
             "properties": {"type": always, "object": object},
-            "x-kubernetes-group-version-kind": [{"group": "", "version": "v1", "kind": "WatchEvent"}],
+            "x-kubernetes-group-version-kind": of_all_groups("WatchEvent"),
         }),
         "version.Info" => {
             let names = [
@@ -244,6 +244,25 @@ fn loose_definition(v3: bool, name: &str) -> Option<Value> {
         }
         _ => return None,
     })
+}
+
+/// A kind in every version of every group.
+fn of_all_groups(kind: &str) -> Vec<Value> {
+    let versions = apiserver_schema::group_versions().into_iter();
+    versions.map(|(group, version)| json!({"group": group, "version": version, "kind": kind})).collect()
+}
+
+/// Leaves of what belongs to every group what a document of version 3 is about: the core, and its own group.
+fn keep_own_groups(schemas: &mut Map, (group, version): (&str, &str)) {
+    for kind in ["DeleteOptions", "WatchEvent"] {
+        let name = format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}");
+        let kinds =
+            schemas.get_mut(&*name).and_then(|schema| schema.get_mut("x-kubernetes-group-version-kind"));
+        if let Some(Value::Array(kinds)) = kinds {
+            let is_own = |of: &Value| of["group"] == group && of["version"] == version;
+            kinds.retain(|of| of["group"] == "" || is_own(of));
+        }
+    }
 }
 
 const RAW: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
@@ -272,7 +291,7 @@ fn rendered(v3: bool, paths: &[Path]) -> Map {
 }
 
 /// A document of version 3 with these paths and what they speak of.
-fn v3(paths: &[Path], rows: &[Arc<Resource>], server_version: &str) -> Value {
+fn v3(paths: &[Path], rows: &[Arc<Resource>], of: (&str, &str), server_version: &str) -> Value {
     let mut names = names_in(paths);
     if rows.iter().any(|row| row.is_custom()) {
         let metadata =
@@ -286,12 +305,19 @@ fn v3(paths: &[Path], rows: &[Arc<Resource>], server_version: &str) -> Value {
     }
     let known = apiserver_schema::openapi_definitions_of(OpenApi::V3, names.iter().map(String::as_str));
     schemas.extend(known.into_iter().map(|(name, schema)| (name.to_owned(), schema)));
+    if !rows.iter().any(|row| row.is_custom()) {
+        keep_own_groups(&mut schemas, of);
+    }
     schemas.extend(custom::definitions(true, rows.iter()));
+    let mut components = json!({"securitySchemes": render::security()});
+    if !schemas.is_empty() {
+        components["schemas"] = schemas.into();
+    }
     json!({
         "openapi": "3.0.0",
         "info": info(server_version),
         "paths": rendered(true, paths),
-        "components": {"schemas": schemas, "securitySchemes": render::security()},
+        "components": components,
     })
 }
 
@@ -360,7 +386,12 @@ mod tests {
         for group in catalogue.groups() {
             for version in &group.versions {
                 let paths = paths::of_version(&catalogue, &group.name, version);
-                documents.push(v3(&paths, catalogue.resources(&group.name, version), "v1.36.0"));
+                documents.push(v3(
+                    &paths,
+                    catalogue.resources(&group.name, version),
+                    (&group.name, version),
+                    "v1.36.0",
+                ));
             }
         }
         for document in &documents {

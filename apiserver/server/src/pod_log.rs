@@ -3,12 +3,18 @@
 use apiserver_json::Value;
 use apiserver_meta::field::{FieldError, go_parse_int};
 use apiserver_meta::{GroupVersionKind, Status};
-use http::{HeaderValue, StatusCode};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use tokio_tungstenite::tungstenite::Message;
 
-use crate::body::stream;
+use crate::body;
 use crate::dispatch::{Answer, Context};
-use crate::node_proxy::{NodeRequest, Nodes};
+use crate::node_proxy::{Chunks, NodeRequest, Nodes};
 use crate::remote_command::container_of;
+use crate::streams::outlet;
+use crate::streams::upgrade::{self, Refusal};
 
 /// What the query of a log may not say: `ValidatePodLogOptions`, after what cannot be read at all.
 pub(crate) fn check_options(context: &Context<'_>) -> Result<(), Status> {
@@ -46,8 +52,16 @@ pub(crate) fn check_options(context: &Context<'_>) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind, &context.info.name, &errors)) }
 }
 
+/// The subprotocols of a log, as bytes or as Base64.
+const PROTOCOLS: &[&str] = &["binary.k8s.io", "base64.binary.k8s.io"];
+
 /// A container's log.
-pub(crate) async fn answer(context: &Context<'_>, nodes: &dyn Nodes, pod: &Value) -> Result<Answer, Status> {
+pub(crate) async fn answer(
+    context: &Context<'_>,
+    nodes: &dyn Nodes,
+    pod: &Value,
+    connection: Option<OnUpgrade>,
+) -> Result<Answer, Status> {
     let name = apiserver_registry::object::name(pod);
     let container = container_of(pod, context.query.text("container"))?;
     if context.query.flag("previous") {
@@ -89,8 +103,27 @@ pub(crate) async fn answer(context: &Context<'_>, nodes: &dyn Nodes, pod: &Value
             )));
         }
     };
-    use futures::StreamExt;
+    if upgrade::wants_websocket(context.headers) {
+        let switched = switch(context.headers, connection, chunks);
+        return Ok(switched.unwrap_or_else(|refusal| *refusal));
+    }
     answer.content_type = HeaderValue::from_static("text/plain");
-    answer.body = stream(chunks.map(Ok));
+    answer.body = body::stream(chunks.map(Ok));
+    Ok(answer)
+}
+
+/// The log as messages. A message without anything in it comes first, as upstream sends it.
+fn switch(headers: &HeaderMap, connection: Option<OnUpgrade>, chunks: Chunks) -> Result<Answer, Refusal> {
+    let protocol = match upgrade::subprotocols(headers).as_slice() {
+        [] => "",
+        offered => upgrade::negotiate_channels(offered, PROTOCOLS)?,
+    };
+    let answer = upgrade::to_websocket(headers, protocol)?;
+    let connection = upgrade::taken(connection)?;
+    let base64 = protocol == PROTOCOLS[1];
+    let nothing = if base64 { Message::text("") } else { Message::binary(Bytes::new()) };
+    let messages = chunks.map(move |chunk| Ok(outlet::parts(&chunk, base64)));
+    let messages = stream::iter([Ok(vec![nothing])]).chain(messages);
+    upgrade::run(connection, move |io| outlet::serve(io, messages, None));
     Ok(answer)
 }

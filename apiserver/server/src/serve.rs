@@ -14,7 +14,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::TcpListener;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::authn::{User, user_of_certificate};
 use crate::gathered::gathered;
@@ -82,8 +83,8 @@ async fn accept(
             },
             () = &mut shutdown => break,
         };
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(error = %error, "no TCP_NODELAY");
+        if let Err(error) = socket.set_nodelay(true).and_then(|()| keep_alive(&socket)) {
+            tracing::debug!(error = %error, "a connection without TCP_NODELAY or keepalive");
         }
         let (server, tls, watcher) = (server.clone(), tls.clone(), connections.watcher());
         tokio::spawn(async move {
@@ -107,6 +108,14 @@ async fn accept(
     if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {
         tracing::debug!("connections were still open at the end");
     }
+}
+
+/// A connection whose client has gone without a farewell does not stay: watches and sessions may be silent for hours.
+fn keep_alive(socket: &TcpStream) -> std::io::Result<()> {
+    let probes = TcpKeepalive::new()
+        .with_time(limits::CONNECTION_SILENT_MAX)
+        .with_interval(limits::CONNECTION_PROBE_INTERVAL);
+    SockRef::from(socket).set_tcp_keepalive(&probes)
 }
 
 /// A socket, with TLS or without: the HTTP engine is compiled once.
@@ -158,5 +167,19 @@ async fn connection(
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(io), service).into_owned();
     if let Err(error) = sender.run(watcher.watch(serving).boxed()).await {
         tracing::debug!(error = %error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn clients_that_vanish_are_found_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let socket = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connected");
+        assert!(!SockRef::from(&socket).keepalive().expect("known"));
+        keep_alive(&socket).expect("set");
+        assert!(SockRef::from(&socket).keepalive().expect("known"));
     }
 }

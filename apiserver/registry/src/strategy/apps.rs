@@ -276,6 +276,8 @@ pub(super) static REPLICATION_CONTROLLER: Strategy = Strategy {
         drop_disabled(controller);
         controller["status"] = json!({"replicas": 0});
     },
+    // Upstream takes one template for the other.
+    warns_of_old: true,
     validate_create: workload::check_replication_controller,
     validate_update: |controller, _| workload::check_replication_controller(controller),
     validate_status: |controller, _| replica_status(controller),

@@ -5,8 +5,8 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 
 use super::shared::{
-    at, check_ip, check_one_of, check_optional, check_port, check_rule, default_text, items, items_mut,
-    keep_status, text,
+    at, check_ip, check_one_of, check_optional, check_port, check_rule, default_text, has_leading_zeros,
+    items, items_mut, keep_status, text,
 };
 use super::{PLAIN, Strategy};
 
@@ -59,8 +59,9 @@ fn validate_config_map(map: &Value) -> Vec<FieldError> {
 }
 
 fn update_config_map(map: &Value, old: &Value) -> Vec<FieldError> {
-    let mut errors = validate_config_map(map);
+    let mut errors = Vec::new();
     immutable_data(map, old, &["data", "binaryData"], &mut errors);
+    errors.extend(validate_config_map(map));
     errors
 }
 
@@ -243,7 +244,8 @@ fn validate_address(address: &Value, path: &str, errors: &mut Vec<FieldError>) {
         check_rule(node, names::dns1123_subdomain, format_args!("{path}.nodeName"), errors);
     }
     // Upstream checks the address twice: as one, then the special ranges of what it could parse.
-    let why = if ip.parse::<std::net::IpAddr>().is_ok() {
+    // What has zeros in front is an address to it the second time.
+    let why = if ip.parse::<std::net::IpAddr>().is_ok() || has_leading_zeros(ip) {
         special_ip_error(ip)
     } else {
         Some("must be a valid IP address".to_owned())

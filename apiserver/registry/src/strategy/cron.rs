@@ -14,7 +14,14 @@ const DESCRIPTORS: &[&str] =
 /// Why the text is no schedule.
 pub(super) fn problem(schedule: &str) -> Option<String> {
     let schedule = match schedule.strip_prefix("TZ=").or_else(|| schedule.strip_prefix("CRON_TZ=")) {
-        Some(rest) => rest.split_once(' ').map_or("", |(_, rest)| rest).trim(),
+        Some(rest) => {
+            let (zone, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+            // Go has these beside those of the database.
+            if !matches!(zone, "" | "Local") && jiff::tz::db().get(zone).is_err() {
+                return Some(format!("provided bad location {zone}: unknown time zone {zone}"));
+            }
+            rest.trim()
+        }
         None => schedule,
     };
     if schedule.starts_with('@') {

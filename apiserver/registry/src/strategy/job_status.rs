@@ -70,7 +70,8 @@ pub(super) fn check(new: &Value, old: &Value) -> Vec<FieldError> {
         let why = "terminating>0 is invalid for finished job";
         errors.push(FieldError::invalid("status.terminating", at(job.status, &["terminating"]), why));
     }
-    if (change.of("ready") || change.of("active")) && job.count("ready") > job.count("active") {
+    let is_told = !at(job.status, &["ready"]).is_null();
+    if is_told && (change.of("ready") || change.of("active")) && job.count("ready") > job.count("active") {
         let why = "cannot set more ready pods than active";
         errors.push(FieldError::invalid("status.ready", at(job.status, &["ready"]), why));
     }

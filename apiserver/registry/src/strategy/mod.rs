@@ -113,8 +113,12 @@ pub struct Strategy {
     pub standard_finalizers: bool,
     /// Texts for `Warning` headers.
     pub warnings: fn(&Value) -> Vec<String>,
+    /// An update is warned of anything at all.
+    pub warns_of_updates: bool,
     /// An update is warned of what was there before, too.
     pub warns_again: bool,
+    /// An update that changes the spec is warned of what was there before alone.
+    pub warns_of_old: bool,
     /// An update is warned where it changes this.
     pub warned_member: Option<&'static [&'static str]>,
     /// A new object without labels shares its template's, with what the server adds to these.
@@ -123,6 +127,8 @@ pub struct Strategy {
     pub warns_of_template: bool,
     /// `status` is written through the status subresource only.
     pub status: bool,
+    /// `prepare_create` looks at the `status` that was sent, and replaces it.
+    pub creation_reads_status: bool,
     /// `metadata.generation` counts changes of everything but metadata and status.
     pub generation: bool,
     /// It counts changes of annotations, too.
@@ -181,13 +187,16 @@ pub const PLAIN: Strategy = Strategy {
     status_keeps: &[],
     standard_finalizers: true,
     warnings: no_warnings,
+    warns_of_updates: true,
     warns_again: false,
+    warns_of_old: false,
     warned_member: None,
     read_from_store: false,
     table_order: |_| 0,
     shares_labels: false,
     warns_of_template: false,
     status: false,
+    creation_reads_status: false,
     generation: false,
     annotations_count: false,
     tells_empty: false,

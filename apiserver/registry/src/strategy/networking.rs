@@ -20,6 +20,7 @@ pub(super) static INGRESS: Strategy = Strategy {
     validate_status: |ingress, _| {
         load_balancer_errors(at(ingress, &["status", "loadBalancer"]), "status.loadBalancer", false)
     },
+    warns_of_updates: false,
     warnings: |ingress| {
         let annotated = crate::object::metadata(ingress)
             .get("annotations")
@@ -41,7 +42,7 @@ fn validate_ingress(ingress: &Value) -> Vec<FieldError> {
     if items(spec, "rules").is_empty() && at(spec, &["defaultBackend"]).is_null() {
         errors.push(FieldError::invalid(
             "spec",
-            &Value::Null,
+            at(spec, &["rules"]),
             "either `defaultBackend` or `rules` must be specified",
         ));
     }

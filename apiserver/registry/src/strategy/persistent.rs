@@ -93,16 +93,34 @@ fn is_of_old(source: &Value) -> bool {
     source == ("", "PersistentVolumeClaim") || source == ("snapshot.storage.k8s.io", "VolumeSnapshot")
 }
 
+/// Where the class of a claim stood before there was a field for it.
+const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+
 /// A claim is what it was made as, but that it may be bound, and grow once it is.
 fn validate_claim_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let (spec, before) = (at(new, &["spec"]), at(old, &["spec"]));
     let mut errors = Vec::new();
     check_claim_spec(spec, "spec", &mut errors);
+    let class = |claim: &Value| at(claim, &["metadata", "annotations", CLASS]).as_str().map(str::to_owned);
+    let (class_now, class_was) = (class(new), class(old));
+    let named = at(spec, &["storageClassName"]).as_str();
+    let had_name = has(before, "storageClassName");
+    // The annotation becomes the field.
+    let moves = !had_name
+        && class_was.is_some()
+        && named == class_was.as_deref()
+        && (class_now.is_none() || class_now == class_was);
+    if !moves && class_now.as_deref().unwrap_or("") != class_was.as_deref().unwrap_or("") {
+        let path = format!("metadata.annotations.{CLASS}");
+        let now = class_now.as_deref().unwrap_or("");
+        errors.push(FieldError::invalid(path, &now.into(), "field is immutable"));
+    }
     if spec == before {
         return errors;
     }
     let is_bound = text(at(new, &["status"]), "phase") == "Bound";
-    let class_may_come = text(before, "storageClassName").is_empty() && !has(before, "storageClassName");
+    let class_may_come =
+        named.is_some() && !had_name && (class_was.is_none() || named == class_was.as_deref());
     let (mut fixed, mut was) = (spec.clone(), before.clone());
     if text(before, "volumeName").is_empty() {
         keep(&mut was, spec, "volumeName");
@@ -131,6 +149,16 @@ fn validate_claim_update(new: &Value, old: &Value) -> Vec<FieldError> {
         errors.push(FieldError::forbidden("spec.resources.requests.storage", why));
     }
     check_immutable(at(spec, &["volumeMode"]), at(before, &["volumeMode"]), "volumeMode", &mut errors);
+    let attributes = "volumeAttributesClassName";
+    if spec.get(attributes) != before.get(attributes)
+        && !at(old, &["status", "currentVolumeAttributesClassName"]).is_null()
+        && text(spec, attributes).is_empty()
+    {
+        let to = if has(spec, attributes) { "empty string" } else { "nil" };
+        let why =
+            format!("update to {to} is forbidden when status.currentVolumeAttributesClassName is not nil");
+        errors.push(FieldError::forbidden(format!("spec.{attributes}"), why));
+    }
     errors
 }
 
@@ -178,8 +206,9 @@ fn check_grown(name: &str, path: &str, errors: &mut Vec<FieldError>) -> bool {
 }
 
 fn check_amount(amount: &Value, path: String, errors: &mut Vec<FieldError>) {
-    if quantity::parse(amount).is_some_and(i128::is_negative) {
-        errors.push(FieldError::invalid(path, amount, "must be a valid resource quantity"));
+    if let Some(amount) = quantity::parse(amount).filter(|amount| amount.is_negative()) {
+        let whole = i64::try_from(amount.div_euclid(1000)).unwrap_or(i64::MIN);
+        errors.push(FieldError::invalid(path, &whole.into(), "must be a valid resource quantity"));
     }
 }
 
@@ -415,10 +444,7 @@ fn check_capacity(capacity: &Value, errors: &mut Vec<FieldError>) {
     for (name, value) in amounts {
         let path = format!("spec.capacity[{name}]");
         let amount = quantity::parse(value).unwrap_or(0);
-        if amount < 0 {
-            let whole = i64::try_from(amount.div_euclid(1000)).unwrap_or(i64::MIN);
-            errors.push(FieldError::invalid(&path, &whole.into(), "must be a valid resource quantity"));
-        }
+        check_amount(value, path.clone(), errors);
         if amount <= 0 {
             errors.push(FieldError::invalid(path, value, "must be greater than zero"));
         }

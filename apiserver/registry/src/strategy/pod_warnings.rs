@@ -243,7 +243,7 @@ impl Out {
 
     fn fractional(&mut self, list: &Value, place: impl FnOnce(&Self) -> String, resource: &str) {
         let Some(value) = list.get(resource) else { return };
-        if quantity::parse(value).is_some_and(|thousandths| thousandths % 1000 != 0) {
+        if quantity::is_fractional(value) {
             let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             let place = place(self);
             self.lines.push(format!(

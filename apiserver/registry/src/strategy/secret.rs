@@ -30,11 +30,12 @@ pub(super) static SECRET: Strategy = Strategy {
     },
     validate_create: validate,
     validate_update: |secret, old| {
-        let mut errors = validate(secret);
+        let mut errors = Vec::new();
         if text(secret, "type") != text(old, "type") {
             errors.push(FieldError::invalid("type", &text(secret, "type").into(), "field is immutable"));
         }
         immutable_data(secret, old, &["data"], &mut errors);
+        errors.extend(validate(secret));
         errors
     },
     warnings,

@@ -120,7 +120,7 @@ fn prepare_update(new: &mut Value, old: &Value) {
             }
         }
     }
-    if needs_node_ports(&old_kind) && needs_node_ports(&kind) {
+    if old_spec.as_object().is_some_and(gets_node_ports) && gets_node_ports(spec) {
         carry_node_ports(spec, &old_spec);
     }
     if kind == "LoadBalancer"
@@ -151,26 +151,31 @@ pub(crate) fn needs_node_ports(kind: &str) -> bool {
     matches!(kind, "NodePort" | "LoadBalancer")
 }
 
+/// A port has its node port by its name, whatever else of it changes, unless another one has taken that.
 fn carry_node_ports(spec: &mut apiserver_json::Map, old_spec: &Value) {
-    let taken: Vec<Value> = spec
-        .get("ports")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|port| port.get("nodePort").cloned())
-        .collect();
+    let number = |port: &Value| port.get("nodePort").and_then(Value::as_i64).filter(|number| *number != 0);
+    let used: Vec<i64> =
+        spec.get("ports").and_then(Value::as_array).into_iter().flatten().filter_map(number).collect();
     for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        if port.get("nodePort").is_some() {
+        if number(port).is_some() {
             continue;
         }
-        let before = items(old_spec, "ports").iter().find(|before| {
-            before.get("port") == port.get("port") && text(before, "protocol") == text(port, "protocol")
-        });
-        if let Some(number) = before.and_then(|before| before.get("nodePort"))
-            && !taken.contains(number)
+        let before =
+            items(old_spec, "ports").iter().rfind(|before| text(before, "name") == text(port, "name"));
+        if let Some(number) = before.and_then(number)
+            && !used.contains(&number)
         {
-            port["nodePort"] = number.clone();
+            port["nodePort"] = number.into();
         }
+    }
+}
+
+/// Whether the ports of a Service get node ports that nobody asked for.
+fn gets_node_ports(spec: &apiserver_json::Map) -> bool {
+    match spec.get("type").and_then(Value::as_str) {
+        Some("NodePort") => true,
+        Some("LoadBalancer") => spec.get("allocateLoadBalancerNodePorts") != Some(&Value::Bool(false)),
+        _ => false,
     }
 }
 
@@ -236,4 +241,34 @@ fn validate_status(service: &Value, _: &Value) -> Vec<FieldError> {
         "status.loadBalancer",
         true,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_keeps_its_node_port_by_its_name() {
+        let old = json!({"type": "NodePort", "ports": [
+            {"name": "a", "port": 80, "nodePort": 30001}, {"name": "b", "port": 81, "nodePort": 30002},
+        ]});
+        for (kind, ports, want) in [
+            ("NodePort", json!([{"name": "a", "port": 8080, "protocol": "UDP"}]), json!([30001])),
+            ("NodePort", json!([{"name": "c", "port": 80}]), json!([null])),
+            (
+                "LoadBalancer",
+                json!([{"name": "a", "port": 80}, {"name": "b", "port": 81, "nodePort": 30001}]),
+                json!([null, 30001]),
+            ),
+            ("ClusterIP", json!([{"name": "a", "port": 80}]), json!([null])),
+        ] {
+            let mut new = json!({"spec": {"type": kind, "ports": ports}});
+            prepare_update(&mut new, &json!({"spec": old}));
+            let found: Value = items(at(&new, &["spec"]), "ports")
+                .iter()
+                .map(|port| port.get("nodePort").cloned().unwrap_or_default())
+                .collect();
+            assert_eq!(found, want, "{kind} {ports}");
+        }
+    }
 }

@@ -349,7 +349,7 @@ pub(crate) fn check_fqdn(name: &str, path: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// Is this an IPv4 address but for leading zeros?
-fn has_leading_zeros(value: &str) -> bool {
+pub(crate) fn has_leading_zeros(value: &str) -> bool {
     let octets: Vec<&str> = value.split('.').collect();
     octets.len() == 4
         && octets.iter().all(|octet| {

@@ -339,11 +339,39 @@ pub(super) static VOLUME_ATTACHMENT: Strategy = Strategy {
         check_immutable_as("storage.VolumeAttachmentSpec", new, old, "spec", &mut errors);
         errors
     },
+    validate_status: |attachment, _| check_attached(at(attachment, &["status"])),
     status: true,
     unconditional_update: false,
     delete_returns_object: true,
     ..PLAIN
 };
+
+/// Characters of why a volume could not be attached.
+const ERROR_BYTES_MAX: usize = 1024;
+/// Bytes of what an attacher says of an attachment.
+const ATTACHED_BYTES_MAX: usize = 256 << 10;
+
+/// Errors of how an attachment is: `validateVolumeAttachmentStatus`.
+fn check_attached(status: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let told = at(status, &["attachmentMetadata"]).as_object().into_iter().flatten();
+    let size: usize = told.map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
+    if size > ATTACHED_BYTES_MAX {
+        errors.push(FieldError::too_long("status.attachmentMetadata", ATTACHED_BYTES_MAX));
+    }
+    for member in ["attachError", "detachError"] {
+        let error = at(status, &[member]);
+        if text(error, "message").len() > ERROR_BYTES_MAX {
+            // The limit that is told is another one's.
+            errors.push(FieldError::too_long(format!("status.{member}.message"), ATTACHED_BYTES_MAX));
+        }
+        if let Some(code) = number(error, "errorCode").filter(|code| *code < 0) {
+            let why = "must be between 0 and 2147483647, inclusive";
+            errors.push(FieldError::invalid(format!("status.{member}.errorCode"), &code.into(), why));
+        }
+    }
+    errors
+}
 
 fn validate_attachment(attachment: &Value) -> Vec<FieldError> {
     let spec = at(attachment, &["spec"]);
@@ -366,4 +394,33 @@ fn validate_attachment(attachment: &Value) -> Vec<FieldError> {
         check_rule(name, names::dns1123_subdomain, "spec.source.persistentVolumeName", &mut errors);
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_attachments_is_bounded() {
+        for (status, want) in [
+            (json!({"attached": true, "attachError": {"message": "x".repeat(1024)}}), None),
+            (
+                json!({"detachError": {"message": "x".repeat(1025)}}),
+                Some("status.detachError.message: Too long: may not be more than 262144 bytes"),
+            ),
+            (
+                json!({"attachError": {"errorCode": -1}}),
+                Some(
+                    "status.attachError.errorCode: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+                ),
+            ),
+            (
+                json!({"attachmentMetadata": {"a": "x".repeat(256 << 10)}}),
+                Some("status.attachmentMetadata: Too long: may not be more than 262144 bytes"),
+            ),
+        ] {
+            let told: Vec<String> = check_attached(&status).iter().map(ToString::to_string).collect();
+            assert_eq!(told.first().map(String::as_str), want);
+        }
+    }
 }

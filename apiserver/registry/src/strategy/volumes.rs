@@ -16,7 +16,7 @@ pub(super) fn claim_warnings(spec: &Value, path: &str) -> Vec<String> {
     let mut out = Vec::new();
     for list in ["requests", "limits"] {
         let amount = at(spec, &["resources", list, "storage"]);
-        if quantity::parse(amount).is_some_and(|thousandths| thousandths % 1000 != 0) {
+        if quantity::is_fractional(amount) {
             let shown = amount.as_str().map_or_else(|| amount.to_string(), str::to_owned);
             out.push(format!(
                 "{path}.resources.{list}[storage]: fractional byte value {shown:?} is invalid, must be an integer"

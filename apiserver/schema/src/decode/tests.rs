@@ -147,6 +147,25 @@ fn merged_trees_fail_in_other_words() {
 }
 
 #[test]
+fn merged_numbers_are_cut_to_their_type() {
+    let deployment = builtin("apps", "v1", "Deployment").unwrap();
+    for (sent, want) in [
+        (7, 7),
+        (-7, -7),
+        (i64::from(i32::MAX) + 1, i64::from(i32::MIN)),
+        (1 << 32, 0),
+        (i64::MAX, -1),
+        (i64::MIN, 0),
+    ] {
+        let mut value = json!({"spec": {"replicas": sent}});
+        decode(&deployment, &mut value, Decode::Unstructured).unwrap();
+        assert_eq!(value["spec"]["replicas"], want, "{sent}");
+        let fits = decode(&deployment, &mut json!({"spec": {"replicas": sent}}), Decode::Json).is_ok();
+        assert_eq!(fits, sent == want, "{sent}");
+    }
+}
+
+#[test]
 fn amounts_of_resources_are_rounded_and_other_quantities_are_not() {
     let amounts = json!({"cpu": "0.0001", "memory": "1Gi"});
     for (kind, sent, place, want) in [

@@ -11,7 +11,7 @@ mod table;
 mod tests;
 mod write;
 
-pub use read::from_protobuf;
+pub use read::{ProtobufError, from_protobuf, from_protobuf_as};
 pub use write::{
     Message, to_protobuf, write_event, write_list_head, write_list_item, write_message, write_prefix,
     write_suffix,

@@ -1,6 +1,7 @@
 //! Reading: a body as the JSON tree that it means.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use apiserver_json::{Items, Map, Members, Value};
 use apiserver_meta::base64;
@@ -14,6 +15,47 @@ pub(super) enum Wire<'a> {
     Bytes(&'a [u8]),
 }
 
+/// What is wrong with a message, in the words of Go's generated code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Damage {
+    End,
+    Overflow,
+    /// A field of no number.
+    Tag(u8),
+    WireType(u8),
+    /// A field that is written as another type than it has.
+    Field(u8, &'static str),
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::End => f.write_str("unexpected EOF"),
+            Self::Overflow => f.write_str("proto: integer overflow"),
+            Self::Tag(wire) => write!(f, "illegal tag 0 (wire type {wire})"),
+            Self::WireType(wire) => write!(f, "proto: illegal wireType {wire}"),
+            Self::Field(wire, member) => {
+                // The names of Go's fields.
+                let name = match *member {
+                    "metadata" => "ObjectMeta".to_owned(),
+                    member => member[..1].to_ascii_uppercase() + &member[1..],
+                };
+                write!(f, "proto: wrong wireType = {wire} for field {name}")
+            }
+        }
+    }
+}
+
+impl Damage {
+    /// As the reader of this message says it.
+    fn of(self, message: &str) -> String {
+        match self {
+            Self::Tag(_) => format!("proto: {message}: {self}"),
+            _ => self.to_string(),
+        }
+    }
+}
+
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -23,69 +65,101 @@ impl<'a> Reader<'a> {
         Self { rest }
     }
 
-    fn varint(&mut self) -> Option<u64> {
+    fn varint(&mut self) -> Result<u64, Damage> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.rest.split_first()?;
+            let (byte, rest) = self.rest.split_first().ok_or(Damage::End)?;
             self.rest = rest;
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                return Some(value);
+                return Ok(value);
             }
         }
-        None
+        Err(Damage::Overflow)
     }
 
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(length)?;
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Damage> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(Damage::End)?;
         self.rest = rest;
-        Some(taken)
+        Ok(taken)
     }
 
-    /// The next field; `None` inside where the message is damaged.
-    pub(super) fn next(&mut self) -> Option<Option<(u64, Wire<'a>)>> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
+        self.take(N)?.try_into().map_err(|_| Damage::End)
+    }
+
+    /// The next field; an error where the message is damaged.
+    pub(super) fn next(&mut self) -> Option<Result<(u64, Wire<'a>), Damage>> {
         if self.rest.is_empty() {
             return None;
         }
         Some(self.field())
     }
 
-    fn field(&mut self) -> Option<(u64, Wire<'a>)> {
+    fn field(&mut self) -> Result<(u64, Wire<'a>), Damage> {
         let key = self.varint()?;
-        let wire = match key & 7 {
+        let kind = (key & 7) as u8;
+        if key >> 3 == 0 {
+            return Err(Damage::Tag(kind));
+        }
+        let wire = match kind {
             0 => Wire::Number(self.varint()?),
-            1 => Wire::Number(u64::from_le_bytes(self.take(8)?.try_into().ok()?)),
+            1 => Wire::Number(u64::from_le_bytes(self.array()?)),
             2 => {
-                let length = usize::try_from(self.varint()?).ok()?;
+                let length = usize::try_from(self.varint()?).map_err(|_| Damage::Overflow)?;
                 Wire::Bytes(self.take(length)?)
             }
-            5 => Wire::Number(u64::from(u32::from_le_bytes(self.take(4)?.try_into().ok()?))),
-            _ => return None,
+            5 => Wire::Number(u64::from(u32::from_le_bytes(self.array()?))),
+            // A group without an end.
+            3 => return Err(Damage::End),
+            other => return Err(Damage::WireType(other)),
         };
-        Some((key >> 3, wire))
+        Ok((key >> 3, wire))
     }
 }
 
-/// Reads a body.
+/// Why a body can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtobufError {
+    pub why: String,
+    /// The `apiVersion` and the kind of what is in the envelope, where that was read.
+    pub said: Option<(String, String)>,
+}
+
+impl From<String> for ProtobufError {
+    fn from(why: String) -> Self {
+        Self { why, said: None }
+    }
+}
+
+/// Reads a body that says what it is.
 ///
 /// # Errors
 /// A sentence of what is wrong with it.
 pub fn from_protobuf(raw: &[u8]) -> Result<Value, String> {
-    let damaged = || "unexpected EOF".to_owned();
+    from_protobuf_as(raw, ("", "")).map_err(|error| error.why)
+}
+
+/// Reads a body; what it does not say of its `apiVersion` and kind is as given.
+///
+/// # Errors
+/// What is wrong with it, and with what of it.
+pub fn from_protobuf_as(raw: &[u8], otherwise: (&str, &str)) -> Result<Value, ProtobufError> {
     if raw.is_empty() || raw == MAGIC {
-        return Err(if raw.is_empty() { "empty data" } else { "empty body" }.to_owned());
+        let why = if raw.is_empty() { "empty data" } else { "empty body" };
+        return Err(why.to_owned().into());
     }
-    let envelope = raw
-        .strip_prefix(MAGIC)
-        .ok_or("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")?;
+    let envelope = raw.strip_prefix(MAGIC).ok_or_else(|| {
+        "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]".to_owned()
+    })?;
     let (mut api_version, mut kind, mut content) = (String::new(), String::new(), &[][..]);
     let mut reader = Reader { rest: envelope };
     while let Some(field) = reader.next() {
-        match field.ok_or_else(damaged)? {
+        match field.map_err(|damage| damage.of("Unknown"))? {
             (1, Wire::Bytes(meta)) => {
                 let mut meta = Reader { rest: meta };
                 while let Some(field) = meta.next() {
-                    match field.ok_or_else(damaged)? {
+                    match field.map_err(|damage| damage.of("TypeMeta"))? {
                         (1, Wire::Bytes(text)) => api_version = String::from_utf8_lossy(text).into_owned(),
                         (2, Wire::Bytes(text)) => kind = String::from_utf8_lossy(text).into_owned(),
                         _ => {}
@@ -96,18 +170,31 @@ pub fn from_protobuf(raw: &[u8]) -> Result<Value, String> {
             _ => {}
         }
     }
-    let root = table()
-        .root(&api_version, &kind)
-        .ok_or_else(|| format!("no kind {kind:?} is registered for version {api_version:?}"))?;
-    let mut object = message(root, content, 0).ok_or_else(damaged)?;
-    object.insert("apiVersion".into(), api_version.into());
-    object.insert("kind".into(), kind.into());
-    Ok(Value::Object(object))
+    if kind.is_empty() {
+        otherwise.1.clone_into(&mut kind);
+    }
+    // What is no version is none.
+    if api_version.is_empty() || api_version.matches('/').count() > 1 {
+        otherwise.0.clone_into(&mut api_version);
+    }
+    let Some(root) = table().root(&api_version, &kind) else {
+        let scheme = "pkg/api/legacyscheme/scheme.go:30";
+        let why = format!("no kind {kind:?} is registered for version {api_version:?} in scheme {scheme:?}");
+        return Err(ProtobufError { why, said: Some((api_version, kind)) });
+    };
+    match message(root, content, 0) {
+        Ok(mut object) => {
+            object.insert("apiVersion".into(), api_version.into());
+            object.insert("kind".into(), kind.into());
+            Ok(Value::Object(object))
+        }
+        Err(damage) => Err(ProtobufError { why: damage.of(&kind), said: Some((api_version, kind)) }),
+    }
 }
 
-pub(super) fn message(index: Index, bytes: &[u8], depth: usize) -> Option<Map> {
+pub(super) fn message(index: Index, bytes: &[u8], depth: usize) -> Result<Map, Damage> {
     if depth > DEPTH_MAX {
-        return None;
+        return Err(Damage::End);
     }
     let mut object = Map::new();
     let mut entries = Entries::new();
@@ -117,7 +204,7 @@ pub(super) fn message(index: Index, bytes: &[u8], depth: usize) -> Option<Map> {
         // A field of a newer API is skipped, as protobuf wants it.
         let Some(field) = table().field(index, number) else { continue };
         if let Shape::Map = field.shape {
-            let Wire::Bytes(entry) = wire else { return None };
+            let Wire::Bytes(entry) = wire else { return Err(Damage::Field(0, field.member)) };
             let (key, entry) = map_entry(field.kind, entry, depth)?;
             entries.entry(field.member).or_default().push((key.into(), entry));
         } else {
@@ -128,35 +215,45 @@ pub(super) fn message(index: Index, bytes: &[u8], depth: usize) -> Option<Map> {
     for (member, entries) in entries {
         object.insert(member.into(), Value::Object(Map::of_members(entries).0));
     }
-    Some(object)
+    Ok(object)
 }
 
 /// Entries of a message's maps, by member: they come one by one, in any order.
 type Entries<'a> = BTreeMap<&'a str, Members>;
 
-fn read_field(object: &mut Map, field: &Field, wire: Wire<'_>, depth: usize) -> Option<()> {
+fn read_field(object: &mut Map, field: &Field, wire: Wire<'_>, depth: usize) -> Result<(), Damage> {
     match field.shape {
         Shape::List => {
             let list = object.entry(field.member).or_insert_with(|| Value::Array(Items::new()));
             if let Value::Array(list) = list {
-                list.push(value(field.kind, wire, depth)?);
+                list.push(of_field(field, wire, depth)?);
             }
         }
         // Of these the message takes care.
         Shape::Map => {}
         Shape::Inline => {
-            if let Value::Object(inner) = value(field.kind, wire, depth)? {
+            if let Value::Object(inner) = of_field(field, wire, depth)? {
                 object.extend(inner);
             }
         }
         Shape::Always | Shape::Pointer => {
-            object.insert(field.member.to_owned().into(), value(field.kind, wire, depth)?);
+            object.insert(field.member.to_owned().into(), of_field(field, wire, depth)?);
         }
     }
-    Some(())
+    Ok(())
 }
 
-fn map_entry(kind: Kind, bytes: &[u8], depth: usize) -> Option<(String, Value)> {
+/// The value of a field, which is written as its type wants it.
+fn of_field(field: &Field, wire: Wire<'_>, depth: usize) -> Result<Value, Damage> {
+    let is_number = matches!(field.kind, Kind::Bool | Kind::Int | Kind::Double);
+    match &wire {
+        Wire::Number(_) if !is_number => Err(Damage::Field(0, field.member)),
+        Wire::Bytes(_) if is_number => Err(Damage::Field(2, field.member)),
+        _ => value(field.kind, wire, depth),
+    }
+}
+
+fn map_entry(kind: Kind, bytes: &[u8], depth: usize) -> Result<(String, Value), Damage> {
     let (mut key, mut found) = (String::new(), None);
     let mut reader = Reader { rest: bytes };
     while let Some(field) = reader.next() {
@@ -171,17 +268,17 @@ fn map_entry(kind: Kind, bytes: &[u8], depth: usize) -> Option<(String, Value)> 
         (None, Kind::Bool | Kind::Int | Kind::Double) => value(kind, Wire::Number(0), depth)?,
         (None, _) => value(kind, Wire::Bytes(&[]), depth)?,
     };
-    Some((key, found))
+    Ok((key, found))
 }
 
-pub(super) fn value(kind: Kind, wire: Wire<'_>, depth: usize) -> Option<Value> {
-    Some(match (kind, wire) {
+pub(super) fn value(kind: Kind, wire: Wire<'_>, depth: usize) -> Result<Value, Damage> {
+    Ok(match (kind, wire) {
         (Kind::Bool, Wire::Number(number)) => Value::Bool(number != 0),
         (Kind::Int, Wire::Number(number)) => Value::from(number.cast_signed()),
         (Kind::Double, Wire::Number(bits)) => {
             apiserver_json::Number::from_f64(f64::from_bits(bits)).map_or(Value::Null, Value::Number)
         }
-        (Kind::Bool | Kind::Int | Kind::Double, _) | (_, Wire::Number(_)) => return None,
+        (Kind::Bool | Kind::Int | Kind::Double, _) | (_, Wire::Number(_)) => return Err(Damage::End),
         (Kind::Text, Wire::Bytes(text)) => Value::String(text_of(text).into()),
         (Kind::Bytes, Wire::Bytes(bytes)) => Value::String(base64::encode(bytes).into()),
         (Kind::Texts, Wire::Bytes(bytes)) => texts(bytes)?,
@@ -190,7 +287,7 @@ pub(super) fn value(kind: Kind, wire: Wire<'_>, depth: usize) -> Option<Value> {
     })
 }
 
-fn texts(bytes: &[u8]) -> Option<Value> {
+fn texts(bytes: &[u8]) -> Result<Value, Damage> {
     let mut items = Items::new();
     let mut list = Reader { rest: bytes };
     while let Some(field) = list.next() {
@@ -198,7 +295,7 @@ fn texts(bytes: &[u8]) -> Option<Value> {
             items.push(Value::String(text_of(text).into()));
         }
     }
-    Some(Value::Array(items))
+    Ok(Value::Array(items))
 }
 
 fn text_of(bytes: &[u8]) -> String {

@@ -2,7 +2,7 @@
 
 use apiserver_json::{Items, Value};
 
-use super::read::{self, Reader, Wire, message};
+use super::read::{self, Damage, Reader, Wire, message};
 use super::table::{Kind, table};
 use super::write::{bytes, integer, value};
 use crate::time;
@@ -60,7 +60,7 @@ pub(super) fn write(out: &mut Vec<u8>, kind: Kind, found: Option<&Value>) {
 }
 
 /// What a message of one of these types means.
-pub(super) fn read(kind: Kind, raw: &[u8], depth: usize) -> Option<Value> {
+pub(super) fn read(kind: Kind, raw: &[u8], depth: usize) -> Result<Value, Damage> {
     let (mut first, mut second, mut text) = (None, None, None);
     let mut reader = Reader::new(raw);
     while let Some(field) = reader.next() {
@@ -72,11 +72,11 @@ pub(super) fn read(kind: Kind, raw: &[u8], depth: usize) -> Option<Value> {
         }
     }
     let string = |bytes: &[u8]| Value::String(String::from_utf8_lossy(bytes).into_owned().into());
-    Some(match kind {
+    Ok(match kind {
         Kind::Time | Kind::MicroTime => {
             let (seconds, nanos) = (first.unwrap_or(0), second.unwrap_or(0));
             if raw.is_empty() || (seconds == ZERO_TIME && nanos == 0) {
-                return Some(Value::Null);
+                return Ok(Value::Null);
             }
             Value::String(time::write(seconds, (kind == Kind::MicroTime).then_some(nanos / 1000)).into())
         }
@@ -96,7 +96,7 @@ fn item_of(choice: Kind) -> Kind {
 }
 
 /// A schema, or what may stand in its place.
-fn choice(kind: Kind, raw: &[u8], depth: usize) -> Option<Value> {
+fn choice(kind: Kind, raw: &[u8], depth: usize) -> Result<Value, Damage> {
     let (mut allows, mut schema, mut items) = (false, None, Items::new());
     let mut reader = Reader::new(raw);
     while let Some(field) = reader.next() {
@@ -112,7 +112,7 @@ fn choice(kind: Kind, raw: &[u8], depth: usize) -> Option<Value> {
             _ => {}
         }
     }
-    Some(match (schema, kind) {
+    Ok(match (schema, kind) {
         (_, _) if !items.is_empty() => Value::Array(items),
         (Some(schema), _) => schema,
         (None, Kind::SchemaOrBool) => Value::Bool(allows),

@@ -26,7 +26,7 @@ pub(super) enum Kind {
     IntOrString,
     /// Any JSON, as text.
     Json,
-    /// `fieldsV1`, which is a string of JSON in a packed tree.
+    /// `fieldsV1`, which is text in a packed tree.
     Fields,
     SchemaOrList,
     SchemaOrBool,

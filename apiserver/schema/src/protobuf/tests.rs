@@ -180,3 +180,38 @@ proptest! {
         prop_assert_eq!(read, tree);
     }
 }
+
+#[test]
+fn what_is_wrong_is_told_of_what_it_is_in() {
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        [&[number << 3 | 2, u8::try_from(content.len()).unwrap()], content].concat()
+    }
+    let body = |version: &str, kind: &str, content: &[u8]| {
+        let meta = [field(1, version.as_bytes()), field(2, kind.as_bytes())].concat();
+        [MAGIC, &field(1, &meta), &field(2, content)].concat()
+    };
+    let map = |content: &[u8]| body("v1", "ConfigMap", content);
+    let unknown = |version: &str, kind: &str| {
+        format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        )
+    };
+    let of = |version: &str, kind: &str| Some((version.to_owned(), kind.to_owned()));
+    for (raw, why, said) in [
+        (map(&[0xff; 10]), "proto: integer overflow".to_owned(), of("v1", "ConfigMap")),
+        (map(&[8, 5]), "proto: wrong wireType = 0 for field ObjectMeta".to_owned(), of("v1", "ConfigMap")),
+        (map(&[2, 0]), "proto: ConfigMap: illegal tag 0 (wire type 2)".to_owned(), of("v1", "ConfigMap")),
+        (map(b"{}"), "unexpected EOF".to_owned(), of("v1", "ConfigMap")),
+        (body("v1", "Foo", &[]), unknown("v1", "Foo"), of("v1", "Foo")),
+        (body("", "Foo", &[]), unknown("apps/v1", "Foo"), of("apps/v1", "Foo")),
+        ([MAGIC, &[0, 0]].concat(), "proto: Unknown: illegal tag 0 (wire type 0)".to_owned(), None),
+        ([MAGIC, &[0x12, 9]].concat(), "unexpected EOF".to_owned(), None),
+    ] {
+        let error = from_protobuf_as(&raw, ("apps/v1", "Deployment")).unwrap_err();
+        assert_eq!((error.why, error.said), (why, said), "{raw:?}");
+    }
+    for raw in [body("", "", &[]), body("a/b/c", "Deployment", &[]), [MAGIC, &field(2, &[])].concat()] {
+        let read = from_protobuf_as(&raw, ("apps/v1", "Deployment")).unwrap();
+        assert_eq!((&read["apiVersion"], &read["kind"]), (&json!("apps/v1"), &json!("Deployment")));
+    }
+}

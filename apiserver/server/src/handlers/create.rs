@@ -20,7 +20,7 @@ pub(super) async fn create(
 ) -> Result<Answer, Status> {
     let options = options::write_options(context, "CreateOptions")?;
     let media = negotiate::body_media(context.headers)?;
-    let body = parse_body(media, &raw, &resource.kind)?;
+    let body = parse_body(media, &raw, (&resource.group, &resource.version, &resource.kind))?;
     let (mut value, mut warnings) = decode(resource, body, options.validation)?;
     context.told(&warnings, check_namespace(context, resource, &value))?;
     warnings.extend(update::dedup_owners(&mut value));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use apiserver_json::{Map, Value, json};
+use apiserver_meta::field::FieldError;
 use apiserver_meta::selector::LabelSelector;
 use apiserver_meta::{GroupResource, GroupVersionKind, Status};
 use apiserver_registry::{
@@ -11,8 +12,9 @@ use apiserver_registry::{
 use bytes::Bytes;
 use http::StatusCode;
 
+use super::options::{self, WriteOptions};
 use super::subresources::{sent, set_condition};
-use super::{options, parse_body, scaling};
+use super::{parse_body, scaling};
 use crate::dispatch::{Answer, Context};
 use crate::negotiate;
 
@@ -29,7 +31,7 @@ pub(super) async fn create(
     raw: &Bytes,
 ) -> Result<Answer, Status> {
     let media = negotiate::body_media(context.headers)?;
-    let Body { mut value, .. } = parse_body(media, raw, "Eviction")?;
+    let Body { value, .. } = parse_body(media, raw, ("policy", "v1", "Eviction"))?;
     let gvk = GroupVersionKind::new("policy", "v1", "Eviction");
     check_sent_kind(&gvk, &value, raw)?;
     super::create::check_namespace(context, resource, &value)?;
@@ -45,11 +47,27 @@ pub(super) async fn create(
         scaling::strict(options.validation, read.unwrap_or_default(), &mut warnings)
             .map_err(|why| cannot_handle(&gvk, &why))?;
     }
+    let evicted = evict(context, resource, value, &gvk, &options).await;
+    context.told(&warnings, evicted)?;
+    let success =
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    Ok(Answer::value(StatusCode::CREATED, context.accepted, &success).warn(warnings))
+}
+
+async fn evict(
+    context: &Context<'_>,
+    resource: &Arc<Resource>,
+    mut value: Value,
+    gvk: &GroupVersionKind,
+    options: &WriteOptions,
+) -> Result<(), Status> {
+    let name = &context.info.name;
     let delete = value.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
+    check_delete_options(gvk, name, &delete, options.dry_run, context)?;
     let delete_options = if delete.as_object().is_some_and(Map::is_empty) {
         DeleteOptions::default()
     } else {
-        options::delete_options_of(context, delete.clone())?.0
+        options::inner_delete_options(context, delete.clone())?.0
     };
     let dry_run = options.dry_run || delete["dryRun"].as_array().is_some_and(|list| !list.is_empty());
     let call = Call {
@@ -60,7 +78,7 @@ pub(super) async fn create(
         dry_run,
         requester: context.requester(),
     };
-    sent(&mut value, &gvk, context, name);
+    sent(&mut value, gvk, context, name);
     let registry = context.server.registry();
     registry.admit_request(&call, name, Operation::Create, value).await?;
     let pod = registry.get(&call, name)?.parse();
@@ -69,11 +87,34 @@ pub(super) async fn create(
         disrupt(&call, context, name, &delete_options).await?;
     }
     // The version that was insisted on is that of before the condition was set.
-    let delete_options = DeleteOptions { resource_version: None, ..delete_options };
-    registry.delete(&call, name, &delete_options).await?;
-    let success =
-        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(Answer::value(StatusCode::CREATED, context.accepted, &success).warn(warnings))
+    let resource_version = delete_options.resource_version.filter(|_| dry_run);
+    let delete_options = DeleteOptions { resource_version, ..delete_options };
+    registry.delete(&call, name, &delete_options).await.map(drop)
+}
+
+/// What the options may not say here: `EvictionREST.Create`.
+fn check_delete_options(
+    gvk: &GroupVersionKind,
+    name: &str,
+    options: &Value,
+    dry_run: bool,
+    context: &Context<'_>,
+) -> Result<(), Status> {
+    const IGNORES: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
+    if options[IGNORES] == true {
+        let why = "can not be set for pod eviction, try after removing the option";
+        let error = FieldError::invalid(format!("deleteOptions.{IGNORES}"), &true.into(), why);
+        return Err(Status::invalid(gvk, name, &[error]));
+    }
+    let told = options["dryRun"].as_array().unwrap_or_default();
+    let told: Vec<&str> = told.iter().filter_map(Value::as_str).collect();
+    let asked: Vec<&str> = context.query.all("dryRun").collect();
+    if dry_run && !told.is_empty() && told != asked {
+        let (asked, told) = (asked.join(" "), told.join(" "));
+        let why = format!("Non-matching dry-run options in request and content: [{asked}] and [{told}]");
+        return Err(Status::new(500, "", why));
+    }
+    Ok(())
 }
 
 /// Notes in the Pod why it goes.

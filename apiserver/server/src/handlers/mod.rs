@@ -23,10 +23,9 @@ mod watch;
 use std::sync::Arc;
 
 use apiserver_json::{Parsed, Value};
-use apiserver_meta::Status;
 use apiserver_meta::field::go_quote;
 use apiserver_meta::json::go_error as json_error;
-use apiserver_meta::packed;
+use apiserver_meta::{GroupVersion, GroupVersionKind, Status, packed};
 use apiserver_registry::{Body, Resource};
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -189,7 +188,7 @@ pub(crate) fn object_answer(
     bytes: Bytes,
 ) -> Result<Answer, Status> {
     let accepted = context.accepted;
-    let same_version = resource.api_version() == resource.stored_api_version && !resource.is_custom();
+    let same_version = resource.is_stored_as_served() && !resource.is_custom();
     if accepted.is_plain() && same_version {
         return Ok(compress::whole(context, status, Media::Json, bytes));
     }
@@ -248,8 +247,12 @@ pub(crate) fn item(resource: &Resource, mut value: Value) -> Value {
 ///
 /// # Errors
 /// 400 in upstream's words.
-pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Result<Body<'a>, Status> {
-    let unread = |why: String| apiserver_registry::unrecognized(what, raw, &why);
+pub(crate) fn parse_body<'a>(
+    media: BodyMedia,
+    raw: &'a [u8],
+    (group, version, kind): (&str, &str, &str),
+) -> Result<Body<'a>, Status> {
+    let unread = |why: String| apiserver_registry::unrecognized(kind, raw, &why);
     let unrecognized = |why: String| {
         let why = format!("couldn't get version/kind; json parse error: {why}");
         unread(why)
@@ -268,7 +271,14 @@ pub(crate) fn parse_body<'a>(media: BodyMedia, raw: &'a [u8], what: &str) -> Res
             Ok(Body { value, raw: Some(raw), sent: raw, duplicates, strict: Vec::new() })
         }
         BodyMedia::Protobuf => {
-            let value = apiserver_schema::from_protobuf(raw).map_err(unread)?;
+            let wanted = GroupVersionKind::new(group, version, kind);
+            let otherwise = (&*wanted.api_version(), kind);
+            let value = apiserver_schema::from_protobuf_as(raw, otherwise).map_err(|error| {
+                let Some((version, said)) = error.said else { return unread(error.why) };
+                let version = GroupVersion::parse(&version);
+                let said = GroupVersionKind::new(version.group, version.version, said);
+                apiserver_registry::cannot_handle_as(&said, kind, &error.why)
+            })?;
             Ok(Body { value, raw: None, sent: raw, duplicates: false, strict: Vec::new() })
         }
         BodyMedia::Yaml => {

@@ -150,11 +150,16 @@ pub(crate) fn delete_options(context: &Context, raw: &[u8]) -> Result<(DeleteOpt
 }
 
 /// As [`delete_options`], of a `DeleteOptions`.
-pub(super) fn delete_options_of(
+fn delete_options_of(context: &Context, value: Value) -> Result<(DeleteOptions, bool), Status> {
+    check_options_kind(&value)?;
+    inner_delete_options(context, value)
+}
+
+/// As [`delete_options`], of a `DeleteOptions` within something else: nobody asks what kind it says it is of.
+pub(super) fn inner_delete_options(
     context: &Context,
     mut value: Value,
 ) -> Result<(DeleteOptions, bool), Status> {
-    check_options_kind(&value)?;
     if let Some(schema) = apiserver_schema::builtin("", "v1", "DeleteOptions") {
         apiserver_schema::decode(&schema, &mut value, apiserver_schema::Decode::Json)
             .map_err(|error| Status::bad_request(error.message))?;
@@ -223,7 +228,8 @@ fn delete_body(context: &Context, raw: &[u8]) -> Result<Value, Status> {
     let unread =
         |why: String| Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
     let value = match negotiate::body_media(context.headers)? {
-        BodyMedia::Protobuf => apiserver_schema::from_protobuf(raw).map_err(Status::bad_request)?,
+        BodyMedia::Protobuf => apiserver_schema::from_protobuf_as(raw, ("v1", "DeleteOptions"))
+            .map_err(|error| Status::bad_request(error.why))?,
         BodyMedia::Yaml => crate::yaml::parse(raw).map_err(Status::bad_request)?.0,
         BodyMedia::Json => {
             apiserver_json::from_slice(raw).map_err(|error| unread(super::json_error(raw, &error)))?

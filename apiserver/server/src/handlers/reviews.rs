@@ -39,7 +39,7 @@ pub(super) fn answer<'a>(context: &Context<'a>, resource: &Arc<Resource>) -> Opt
 async fn review(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> Result<Answer, Status> {
     let options = options::write_options(context, "CreateOptions")?;
     let media = negotiate::body_media(context.headers)?;
-    let body = parse_body(media, raw, &resource.kind)?;
+    let body = parse_body(media, raw, (&resource.group, &resource.version, &resource.kind))?;
     let (mut value, warnings) = decode(resource, body, options.validation)?;
     settle(resource, &mut value);
     context.told(&warnings, create::check_namespace(context, resource, &value))?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
-use apiserver_meta::{GroupVersionKind, Status};
+use apiserver_meta::{GroupResource, GroupVersionKind, Status};
 use apiserver_registry::{
     Body, Call, Changed, FieldValidation, Resource, cannot_handle, check_sent_kind, columns, object, scale,
 };
@@ -70,6 +70,9 @@ pub(super) async fn answer(
             (None, Some(patch)) => patched(&target, &before, patch, &mut warnings)?,
             (None, None) => before,
         };
+        if sent.is_none() {
+            check_uid(resource, live, &scale)?;
+        }
         let mut next = scaled(resource, &spec, live, &scale, sent.is_some())?;
         owners.to_object(&scale, &mut next);
         Ok(if sent.is_some() { Changed::Owned(next) } else { Changed::Applied(next) })
@@ -149,7 +152,7 @@ fn sent_scale(
         if resource.is_custom() { Status::bad_request(why) } else { status }
     };
     let media = negotiate::body_media(context.headers)?;
-    let Body { mut value, .. } = parse_body(media, raw, "Scale")?;
+    let Body { mut value, .. } = parse_body(media, raw, (&gvk.group, &gvk.version, &gvk.kind))?;
     check_sent_kind(&gvk, &value, raw).map_err(of_custom)?;
     let version = value["apiVersion"].as_str().unwrap_or("");
     if resource.is_custom() && !matches!(version, "" | "autoscaling/v1") {
@@ -199,8 +202,14 @@ fn decoded(
     resource: &Resource,
     schema: &Schema,
     next: &mut Value,
-) -> Result<Vec<apiserver_schema::Unknown>, Status> {
-    let shown = next.to_string();
+    mode: Decode,
+) -> Result<Vec<apiserver_schema::Unknown>, String> {
+    let gvk = scale_gvk();
+    if mode == Decode::Unstructured {
+        // The merge is of a Scale, whatever it calls itself.
+        next["apiVersion"] = gvk.api_version().into();
+        next["kind"] = gvk.kind.into();
+    }
     let text = |member: &str| next.get(member).and_then(Value::as_str).unwrap_or("").to_owned();
     let (version, kind) = (text("apiVersion"), text("kind"));
     if (version.as_str(), kind.as_str()) != ("autoscaling/v1", "Scale") {
@@ -209,11 +218,9 @@ fn decoded(
         } else {
             "pkg/api/legacyscheme/scheme.go:30"
         };
-        let why = format!("no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}");
-        return Err(patch::invalid_patch_of(&shown, &why));
+        return Err(format!("no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}"));
     }
-    apiserver_schema::decode(schema, next, Decode::Json)
-        .map_err(|error| patch::invalid_patch_of(&shown, &error.message))
+    apiserver_schema::decode(schema, next, mode).map_err(|error| error.message)
 }
 
 /// What a Scale is changed with.
@@ -255,18 +262,38 @@ fn patched(
     let Target { context, resource, schema, options } = *target;
     let mut plain = before.clone();
     object::metadata_mut(&mut plain).remove("managedFields");
-    let mut next = match patch.media {
-        PatchMedia::Json => apiserver_schema::json_patch(&plain, &patch.value).map_err(patch::patch_error)?,
-        PatchMedia::Strategic => {
-            apiserver_schema::strategic_merge(schema, &plain, &patch.value).map_err(patch::patch_error)?
+    let (mut next, mode) = match patch.media {
+        PatchMedia::Json => {
+            (apiserver_schema::json_patch(&plain, &patch.value).map_err(patch::patch_error)?, Decode::Json)
         }
-        PatchMedia::Merge | PatchMedia::Apply => apiserver_schema::merge_patch(&plain, &patch.value),
+        PatchMedia::Strategic => {
+            let merged = apiserver_schema::strategic_merge(schema, &plain, &patch.value);
+            (merged.map_err(patch::patch_error)?, Decode::Unstructured)
+        }
+        PatchMedia::Merge | PatchMedia::Apply => {
+            (apiserver_schema::merge_patch(&plain, &patch.value), Decode::Json)
+        }
     };
-    let unknown = decoded(resource, schema, &mut next)?;
-    strict(options.validation, unknown, warnings)
-        .map_err(|why| patch::invalid_patch_of(&next.to_string(), &why))?;
+    let refuse = |why: String| refused(schema, before, patch, &why);
+    let unknown = decoded(resource, schema, &mut next, mode).map_err(refuse)?;
+    strict(options.validation, unknown, warnings).map_err(refuse)?;
     update::same_name(context, &next)?;
     Ok(owned(target, before, next))
+}
+
+/// What a patch made is no Scale; it is shown as upstream shows that of other kinds.
+fn refused(schema: &Schema, before: &Value, patch: &patch::Patch, why: &str) -> Status {
+    let mut whole = before.clone();
+    apiserver_meta::packed::unpack(&mut whole);
+    let (made, touched) = match patch.media {
+        PatchMedia::Json => {
+            let made = apiserver_schema::json_patch(&whole, &patch.value);
+            (made.unwrap_or(whole), apiserver_schema::touched_by(&patch.value))
+        }
+        PatchMedia::Merge => (apiserver_schema::merge_patch(&whole, &patch.value), patch.value.clone()),
+        PatchMedia::Strategic | PatchMedia::Apply => return patch::invalid_patch(patch, why),
+    };
+    patch::invalid_patch_of(&apiserver_schema::shown_patched(schema, &made, &touched), why)
 }
 
 fn applied(target: &Target<'_>, before: &Value, patch: &patch::Patch) -> Result<Value, Status> {
@@ -311,10 +338,20 @@ fn scaled(
     let metadata = object::metadata_mut(&mut next);
     metadata.insert("resourceVersion".into(), object::text(wanted, "resourceVersion").into());
     if whole {
-        // Only who sends a whole Scale insists on the object it is of.
         metadata.insert("uid".into(), object::text(wanted, "uid").into());
     }
     Ok(next)
+}
+
+/// A patched Scale that insists on an object is of that; Scales of custom resources do not insist.
+fn check_uid(resource: &Resource, live: &Value, scale: &Value) -> Result<(), Status> {
+    let (wanted, found) = (object::uid(scale), object::uid(live));
+    if wanted.is_empty() || wanted == found || resource.is_custom() {
+        return Ok(());
+    }
+    let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
+    let scales = GroupResource::new(&*resource.group, format!("{}/scale", resource.name));
+    Err(Status::conflict(&scales, object::name(live), &why))
 }
 
 /// Custom resources are checked as such.

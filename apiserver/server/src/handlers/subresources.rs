@@ -42,7 +42,7 @@ pub(super) async fn dispatch(
 async fn binding(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> Result<Answer, Status> {
     let options = options::write_options(context, "CreateOptions")?;
     let media = negotiate::body_media(context.headers)?;
-    let body = parse_body(media, raw, "Binding")?;
+    let body = parse_body(media, raw, ("", "v1", "Binding"))?;
     let name = context.info.name.clone();
     if object::name(&body.value) != name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
@@ -171,7 +171,7 @@ pub(super) fn set_condition(object: &mut Value, condition: &Value) {
 /// Issues a token for a ServiceAccount.
 async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> Result<Answer, Status> {
     let media = negotiate::body_media(context.headers)?;
-    let Body { mut value, .. } = parse_body(media, raw, "TokenRequest")?;
+    let Body { mut value, .. } = parse_body(media, raw, ("authentication.k8s.io", "v1", "TokenRequest"))?;
     let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
     check_sent_kind(&gvk, &value, raw)?;
     super::create::check_namespace(context, resource, &value)?;
@@ -183,7 +183,7 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
     let mut warnings = Vec::new();
     let schema = apiserver_schema::builtin("authentication.k8s.io", "v1", "TokenRequest");
     if let Some(schema) = &schema {
-        let unknown = apiserver_schema::decode(schema, &mut value, apiserver_schema::Decode::Json)
+        let unknown = apiserver_schema::decode_sent(schema, &mut value, apiserver_schema::Decode::Json)
             .map_err(|error| cannot_handle(&gvk, &error.message))?;
         scaling::strict(options.validation, unknown, &mut warnings)
             .map_err(|why| cannot_handle(&gvk, &why))?;
@@ -262,7 +262,7 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
 pub(super) async fn bind_from_collection(context: &Context<'_>, raw: &Bytes) -> Result<Answer, Status> {
     let options = options::write_options(context, "CreateOptions")?;
     let media = negotiate::body_media(context.headers)?;
-    let body = parse_body(media, raw, "Binding")?;
+    let body = parse_body(media, raw, ("", "v1", "Binding"))?;
     let catalogue = context.server.registry().catalogue();
     let pods = catalogue.get("", "v1", "pods").cloned().ok_or_else(not_found_here)?;
     let name = object::name(&body.value).to_owned();

@@ -21,7 +21,7 @@ pub(super) async fn update(
 ) -> Result<Answer, Status> {
     let options = options::write_options(context, "UpdateOptions")?;
     let media = negotiate::body_media(context.headers)?;
-    let body = parse_body(media, &raw, &resource.kind)?;
+    let body = parse_body(media, &raw, (&resource.group, &resource.version, &resource.kind))?;
     let (mut value, mut warnings) = decode(resource, body, options.validation)?;
     let checked = check_place(context, resource, &mut value);
     context.told(&warnings, checked)?;

@@ -13,6 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
 use http::StatusCode;
 use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
 
 use super::frames::Frames;
 use super::{list_options, protobuf, read, served};
@@ -66,6 +67,8 @@ pub(super) async fn watch(
     let server = context.server.clone();
     let cache = server.registry().cache().clone();
     let scope = resource.scope(context.info.scope());
+    let timeout = timeout(options.timeout_seconds);
+    let ends = Instant::now() + timeout;
     let sends_state = options.initial_events == Some(true);
     let (first, after) = if sends_state {
         let call = context.plain_call(resource);
@@ -75,7 +78,7 @@ pub(super) async fn watch(
             // A state that is not reached yet is missed within the stream.
             Err(status) if status.code == 504 => {
                 let frame = frame(asked.accepted.media, "ERROR", &status.to_json());
-                return Ok(sent(context, upgrade, futures::stream::iter([Ok(frame)])));
+                return Ok(sent(context, upgrade, ends, futures::stream::iter([Ok(frame)])));
             }
             Err(status) => return Err(read::unconverted(resource, status)),
         }
@@ -85,19 +88,19 @@ pub(super) async fn watch(
         if after < since && from.is_some() {
             let error = CacheError::Expired { asked: after, oldest: since };
             let frame = expired_frame(asked.accepted.media, &error);
-            return Ok(sent(context, upgrade, futures::stream::iter([Ok(frame)])));
+            return Ok(sent(context, upgrade, ends, futures::stream::iter([Ok(frame)])));
         }
         (Vec::new(), after)
     };
-    let timeout = timeout(options.timeout_seconds);
     let watcher = cache.watch(&scope, after);
-    Ok(sent(context, upgrade, events(server, asked, first, sends_state, watcher, timeout, after)))
+    Ok(sent(context, upgrade, ends, events(server, asked, first, sends_state, watcher, timeout, after)))
 }
 
 /// A stream of whole events as the client takes them: as a body, or as messages.
 fn sent(
     context: &Context<'_>,
     connection: Option<OnUpgrade>,
+    ends: Instant,
     stream: impl futures::Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
 ) -> Answer {
     let media = context.accepted.media;
@@ -116,17 +119,26 @@ fn sent(
                     Media::Json | Media::Yaml => outlet::lines(&chunk),
                 })
             });
-            upgrade::run(connection, move |io| outlet::serve(io, messages));
+            upgrade::run(connection, move |io| outlet::serve(io, messages, Some(ends)));
             answer
         }
         Err(refusal) => *refusal,
     }
 }
 
+/// How long a watch lasts: what Go counts in 64 bits of nanoseconds, whatever it was given. Less than nothing is no time.
 fn timeout(seconds: Option<i64>) -> Duration {
-    match seconds.and_then(|seconds| u64::try_from(seconds).ok()) {
-        Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
-        _ => limits::WATCH_TIMEOUT_MIN.mul_f64(1.0 + rand::random::<f64>()),
+    match seconds.unwrap_or(0).wrapping_mul(1_000_000_000) {
+        0 => limits::WATCH_TIMEOUT_MIN.mul_f64(1.0 + rand::random::<f64>()),
+        nanoseconds => Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0)),
+    }
+}
+
+/// When a watch gets its first bookmark: one with a deadline shortly before that, and none that is as short.
+fn first_bookmark(timeout: Duration) -> Duration {
+    match timeout.saturating_sub(limits::BOOKMARK_BEFORE_END) {
+        Duration::ZERO => limits::BOOKMARK_INTERVAL,
+        before_end => limits::BOOKMARK_INTERVAL.min(before_end),
     }
 }
 
@@ -142,8 +154,8 @@ struct Running {
     /// What has happened and is still to be sent.
     frames: Frames,
     state_revision: u64,
-    deadline: tokio::time::Instant,
-    next_bookmark: tokio::time::Instant,
+    deadline: Instant,
+    next_bookmark: Instant,
     bookmarked: u64,
     expired: Option<CacheError>,
     done: bool,
@@ -162,7 +174,7 @@ fn events(
         Ok(watcher) => (Some(watcher), None),
         Err(error) => (None, Some(error)),
     };
-    let now = tokio::time::Instant::now();
+    let now = Instant::now();
     let running = Running {
         server,
         asked,
@@ -172,13 +184,10 @@ fn events(
         frames: Frames::default(),
         state_revision: revision,
         deadline: now + timeout,
-        // A watch with a deadline gets its bookmark shortly before it ends, as upstream's do.
-        next_bookmark: now
-            + limits::BOOKMARK_INTERVAL
-                .min(timeout.saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1))),
+        next_bookmark: now + first_bookmark(timeout),
         bookmarked: 0,
         expired,
-        done: false,
+        done: timeout.is_zero(),
     };
     futures::stream::unfold(running, |mut running| async move {
         let chunk = running.next_chunk().await?;
@@ -294,7 +303,7 @@ impl Running {
         let resource = &self.asked.resource;
         let Accepted { media, form, .. } = self.asked.accepted;
         if media != Media::Protobuf && revision.is_none() {
-            let as_stored = resource.api_version() == resource.stored_api_version && !resource.is_custom();
+            let as_stored = resource.is_stored_as_served() && !resource.is_custom();
             match form {
                 Form::Object if as_stored => return object.frame(event),
                 Form::Partial | Form::PartialList if !self.asked.accepted.beta => {
@@ -410,4 +419,33 @@ fn expired_frame(media: Media, error: &CacheError) -> Bytes {
         CacheError::Future { asked, current } => Status::too_old(*asked, *current),
     };
     frame(media, "ERROR", &status.to_json())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_lasts_as_long_as_go_makes_of_its_seconds() {
+        for (seconds, want) in [
+            (1, Duration::from_secs(1)),
+            (9_223_372_036, Duration::from_secs(9_223_372_036)),
+            (-1, Duration::ZERO),
+            (9_999_999_999, Duration::ZERO),
+            (i64::MAX, Duration::ZERO),
+            (i64::MIN + 20_000_000_000, Duration::from_nanos(1_553_255_926_290_448_384)),
+        ] {
+            assert_eq!(timeout(Some(seconds)), want, "{seconds}");
+        }
+        for (timeout, want) in [(1, 60), (2, 60), (3, 1), (30, 28), (62, 60), (1800, 60)] {
+            assert_eq!(first_bookmark(Duration::from_secs(timeout)), Duration::from_secs(want), "{timeout}");
+        }
+        for seconds in [None, Some(0)] {
+            let drawn = timeout(seconds);
+            assert!(
+                drawn >= limits::WATCH_TIMEOUT_MIN && drawn <= 2 * limits::WATCH_TIMEOUT_MIN,
+                "{drawn:?}"
+            );
+        }
+    }
 }

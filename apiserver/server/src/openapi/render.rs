@@ -47,10 +47,11 @@ pub(super) fn path(v3: bool, path: &Path) -> Value {
     let first = path.operations.first();
     let shared: Vec<&str> =
         first.into_iter().flat_map(|operation| operation.query.iter().filter(common)).copied().collect();
-    let mut own: Vec<(&str, Value)> =
-        shared.iter().filter_map(|name| Some((*name, query(v3, name)?))).collect();
     let named = path.path.split('{').skip(1).filter_map(|part| part.split('}').next());
-    own.extend(named.map(|name| (name, parameters::of_path(v3, name, &path.kind))));
+    let mut own: Vec<(&str, Value)> =
+        named.map(|name| (name, parameters::of_path(v3, name, &path.kind))).collect();
+    own.extend(shared.iter().filter_map(|name| Some((*name, query(v3, name)?))));
+    // Of two of a name the one in the path is first.
     own.sort_by_key(|(name, _)| *name);
     let mut out = Map::new();
     for operation in &path.operations {

@@ -81,7 +81,7 @@ impl<'a> Maker<'a> {
     fn list(&self, everywhere: bool) -> Operation {
         let Self { row, words, .. } = self;
         let (scope, end) = if everywhere { ("", "ForAllNamespaces") } else { (self.scope(), "") };
-        let watches = if row.is_custom() { "list" } else { "list or watch" };
+        let watches = if row.is_custom() || !row.has_verb("watch") { "list" } else { "list or watch" };
         Operation {
             id: format!("list{words}{scope}{}{end}", row.kind),
             description: format!("{watches} objects of kind {}", row.kind),
@@ -120,7 +120,7 @@ impl<'a> Maker<'a> {
         let Self { row, words, .. } = self;
         Operation {
             id: format!("create{words}{}{}", self.scope(), row.kind),
-            description: format!("create a {}", row.kind),
+            description: format!("create{}{}", article(&row.kind), row.kind),
             ..self.posted(&definition(row, &row.kind))
         }
     }
@@ -158,7 +158,7 @@ impl<'a> Maker<'a> {
         };
         Operation {
             id: format!("delete{words}{}{}", self.scope(), row.kind),
-            description: format!("delete a {}", row.kind),
+            description: format!("delete{}{}", article(&row.kind), row.kind),
             body: Some(Body { definition: format!("{META}.DeleteOptions"), required: false }),
             query: readable(given::DELETE),
             answers: vec![(200, shape.clone()), (202, shape)],
@@ -274,7 +274,7 @@ impl<'a> Maker<'a> {
         if sub.verbs.iter().any(|verb| verb == "create") {
             let posted = Operation {
                 id: format!("create{words}{}{}{}", self.scope(), row.kind, capitals(&sub.name)),
-                description: format!("create {} of a {}", sub.name, row.kind),
+                description: format!("create {} of{}{}", sub.name, article(&row.kind), row.kind),
                 ..self.posted(&shown(row, sub))
             };
             operations.push(self.kind_of(posted, Some(sub)));
@@ -332,4 +332,30 @@ fn shown(row: &Resource, sub: &Subresource) -> String {
 /// The paths of a row.
 pub(super) fn paths(row: &Resource) -> Vec<Path> {
     Maker::new(row).paths()
+}
+/// What comes before a noun: nothing but a space before those of many (`GetArticleForNoun`).
+fn article(noun: &str) -> &'static str {
+    match noun.chars().next() {
+        _ if noun.ends_with('s') && !noun.ends_with("ss") => " ",
+        Some('a' | 'e' | 'i' | 'o' | 'u' | 'A' | 'E' | 'I' | 'O' | 'U') => " an ",
+        _ => " a ",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nouns_have_their_articles() {
+        for (noun, want) in [
+            ("Pod", " a "),
+            ("Event", " an "),
+            ("Endpoints", " "),
+            ("IngressClass", " an "),
+            ("Ingress", " an "),
+        ] {
+            assert_eq!(article(noun), want, "{noun}");
+        }
+    }
 }

@@ -3,7 +3,9 @@
 //! Refusals have the words and codes of `k8s.io/streaming/pkg/httpstream` and of the WebSocket servers behind it.
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::alphabet;
+use base64::engine::GeneralPurpose;
+use base64::engine::general_purpose::{NO_PAD, STANDARD};
 use http::StatusCode;
 use http::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -23,6 +25,10 @@ const TUNNEL: &str = "SPDY/3.1+";
 
 /// What comes before a bearer token that is a subprotocol.
 const TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
+
+/// Go's `RawURLEncoding`, to which it is the same what the last bits say.
+const RAW_URL: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 
 /// A refusal that is no Status: clients of streams show its text.
 pub(crate) type Refusal = Box<Answer>;
@@ -220,7 +226,7 @@ pub(crate) fn token(headers: &HeaderMap) -> Result<Option<String>, BadToken> {
     let [encoded] = tokens.as_slice() else {
         return if tokens.is_empty() { Ok(None) } else { Err(BadToken) };
     };
-    let decoded = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| BadToken)?;
+    let decoded = RAW_URL.decode(encoded).map_err(|_| BadToken)?;
     let token = String::from_utf8(decoded).map_err(|_| BadToken)?;
     match token.is_empty() {
         true => Ok(None),
@@ -370,6 +376,9 @@ mod tests {
             ("base64url.bearer.authorization.k8s.io.,a", Ok(None)),
             ("base64url.bearer.authorization.k8s.io.dG9r", Err(BadToken)),
             ("base64url.bearer.authorization.k8s.io.dG9rCg==, a", Err(BadToken)),
+            ("base64url.bearer.authorization.k8s.io.dG8, a", Ok(Some("to".to_owned()))),
+            ("base64url.bearer.authorization.k8s.io.dG9, a", Ok(Some("to".to_owned()))),
+            ("base64url.bearer.authorization.k8s.io.d, a", Err(BadToken)),
             ("base64url.bearer.authorization.k8s.io._w, a", Err(BadToken)),
             (
                 "base64url.bearer.authorization.k8s.io.dG9r, base64url.bearer.authorization.k8s.io.dG9r, a",

@@ -11,7 +11,6 @@ mod response;
 mod tls;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +19,6 @@ use apiserver_watchcache::Cache;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio_rustls::client::TlsStream;
 
 use self::address::Address;
 use self::pool::Pool;
@@ -29,16 +27,21 @@ use crate::node_proxy::{Connection, Nodes};
 /// Targets that are remembered; when there are more, all are made anew.
 const TARGETS_MAX: usize = 256;
 
-/// A connection over TLS to whoever listens there.
+/// A connection to whoever listens there.
+///
+/// # Errors
+/// The sentence of Go's dialer.
+pub(crate) async fn connect(host: &str, port: u16) -> Result<Box<dyn Connection>, String> {
+    dial::dial_host(host, port).await
+}
+
+/// As [`connect`], over TLS, whoever it is.
 ///
 /// # Errors
 /// The sentence of Go's dialer, or of its TLS.
-pub(crate) async fn connect_unverified(
-    address: SocketAddr,
-) -> Result<TlsStream<Box<dyn Connection>>, String> {
-    let host = address.ip().to_string();
-    let socket = dial::dial_host(&host, address.port()).await?;
-    tls::connect(&tls::unverified()?, &host, socket).await
+pub(crate) async fn connect_unverified(host: &str, port: u16) -> Result<Box<dyn Connection>, String> {
+    let socket = dial::dial_host(host, port).await?;
+    Ok(Box::new(tls::connect(&tls::unverified()?, host, socket).await?))
 }
 
 /// Calls webhooks.

@@ -12,7 +12,11 @@ const DEFAULT_INGRESS_CLASS: &[&str] = &["ingressclass.kubernetes.io/is-default-
 const DEFAULT_STORAGE_CLASS: &[&str] =
     &["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
 
-pub(super) fn of_ingress(registry: &Registry, _: &Call<'_>, ingress: &mut Value) -> Result<(), String> {
+pub(super) fn of_ingress(
+    registry: &Registry,
+    _: &Call<'_>,
+    ingress: &mut Value,
+) -> Result<(), super::Refusal> {
     let named = has(at(ingress, &["spec"]), "ingressClassName");
     if !named && at(ingress, &["metadata", "annotations", INGRESS_CLASS]).is_null() {
         let class = ("networking.k8s.io", "ingressclasses");
@@ -21,7 +25,7 @@ pub(super) fn of_ingress(registry: &Registry, _: &Call<'_>, ingress: &mut Value)
     Ok(())
 }
 
-pub(super) fn of_claim(registry: &Registry, _: &Call<'_>, claim: &mut Value) -> Result<(), String> {
+pub(super) fn of_claim(registry: &Registry, _: &Call<'_>, claim: &mut Value) -> Result<(), super::Refusal> {
     let named = has(at(claim, &["spec"]), "storageClassName");
     if !named && at(claim, &["metadata", "annotations", STORAGE_CLASS]).is_null() {
         let class = ("storage.k8s.io", "storageclasses");

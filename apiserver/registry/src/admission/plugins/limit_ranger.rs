@@ -23,7 +23,11 @@ fn limits<'a>(range: &'a Value, of: &'a str) -> impl Iterator<Item = &'a Value> 
     items(at(range, &["spec"]), "limits").iter().filter(move |limit| text(limit, "type") == of)
 }
 
-pub(super) fn set_defaults(registry: &Registry, call: &Call<'_>, pod: &mut Value) -> Result<(), String> {
+pub(super) fn set_defaults(
+    registry: &Registry,
+    call: &Call<'_>,
+    pod: &mut Value,
+) -> Result<(), super::Refusal> {
     for range in limit_ranges(registry, call) {
         let mut told = Vec::new();
         let merged = |member: &str| {

@@ -22,11 +22,11 @@ use crate::object;
 use crate::registry::{Call, Registry};
 
 /// Changes an object that is being created, or refuses it with upstream's sentence.
-type Change = fn(&Registry, &Call<'_>, &mut Value) -> Result<(), String>;
+type Change = fn(&Registry, &Call<'_>, &mut Value) -> Result<(), Refusal>;
 /// Refuses a valid object, given what it was before.
 type Check = fn(&Registry, &Call<'_>, &Value, Option<&Value>) -> Result<(), Refusal>;
 
-/// Why a plugin refuses a valid object.
+/// Why a plugin refuses an object.
 enum Refusal {
     /// 403, with a sentence.
     Forbidden(String),
@@ -37,6 +37,17 @@ enum Refusal {
 impl From<String> for Refusal {
     fn from(why: String) -> Self {
         Self::Forbidden(why)
+    }
+}
+
+impl Refusal {
+    fn status(self, call: &Call<'_>, value: &Value) -> Status {
+        match self {
+            Self::Forbidden(why) => {
+                Status::forbidden(&call.resource.group_resource(), object::name(value), &why)
+            }
+            Self::Whole(status) => status,
+        }
     }
 }
 
@@ -177,7 +188,7 @@ impl Registry {
     /// 403 with the sentence of the plugin that refused.
     pub(crate) fn change_on_create(&self, call: &Call<'_>, value: &mut Value) -> Result<(), Status> {
         for change in self.plugins_of(call).filter_map(|plugin| plugin.change) {
-            change(self, call, value).map_err(|why| refusal(call, value, &why))?;
+            change(self, call, value).map_err(|why| why.status(call, value))?;
         }
         Ok(())
     }
@@ -193,17 +204,10 @@ impl Registry {
         old: Option<&Value>,
     ) -> Result<(), Status> {
         for check in self.plugins_of(call).filter_map(|plugin| plugin.check) {
-            check(self, call, value, old).map_err(|why| match why {
-                Refusal::Forbidden(why) => refusal(call, value, &why),
-                Refusal::Whole(status) => status,
-            })?;
+            check(self, call, value, old).map_err(|why| why.status(call, value))?;
         }
         Ok(())
     }
-}
-
-fn refusal(call: &Call<'_>, value: &Value, why: &str) -> Status {
-    Status::forbidden(&call.resource.group_resource(), object::name(value), why)
 }
 
 /// The objects of a built-in resource: all, or those of a namespace.

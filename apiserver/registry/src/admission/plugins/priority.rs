@@ -18,7 +18,7 @@ fn default_class(registry: &Registry) -> Option<Value> {
     defaults.min_by_key(|class| number(class, "value").unwrap_or(0))
 }
 
-pub(super) fn resolve(registry: &Registry, _: &Call<'_>, pod: &mut Value) -> Result<(), String> {
+pub(super) fn resolve(registry: &Registry, _: &Call<'_>, pod: &mut Value) -> Result<(), super::Refusal> {
     let spec = at(pod, &["spec"]);
     let class = match text(spec, "priorityClassName") {
         "" => default_class(registry),
@@ -32,7 +32,8 @@ pub(super) fn resolve(registry: &Registry, _: &Call<'_>, pod: &mut Value) -> Res
     if let Some(given) = number(spec, "priority").filter(|given| *given != value) {
         return Err(format!(
             "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
-        ));
+        )
+        .into());
     }
     let policy = match class {
         Some(class) => text(class, "preemptionPolicy"),
@@ -42,7 +43,8 @@ pub(super) fn resolve(registry: &Registry, _: &Call<'_>, pod: &mut Value) -> Res
     if let Some(given) = given.filter(|_| !policy.is_empty()) {
         return Err(format!(
             "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
-        ));
+        )
+        .into());
     }
     let spec = object::member_mut(pod, "spec");
     if let Some(class) = class {

@@ -1,13 +1,19 @@
 //! RuntimeClass: a Pod's class exists, and what it costs and where it runs is the Pod's, too.
 
 use apiserver_json::{Value, json};
+use apiserver_meta::Status;
 
 use crate::object;
 use crate::registry::{Call, Registry};
 use crate::strategy::shared::{at, is_empty, items};
 
-pub(super) fn resolve(registry: &Registry, _: &Call<'_>, pod: &mut Value) -> Result<(), String> {
+pub(super) fn resolve(registry: &Registry, _: &Call<'_>, pod: &mut Value) -> Result<(), super::Refusal> {
     let class = match at(pod, &["spec", "runtimeClassName"]).as_str() {
+        // Upstream asks itself for it, and its client refuses to.
+        Some("") => {
+            let refused = Status::new(500, "", "resource name may not be empty");
+            return Err(super::Refusal::Whole(refused));
+        }
         Some(name) => {
             let class = super::object_named(registry, "node.k8s.io", "runtimeclasses", name);
             class.ok_or_else(|| format!("pod rejected: RuntimeClass {name:?} not found"))?
@@ -15,7 +21,8 @@ pub(super) fn resolve(registry: &Registry, _: &Call<'_>, pod: &mut Value) -> Res
         None => Value::Null,
     };
     set_overhead(at(&class, &["overhead"]), pod)?;
-    schedule(at(&class, &["scheduling"]), pod)
+    schedule(at(&class, &["scheduling"]), pod)?;
+    Ok(())
 }
 
 /// Only a class says what a Pod costs besides.

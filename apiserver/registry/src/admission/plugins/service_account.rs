@@ -66,9 +66,10 @@ fn is_mirror(pod: &Value) -> bool {
     !at(pod, &["metadata", "annotations", MIRROR]).is_null()
 }
 
-pub(super) fn mount(registry: &Registry, call: &Call<'_>, pod: &mut Value) -> Result<(), String> {
+pub(super) fn mount(registry: &Registry, call: &Call<'_>, pod: &mut Value) -> Result<(), super::Refusal> {
     if is_mirror(pod) {
-        return check_mirror(pod);
+        check_mirror(pod)?;
+        return Ok(());
     }
     let spec = object::member_mut(pod, "spec");
     if spec.get("serviceAccountName").and_then(Value::as_str).is_none_or(str::is_empty) {
@@ -79,7 +80,8 @@ pub(super) fn mount(registry: &Registry, call: &Call<'_>, pod: &mut Value) -> Re
         let namespace = call.namespace.unwrap_or("");
         return Err(format!(
             "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
-        ));
+        )
+        .into());
     };
     let spec = object::member_mut(pod, "spec");
     spec.insert("serviceAccount".into(), name.into());

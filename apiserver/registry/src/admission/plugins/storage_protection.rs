@@ -14,7 +14,7 @@ const FINALIZERS: [(&str, &str); 3] = [
     ("VolumeAttributesClass", "kubernetes.io/vac-protection"),
 ];
 
-pub(super) fn protect(_: &Registry, call: &Call<'_>, value: &mut Value) -> Result<(), String> {
+pub(super) fn protect(_: &Registry, call: &Call<'_>, value: &mut Value) -> Result<(), super::Refusal> {
     let ours = FINALIZERS.iter().find(|(kind, _)| *kind == call.resource.kind);
     if let Some((_, finalizer)) = ours
         && !object::finalizers(value).contains(finalizer)

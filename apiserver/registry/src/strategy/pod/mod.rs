@@ -64,6 +64,7 @@ pub(super) static POD: Strategy = Strategy {
         all
     },
     status: true,
+    creation_reads_status: true,
     generation: true,
     delete_returns_object: true,
     ..PLAIN

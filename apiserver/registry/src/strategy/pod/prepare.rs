@@ -1,6 +1,7 @@
 //! What the server decides of a Pod: `PrepareForCreate` and the admission of tolerations upstream.
 
 use apiserver_json::{Map, Value, json};
+use apiserver_meta::quantity;
 
 use super::super::shared::{at, at_mut, default, items, items_mut, text};
 
@@ -9,7 +10,11 @@ const TOLERATION_SECONDS: i64 = 300;
 
 pub(super) fn create(pod: &mut Value) {
     drop_disabled(at_mut(pod, &["spec"]));
-    let class = qos_class(at(pod, &["spec"]));
+    // Who makes a Pod may say which class it is of; nobody else may.
+    let class = match text(at(pod, &["status"]), "qosClass") {
+        "" => qos_class(at(pod, &["spec"])).to_owned(),
+        sent => sent.to_owned(),
+    };
     let mut status = json!({"phase": "Pending", "qosClass": class});
     if !items(at(pod, &["spec"]), "schedulingGates").is_empty() {
         status["conditions"] = json!([{
@@ -110,31 +115,38 @@ fn merge_keys(holder: &mut Value, members: &[&str], labels: &Value) {
     }
 }
 
-/// `Guaranteed`, `Burstable` or `BestEffort`: `ComputePodQOS`.
+/// `Guaranteed`, `Burstable` or `BestEffort`: `ComputePodQOS`. What asks for nothing of a resource does not ask for it.
 pub(super) fn qos_class(spec: &Value) -> &'static str {
+    const NAMES: [&str; 2] = ["cpu", "memory"];
     let own = at(spec, &["resources"]);
-    let is_set = |list: &str| at(own, &[list]).as_object().is_some_and(|map| !map.is_empty());
-    let holders: Vec<&Value> = if is_set("requests") || is_set("limits") {
+    let holders: Vec<&Value> = if own.is_object() {
         vec![own]
     } else {
         let containers = items(spec, "containers").iter().chain(items(spec, "initContainers"));
         containers.map(|container| at(container, &["resources"])).collect()
     };
-    let (mut any, mut guaranteed) = (false, true);
+    let (mut requests, mut limits, mut guaranteed) = ([0_i128; 2], [0_i128; 2], true);
     for resources in holders {
-        for name in ["cpu", "memory"] {
-            let limit = at(resources, &["limits", name]);
-            let request = at(resources, &["requests", name]);
-            any |= !limit.is_null() || !request.is_null();
-            guaranteed &= !limit.is_null() && limit == request;
+        let asked = |list: &str| {
+            NAMES.map(|name| quantity::parse(at(resources, &[list, name])).filter(|amount| *amount > 0))
+        };
+        let (wanted, allowed) = (asked("requests"), asked("limits"));
+        guaranteed &= allowed.iter().all(Option::is_some);
+        for (sum, amounts) in [(&mut requests, wanted), (&mut limits, allowed)] {
+            for (sum, amount) in sum.iter_mut().zip(amounts) {
+                *sum += amount.unwrap_or(0);
+            }
         }
     }
-    match (any, guaranteed) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
+    if requests == [0; 2] && limits == [0; 2] {
+        "BestEffort"
+    } else if guaranteed && requests == limits {
+        "Guaranteed"
+    } else {
+        "Burstable"
     }
 }
+
 /// What admission made of a priority class stays where an update says nothing of it.
 pub(super) fn keep_priority(pod: &mut Value, old: &Value) {
     let Some(spec) = at_mut(pod, &["spec"]) else { return };

@@ -15,6 +15,10 @@ const LISTS: [(&str, &str); 3] = [
 ];
 /// Conditions whose names are not qualified.
 const CONDITIONS: [&str; 3] = ["PodScheduled", "Ready", "Initialized"];
+/// How something that was allocated may be.
+const HEALTH: [&str; 3] = ["Healthy", "Unhealthy", "Unknown"];
+/// `ResourceHealthMessageMaxLength`.
+const HEALTH_MESSAGE_BYTES_MAX: usize = 1024;
 const NEGATIVE: &str = "must be a non-negative integer";
 
 /// What kubelets leave out stays: the class, and which generation was seen. `preserveOldObservedGeneration`.
@@ -94,7 +98,77 @@ pub(super) fn check(new: &Value, old: &Value) -> Vec<FieldError> {
     for (list, _) in LISTS {
         check_users(spec, status, list, &mut errors);
     }
+    for (list, containers) in LISTS {
+        check_allocated(list, containers, (spec, status), &mut errors);
+    }
     errors
+}
+
+/// How what a container got is: of what it asks for, each thing once.
+fn check_allocated(
+    list: &str,
+    containers: &str,
+    (spec, status): (&Value, &Value),
+    errors: &mut Vec<FieldError>,
+) {
+    for (i, of) in items(status, list).iter().enumerate() {
+        let path = format!("status.{list}[{i}].allocatedResourcesStatus");
+        let allocated = items(of, "allocatedResourcesStatus");
+        if containers == "ephemeralContainers" {
+            if !allocated.is_empty() {
+                errors.push(FieldError::forbidden(path, "must not be specified in container status"));
+            }
+            continue;
+        }
+        let container =
+            items(spec, containers).iter().find(|container| text(container, "name") == text(of, "name"));
+        for (j, resource) in allocated.iter().enumerate() {
+            let name = text(resource, "name");
+            if let Some(why) = container.and_then(|container| is_not_asked_for(container, name)) {
+                errors.push(FieldError::invalid(format!("{path}[{j}].name"), &name.into(), why));
+            }
+            check_health(items(resource, "resources"), &format!("{path}[{j}].resources"), errors);
+        }
+    }
+}
+
+/// Why a container does not get a resource or a claim of this name; `None` where it asks for it.
+fn is_not_asked_for(container: &Value, name: &str) -> Option<&'static str> {
+    let resources = at(container, &["resources"]);
+    let Some(wanted) = name.strip_prefix("claim:") else {
+        let why = "must match one of the container's resource requests";
+        return at(resources, &["requests", name]).is_null().then_some(why);
+    };
+    let is_wanted = |claim: &Value| match text(claim, "request") {
+        "" => text(claim, "name") == wanted,
+        request => wanted.split_once('/') == Some((text(claim, "name"), request)),
+    };
+    let why = "must match one of the container's resource claims in a format 'claim:<claimName>/<request>' or 'claim:<claimName>' if request is empty";
+    (!items(resources, "claims").iter().any(is_wanted)).then_some(why)
+}
+
+fn check_health(resources: &[Value], path: &str, errors: &mut Vec<FieldError>) {
+    for (k, resource) in resources.iter().enumerate() {
+        let path = format!("{path}[{k}]");
+        let health = text(resource, "health");
+        if !HEALTH.contains(&health) {
+            errors.push(FieldError::not_supported(format!("{path}.health"), &health.into(), &HEALTH));
+        }
+        match at(resource, &["message"]).as_str() {
+            Some("") => {
+                errors
+                    .push(FieldError::required(format!("{path}.message"), "must be non-empty if specified"));
+            }
+            Some(message) if message.len() > HEALTH_MESSAGE_BYTES_MAX => {
+                errors.push(FieldError::too_long(format!("{path}.message"), HEALTH_MESSAGE_BYTES_MAX));
+            }
+            _ => {}
+        }
+        let id = text(resource, "resourceID");
+        if resources[..k].iter().any(|other| text(other, "resourceID") == id) {
+            errors.push(FieldError::duplicate(format!("{path}.resourceID"), &id.into()));
+        }
+    }
 }
 
 /// What ended does not run again unless its restart policy says so.
@@ -323,6 +397,51 @@ mod tests {
             check_extended_claim(&spec, &claim, &mut errors);
             let fields: Vec<_> = errors.iter().map(|error| error.field.replace(path, "")).collect();
             assert_eq!(fields, want, "{claim}");
+        }
+    }
+
+    #[test]
+    fn what_was_allocated_was_asked_for() {
+        let spec = json!({
+            "containers": [{"name": "c", "resources": {
+                "requests": {"a/b": "1"}, "claims": [{"name": "x"}, {"name": "y", "request": "r"}],
+            }}],
+            "ephemeralContainers": [{"name": "e"}],
+        });
+        let (name, claim) = (
+            "must match one of the container's resource requests",
+            "must match one of the container's resource claims in a format 'claim:<claimName>/<request>' or 'claim:<claimName>' if request is empty",
+        );
+        let healthy = json!([{"resourceID": "1", "health": "Healthy"}]);
+        for (list, container, allocated, want) in [
+            ("containerStatuses", "c", json!([{"name": "a/b", "resources": healthy}]), vec![]),
+            ("containerStatuses", "c", json!([{"name": "claim:x"}, {"name": "claim:y/r"}]), vec![]),
+            ("containerStatuses", "z", json!([{"name": "other"}]), vec![]),
+            ("containerStatuses", "c", json!([{"name": "cpu"}]), vec![format!("containerStatuses[0].allocatedResourcesStatus[0].name: Invalid value: \"cpu\": {name}")]),
+            ("containerStatuses", "c", json!([{"name": "claim:y"}]), vec![format!("containerStatuses[0].allocatedResourcesStatus[0].name: Invalid value: \"claim:y\": {claim}")]),
+            (
+                "initContainerStatuses",
+                "c",
+                json!([{"name": "a/b", "resources": [{"resourceID": "1", "health": "Healthy"}, {"resourceID": "1", "message": ""}]}]),
+                vec![
+                    "initContainerStatuses[0].allocatedResourcesStatus[0].resources[1].health: Unsupported value: \"\": supported values: \"Healthy\", \"Unhealthy\", \"Unknown\"".to_owned(),
+                    "initContainerStatuses[0].allocatedResourcesStatus[0].resources[1].message: Required value: must be non-empty if specified".to_owned(),
+                    "initContainerStatuses[0].allocatedResourcesStatus[0].resources[1].resourceID: Duplicate value: \"1\"".to_owned(),
+                ],
+            ),
+            (
+                "ephemeralContainerStatuses",
+                "e",
+                json!([{"name": "a/b"}]),
+                vec!["ephemeralContainerStatuses[0].allocatedResourcesStatus: Forbidden: must not be specified in container status".to_owned()],
+            ),
+        ] {
+            let status = json!({list: [{"name": container, "allocatedResourcesStatus": allocated}]});
+            let of = LISTS.into_iter().find(|(known, _)| *known == list).expect("a list").1;
+            let mut errors = Vec::new();
+            check_allocated(list, of, (&spec, &status), &mut errors);
+            let told: Vec<String> = errors.iter().map(|error| error.to_string().replace("status.", "")).collect();
+            assert_eq!(told, want, "{list}");
         }
     }
 

@@ -67,41 +67,49 @@ pub(crate) fn check(subresource: &str, new: &Value, old: &Value) -> Vec<FieldErr
     super::check_pod(new, &mut errors);
     if subresource == "ephemeralcontainers" {
         check_ephemeral(new, old, &mut errors);
-    } else if qos_class(at(new, &["spec"])) != qos_class(at(old, &["spec"])) {
-        let class = at(old, &["status", "qosClass"]);
-        errors.push(FieldError::invalid(
-            "spec",
-            class,
-            "Pod QOS Class may not change as a result of resizing",
-        ));
+        return errors;
     }
-    if subresource == "resize" {
-        check_resized(new, old, &mut errors);
+    if let Some(why) = is_never_resized(old) {
+        return vec![FieldError::forbidden("[]", why)];
     }
+    let class = text(at(old, &["status"]), "qosClass");
+    if qos_class(at(new, &["spec"])) != if class.is_empty() { qos_class(at(old, &["spec"])) } else { class } {
+        let class = at(new, &["status", "qosClass"]);
+        let why = "Pod QOS Class may not change as a result of resizing";
+        errors.push(FieldError::invalid("spec", class, why));
+    }
+    check_resized(new, old, &mut errors);
     errors
+}
+
+fn is_never_resized(pod: &Value) -> Option<&'static str> {
+    if !at(pod, &["metadata", "annotations", "kubernetes.io/config.mirror"]).is_null() {
+        return Some("static pods cannot be resized");
+    }
+    (at(pod, &["spec", "os", "name"]) == "windows").then_some("windows pods cannot be resized")
 }
 
 /// What a container asks for may change; it does not go, and is of processors and memory.
 fn check_resized(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let told = items(at(old, &["status"]), "containerStatuses");
+    let mut running = told.iter().filter(|status| !at(status, &["state", "running"]).is_null());
+    if running.next().is_some_and(|status| at(status, &["resources"]).is_null()) {
+        errors.push(FieldError::forbidden("spec", "Pod running on node without support for resize"));
+    }
+    check_own(at(new, &["spec"]), at(old, &["spec"]), errors);
+    if !items(at(old, &["status"]), "nodeAllocatableResourceClaimStatuses").is_empty() {
+        let why = "pods with node allocatable resource claims cannot be resized";
+        errors.push(FieldError::forbidden("spec", why));
+    }
     let before = errors.len();
     LISTS.iter().for_each(|list| check_order(list, new, old, errors));
     if errors.len() > before {
         return;
     }
-    for list in LISTS {
+    for list in ["initContainers", "containers"] {
         for (i, (after, before)) in pairs(list, new, old).enumerate() {
-            // One that has ended, or will, is not resized.
-            if list == "initContainers" && text(before, "restartPolicy") != "Always" {
-                continue;
-            }
-            for member in ["requests", "limits"] {
-                let there = at(after, &["resources", member]);
-                let known = at(before, &["resources", member]).as_object();
-                if known.into_iter().flatten().any(|(name, _)| there.get(name.as_str()).is_none()) {
-                    let path = format!("spec.{list}[{i}].resources.{member}");
-                    errors.push(FieldError::forbidden(path, format!("resource {member} cannot be removed")));
-                }
-            }
+            let path = format!("spec.{list}[{i}].resources");
+            check_removed(at(after, &["resources"]), at(before, &["resources"]), &path, "resource", errors);
         }
     }
     for (after, before) in pairs("containers", new, old) {
@@ -110,16 +118,72 @@ fn check_resized(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         }
     }
     for (i, (after, before)) in pairs("initContainers", new, old).enumerate() {
-        if text(after, "restartPolicy") == "Always" {
-            if !is_resized_alone(after, before) {
-                let why = "only cpu and memory resources for init or sidecar containers are mutable";
-                errors.push(FieldError::forbidden(format!("spec.initContainers[{i}]"), why));
-            }
-        } else if after != before {
-            let why = "resources for non-sidecar init containers are immutable";
-            errors.push(FieldError::forbidden("spec", why));
+        let path = format!("spec.initContainers[{i}]");
+        if !is_resized_alone(after, before) {
+            let why = "only cpu and memory resources for init or sidecar containers are mutable";
+            errors.push(FieldError::forbidden(path.clone(), why));
+        }
+        if after == before || text(after, "restartPolicy") == "Always" {
+            continue;
+        }
+        for _ in items(after, "resizePolicy")
+            .iter()
+            .filter(|policy| text(policy, "restartPolicy") == "RestartContainer")
+        {
+            let why =
+                "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
+            errors.push(FieldError::forbidden(path.clone(), why));
         }
     }
+}
+
+/// What the Pod asks for as a whole.
+fn check_own(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let (after, before) = (at(new, &["resources"]), at(old, &["resources"]));
+    let is_set = |resources| {
+        ["requests", "limits"]
+            .iter()
+            .any(|member| !crate::strategy::shared::is_empty(at(resources, &[member])))
+    };
+    if !is_set(after) && !is_set(before) {
+        return;
+    }
+    if after.is_null() {
+        return errors.push(FieldError::forbidden("spec.resources", "pod-level resources cannot be removed"));
+    }
+    check_removed(after, before, "spec.resources", "pod-level resource", errors);
+    if rest_of(after) != rest_of(before) {
+        let why = "only cpu and memory resources are mutable at pod-level";
+        errors.push(FieldError::forbidden("spec", why));
+    }
+}
+
+fn check_removed(after: &Value, before: &Value, path: &str, what: &str, errors: &mut Vec<FieldError>) {
+    for member in ["requests", "limits"] {
+        let there = at(after, &[member]);
+        let known = at(before, &[member]).as_object();
+        if known.into_iter().flatten().any(|(name, _)| there.get(name.as_str()).is_none()) {
+            let why = format!("{what} {member} cannot be removed");
+            errors.push(FieldError::forbidden(format!("{path}.{member}"), why));
+        }
+    }
+}
+
+/// What is asked for besides processors and memory; nothing where that is all.
+fn rest_of(resources: &Value) -> Value {
+    let mut left = resources.clone();
+    if let Some(members) = left.as_object_mut() {
+        for member in ["limits", "requests"] {
+            if let Some(amounts) = members.get_mut(member).and_then(Value::as_object_mut) {
+                ["cpu", "memory"].iter().for_each(|name| drop(amounts.remove(name)));
+            }
+        }
+        members.retain(|_, value| !crate::strategy::shared::is_empty(value));
+        if members.is_empty() {
+            return Value::Null;
+        }
+    }
+    left
 }
 
 fn pairs<'a>(list: &str, new: &'a Value, old: &'a Value) -> impl Iterator<Item = (&'a Value, &'a Value)> {
@@ -141,23 +205,19 @@ fn check_order(list: &str, new: &Value, old: &Value, errors: &mut Vec<FieldError
     }
 }
 
-/// Is a container as it was but for what it asks of processors and memory?
+/// Is a container as it was but for what it asks of processors and memory? The claims of the new one do not count: where the
+/// old one has some, nothing is as it was.
 fn is_resized_alone(after: &Value, before: &Value) -> bool {
-    let rest = |container: &Value| {
+    let without = |container: &Value, member: &str| {
         let mut container = container.clone();
-        for member in ["limits", "requests"] {
-            let resources = container.get_mut("resources").and_then(Value::as_object_mut);
-            let Some(resources) = resources else { continue };
-            if let Some(amounts) = resources.get_mut(member).and_then(Value::as_object_mut) {
-                ["cpu", "memory"].iter().for_each(|name| drop(amounts.remove(name)));
-                if amounts.is_empty() {
-                    resources.remove(member);
-                }
-            }
+        if let Some(members) = container.as_object_mut() {
+            members.remove(member);
         }
         container
     };
-    rest(after) == rest(before)
+    let claimless = without(at(after, &["resources"]), "claims");
+    without(after, "resources") == without(before, "resources")
+        && rest_of(&claimless) == rest_of(at(before, &["resources"]))
 }
 
 /// Ephemeral containers are added; they never change and never go.
@@ -201,17 +261,57 @@ mod tests {
                 json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2"}}),
                 vec![requests],
             ),
-            (
-                "initContainers",
-                "",
-                json!({}),
-                vec!["spec: Forbidden: resources for non-sidecar init containers are immutable"],
-            ),
+            ("initContainers", "", json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2"}}), vec![requests]),
         ] {
             let mut errors = Vec::new();
             check_resized(&pod(list, policy, left), &pod(list, policy, both.clone()), &mut errors);
             let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
             assert_eq!(told, want, "{list}");
+        }
+    }
+
+    #[test]
+    fn some_are_never_resized_and_some_in_part() {
+        let pod = |more: Value| {
+            let mut pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c"}]}});
+            pod = apiserver_schema::merge_patch(&pod, &more);
+            pod
+        };
+        let own = |own: Value| pod(json!({"spec": {"resources": own}}));
+        let running = |status: Value| pod(json!({"status": {"containerStatuses": [status]}}));
+        for (old, new, want) in [
+            (
+                running(json!({"state": {"running": {}}})),
+                pod(json!({})),
+                vec!["spec: Forbidden: Pod running on node without support for resize"],
+            ),
+            (running(json!({"state": {"running": {}}, "resources": {}})), pod(json!({})), vec![]),
+            (own(json!({"requests": {"cpu": "1"}})), own(json!({"requests": {"cpu": "2"}})), vec![]),
+            (
+                own(json!({"requests": {"cpu": "1"}})),
+                pod(json!({})),
+                vec!["spec.resources: Forbidden: pod-level resources cannot be removed"],
+            ),
+            (
+                own(json!({"requests": {"cpu": "1"}})),
+                own(json!({"limits": {"hugepages-2Mi": "1"}})),
+                vec![
+                    "spec.resources.requests: Forbidden: pod-level resource requests cannot be removed",
+                    "spec: Forbidden: only cpu and memory resources are mutable at pod-level",
+                ],
+            ),
+        ] {
+            let mut errors = Vec::new();
+            check_resized(&new, &old, &mut errors);
+            assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), want);
+        }
+        for (old, want) in [
+            (json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": ""}}}), "static"),
+            (json!({"spec": {"os": {"name": "windows"}}}), "windows"),
+        ] {
+            let errors = check("resize", &old, &old);
+            assert_eq!(errors.len(), 1);
+            assert_eq!(errors[0].to_string(), format!("[]: Forbidden: {want} pods cannot be resized"));
         }
     }
 
