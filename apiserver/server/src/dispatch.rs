@@ -2,7 +2,7 @@
 
 use apiserver_json::Value;
 use apiserver_meta::{GroupResource, Status};
-use apiserver_registry::{Authority, Call, Check, Resource, Verdict, Warnings};
+use apiserver_registry::{Authority, Call, Check, Resource, UnderWay, Verdict, Warnings};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -37,9 +37,26 @@ pub(crate) struct Context<'a> {
     pub options: OnceLock<Value>,
     /// What admission warns of; it is told whatever becomes of the request.
     pub warnings: &'a Warnings,
+    /// Says to the store that this request is likely to write.
+    pub under_way: OnceLock<UnderWay>,
 }
 
 impl Context<'_> {
+    /// The body of a request that writes, whole. Who sends it may, so the store counts on a write from here on.
+    ///
+    /// # Errors
+    /// As [`collect`].
+    pub(crate) async fn body_of_write(&self, body: RequestBody) -> Result<Bytes, Status> {
+        let body = collect(body).await?;
+        if *self.method != Method::GET
+            && self.query.get("dryRun").is_none()
+            && let Some(under_way) = self.server.registry().under_way()
+        {
+            let _ = self.under_way.set(under_way);
+        }
+        Ok(body)
+    }
+
     /// A call that reads or deletes, and so owns no field.
     pub(crate) fn plain_call<'a>(&'a self, resource: &'a Arc<Resource>) -> Call<'a> {
         Call {
@@ -380,6 +397,7 @@ async fn route<'s>(
         accepted: plain,
         options: OnceLock::new(),
         warnings,
+        under_way: OnceLock::new(),
     };
     if !info.is_resource {
         if let Some(path) = health::counted_path(&info.path) {

@@ -8,8 +8,6 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http_body_util::BodyExt;
-use hyper::Method;
-use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -138,17 +136,6 @@ async fn connection(
     // What is served changes while it runs: the catalogue knows the paths, not a table made here.
     let state = (server.clone(), user);
     let service = TowerToHyperService::new(Router::new().fallback(answer).with_state(state));
-    // Counted as soon as it was read, not when its turn comes.
-    let service = service_fn(move |request: hyper::Request<_>| {
-        let writes = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE].contains(request.method());
-        let under_way = if writes { server.registry().under_way() } else { None };
-        let answer = service.call(request);
-        async move {
-            let answer = answer.await;
-            drop(under_way);
-            answer
-        }
-    });
     let mut builder = Builder::new(TokioExecutor::new());
     // Go writes header names so, and some clients look for them so.
     builder

@@ -161,11 +161,13 @@ async fn route(
         "get" => read::get(&context, resource).await,
         "list" => lists::list(&context, resource).await,
         "watch" => watch::watch(&context, resource, upgrade).await,
-        "create" => create::create(&context, resource, collect(body).await?).await,
-        "update" => update::update(&context, resource, collect(body).await?).await,
-        "patch" => patch::patch(&context, resource, collect(body).await?).await,
-        "delete" => delete::delete(&context, resource, collect(body).await?).await,
-        "deletecollection" => delete::delete_collection(&context, resource, collect(body).await?).await,
+        "create" => create::create(&context, resource, context.body_of_write(body).await?).await,
+        "update" => update::update(&context, resource, context.body_of_write(body).await?).await,
+        "patch" => patch::patch(&context, resource, context.body_of_write(body).await?).await,
+        "delete" => delete::delete(&context, resource, context.body_of_write(body).await?).await,
+        "deletecollection" => {
+            delete::delete_collection(&context, resource, context.body_of_write(body).await?).await
+        }
         _ => Err(method_not_allowed()),
     }
 }

@@ -23,17 +23,21 @@ pub(super) async fn dispatch(
 ) -> Result<Answer, Status> {
     let info = context.info;
     match (info.subresource.as_str(), info.verb.as_str()) {
-        ("scale", _) => scaling::answer(&context, resource, collect(body).await?).await,
-        ("binding", "create") => binding(&context, resource, &collect(body).await?).await,
-        ("eviction", "create") => eviction::create(&context, resource, &collect(body).await?).await,
+        ("scale", _) => scaling::answer(&context, resource, context.body_of_write(body).await?).await,
+        ("binding", "create") => binding(&context, resource, &context.body_of_write(body).await?).await,
+        ("eviction", "create") => {
+            eviction::create(&context, resource, &context.body_of_write(body).await?).await
+        }
         ("token", "create") => token(&context, resource, &collect(body).await?).await,
-        ("finalize", "update") => update::update(&context, resource, collect(body).await?).await,
+        ("finalize", "update") => {
+            update::update(&context, resource, context.body_of_write(body).await?).await
+        }
         ("log" | "exec" | "attach" | "portforward" | "proxy", _) => {
             crate::node_proxy::answer(context, resource, body, upgrade).await
         }
         (_, "get") => read::get(&context, resource).await,
-        (_, "update") => update::update(&context, resource, collect(body).await?).await,
-        (_, "patch") => patch::patch(&context, resource, collect(body).await?).await,
+        (_, "update") => update::update(&context, resource, context.body_of_write(body).await?).await,
+        (_, "patch") => patch::patch(&context, resource, context.body_of_write(body).await?).await,
         _ => Err(method_not_allowed()),
     }
 }
