@@ -113,8 +113,8 @@ fn merge_keys(holder: &mut Value, members: &[&str], labels: &Value) {
 /// `Guaranteed`, `Burstable` or `BestEffort`: `ComputePodQOS`.
 pub(super) fn qos_class(spec: &Value) -> &'static str {
     let own = at(spec, &["resources"]);
-    let is_set = |list: &str| at(own, &[list]).as_object().is_some_and(|map| !map.is_empty());
-    let holders: Vec<&Value> = if is_set("requests") || is_set("limits") {
+    // A Pod that has resources of its own is judged by them, be they empty.
+    let holders: Vec<&Value> = if own.is_object() {
         vec![own]
     } else {
         let containers = items(spec, "containers").iter().chain(items(spec, "initContainers"));
