@@ -22,6 +22,8 @@ pub struct CustomVersion {
     pub versions: Arc<BTreeMap<String, Arc<Schema>>>,
     /// Revision the definition is at: nothing of its objects is known from before.
     pub since: u64,
+    /// The definition's uid and generation: who watches its objects does so as long as these stay.
+    pub edition: (String, i64),
     /// The schema as the definition writes it, for OpenAPI.
     pub published: Value,
     pub has_status: bool,
@@ -189,6 +191,10 @@ fn row(
             definition: object::name(definition).to_owned(),
             schema: schemas.get(&format!("{group}/{name}")).cloned().unwrap_or_else(Schema::any),
             versions: schemas.clone(),
+            edition: (
+                object::uid(definition).to_owned(),
+                object::metadata(definition).get("generation").and_then(Value::as_i64).unwrap_or(0),
+            ),
             since: object::text(definition, "resourceVersion").parse().unwrap_or(0),
             published: version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or(Value::Null),
             has_status: status,

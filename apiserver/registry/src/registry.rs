@@ -11,6 +11,7 @@ use apiserver_watchcache::{Cache, Object};
 use bytes::Bytes;
 use futures::channel::mpsc;
 use rand::RngExt;
+use tokio::sync::watch;
 
 use crate::admission::quota::Turns;
 use crate::admission::{Compiled, PolicyHook, Requester, WebhookHook};
@@ -32,6 +33,8 @@ struct Inner {
     catalogue: RwLock<Arc<Catalogue>>,
     /// One at a time reads the definitions and replaces the catalogue: an older one must not come last.
     reloading: Mutex<()>,
+    /// Told whenever the catalogue was replaced.
+    reloaded: watch::Sender<()>,
     allocator: Mutex<Allocator>,
     exhausted: mpsc::Sender<Exhausted>,
     exhausted_notes: Mutex<Option<mpsc::Receiver<Exhausted>>>,
@@ -123,6 +126,7 @@ impl Registry {
                 cache,
                 catalogue: RwLock::new(Arc::new(catalogue)),
                 reloading: Mutex::default(),
+                reloaded: watch::Sender::new(()),
                 allocator: Mutex::new(allocator),
                 exhausted,
                 exhausted_notes: Mutex::new(Some(notes)),
@@ -188,6 +192,19 @@ impl Registry {
         self.inner.exhausted_notes.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Tells of every time that the kinds served may have changed.
+    pub fn reloads(&self) -> watch::Receiver<()> {
+        self.inner.reloaded.subscribe()
+    }
+
+    /// Is a custom resource still served as its definition said when this row was made?
+    pub fn is_current(&self, resource: &Resource) -> bool {
+        let Some(was) = &resource.custom else { return true };
+        let catalogue = self.catalogue();
+        let row = catalogue.get(&resource.group, &resource.version, &resource.name);
+        row.and_then(|row| row.custom.as_ref()).is_some_and(|now| now.edition == was.edition)
+    }
+
     /// Serves what the established custom resource definitions say, and nothing else.
     pub fn reload_custom(&self) {
         let _alone = self.inner.reloading.lock().unwrap_or_else(PoisonError::into_inner);
@@ -202,6 +219,7 @@ impl Registry {
         }
         let next = Arc::new(catalogue.with_custom(rows));
         *self.inner.catalogue.write().unwrap_or_else(PoisonError::into_inner) = next;
+        self.inner.reloaded.send_replace(());
     }
 
     /// One object.

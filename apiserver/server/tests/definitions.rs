@@ -199,3 +199,40 @@ async fn a_definition_named_as_a_built_in_kind_takes_nothing_along() {
     let kept = ask(&server, Method::GET, &format!("{roles}/kept"), &Value::Null).await;
     assert_eq!(kept.0, StatusCode::OK, "{}", kept.1);
 }
+
+#[tokio::test]
+async fn watches_end_where_their_definition_changes() {
+    let server = server().await;
+    let text = json!({"type": "string"});
+    ask(&server, Method::POST, DEFINITIONS, &definition(&[("v1", json!({"a": text}))])).await;
+    let objects = "/apis/a.io/v1/namespaces/default/ws";
+    let object = json!({"apiVersion": "a.io/v1", "kind": "W", "metadata": {"name": "w"}, "spec": {"a": "1"}});
+    ask(&server, Method::POST, objects, &object).await;
+    let path = format!("{objects}?watch=true&timeoutSeconds=300");
+    let watched = ask(&server, Method::GET, &path, &Value::Null);
+    let changed = async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        redefine(&server, &[("v1", json!({"a": text, "b": text}))]).await;
+    };
+    let both = async { tokio::join!(watched, changed) };
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), both).await;
+    let ((_, event), ()) = ended.expect("the watch ends");
+    assert_eq!(event["type"], "ADDED", "{event}");
+}
+
+#[tokio::test]
+async fn one_handler_has_all_paths_of_custom_resources() {
+    let server = server().await;
+    ask(&server, Method::POST, DEFINITIONS, &definition(&[("v1", json!({}))])).await;
+    let object = json!({"apiVersion": "a.io/v1", "kind": "W", "metadata": {"name": "w"}});
+    for (method, path, status) in [
+        (Method::PUT, "/apis/a.io/v1/namespaces/default/ws", StatusCode::BAD_REQUEST),
+        (Method::POST, "/apis/a.io/v1/namespaces/default/ws/w", StatusCode::CREATED),
+        (Method::POST, "/apis/a.io/v1/namespaces/default/ws/w", StatusCode::CONFLICT),
+        (Method::GET, "/apis/a.io/v1/ws", StatusCode::OK),
+        (Method::POST, "/apis/a.io/v1/namespaces/default/ws/w/status", StatusCode::NOT_FOUND),
+    ] {
+        let (found, answer) = ask(&server, method.clone(), path, &object).await;
+        assert_eq!(found, status, "{method} {path} {answer}");
+    }
+}

@@ -103,11 +103,16 @@ fn check_at(
                     text.push('.');
                     text.push_str(key);
                 });
-                match child_of(schema, key) {
+                let child = child_of(schema, key);
+                match child {
                     Some(child) => check_at(child, item, once, path, errors),
                     None => errors.push((path.text.clone(), "field not declared in schema".to_owned())),
                 }
                 path.leave(back);
+                if child.is_none() {
+                    // Upstream looks no further in what holds a member that nobody knows.
+                    break;
+                }
             }
         }
         (Shape::Object(_) | Shape::Raw, other) => {

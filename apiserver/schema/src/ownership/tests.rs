@@ -133,6 +133,14 @@ fn schema_errors_are_in_upstream_words() {
         "failed to create typed patch object (/b; /v1, Kind=ConfigMap): .data.false: expected string, got \
          &value.valueUnstructured{Value:5}"
     );
+    let mut unknown = config_map(json!(null));
+    (unknown["metadata"]["name"], unknown["bar"], unknown["foo"]) = (json!("b"), json!(1), json!(1));
+    let error = applied(&schema, &config_map(json!(null)), "alpha", unknown, false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "failed to create typed patch object (/b; /v1, Kind=ConfigMap): .bar: field not declared in schema",
+        "upstream looks no further"
+    );
 }
 
 #[test]

@@ -208,6 +208,8 @@ impl Running {
             return Some(expired_frame(self.asked.accepted.media, &error));
         }
         let mut shutdown = self.server.inner.shutdown.subscribe();
+        let is_custom = self.asked.resource.is_custom();
+        let mut reloads = self.server.registry().reloads();
         loop {
             let watcher = self.watcher.as_mut()?;
             let batch = match watcher.now() {
@@ -236,7 +238,8 @@ impl Running {
             if let Some(chunk) = self.frames.chunk() {
                 return Some(chunk);
             }
-            if *shutdown.borrow() {
+            // Another definition has other objects: who watched those of the old one begins anew.
+            if *shutdown.borrow() || !self.server.registry().is_current(&self.asked.resource) {
                 return None;
             }
             let watcher = self.watcher.as_mut()?;
@@ -251,6 +254,7 @@ impl Running {
                     }
                 }
                 _ = shutdown.changed() => return None,
+                _ = reloads.changed(), if is_custom => {}
             }
         }
     }

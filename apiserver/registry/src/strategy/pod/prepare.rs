@@ -119,6 +119,7 @@ fn merge_keys(holder: &mut Value, members: &[&str], labels: &Value) {
 pub(super) fn qos_class(spec: &Value) -> &'static str {
     const NAMES: [&str; 2] = ["cpu", "memory"];
     let own = at(spec, &["resources"]);
+    // A Pod that has resources of its own is judged by them, be they empty.
     let holders: Vec<&Value> = if own.is_object() {
         vec![own]
     } else {
@@ -134,7 +135,7 @@ pub(super) fn qos_class(spec: &Value) -> &'static str {
         guaranteed &= allowed.iter().all(Option::is_some);
         for (sum, amounts) in [(&mut requests, wanted), (&mut limits, allowed)] {
             for (sum, amount) in sum.iter_mut().zip(amounts) {
-                *sum += amount.unwrap_or(0);
+                *sum = sum.saturating_add(amount.unwrap_or(0));
             }
         }
     }
