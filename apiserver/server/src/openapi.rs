@@ -257,7 +257,7 @@ fn keep_own_groups(schemas: &mut Map, (group, version): (&str, &str)) {
     for kind in ["DeleteOptions", "WatchEvent"] {
         let name = format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}");
         let kinds =
-            schemas.get_mut(&*name).and_then(|schema| schema.get_mut("x-kubernetes-group-version-kind"));
+            schemas.get_mut(&name).and_then(|schema| schema.get_mut("x-kubernetes-group-version-kind"));
         if let Some(Value::Array(kinds)) = kinds {
             let is_own = |of: &Value| of["group"] == group && of["version"] == version;
             kinds.retain(|of| of["group"] == "" || is_own(of));
