@@ -29,6 +29,8 @@ pub(crate) struct Context<'a> {
     pub server: &'a ApiServer,
     pub info: &'a RequestInfo,
     pub query: &'a Query,
+    /// As it was sent, for who passes it on.
+    pub sent_query: &'a str,
     pub headers: &'a HeaderMap,
     pub method: &'a Method,
     pub user: &'a User,
@@ -391,6 +393,7 @@ async fn route<'s>(
         server,
         info,
         query,
+        sent_query: parts.uri.query().unwrap_or(""),
         headers: &parts.headers,
         method: &parts.method,
         user: &user,

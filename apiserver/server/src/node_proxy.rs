@@ -12,7 +12,7 @@ use apiserver_meta::{GroupResource, Status};
 use apiserver_registry::{Call, Operation, Resource};
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, HOST, SEC_WEBSOCKET_PROTOCOL};
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -341,6 +341,24 @@ fn passed_on(headers: &HeaderMap) -> HeaderMap {
     left
 }
 
+/// What an answer says of its way from a Pod to here alone; its length is found out anew.
+const OF_ONE_WAY: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    http::header::PROXY_AUTHENTICATE,
+    http::header::TE,
+    http::header::TRAILER,
+    http::header::TRANSFER_ENCODING,
+    http::header::UPGRADE,
+    http::header::CONTENT_LENGTH,
+];
+
+/// The headers of a Pod's answer that the client is shown.
+fn passed_back(headers: &HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)> + '_ {
+    let shown = headers.iter().filter(|(name, _)| !OF_ONE_WAY.contains(name));
+    shown.map(|(name, value)| (name.clone(), value.clone()))
+}
+
 /// Sends the request on to a Pod and its answer back.
 async fn forward(
     context: &Context<'_>,
@@ -359,8 +377,11 @@ async fn forward(
             tracing::debug!(error = %error, "a proxied connection ended early");
         }
     });
-    let mut request =
-        Request::builder().method(context.method.clone()).uri(format!("/{}", context.info.rest));
+    let place = match context.sent_query {
+        "" => format!("/{}", context.info.rest),
+        query => format!("/{}?{query}", context.info.rest),
+    };
+    let mut request = Request::builder().method(context.method.clone()).uri(place);
     for (name, value) in &passed_on(context.headers) {
         request = request.header(name, value);
     }
@@ -370,10 +391,8 @@ async fn forward(
         .map_err(|error| failed(error.to_string()))?;
     let response = sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
     let (parts, body) = response.into_parts();
-    let mut answer = Answer::text(parts.status, "");
-    if let Some(content_type) = parts.headers.get(http::header::CONTENT_TYPE) {
-        answer.content_type = content_type.clone();
-    }
+    let mut answer = Answer::empty(parts.status);
+    answer.headers.extend(passed_back(&parts.headers));
     answer.body = body.map_err(|error| Box::new(error) as crate::body::BoxError).boxed_unsync();
     Ok(answer)
 }
@@ -381,6 +400,25 @@ async fn forward(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_pod_says_is_passed_back_but_for_its_connection() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("content-type", "text/html"),
+            ("location", "/x"),
+            ("set-cookie", "a=b"),
+            ("set-cookie", "c=d"),
+            ("connection", "close"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let mut left: Vec<String> = passed_back(&headers).map(|(name, _)| name.to_string()).collect();
+        left.sort();
+        assert_eq!(left, ["content-type", "location", "set-cookie", "set-cookie"]);
+    }
 
     #[test]
     fn a_pod_is_not_shown_who_asks() {

@@ -92,7 +92,7 @@ fn check_at(
     match (&schema.shape, value) {
         (Shape::Any { .. } | Shape::SchemaOr, _) => {}
         // Owned as a whole, whatever it is.
-        (Shape::Raw, Value::Object(_)) => {}
+        (Shape::Raw, _) => {}
         (Shape::Object(_), Value::Object(map)) => {
             // The owners of fields are none themselves, and in a form of their own here.
             for (key, item) in map {
@@ -115,7 +115,7 @@ fn check_at(
                 }
             }
         }
-        (Shape::Object(_) | Shape::Raw, other) => {
+        (Shape::Object(_), other) => {
             errors.push((path.text.clone(), format!("expected map, got {}", pointer(other))));
         }
         (Shape::List(list), Value::Array(items)) => check_items(list, items, once, path, errors),
