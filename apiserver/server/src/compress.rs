@@ -9,7 +9,8 @@ use flate2::{Compression, Crc};
 use http::HeaderValue;
 use std::io::Write;
 
-use crate::dispatch::{Answer, Context};
+use crate::answer::Answer;
+use crate::context::Context;
 use crate::negotiate::Media;
 
 /// Does the client take gzip?

@@ -8,7 +8,8 @@ use apiserver_registry::{Catalogue, Group, Resource};
 use http::header::{CACHE_CONTROL, HeaderValue, VARY};
 use http::{Method, StatusCode};
 
-use crate::dispatch::{Answer, Context, method_not_allowed, page_not_found};
+use crate::answer::{Answer, method_not_allowed, page_not_found};
+use crate::context::Context;
 use crate::etag;
 use crate::negotiate::{self, Media, Place};
 
@@ -34,12 +35,12 @@ pub(crate) fn answer(context: &mut Context) -> Result<Answer, Status> {
     }
     if path.starts_with("//") || path.ends_with("//") || !known {
         return Err(match parts.as_slice() {
-            ["api", _] => crate::dispatch::not_found_here(),
+            ["api", _] => crate::answer::not_found_here(),
             ["apis", group, _]
                 if !group.is_empty()
                     && catalogue.group(group).is_some_and(|found| !is_custom(&catalogue, found)) =>
             {
-                crate::dispatch::not_found_here()
+                crate::answer::not_found_here()
             }
             _ => page_not_found(),
         });

@@ -10,7 +10,7 @@ use apiserver_registry::{Resource, object};
 
 use crate::authn::User;
 use crate::authz::{Attributes, Rule};
-use crate::dispatch::Context;
+use crate::context::Context;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 

@@ -3,8 +3,8 @@
 use http::header::{ETAG, HeaderValue, IF_NONE_MATCH};
 use http::{HeaderMap, Method, StatusCode};
 
+use crate::answer::Answer;
 use crate::body::full;
-use crate::dispatch::Answer;
 
 /// The tag of some content: as upstream's, SHA-512 in capitals.
 pub(crate) fn of(content: &[u8]) -> String {

@@ -8,7 +8,8 @@ use apiserver_meta::Status;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderValue};
 
-use crate::dispatch::{Answer, Context, failure, method_not_allowed, no_page, not_found_here};
+use crate::answer::{Answer, failure, method_not_allowed, no_page, not_found_here};
+use crate::context::Context;
 use crate::{metrics, negotiate};
 
 /// The endpoints that tell of a check.

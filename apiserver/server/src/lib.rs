@@ -3,6 +3,8 @@
 //! What an object means is the registry's business; what is stored where, the store's. The same service answers
 //! sockets and in-process clients.
 
+mod access;
+mod answer;
 mod authn;
 mod authz;
 mod body;
@@ -12,6 +14,7 @@ mod components;
 mod compress;
 mod conditions;
 mod content_type;
+mod context;
 mod definitions;
 mod discovery;
 mod dispatch;

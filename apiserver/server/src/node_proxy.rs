@@ -18,8 +18,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 
+use crate::answer::Answer;
 use crate::body::RequestBody;
-use crate::dispatch::{self, Answer, Context};
+use crate::context::Context;
 use crate::pod_log;
 use crate::remote_command::{self, Kind};
 use crate::streams::upgrade;
@@ -131,7 +132,7 @@ pub(crate) async fn answer(
         return forward(&context, nodes(&context, "")?.as_ref(), &ip, port, body).await;
     }
     if !matches!(below, "log" | "proxy") {
-        dispatch::may_also(&context, "create")?;
+        crate::access::may_also(&context, "create")?;
     }
     let object = context.server.registry().get(&call, name)?.parse();
     if below == "proxy" {

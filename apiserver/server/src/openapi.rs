@@ -19,7 +19,8 @@ use http::header::{CACHE_CONTROL, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode};
 
 use self::paths::{Path, Shape};
-use crate::dispatch::{Answer, Context};
+use crate::answer::Answer;
+use crate::context::Context;
 use crate::etag::{self, tagged};
 use crate::{compress, negotiate};
 

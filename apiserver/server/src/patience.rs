@@ -10,7 +10,7 @@ use apiserver_meta::duration::go_parse_duration;
 use futures::future::BoxFuture;
 use http::StatusCode;
 
-use crate::dispatch::Answer;
+use crate::answer::Answer;
 use crate::limits;
 use crate::query::Query;
 use crate::request_info::RequestInfo;

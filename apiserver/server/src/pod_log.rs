@@ -9,8 +9,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::answer::Answer;
 use crate::body;
-use crate::dispatch::{Answer, Context};
+use crate::context::Context;
 use crate::node_proxy::{Chunks, NodeRequest, Nodes};
 use crate::remote_command::container_of;
 use crate::streams::outlet;

@@ -17,7 +17,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::dispatch::{Answer, Context};
+use crate::answer::Answer;
+use crate::context::Context;
 use crate::limits;
 use crate::node_proxy::{Connection, Nodes, PodTarget};
 use crate::streams::channels::{self, Channel, Framing, Use};

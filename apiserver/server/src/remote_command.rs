@@ -13,7 +13,8 @@ use hyper::upgrade::OnUpgrade;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::dispatch::{Answer, Context};
+use crate::answer::Answer;
+use crate::context::Context;
 use crate::limits;
 use crate::node_proxy::{Nodes, Process, ProcessStreams, TerminalSize};
 use crate::portforward::target_of;

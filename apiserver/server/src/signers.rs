@@ -7,7 +7,7 @@ use apiserver_meta::Status;
 use apiserver_registry::{Resource, object};
 
 use crate::authz::Attributes;
-use crate::dispatch::Context;
+use crate::context::Context;
 
 const GROUP: &str = "certificates.k8s.io";
 

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::{object_answer, options, parse_body, update};
-use crate::dispatch::{Answer, Context};
+use crate::answer::Answer;
+use crate::context::Context;
 use crate::escalation;
 use crate::negotiate;
 

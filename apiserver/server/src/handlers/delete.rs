@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::{item, list_options, lists, object_answer, options, protobuf, served};
-use crate::dispatch::{Answer, Context};
+use crate::answer::Answer;
+use crate::context::Context;
 use crate::negotiate::{Form, Media};
 use crate::table;
 

@@ -15,7 +15,8 @@ use http::StatusCode;
 use super::options::{self, WriteOptions};
 use super::subresources::{sent, set_condition};
 use super::{parse_body, scaling};
-use crate::dispatch::{Answer, Context};
+use crate::answer::Answer;
+use crate::context::Context;
 use crate::negotiate;
 
 /// Evictions that the controller of budgets has not seen to yet, at most.

@@ -6,7 +6,7 @@ use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{Page, Resource, Selectors};
 
 use super::{continue_token, read};
-use crate::dispatch::Context;
+use crate::context::Context;
 
 /// The options that are there, read and checked.
 pub(super) struct ListOptions<'a> {

@@ -11,9 +11,10 @@ use http::StatusCode;
 
 use super::items::Items;
 use super::{continue_token, item, list_options, pieces, protobuf, read, served};
+use crate::answer::Answer;
 use crate::components;
 use crate::compress;
-use crate::dispatch::{Answer, Context};
+use crate::context::Context;
 use crate::limits;
 use crate::negotiate::{Form, Media};
 use crate::table;

@@ -32,9 +32,11 @@ use http::{Method, StatusCode};
 
 pub(crate) use pieces::Pieces;
 
+use crate::answer::{Answer, failure, method_not_allowed, not_found_here};
 use crate::body::RequestBody;
+use crate::body::collect;
 use crate::compress;
-use crate::dispatch::{Answer, Context, collect, failure, method_not_allowed, not_found_here};
+use crate::context::Context;
 use crate::negotiate::{self, BodyMedia, Form, Media};
 use crate::request_info::{RequestInfo, path_segment_flaws};
 use crate::table;

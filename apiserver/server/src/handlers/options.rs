@@ -6,7 +6,7 @@ use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_registry::{Call, DeleteOptions, FieldValidation, Propagation, Resource};
 use std::sync::Arc;
 
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::negotiate::{self, BodyMedia};
 
 /// Options of create, update and patch.

@@ -15,7 +15,8 @@ use http::StatusCode;
 
 use super::options::{self, WriteOptions};
 use super::{object_answer, update};
-use crate::dispatch::{Answer, Context};
+use crate::answer::Answer;
+use crate::context::Context;
 use crate::escalation;
 use crate::negotiate::{self, PatchMedia};
 

@@ -15,8 +15,9 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::served;
+use crate::answer::Answer;
 use crate::compress;
-use crate::dispatch::{Answer, Context};
+use crate::context::Context;
 use crate::limits;
 use crate::negotiate::{Form, Media};
 use crate::table;

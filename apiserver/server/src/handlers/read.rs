@@ -7,8 +7,9 @@ use http::StatusCode;
 use std::sync::Arc;
 
 use super::object_answer;
+use crate::answer::Answer;
 use crate::components;
-use crate::dispatch::{Answer, Context};
+use crate::context::Context;
 use crate::negotiate::Form;
 use crate::table::Include;
 

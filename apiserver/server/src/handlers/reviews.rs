@@ -11,9 +11,10 @@ use bytes::Bytes;
 
 use super::review_checks::{check_local, check_self, check_subject, ignored_selectors};
 use super::{create, options, parse_body, read, unkept_answer};
+use crate::answer::Answer;
 use crate::authn::User;
 use crate::authz::Attributes;
-use crate::dispatch::{Answer, Context};
+use crate::context::Context;
 use crate::negotiate;
 
 type Reply<'a> = Pin<Box<dyn Future<Output = Result<Answer, Status>> + Send + 'a>>;

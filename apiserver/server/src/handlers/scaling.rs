@@ -14,7 +14,8 @@ use http::StatusCode;
 
 use super::options::{self, WriteOptions};
 use super::{create, parse_body, patch, served, update};
-use crate::dispatch::{Answer, Context, not_found_here};
+use crate::answer::{Answer, not_found_here};
+use crate::context::Context;
 use crate::negotiate::{self, Form, PatchMedia};
 use crate::table;
 

@@ -11,8 +11,10 @@ use http::StatusCode;
 
 use super::options::{self, WriteOptions};
 use super::{eviction, parse_body, patch, read, scaling, update};
+use crate::answer::{Answer, method_not_allowed, not_found_here};
 use crate::body::RequestBody;
-use crate::dispatch::{Answer, Context, collect, method_not_allowed, not_found_here};
+use crate::body::collect;
+use crate::context::Context;
 use crate::negotiate;
 
 pub(super) async fn dispatch(

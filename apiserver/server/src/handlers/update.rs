@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::{create, object_answer, options, parse_body};
-use crate::dispatch::{Answer, Context};
+use crate::answer::Answer;
+use crate::context::Context;
 use crate::escalation;
 use crate::negotiate;
 

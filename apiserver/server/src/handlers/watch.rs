@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 use super::frames::Frames;
 use super::{list_options, protobuf, read, served};
+use crate::answer::Answer;
 use crate::body::{self, BoxError};
-use crate::dispatch::{Answer, Context};
+use crate::context::Context;
 use crate::limits;
 use crate::negotiate::{self, Accepted, Form, Media};
 use crate::service::ApiServer;

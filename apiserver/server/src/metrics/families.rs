@@ -11,8 +11,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use super::table::{BOUNDS_MS, CODES, DRY_RUNS, Labels, Operation, SCOPES, VERBS, Way};
 use super::text::{Kind, Text};
 use super::{Metrics, place, process};
+use crate::answer::Answer;
 use crate::compress;
-use crate::dispatch::{Answer, Context};
+use crate::context::Context;
 
 /// Everything as text.
 pub(crate) fn answer(context: &Context<'_>) -> Answer {

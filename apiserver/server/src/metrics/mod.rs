@@ -19,8 +19,8 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
+use crate::answer::Answer;
 use crate::body::{BoxError, ResponseBody};
-use crate::dispatch::Answer;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use inflight::{Entered, InFlight};
