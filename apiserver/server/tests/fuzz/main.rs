@@ -57,7 +57,11 @@ fn is_upstreams(asked: &Asked, status: u16, body: &[u8]) -> bool {
         500 if asked.uri.contains("binding") && text.contains("target.") => true,
         // Nor is most of what strategic merge patches and apply patches are refused for.
         500 if sent("application/strategic-merge-patch") => true,
-        500 if sent("application/apply-patch") => text.contains("failed to create typed patch object"),
+        500 if sent("application/apply-patch") => {
+            ["failed to create typed patch object", "failed to convert new object"]
+                .iter()
+                .any(|said| text.contains(said))
+        }
         // Nor is what storage says.
         500 if text.contains("failed to create RequestInfo") => true,
         500 => ["resourceVersion should not be set", "resourceVersion: Invalid value"]
