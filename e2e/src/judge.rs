@@ -7,9 +7,9 @@ use crate::{root, stdout, wait_for};
 
 const CLIENTS: &str = "12";
 
-/// Clients at work.
+/// Clients at work; they end with it.
 pub struct Judge {
-    clients: Child,
+    clients: Option<Child>,
     began: Instant,
     lasts: Duration,
     kills: u32,
@@ -27,7 +27,12 @@ impl Judge {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the clients start");
-        Some(Self { clients, began: Instant::now(), lasts: Duration::from_secs(seconds), kills: 0 })
+        Some(Self {
+            clients: Some(clients),
+            began: Instant::now(),
+            lasts: Duration::from_secs(seconds),
+            kills: 0,
+        })
     }
 
     /// Where it is, if it is there.
@@ -51,11 +56,21 @@ impl Judge {
     }
 
     /// Holds that what was recorded is linearizable, and that it was disturbed so often.
-    pub fn conclude(self, kills_min: u32) {
-        let output = self.clients.wait_with_output().expect("the clients end");
+    pub fn conclude(mut self, kills_min: u32) {
+        let clients = self.clients.take().expect("it concludes once");
+        let output = clients.wait_with_output().expect("the clients end");
         let said = stdout(&output);
         println!("{} kills; {said}", self.kills);
         assert!(output.status.success() && said.starts_with("linearizable"), "{said}");
         assert!(self.kills >= kills_min, "{} kills", self.kills);
+    }
+}
+
+impl Drop for Judge {
+    fn drop(&mut self) {
+        if let Some(mut clients) = self.clients.take() {
+            drop(clients.kill());
+            drop(clients.wait());
+        }
     }
 }

@@ -20,6 +20,9 @@ use serde_json::Value;
 /// How long a condition may take to come true.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a tool may run, in seconds: one that waits for ever would hold the tests up for ever.
+const TOOL_SECONDS_MAX: &str = "300";
+
 /// The root of the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
@@ -148,10 +151,10 @@ impl Instance {
         value[member].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Runs kubectl on it.
+    /// Runs kubectl on it. A server that does not answer fails the test.
     pub fn kubectl(&self, arguments: &[&str]) -> Output {
-        Command::new("kubectl")
-            .arg("--kubeconfig")
+        Command::new("timeout")
+            .args([TOOL_SECONDS_MAX, "kubectl", "--kubeconfig"])
             .arg(self.dir.join("kubeconfig"))
             .args(arguments)
             .current_dir(root())
@@ -173,8 +176,8 @@ impl Instance {
 
     /// Runs kubectl with this on its standard input.
     pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = Command::new("kubectl")
-            .arg("--kubeconfig")
+        let mut child = Command::new("timeout")
+            .args([TOOL_SECONDS_MAX, "kubectl", "--kubeconfig"])
             .arg(self.dir.join("kubeconfig"))
             .args(arguments)
             .stdin(Stdio::piped())
@@ -220,7 +223,9 @@ impl Instance {
     /// Runs hopyard itself on it.
     pub fn hopyard(&self, arguments: &[&str]) -> Output {
         let (command, rest) = arguments.split_first().expect("a command");
-        Command::new(binary())
+        Command::new("timeout")
+            .arg(TOOL_SECONDS_MAX)
+            .arg(binary())
             .arg(command)
             .arg("--data-dir")
             .arg(&self.dir)
@@ -268,8 +273,20 @@ impl Drop for Instance {
             eprintln!("--- log of the instance\n{}", tail(&self.log()));
         }
         drop(Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status());
+        let began = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && began.elapsed() < PATIENCE {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        let stays = matches!(self.child.try_wait(), Ok(None));
+        drop(self.child.kill());
         drop(self.child.wait());
+        let log = self.log();
         drop(std::fs::remove_dir_all(&self.dir));
+        assert!(
+            !stays || std::thread::panicking(),
+            "hopyard does not end when it is told to:\n{}",
+            tail(&log)
+        );
     }
 }
 

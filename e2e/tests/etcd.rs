@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod etcd_server;
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use e2e::{Instance, Judge, wait_for};
-use etcd_server::{EtcdCluster, binaries_for};
+use etcd_server::{EtcdCluster, binaries_for, fresh_address};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
@@ -314,9 +315,9 @@ impl Certificates {
         self.dir.join(name).display().to_string()
     }
 
-    /// Makes `<name>.crt` and `<name>.key`, of one who serves on loopback and is called so as a client.
-    fn issue(&self, name: &str) {
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+    /// Makes `<name>.crt` and `<name>.key`, of one who serves at an address and is called so as a client.
+    fn issue(&self, name: &str, address: Ipv4Addr) {
+        let mut params = CertificateParams::new(vec![address.to_string()]).expect("a name");
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -382,7 +383,8 @@ fn enable_users(certificates: &Certificates, cluster: &EtcdCluster) {
 fn etcd_knows_the_server_by_its_certificate_or_password() {
     for binary in binaries_for("etcd_knows_the_server_by_its_certificate_or_password") {
         let certificates = Certificates::new();
-        ["etcd", "root", "hopyard", "stranger"].iter().for_each(|name| certificates.issue(name));
+        let address = fresh_address();
+        ["etcd", "root", "hopyard", "stranger"].iter().for_each(|name| certificates.issue(name, address));
         let flags = [
             ("--cert-file", certificates.file("etcd.crt")),
             ("--key-file", certificates.file("etcd.key")),
@@ -390,7 +392,7 @@ fn etcd_knows_the_server_by_its_certificate_or_password() {
         ];
         let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
         let flags: Vec<String> = flags.chain(["--client-cert-auth".to_owned()]).collect();
-        let cluster = EtcdCluster::start_tls(&binary, &flags);
+        let cluster = EtcdCluster::start_tls(&binary, address, &flags);
         enable_users(&certificates, &cluster);
         let flags = certificates.flags(&cluster, "hopyard");
         let server = Instance::apiserver(&flags.iter().map(String::as_str).collect::<Vec<_>>());

@@ -34,6 +34,9 @@ const (
 	collection = "/api/v1/namespaces/default/configmaps"
 	keys       = 5
 	patience   = 2 * time.Second
+	// How long a watch that was to last a second may last, and how long the end may take to come.
+	watchMax = 20 * time.Second
+	endMax   = time.Minute
 )
 
 // input is what a client asked for.
@@ -261,12 +264,46 @@ type watched struct {
 	resumed  int
 }
 
-// watch follows the collection from version until a version is at least last, across restarts.
-func watch(c *client, version int64, done func(int64) bool) watched {
+// finish is where watchers end, once that is known.
+type finish struct {
+	mu      sync.Mutex
+	version int64
+	at      time.Time
+}
+
+func (f *finish) set(version int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.version, f.at = version, time.Now()
+}
+
+// reached says whether a watcher is there, and whether it should have been long ago.
+func (f *finish) reached(version int64) (there, late bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.version > 0 && version >= f.version, f.version > 0 && time.Since(f.at) > endMax
+}
+
+// watch follows the collection from version until the end, across restarts.
+func watch(c *client, version int64, end *finish) watched {
 	var out watched
-	for !done(version) {
+	for {
+		there, late := end.reached(version)
+		if there {
+			return out
+		}
+		if late {
+			out.broken = fmt.Sprintf("is at version %d long after the last one, %d, was acknowledged", version, end.version)
+			return out
+		}
 		web, base := c.current()
-		answer, err := web.Get(fmt.Sprintf("%s%s?watch=1&timeoutSeconds=1&allowWatchBookmarks=false&resourceVersion=%d", base, collection, version))
+		limited := *web
+		limited.Timeout = watchMax
+		answer, err := limited.Get(fmt.Sprintf("%s%s?watch=1&timeoutSeconds=1&allowWatchBookmarks=false&resourceVersion=%d", base, collection, version))
+		if os.IsTimeout(err) {
+			out.broken = fmt.Sprintf("a watch from version %d was not answered: %v", version, err)
+			return out
+		}
 		if err != nil {
 			c.renew()
 			time.Sleep(5 * time.Millisecond)
@@ -298,8 +335,11 @@ func watch(c *client, version int64, done func(int64) bool) watched {
 			}
 		}
 		answer.Body.Close()
+		if os.IsTimeout(lines.Err()) {
+			out.broken = fmt.Sprintf("a watch of one second that is at version %d did not end: %v", version, lines.Err())
+			return out
+		}
 	}
-	return out
 }
 
 // step is what may follow a state.
@@ -435,13 +475,7 @@ func main() {
 
 	r := &recorder{began: time.Now()}
 	stop := time.Now().Add(time.Duration(seconds) * time.Second)
-	var mu sync.Mutex
-	end := int64(0)
-	done := func(version int64) bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return end > 0 && version >= end
-	}
+	end := &finish{}
 	var workers, watchers sync.WaitGroup
 	for who := range clients {
 		workers.Add(1)
@@ -450,20 +484,21 @@ func main() {
 	seen := make([]watched, 4)
 	for i := range seen {
 		watchers.Add(1)
-		go func() { defer watchers.Done(); seen[i] = watch(servers[i%len(servers)], start, done) }()
+		go func() { defer watchers.Done(); seen[i] = watch(servers[i%len(servers)], start, end) }()
 	}
 	workers.Wait()
 	// One more write, for the watchers to end at.
-	for end == 0 {
+	for ended := time.Now(); ; {
 		code, body := c.send("POST", collection, configMap(fmt.Sprintf("last-%d", time.Now().UnixNano()), "", 0))
 		var last object
 		if code == 201 && json.Unmarshal(body, &last) == nil {
-			mu.Lock()
-			end = last.version()
-			mu.Unlock()
-		} else {
-			time.Sleep(10 * time.Millisecond)
+			end.set(last.version())
+			break
 		}
+		if time.Since(ended) > endMax {
+			fail("no write is acknowledged any more: %d %s", code, body)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	watchers.Wait()
 

@@ -1,10 +1,10 @@
 //! Real etcd servers for tests: their processes end with the test, their directories with the value.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,38 +50,35 @@ struct Member {
 
 impl EtcdCluster {
     pub(crate) fn start(binary: &Path, members: usize) -> Self {
-        Self::start_with(binary, members, "http", &[])
+        Self::start_with(binary, fresh_address(), members, "http", &[])
     }
 
-    /// One member that speaks TLS, with these flags about certificates.
-    pub(crate) fn start_tls(binary: &Path, flags: &[String]) -> Self {
-        Self::start_with(binary, 1, "https", flags)
+    /// One member at an address of its own that speaks TLS, with these flags about certificates.
+    pub(crate) fn start_tls(binary: &Path, address: Ipv4Addr, flags: &[String]) -> Self {
+        Self::start_with(binary, address, 1, "https", flags)
     }
 
-    fn start_with(binary: &Path, members: usize, scheme: &'static str, flags: &[String]) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        // A port may be taken between being found and being used: then others are tried.
-        for _ in 0..5 {
-            let count = COUNT.fetch_add(1, Ordering::Relaxed);
-            let dir = std::env::temp_dir().join(format!("hopyard-etcd-{}-{count}", std::process::id()));
-            drop(std::fs::remove_dir_all(&dir));
-            std::fs::create_dir_all(&dir).expect("a temporary directory");
-            let member = |_| Member {
-                client: free_address(),
-                peer: free_address(),
-                metrics: free_address(),
-                child: None,
-            };
-            let members = (0..members).map(member).collect();
-            let mut cluster = Self { binary: binary.to_owned(), dir, members, scheme, flags: flags.to_vec() };
-            for i in 0..cluster.members.len() {
-                cluster.launch(i);
-            }
-            if cluster.wait_until_it_answers() {
-                return cluster;
-            }
+    fn start_with(
+        binary: &Path,
+        address: Ipv4Addr,
+        members: usize,
+        scheme: &'static str,
+        flags: &[String],
+    ) -> Self {
+        let dir = std::env::temp_dir().join(format!("hopyard-etcd-{address}"));
+        drop(std::fs::remove_dir_all(&dir));
+        std::fs::create_dir_all(&dir).expect("a temporary directory");
+        let member = |i| {
+            let at = |port: usize| format!("{address}:{}", port + 10 * i);
+            Member { client: at(2379), peer: at(2380), metrics: at(2381), child: None }
+        };
+        let members = (0..members).map(member).collect();
+        let mut cluster = Self { binary: binary.to_owned(), dir, members, scheme, flags: flags.to_vec() };
+        for i in 0..cluster.members.len() {
+            cluster.launch(i);
         }
-        panic!("etcd does not start");
+        cluster.wait_until_it_answers();
+        cluster
     }
 
     fn launch(&mut self, i: usize) {
@@ -115,22 +112,17 @@ impl EtcdCluster {
         self.members[i].child = Some(child);
     }
 
-    /// Whether it came up; not where a process ended.
-    fn wait_until_it_answers(&mut self) -> bool {
+    fn wait_until_it_answers(&mut self) {
         let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
-            if self.members.iter().all(|member| is_healthy(&member.metrics)) {
-                return true;
+        while !self.members.iter().all(|member| is_healthy(&member.metrics)) {
+            for (i, member) in self.members.iter_mut().enumerate() {
+                let ended = member.child.as_mut().and_then(|child| child.try_wait().ok()?);
+                let log = || std::fs::read_to_string(self.dir.join(format!("log{i}"))).unwrap_or_default();
+                assert!(ended.is_none(), "etcd does not start:\n{}", log());
             }
-            let ended = self.members.iter_mut().any(|member| {
-                member.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))))
-            });
-            if ended {
-                return false;
-            }
+            assert!(Instant::now() < end, "etcd does not answer");
             std::thread::park_timeout(Duration::from_millis(20));
         }
-        false
     }
 
     /// URLs of the members.
@@ -200,9 +192,11 @@ impl Drop for EtcdCluster {
     }
 }
 
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").to_string()
+/// An address of this machine that nobody else has, so that a member that starts again finds its ports as it left them.
+pub(crate) fn fresh_address() -> Ipv4Addr {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, COUNT.fetch_add(1, Ordering::Relaxed), high, low.max(1))
 }
 
 fn is_healthy(address: &str) -> bool {
