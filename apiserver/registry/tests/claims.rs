@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use apiserver_json::{Value, json};
-use apiserver_registry::{DeleteOptions, ServiceRanges};
+use apiserver_registry::{Call, DeleteOptions, ServiceRanges};
 use common::call;
 use futures::future::join_all;
 
@@ -76,4 +76,31 @@ async fn what_is_given_out_is_unique_and_comes_back() {
             done.expect("no panic").expect("a Service is deleted");
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_only_tried_takes_nothing_from_anybody() {
+    let registry = common::registry(ServiceRanges::default(), &[]);
+    let catalogue = registry.catalogue();
+    let resource = |name: &str| catalogue.get("", "v1", name).expect("a built-in kind").clone();
+    let (namespaces, services) = (resource("namespaces"), resource("services"));
+    let default = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
+    registry.create(&call(&namespaces, "default"), default).await.expect("a namespace is created");
+    let with = |name: &str, ports: &[u16]| {
+        let ports = ports.iter().enumerate();
+        let ports: Vec<Value> = ports
+            .map(|(i, asked)| json!({"name": format!("p{i}"), "port": i + 1, "protocol": "TCP", "nodePort": asked}))
+            .collect();
+        let mut service = service(name);
+        service["spec"]["ports"] = ports.into();
+        service
+    };
+    let create = async |service: Value| registry.create(&call(&services, "default"), service).await;
+    create(with("holder", &[30001])).await.expect("nobody has it");
+    let tried = Call { dry_run: true, ..call(&services, "default") };
+    let written = registry.create(&tried, with("tried", &[30000, 0])).await.expect("it could be");
+    let guessed: Value = apiserver_json::from_slice(&written.bytes).expect("JSON");
+    assert_eq!(guessed["spec"]["ports"][1]["nodePort"], 30001, "a guess");
+    assert!(create(with("thief", &[30001])).await.is_err(), "it is the holder's");
+    create(with("other", &[30000])).await.expect("what was tried has nothing");
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use apiserver_json::Value;
 use apiserver_meta::Status;
-use apiserver_meta::field::Problem;
-use apiserver_watchcache::Object;
+use apiserver_meta::field::{FieldError, Problem};
+use apiserver_watchcache::{Cache, Object};
 
 use crate::object;
 use crate::registry::{Call, Registry};
@@ -68,8 +68,8 @@ impl Claim {
         (&self.ips, &self.freed.0)
     }
 
-    /// A port for what is only tried: the one after the last it has, or one beyond the usual range. A guess: where a port
-    /// was asked for, the next one may be somebody's.
+    /// A port for what is only tried: the one after the last it has, or one beyond the usual range. A guess, as upstream's: it may
+    /// be somebody's, and is not taken from them.
     fn made_up_port(&self) -> u16 {
         const FIRST: u16 = 32769;
         self.ports.last().map_or(FIRST, |last| last.saturating_add(1))
@@ -116,6 +116,18 @@ pub(crate) fn node_ports(service: &Value) -> Vec<u16> {
     numbers
 }
 
+fn claim_all(
+    allocator: &mut Allocator,
+    cache: &Cache,
+    claim: &mut Claim,
+    key: &Owner,
+    service: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), FieldError> {
+    claim_ips(allocator, cache, claim, key, service, old)?;
+    claim_ports(allocator, claim, key, service, old)
+}
+
 impl Registry {
     /// Where cluster IPs and node ports come from.
     pub fn service_ranges(&self) -> ServiceRanges {
@@ -151,20 +163,21 @@ impl Registry {
             return Err(Status::invalid(&call.resource.gvk(), object::name(service), &wrong));
         }
         let mut claim = Claim::nothing();
-        claim.made = Some((self.clone(), key.clone()));
         claim.dry_run = call.dry_run;
         let outcome = {
             let mut allocator = self.allocator();
             if self.store().is_shared() {
                 allocator.follow(self.cache());
             }
-            let outcome = claim_ips(&mut allocator, self.cache(), &mut claim, key, service, old)
-                .and_then(|()| claim_ports(&mut allocator, &mut claim, key, service, old));
             if call.dry_run {
-                // What is only tried is in nobody's way.
-                allocator.free(key, &std::mem::take(&mut claim.ips), &std::mem::take(&mut claim.ports));
+                // What is only tried is tried on a copy: nobody loses what is his to a guess.
+                let mut copy = allocator.copy();
+                drop(allocator);
+                claim_all(&mut copy, self.cache(), &mut claim, key, service, old)
+            } else {
+                claim.made = Some((self.clone(), key.clone()));
+                claim_all(&mut allocator, self.cache(), &mut claim, key, service, old)
             }
-            outcome
         };
         outcome.map_err(|error| {
             if error.field == TWICE {
@@ -178,14 +191,11 @@ impl Registry {
             }
             Status::invalid(&call.resource.gvk(), object::name(service), &[error])
         })?;
-        if let Some(old) = old {
+        if let Some(old) = old.filter(|_| !call.dry_run) {
             let (ips, ports) = (cluster_ips(service), node_ports(service));
             claim.freed.0 = cluster_ips(old).into_iter().filter(|ip| !ips.contains(ip)).collect();
             claim.freed.1 =
                 node_ports(old).into_iter().filter(|port| ports.binary_search(port).is_err()).collect();
-        }
-        if call.dry_run {
-            claim.freed = (Vec::new(), Vec::new());
         }
         Ok(claim)
     }

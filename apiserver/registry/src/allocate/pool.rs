@@ -29,6 +29,11 @@ impl Allocator {
         Self { ranges, ips: HashMap::new(), ports: HashMap::new(), followed: None }
     }
 
+    /// What is given out, to try something on.
+    pub(super) fn copy(&self) -> Self {
+        Self { ranges: self.ranges, ips: self.ips.clone(), ports: self.ports.clone(), followed: None }
+    }
+
     /// Takes over what a stored Service holds.
     pub(crate) fn adopt(&mut self, owner: &Owner, service: &Value) {
         for ip in cluster_ips(service) {

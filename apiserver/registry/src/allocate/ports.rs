@@ -60,7 +60,7 @@ pub(super) fn claim_ports(
                     .map_err(|why| in_words(why, given.into()))?;
                 given
             }
-            None if needs_node_ports(&kind) && (kind == "NodePort" || allocates) => {
+            None if kind == "NodePort" || allocates => {
                 let next = match by_port.get(&number).filter(|_| old.is_none()) {
                     Some(shared) => *shared,
                     None if claim.dry_run => claim.made_up_port(),
