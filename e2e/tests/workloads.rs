@@ -14,6 +14,29 @@ spec:
 "#;
 
 #[test]
+fn a_pod_is_resized_where_it_runs() {
+    let instance = Instance::up(&[]);
+    instance.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec: {containers: [{name: c, image: "nginx:1.29", resources: {requests: {cpu: 100m}}}]}
+"#,
+    );
+    instance.kubectl_ok(&["wait", "pod/web", "--for=condition=Ready", "--timeout=60s"]);
+    let resize = r#"{"spec":{"containers":[{"name":"c","resources":{"requests":{"cpu":"200m"}}}]}}"#;
+    let as_patch =
+        ["-X", "PATCH", "-H", "Content-Type: application/strategic-merge-patch+json", "-d", resize];
+    let (answer, code) = instance.api("/api/v1/namespaces/default/pods/web/resize", &as_patch);
+    assert_eq!(code, 200, "{answer}");
+    let has = "jsonpath={.status.containerStatuses[0].resources.requests.cpu} {.status.containerStatuses[0].allocatedResources.cpu} {.status.containerStatuses[0].restartCount}";
+    wait_for("the node to give it", || {
+        instance.kubectl_ok(&["get", "pod", "web", "-o", has]) == "200m 200m 0"
+    });
+}
+
+#[test]
 fn a_daemon_runs_on_every_node_rolls_over_and_goes_back() {
     let instance = Instance::up(&["--nodes", "3"]);
     let rolled = || instance.kubectl_ok(&["rollout", "status", "ds/agent", "--timeout=60s"]);

@@ -125,6 +125,10 @@ fn container_status(pod: &Pod, container: &Container, run: &Run) -> ContainerSta
         },
         State::Running(since) => {
             status.ready = known.ready;
+            // A node gives at once what is asked for, also where that changes. Who sees none takes it that nodes can't.
+            let resources = container.resources.clone().unwrap_or_default();
+            status.allocated_resources = resources.requests.clone();
+            status.resources = Some(resources);
             status.container_id = Some(id(pod, &container.name, known.restarts));
             status.image_id = status.image.clone();
             ContainerState {
