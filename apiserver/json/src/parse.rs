@@ -216,8 +216,10 @@ impl Parser<'_> {
         let is_whole = digits.len() <= DIGITS_MAX && digits.bytes().all(|digit| digit.is_ascii_digit());
         let is_short = is_whole && (first != b'0' || digits.len() == 1 && !negative);
         if !is_short {
-            // By way of a reader of values, which knows what Go makes of them.
-            return serde_json::from_str(text).ok();
+            // By way of a reader of values, which knows what Go makes of them, but for what is no whole number.
+            let value: Value = serde_json::from_str(text).ok()?;
+            let is_nought = negative && !is_whole && value == 0;
+            return if is_nought { Number::from_f64(-0.0).map(Value::Number) } else { Some(value) };
         }
         let size = digits.bytes().fold(0_i64, |size, digit| size * 10 + i64::from(digit - b'0'));
         let number = if negative { Number::from(-size) } else { Number::from(size) };
@@ -279,6 +281,13 @@ fn nested_keys(text: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn minus_nought_is_a_whole_number_where_it_is_written_as_one() {
+        for (text, want) in [(r#"{"a":-0}"#, r#"{"a":0}"#), ("[-0]", "[0]"), ("[-0.0]", "[-0]")] {
+            assert_eq!(parse(text, &[]).unwrap().value.to_string(), want);
+        }
+    }
 
     #[test]
     fn what_is_read_is_what_serde_reads() {

@@ -69,7 +69,7 @@ impl<'de> Visitor<'de> for Tree {
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        // `-0`, which Go reads as a whole number.
+        // `-0`, which Go reads as a whole number; what is as small in other words is not told from it here.
         if number == 0.0 && number.is_sign_negative() {
             return Ok(0.into());
         }
