@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -27,12 +27,21 @@ struct State<S> {
     sent: usize,
     /// Nobody else sends any more: a flush does.
     sends_when_flushed: bool,
+    /// Who waits for the socket, which remembers only the last one that asked.
+    blocked: Vec<Waker>,
     failed: Option<io::ErrorKind>,
 }
 
 /// Both ends of a socket.
 pub(crate) fn gathered<S>(socket: S) -> (Gathered<S>, Sender<S>) {
-    let state = State { socket, waiting: Vec::new(), sent: 0, sends_when_flushed: false, failed: None };
+    let state = State {
+        socket,
+        waiting: Vec::new(),
+        sent: 0,
+        sends_when_flushed: false,
+        blocked: Vec::new(),
+        failed: None,
+    };
     let state = Arc::new(Mutex::new(state));
     (Gathered(state.clone()), Sender(state))
 }
@@ -47,11 +56,31 @@ impl<S: AsyncWrite + Unpin> State<S> {
         if let Some(kind) = self.failed {
             return Poll::Ready(Err(kind.into()));
         }
-        let outcome = ready!(self.try_send(cx));
+        let outcome = self.try_send(cx);
+        let outcome = ready!(self.noted(cx, outcome));
         self.sent = 0;
         self.waiting = Vec::new();
         self.failed = outcome.as_ref().err().map(io::Error::kind);
         Poll::Ready(outcome)
+    }
+
+    /// Who could not go on is remembered, and goes on when somebody else could.
+    fn noted<T>(&mut self, cx: &Context<'_>, outcome: Poll<T>) -> Poll<T> {
+        let is_other = |waker: &Waker| !waker.will_wake(cx.waker());
+        if outcome.is_pending() {
+            if self.blocked.iter().all(is_other) {
+                self.blocked.push(cx.waker().clone());
+            }
+        } else {
+            self.blocked.drain(..).filter(is_other).for_each(Waker::wake);
+        }
+        outcome
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.send(cx))?;
+        let outcome = Pin::new(&mut self.socket).poll_flush(cx);
+        self.noted(cx, outcome)
     }
 
     fn try_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -69,7 +98,8 @@ impl<S: AsyncWrite + Unpin> State<S> {
             ready!(self.send(cx))?;
         }
         if self.waiting.is_empty() && bytes.len() >= WAITING_MAX {
-            return Pin::new(&mut self.socket).poll_write(cx, bytes);
+            let outcome = Pin::new(&mut self.socket).poll_write(cx, bytes);
+            return self.noted(cx, outcome);
         }
         if self.waiting.capacity() == 0 {
             self.waiting.reserve(WAITING_AT_FIRST.max(bytes.len().min(WAITING_MAX)));
@@ -77,6 +107,13 @@ impl<S: AsyncWrite + Unpin> State<S> {
         let count = bytes.len().min(WAITING_MAX - self.waiting.len());
         self.waiting.extend_from_slice(&bytes[..count]);
         Poll::Ready(Ok(count))
+    }
+}
+
+impl<S> Drop for Gathered<S> {
+    fn drop(&mut self) {
+        // It may be the one the socket remembers.
+        lock(&self.0).blocked.drain(..).for_each(Waker::wake);
     }
 }
 
@@ -120,39 +157,30 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = lock(&self.0);
-        if !state.sends_when_flushed {
-            return Poll::Ready(Ok(()));
-        }
-        ready!(state.send(cx))?;
-        Pin::new(&mut state.socket).poll_flush(cx)
+        if state.sends_when_flushed { state.flush(cx) } else { Poll::Ready(Ok(())) }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = lock(&self.0);
         ready!(state.send(cx))?;
-        Pin::new(&mut state.socket).poll_shutdown(cx)
+        let outcome = Pin::new(&mut state.socket).poll_shutdown(cx);
+        state.noted(cx, outcome)
     }
 }
 
 impl<S: AsyncWrite + Unpin> Sender<S> {
-    fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut state = lock(&self.0);
-        ready!(state.send(cx))?;
-        Pin::new(&mut state.socket).poll_flush(cx)
-    }
-
     /// Runs what writes, and sends each time it pauses. Once it is done, whoever the socket was given to flushes it.
     pub(crate) async fn run<F: Future>(self, writer: F) -> F::Output {
         let mut writer = pin!(writer);
         let output = poll_fn(|cx| {
             let output = writer.as_mut().poll(cx);
             // What goes wrong is told to the writer the next time it writes; whoever waits for a peer that is gone reads.
-            let _ = self.poll_send(cx);
+            let _ = lock(&self.0).flush(cx);
             output
         })
         .await;
         lock(&self.0).sends_when_flushed = true;
-        let _ = poll_fn(|cx| self.poll_send(cx)).await;
+        let _ = poll_fn(|cx| lock(&self.0).flush(cx)).await;
         output
     }
 }
@@ -216,6 +244,34 @@ mod tests {
         let mut seen = vec![0; want.len()];
         peer.read_exact(&mut seen).await.unwrap();
         assert!(seen == want);
+        writer.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn both_ends_may_wait_for_the_socket() {
+        let (socket, mut peer) = tokio::io::duplex(100);
+        let (mut out, sender) = gathered(socket);
+        let (hand_over, taken) = tokio::sync::oneshot::channel();
+        let writer = tokio::spawn(sender.run(async move {
+            out.write_all(&[1; 1000]).await.unwrap();
+            hand_over.send(out).ok().unwrap();
+        }));
+        let mut out = taken.await.unwrap();
+        // The sender waits for the socket with the first bytes; now its new owner does, too, and the socket knows only one.
+        let session = tokio::spawn(async move {
+            for _ in 0..100 {
+                out.write_all(&[2; 1000]).await.unwrap();
+                out.flush().await.unwrap();
+            }
+            out.shutdown().await.unwrap();
+        });
+        tokio::task::yield_now().await;
+        let mut seen = Vec::new();
+        let all = peer.read_to_end(&mut seen);
+        tokio::time::timeout(std::time::Duration::from_secs(60), all).await.unwrap().unwrap();
+        assert!(seen[..1000].iter().all(|byte| *byte == 1) && seen[1000..].iter().all(|byte| *byte == 2));
+        assert_eq!(seen.len(), 101_000);
+        session.await.unwrap();
         writer.await.unwrap();
     }
 
