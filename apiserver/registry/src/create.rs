@@ -27,7 +27,7 @@ pub(crate) enum Ownership {
 }
 
 /// Wherever a webhook moved it, an object is written to the namespace of the request.
-pub(crate) fn check_namespace(call: &Call<'_>, value: &Value) -> Result<(), Status> {
+pub(crate) fn check_not_moved(call: &Call<'_>, value: &Value) -> Result<(), Status> {
     let given = object::namespace(value);
     match call.namespace.filter(|_| call.resource.namespaced) {
         Some(namespace) if !given.is_empty() && given != namespace => Err(Status::bad_request(
@@ -52,10 +52,7 @@ impl Registry {
         value: Value,
         ownership: Ownership,
     ) -> Result<Written, Status> {
-        if call.resource.custom.as_ref().is_some_and(|custom| custom.terminating) {
-            let why = "create not allowed while custom resource definition is terminating";
-            return Err(Status::forbidden(&call.resource.group_resource(), object::name(&value), why));
-        }
+        self.check_definition(call.resource, object::name(&value))?;
         // One that is no number is no version, and goes as one that is not there. What is only tried never gets as far as
         // the store, which refuses it.
         let version = object::text(&value, "resourceVersion").to_owned();
@@ -82,6 +79,20 @@ impl Registry {
         Err(Status::generate_name_conflict(&call.resource.group_resource(), &name.unwrap_or_default()))
     }
 
+    /// Refuses an object of a definition that is going, or is gone: nobody would take it along.
+    fn check_definition(&self, resource: &Resource, name: &str) -> Result<(), Status> {
+        if resource.custom.is_none() {
+            return Ok(());
+        }
+        let catalogue = self.catalogue();
+        let now = catalogue.get(&resource.group, &resource.version, &resource.name);
+        if now.and_then(|row| row.custom.as_ref()).is_some_and(|custom| !custom.terminating) {
+            return Ok(());
+        }
+        let why = "create not allowed while custom resource definition is terminating";
+        Err(Status::forbidden(&resource.group_resource(), name, why))
+    }
+
     async fn create_once(
         &self,
         call: &Call<'_>,
@@ -90,7 +101,7 @@ impl Registry {
     ) -> Result<Written, Status> {
         let version = object::metadata(&value).get("resourceVersion").cloned();
         let resource = call.resource;
-        check_namespace(call, &value)?;
+        check_not_moved(call, &value)?;
         let strategy = resource.strategy;
         let time = now();
         let uid = uuid::Uuid::new_v4().to_string();
@@ -112,7 +123,7 @@ impl Registry {
         let unlabelled = strategy.shares_labels && !object::metadata(&value).contains_key("labels");
         object::tidy(&mut value);
 
-        // What is taken is told before anything that is wrong.
+        // Addresses and ports that are taken are told before anything that is wrong.
         let key = resource.key(call.namespace, object::name(&value));
         let claim = self.claim_for_service(call, &key, &mut value, None)?;
         let mut errors = Vec::from_iter(self.check_admin_access(call, &value, None));
@@ -166,6 +177,8 @@ impl Registry {
         if call.dry_run {
             return self.served_bytes(resource, document.bytes).await;
         }
+        // Webhooks may have taken their time.
+        self.check_definition(resource, &name)?;
         let (bytes, stored_at) = (document.bytes.len(), key.clone());
         let write = Write { key, op: Op::Create(document) };
         let (taken, _) = claim.cluster_ips();

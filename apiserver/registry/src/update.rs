@@ -85,7 +85,7 @@ impl Registry {
                 Changed::Applied(value) | Changed::Owned(value) => (value, Ownership::Applied),
             };
             self.mutate_changed(call, name, &old, &mut new, ownership).await?;
-            crate::create::check_namespace(call, &new)?;
+            crate::create::check_not_moved(call, &new)?;
             let insisted = self.check_version(call, name, &new, current.revision())?;
             let (warnings, claim) = self.prepare(call, name, &old, &mut new)?;
             let allowed = self.allow_changed(call, name, &old, new).await;

@@ -201,6 +201,8 @@ async fn remove(
         tell_progress(registry, definitions, name, &Terminating::Unconfirmed).await?;
     }
     tell_progress(registry, definitions, name, &Terminating::InProgress).await?;
+    // From here on nobody makes another.
+    registry.reload_custom();
     let Some(row) = stored else {
         return finish(registry, definitions, name, &Terminating::NeverEstablished).await;
     };
@@ -212,7 +214,6 @@ async fn remove(
     }
     // Objects with finalizers stay until their owners let go; the last one takes the definition along.
     if left(&row) {
-        registry.reload_custom();
         return Ok(());
     }
     finish(registry, definitions, name, &Terminating::Completed).await
