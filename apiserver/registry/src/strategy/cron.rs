@@ -16,8 +16,9 @@ pub(super) fn problem(schedule: &str) -> Option<String> {
     let schedule = match schedule.strip_prefix("TZ=").or_else(|| schedule.strip_prefix("CRON_TZ=")) {
         Some(rest) => {
             let (zone, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-            // Go has these beside those of the database.
-            if !matches!(zone, "" | "Local") && jiff::tz::db().get(zone).is_err() {
+            // Go has these beside those of the database, in which it looks for a file of just that name.
+            let is_known = || jiff::tz::db().get(zone).is_ok_and(|found| found.iana_name() == Some(zone));
+            if !matches!(zone, "" | "Local") && !is_known() {
                 return Some(format!("provided bad location {zone}: unknown time zone {zone}"));
             }
             rest.trim()

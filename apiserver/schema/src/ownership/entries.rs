@@ -78,7 +78,7 @@ impl Fields {
         }
         match &self.raw {
             // What is not touched stays the text it is.
-            Some(Value::String(text)) if text::relation(text, other).is_some_and(|r| !r.touches) => {}
+            Some(Value::Raw(text)) if text::relation(text, other).is_some_and(|r| !r.touches) => {}
             Some(raw) => {
                 let set = read_fields(raw).unwrap_or_default();
                 if set.touches(other) {
