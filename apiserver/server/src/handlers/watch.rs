@@ -212,6 +212,10 @@ impl Running {
         let is_custom = self.asked.resource.is_custom();
         let mut reloads = self.server.registry().reloads();
         loop {
+            // Also where there is always something to tell.
+            if Instant::now() >= self.deadline {
+                return None;
+            }
             let watcher = self.watcher.as_mut()?;
             let batch = match watcher.now() {
                 Ok(batch) => batch,
