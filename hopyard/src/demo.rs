@@ -76,6 +76,7 @@ async fn journey(options: &Options, dir: PathBuf, began: Instant) -> Result<(), 
         store: apiserver::Store::default(),
         durability: apiserver::DurabilityArg::default(),
         etcd: crate::etcd::EtcdFlags::default(),
+        disable_admission_plugins: Vec::new(),
         detach: false,
     })
     .await?;

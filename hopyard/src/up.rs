@@ -57,6 +57,9 @@ pub(crate) struct Options {
     /// When a write is answered
     #[arg(long, value_enum, default_value_t)]
     pub durability: DurabilityArg,
+    /// Admission plugins to turn off, such as ServiceAccount: then no Pod has an account, and none a token
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", value_parser = apiserver::parse_plugin)]
+    pub disable_admission_plugins: Vec<String>,
     #[command(flatten)]
     pub etcd: EtcdFlags,
     /// Return once everything runs, and leave it running
@@ -115,7 +118,7 @@ pub(crate) async fn start(options: &Options) -> Result<Running, Error> {
         service_account_signing_key_file: None,
         anonymous_auth: true,
         enable_admission_plugins: vec![apiserver::SERVICE_ACCOUNT.to_owned()],
-        disable_admission_plugins: Vec::new(),
+        disable_admission_plugins: options.disable_admission_plugins.clone(),
         store: options.store,
         durability: options.durability,
         etcd: options.etcd.clone(),
