@@ -311,6 +311,46 @@ const TOOLS: &str = r#"
 "#;
 
 #[test]
+fn who_attaches_types_into_the_process_and_sees_what_it_says() {
+    let instance = Instance::up(&[]);
+    // kubectl adds ephemeral containers by another path than they came to have: they are added as it does it now.
+    instance.kubectl_ok(&["run", "web", "--image=nginx:1.29"]);
+    instance.kubectl_ok(&["wait", "--for=condition=Ready", "pod/web", "--timeout=60s"]);
+    let added = |name: &str, image: &str, rest: &str| {
+        let patch =
+            format!(r#"{{"spec":{{"ephemeralContainers":[{{"name":"{name}","image":"{image}"{rest}}}]}}}}"#);
+        let header = "Content-Type: application/strategic-merge-patch+json";
+        let path = "/api/v1/namespaces/default/pods/web/ephemeralcontainers";
+        let (answer, code) = instance.api(path, &["-X", "PATCH", "-H", header, "-d", &patch]);
+        assert_eq!(code, 200, "{answer}");
+    };
+    let state = |name: &str, of: &str| {
+        let path = format!("jsonpath={{.status.ephemeralContainerStatuses[?(@.name=='{name}')].state.{of}}}");
+        instance.kubectl_ok(&["get", "pod", "web", "-o", &path])
+    };
+    added("ends", "busybox", r#","command":["sh","-c","echo bye; exit 3"]"#);
+    wait_for("its end", || state("ends", "terminated.exitCode") == "3");
+    assert_eq!(instance.kubectl_ok(&["logs", "web", "-c", "ends"]), "bye\n");
+    added("unknown", "no/such:1", "");
+    wait_for("the reason", || state("unknown", "waiting.reason") == "ErrImagePull");
+
+    for (i, transport) in TRANSPORTS.iter().enumerate() {
+        let name = format!("shell-{i}");
+        added(&name, "busybox", r#","command":["sh"],"stdin":true,"stdinOnce":true"#);
+        wait_for("the shell", || !state(&name, "running").is_empty());
+        let typed = b"echo one\nhostname\nexit 4\n";
+        let seen = kubectl(&instance, transport, &["attach", "-i", "-c", &name, "web"], typed);
+        assert!(outcome(&seen).1.ends_with("one\nweb\n"), "{transport:?} {seen:?}");
+        wait_for("its end", || state(&name, "terminated.exitCode") == "4");
+    }
+
+    // A Pod that is run to be typed into.
+    let run = ["run", "-i", "--rm", "--restart=Never", "--image=busybox", "tmp"];
+    let seen = kubectl(&instance, TRANSPORTS[0], &run, b"echo two\n");
+    assert!(outcome(&seen).1.contains("two\n"), "{seen:?}");
+}
+
+#[test]
 fn exec_runs_tools_and_tells_how_they_ended() {
     let instance = Instance::up(&[]);
     apply(&instance, TOOLS);

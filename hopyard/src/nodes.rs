@@ -6,9 +6,9 @@ use apiserver_server::{Chunks, Connection, NodeRequest, Nodes, PodTarget, Proces
 use bytes::Bytes;
 use dataplane_network::CLIENT;
 use dataplane_network::proxy::{Origin, World};
-use dataplane_workload::{ExecError, Surroundings};
-
+use dataplane_workload::{Attached, ExecError, Surroundings};
 use k8s_openapi::api::core::v1::ServicePort;
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::plane::Plane;
 
@@ -90,11 +90,15 @@ impl Nodes for Plane {
     fn attach(&self, process: Process, streams: ProcessStreams) -> Promise<'_, Result<(), String>> {
         Box::pin(async move {
             let uid = process.target.uid.as_str();
+            if let Some(console) = self.workloads.attach(uid, &process.container, streams.stdin.is_some()) {
+                converse(console, streams).await;
+                return Ok(());
+            }
             let logs = self.workloads.logs(uid, Some(&process.container));
             let logs = logs.filter(|_| self.workloads.is_running(uid)).ok_or_else(|| {
                 "failed to attach container: container is in CONTAINER_EXITED state".to_owned()
             })?;
-            // A simulated process reads nothing; what it says from now on is its log.
+            // A process without a console reads nothing; what it says from now on is its log.
             drop(streams.stdin);
             let Some(out) = streams.stdout else {
                 self.workloads.stopped(uid).await;
@@ -128,6 +132,40 @@ impl Nodes for Plane {
                 .map_err(|error| error.to_string())?;
             Ok(Box::new(connection.stream) as Box<dyn Connection>)
         })
+    }
+}
+
+/// Carries what is typed to a process and what it says back, until it ends or nobody looks any more.
+async fn converse(console: Attached, streams: ProcessStreams) {
+    let Attached { input, mut said } = console;
+    let typing = async {
+        if let (Some(mut typed), Some(input)) = (streams.stdin, input) {
+            while let Some(bytes) = typed.recv().await {
+                if input.send(bytes).await.is_err() {
+                    break;
+                }
+            }
+        }
+        // Whoever has typed all waits for what it comes to.
+        std::future::pending::<()>().await;
+    };
+    let showing = async {
+        loop {
+            let bytes = match said.recv().await {
+                Ok(bytes) => bytes,
+                Err(RecvError::Lagged(_)) => continue,
+                Err(RecvError::Closed) => return,
+            };
+            if let Some(out) = &streams.stdout
+                && out.send(bytes).await.is_err()
+            {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = typing => {}
+        () = showing => {}
     }
 }
 

@@ -166,6 +166,10 @@ impl Runtime for Plane {
         })
     }
 
+    fn add(&self, pod: &Arc<Pod>, container: &str) {
+        self.workloads.add(pod, container);
+    }
+
     fn unsupported(&self, pod: &Pod, container: &str) -> Option<String> {
         match dataplane_workload::entry(pod, container) {
             dataplane_workload::Entry::Unsupported(why) => Some(why),

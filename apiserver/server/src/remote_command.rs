@@ -141,10 +141,10 @@ pub(crate) fn container_of(pod: &Value, asked: &str) -> Result<String, Status> {
 }
 
 fn is_running(pod: &Value, container: &str) -> bool {
-    let statuses = pod.pointer("/status/containerStatuses").and_then(Value::as_array);
-    statuses
+    let statuses = |member: &str| pod["status"][member].as_array().unwrap_or_default();
+    ["containerStatuses", "ephemeralContainerStatuses"]
         .into_iter()
-        .flatten()
+        .flat_map(statuses)
         .any(|status| status["name"] == container && status.pointer("/state/running").is_some())
 }
 

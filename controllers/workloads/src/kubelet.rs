@@ -2,6 +2,7 @@
 //!
 //! It runs nothing itself: processes and connections are behind [`Runtime`], addresses behind [`PodAddresses`].
 
+mod ephemeral;
 mod exits;
 mod node;
 mod probes;
@@ -144,6 +145,7 @@ impl Loop {
             self.start(&key, &pod, &uid, &mut done).await?;
             self.first_answers(&pod, &uid).await;
         }
+        self.start_ephemeral(&key, &pod, &uid, &mut done);
         self.write_status(&key, &uid, &mut done).await?;
         Ok(done)
     }

@@ -4,11 +4,13 @@
 //! the Pod is. An image that is not known is an error.
 
 mod behaviour;
+mod console;
 mod exec;
 mod image;
 mod logs;
 mod run;
 
+pub use console::Attached;
 pub use exec::{Entry, ExecError, Input, Streams, Surroundings, entry};
 pub use image::{Behaviour, behaviour_of};
 pub use logs::{Line, Logs};

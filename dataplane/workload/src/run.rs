@@ -3,6 +3,7 @@
 //! It keeps nothing across restarts; whoever watches Pods starts them again.
 
 use crate::behaviour::{self, Identity};
+use crate::console::{Attached, Consoles, find};
 use crate::exec::{Entry, entry};
 use crate::image::{Behaviour, behaviour_of};
 use crate::logs::Logs;
@@ -55,6 +56,7 @@ struct Running {
     ip: Ipv4Addr,
     stop: watch::Sender<bool>,
     logs: BTreeMap<String, Logs>,
+    consoles: Consoles,
     /// Ends when the last connection has.
     busy: mpsc::Sender<()>,
     idle: mpsc::Receiver<()>,
@@ -181,8 +183,33 @@ impl Workloads {
             tokio::spawn(accept(listener, serving));
         }
         self.at().insert(ip, uid.clone());
-        self.running().insert(uid, Running { pod: pod.clone(), ip, stop, logs, busy, idle });
+        let consoles = Consoles::default();
+        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        containers.filter(|c| is_command(pod, &c.name)).for_each(|c| consoles.open(c));
+        self.running().insert(uid, Running { pod: pod.clone(), ip, stop, logs, consoles, busy, idle });
         Ok(())
+    }
+
+    /// A Pod that runs has one more container, as its object says now. One that serves listens nowhere: its Pod has the
+    /// ports already.
+    pub fn add(&self, pod: &Arc<Pod>, container: &str) {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        if let Some(running) = self.running().get_mut(uid) {
+            running.pod = pod.clone();
+            running.logs.entry(container.to_owned()).or_default();
+            if let Some(found) = find(pod, container).filter(|_| is_command(pod, container)) {
+                running.consoles.open(&found);
+            }
+        }
+    }
+
+    /// The console of a container whose process reads, for somebody who may type.
+    pub fn attach(&self, uid: &str, container: &str, types: bool) -> Option<Attached> {
+        self.consoles(uid)?.attach(container, types)
+    }
+
+    pub(crate) fn consoles(&self, uid: &str) -> Option<Consoles> {
+        self.running().get(uid).map(|running| running.consoles.clone())
     }
 
     /// Stop a Pod: no new connections, requests under way may finish within `grace`.
@@ -254,6 +281,10 @@ impl Workloads {
         let live = self.running().get(uid).and_then(|r| find(&r.logs));
         live.or_else(|| self.stopped.lock().unwrap_or_else(PoisonError::into_inner).get(uid).and_then(find))
     }
+}
+
+fn is_command(pod: &Pod, container: &str) -> bool {
+    matches!(entry(pod, container), Entry::Command(_))
 }
 
 type Plan = Vec<(String, Service, Vec<u16>)>;

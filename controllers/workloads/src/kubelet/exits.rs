@@ -26,6 +26,11 @@ impl Exit {
         Exit { code, reason: if code == 0 { "Completed" } else { "Error" }, message: None }
     }
 
+    /// Of a container whose command is not simulated.
+    pub(super) fn not_started(why: String) -> Self {
+        Exit { code: NOT_STARTED, reason: "StartError", message: Some(why) }
+    }
+
     /// As it is told of a container that was in this state.
     pub(super) fn told(&self, before: &State) -> ContainerStateTerminated {
         let started_at = match before {
@@ -104,7 +109,7 @@ impl Loop {
         }
         let why = format!("failed to start container {name:?}: {why}");
         self.warn(pod, "Failed", format!("Error: {why}"));
-        Some(Exit { code: NOT_STARTED, reason: "StartError", message: Some(why) })
+        Some(Exit::not_started(why))
     }
 
     /// A container ended; true once it runs again.

@@ -96,6 +96,8 @@ pub trait Runtime: Send + Sync {
     fn missing_image(&self, pod: &Pod, image: &str) -> Option<String>;
     /// Start all containers of the Pod; `status.podIP` is set. Starting what runs already does nothing.
     fn start<'a>(&'a self, pod: &'a Arc<Pod>) -> RuntimeFuture<'a, Result<(), StartError>>;
+    /// A Pod that was started has one more container, an ephemeral one.
+    fn add(&self, pod: &Arc<Pod>, container: &str);
     /// Why the command that a container was given is not simulated, if it is not.
     fn unsupported(&self, pod: &Pod, container: &str) -> Option<String>;
     /// The exit code of the command of a container in a Pod that was started, once it has ended; it is killed where this

@@ -44,6 +44,8 @@ pub(crate) struct Run {
     pub(crate) ip: Option<String>,
     pub(crate) since: Time,
     pub(crate) containers: BTreeMap<String, Container>,
+    /// Those that were added while it ran; they are run once, and the Pod does not depend on them.
+    pub(crate) ephemeral: BTreeMap<String, State>,
     /// Its Pod is being deleted.
     pub(crate) stopping: bool,
     /// Its containers have ended for good, and its sandbox is gone.
@@ -76,6 +78,7 @@ impl Run {
             ip: ip.map(str::to_string),
             since,
             containers,
+            ephemeral: BTreeMap::new(),
             stopping: false,
             finished: false,
         }
@@ -204,6 +207,18 @@ impl Runs {
         changed
     }
 
+    /// Whether the Pod runs and this container of it is not known yet.
+    pub(crate) fn is_new_ephemeral(&self, uid: &str, container: &str) -> bool {
+        self.lock().runs.get(uid).is_some_and(|run| !run.ephemeral.contains_key(container))
+    }
+
+    /// An ephemeral container is in this state now.
+    pub(crate) fn set_ephemeral(&self, uid: &str, container: &str, state: State) {
+        if let Some(run) = self.lock().runs.get_mut(uid) {
+            run.ephemeral.insert(container.to_owned(), state);
+        }
+    }
+
     /// Comes back when every container of the Pod that has not ended is ready.
     pub(crate) async fn all_ready(&self, uid: &str) {
         loop {
@@ -226,6 +241,7 @@ impl Runs {
                 ip: None,
                 since: now(),
                 containers: BTreeMap::new(),
+                ephemeral: BTreeMap::new(),
                 stopping: false,
                 finished: false,
             };

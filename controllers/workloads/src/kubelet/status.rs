@@ -29,6 +29,7 @@ pub(super) fn build(pod: &Pod, run: &Run, host: Option<&str>, at: &Time) -> PodS
         phase: Some(ended.map_or(if any_started { "Running" } else { "Pending" }, |e| e.phase).to_string()),
         conditions: Some(conditions(pod, run, &containers, (any_started, ended), at)),
         container_statuses: Some(containers),
+        ephemeral_container_statuses: ephemeral_statuses(pod, run),
         init_container_statuses: (!init.is_empty()).then_some(init),
         host_ips: host.clone().map(|ip| vec![HostIP { ip }]),
         host_ip: host,
@@ -118,30 +119,18 @@ fn container_status(pod: &Pod, container: &Container, run: &Run) -> ContainerSta
     let mut status = ContainerStatus { name: container.name.clone(), image, ..Default::default() };
     let Some(known) = run.containers.get(&container.name) else { return status };
     status.restart_count = known.restarts;
-    status.state = Some(match &known.state {
-        State::Waiting { reason, message } => ContainerState {
-            waiting: Some(ContainerStateWaiting { reason: Some(reason.clone()), message: message.clone() }),
-            ..Default::default()
-        },
-        State::Running(since) => {
-            status.ready = known.ready;
-            // A node gives at once what is asked for, also where that changes. Who sees none takes it that nodes can't.
-            let resources = container.resources.clone().unwrap_or_default();
-            status.allocated_resources = resources.requests.clone();
-            status.resources = Some(resources);
-            status.container_id = Some(id(pod, &container.name, known.restarts));
-            status.image_id = status.image.clone();
-            ContainerState {
-                running: Some(ContainerStateRunning { started_at: Some(since.clone()) }),
-                ..Default::default()
-            }
-        }
-        State::Terminated(ended) => {
-            status.container_id = Some(id(pod, &container.name, known.restarts));
-            status.image_id = status.image.clone();
-            ContainerState { terminated: Some(ended.clone()), ..Default::default() }
-        }
-    });
+    if !matches!(known.state, State::Waiting { .. }) {
+        status.container_id = Some(id(pod, &container.name, known.restarts));
+        status.image_id = status.image.clone();
+    }
+    if let State::Running(_) = &known.state {
+        status.ready = known.ready;
+        // A node gives at once what is asked for, also where that changes. Who sees none takes it that nodes can't.
+        let resources = container.resources.clone().unwrap_or_default();
+        status.allocated_resources = resources.requests.clone();
+        status.resources = Some(resources);
+    }
+    status.state = Some(told(&known.state));
     status.started = Some(known.started && matches!(known.state, State::Running(_)));
     let last = |terminated: &ContainerStateTerminated| ContainerState {
         terminated: Some(terminated.clone()),
@@ -149,6 +138,40 @@ fn container_status(pod: &Pod, container: &Container, run: &Run) -> ContainerSta
     };
     status.last_state = Some(known.last.as_ref().map(last).unwrap_or_default());
     status
+}
+
+fn told(state: &State) -> ContainerState {
+    match state.clone() {
+        State::Waiting { reason, message } => ContainerState {
+            waiting: Some(ContainerStateWaiting { reason: Some(reason), message }),
+            ..Default::default()
+        },
+        State::Running(since) => ContainerState {
+            running: Some(ContainerStateRunning { started_at: Some(since) }),
+            ..Default::default()
+        },
+        State::Terminated(ended) => ContainerState { terminated: Some(ended), ..Default::default() },
+    }
+}
+
+/// Those that are known, in the order of the Pod.
+fn ephemeral_statuses(pod: &Pod, run: &Run) -> Option<Vec<ContainerStatus>> {
+    let added = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+    let statuses = added.filter_map(|container| {
+        let state = run.ephemeral.get(&container.name)?;
+        let image = container.image.clone().unwrap_or_default();
+        let was_started = !matches!(state, State::Waiting { .. });
+        Some(ContainerStatus {
+            name: container.name.clone(),
+            image_id: if was_started { image.clone() } else { String::new() },
+            image,
+            container_id: was_started.then(|| id(pod, &container.name, 0)),
+            state: Some(told(state)),
+            last_state: Some(ContainerState::default()),
+            ..Default::default()
+        })
+    });
+    Some(statuses.collect::<Vec<_>>()).filter(|statuses| !statuses.is_empty())
 }
 
 /// Init containers complete at once.

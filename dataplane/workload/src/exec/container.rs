@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
 
 use super::Surroundings;
+use crate::console::find;
 use crate::image::{Behaviour, behaviour_of, short};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -31,7 +32,7 @@ pub(super) struct View {
 /// A container of a Pod, with its address and node as they are now.
 pub(super) fn view(pod: &Pod, name: &str, ip: Ipv4Addr, around: &dyn Surroundings) -> Option<View> {
     let spec = pod.spec.as_ref()?;
-    let container = spec.containers.iter().find(|container| container.name == name)?;
+    let container = &*find(pod, name)?;
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let (pod_name, namespace) = (text(&pod.metadata.name), text(&pod.metadata.namespace));
     let hostname = spec.hostname.clone().unwrap_or_else(|| pod_name.clone());

@@ -4,11 +4,12 @@
 
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::{Container, Pod};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
 use super::container::{View, is_bare, substitute, view};
 use super::parse::{Part, parse};
 use super::{ExecError, Streams, Surroundings, commands, pi, shell};
+use crate::console::find;
 use crate::image::{Behaviour, behaviour_of, short};
 use crate::logs::Logs;
 use crate::run::{UPSTREAM, Workloads};
@@ -29,9 +30,9 @@ pub enum Entry {
 
 /// What a container of a Pod does once it is started.
 pub fn entry(pod: &Pod, container: &str) -> Entry {
-    let known = pod.spec.iter().flat_map(|spec| &spec.containers).find(|known| known.name == container);
+    let known = find(pod, container);
     let elsewhere = pod.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(UPSTREAM));
-    let Some(container) = known.filter(|_| !elsewhere) else { return Entry::Image };
+    let Some(container) = known.as_deref().filter(|_| !elsewhere) else { return Entry::Image };
     let image = container.image.as_deref().unwrap_or_default();
     let idles = behaviour_of(image).is_some_and(|(behaviour, _)| behaviour == Behaviour::Idle);
     let Some(words) = words(container, short(image), idles) else { return Entry::Image };
@@ -55,6 +56,8 @@ fn words(container: &Container, image: &str, idles: bool) -> Option<Vec<String>>
             let prefixed = image.ends_with("curl") && commands::tool(first, &all_tools(image)).is_none();
             prefixed.then(|| "curl".to_owned()).into_iter().chain(arguments).collect()
         }
+        // Its shell, which somebody may type into.
+        (true, None) if idles && container.stdin == Some(true) && !is_bare(image) => vec!["sh".to_owned()],
         (true, _) => return None,
     };
     (words != waits).then_some(words)
@@ -109,19 +112,30 @@ impl Workloads {
         let seen = view(&pod, container, ip, around).ok_or(ExecError::NotRunning)?;
         let words: Vec<String> = words.iter().map(|word| substitute(word, &seen.env)).collect();
         let logs = self.fresh_logs(uid, container).ok_or(ExecError::NotRunning)?;
+        let found = find(&pod, container).ok_or(ExecError::NotRunning)?;
+        let consoles = self.consoles(uid).ok_or(ExecError::NotRunning)?;
+        consoles.open(&found);
+        let (stdin, shown) =
+            consoles.take(container).map_or((None, None), |(input, said)| (input, Some(said)));
         let (out, said) = mpsc::channel(64);
-        let streams = Streams { stdin: None, stdout: Some(out.clone()), stderr: Some(out), tty: false };
-        let (code, ()) =
-            tokio::join!(self.exec((uid, container), &words, streams, around), keep(said, &logs));
+        let tty = found.tty == Some(true);
+        let streams = Streams { stdin, stdout: Some(out.clone()), stderr: Some(out), tty };
+        let (code, ()) = tokio::join!(
+            self.exec((uid, container), &words, streams, around),
+            keep(said, &logs, shown.as_ref())
+        );
         logs.close();
+        consoles.close(container);
         code
     }
 }
 
-/// Lines of a process, as they come.
-async fn keep(mut said: mpsc::Receiver<Bytes>, logs: &Logs) {
+/// Lines of a process, as they come; who attached is shown them at once.
+async fn keep(mut said: mpsc::Receiver<Bytes>, logs: &Logs, shown: Option<&broadcast::Sender<Bytes>>) {
     let mut kept: Vec<u8> = Vec::new();
     while let Some(bytes) = said.recv().await {
+        // Nobody may be looking.
+        shown.map(|shown| shown.send(bytes.clone()));
         kept.extend_from_slice(&bytes);
         while let Some(end) =
             kept.iter().position(|byte| *byte == b'\n').or((kept.len() > LINE_MAX).then_some(LINE_MAX))
