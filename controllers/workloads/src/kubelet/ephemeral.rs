@@ -31,18 +31,18 @@ impl Loop {
             }
             let pod = Arc::new(with_ip(pod, &ip));
             self.runtime.add(&pod, name);
-            self.runs.set_ephemeral(uid, name, State::Running(now()));
+            let began = State::Running(now());
+            self.runs.set_ephemeral(uid, name, began.clone());
             self.tell(&pod, "Pulled", format!("Container image \"{image}\" already present on machine"));
             self.tell(&pod, "Created", format!("Created container: {name}"));
             self.tell(&pod, "Started", format!("Started container {name}"));
-            let task = self.clone().run_ephemeral(key.clone(), pod, name.clone());
+            let task = self.clone().run_ephemeral(key.clone(), pod, name.clone(), began);
             self.runs.add_task(uid, spawn("ephemeral container", task).abort_handle());
             done.note(format!("started ephemeral container {name}"));
         }
     }
 
-    async fn run_ephemeral(self: Arc<Self>, key: Key, pod: Arc<Pod>, container: String) {
-        let began = State::Running(now());
+    async fn run_ephemeral(self: Arc<Self>, key: Key, pod: Arc<Pod>, container: String, began: State) {
         let exit = match self.runtime.unsupported(&pod, &container) {
             Some(why) => Exit::not_started(format!("failed to start container {container:?}: {why}")),
             None => Exit::of(self.runtime.run(&pod, &container).await),
