@@ -310,3 +310,22 @@ async fn a_claim_is_given_once_and_goes_with_its_transaction() {
         other.commit_claiming(vec![create("b")], &take).await.expect("it is free again");
     }
 }
+
+#[tokio::test]
+async fn who_follows_goes_on_after_a_panic() {
+    for binary in binaries_for("who_follows_goes_on_after_a_panic") {
+        let cluster = EtcdCluster::start(&binary, 1);
+        let seen = Arc::<Sink>::default();
+        let store = etcd_store::open(&cluster.servers(), seen.clone()).await;
+        let before = store.commit(vec![create("a")]).await.expect("commits")[0].revision;
+        // It is stored, though this store stumbles over it.
+        drop(store.commit(vec![create(etcd_store::BROKEN)]).await);
+        recovered(&store).await;
+        store.commit(vec![create("c")]).await.expect("commits");
+        assert_eq!(names(&store).await, ["a", etcd_store::BROKEN, "c"]);
+        let restarts = seen.restarts.lock().expect("not poisoned").clone();
+        assert!(restarts.len() == 2 && restarts[1] > before, "everything was read again: {restarts:?}");
+        let revisions = seen.revisions();
+        assert!(revisions.is_sorted_by(|a, b| a < b), "told once and in order: {revisions:?}");
+    }
+}

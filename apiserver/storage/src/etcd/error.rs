@@ -39,6 +39,9 @@ pub enum EtcdError {
     Value { key: String, why: String },
     #[error("etcd answered with a message that makes no sense")]
     Nonsense,
+    /// A defect; where it is says the log.
+    #[error("asking etcd ended with a panic")]
+    Panic,
 }
 
 impl EtcdError {

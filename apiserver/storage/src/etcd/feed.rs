@@ -2,11 +2,12 @@
 //! breaks is taken up where it was; where etcd has forgotten what came since, everything is read again and watchers are
 //! told so.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::channel::mpsc;
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -34,6 +35,10 @@ enum Lost {
     /// Another member is in use now.
     Moved,
     Stream(EtcdError),
+    /// Everything could not be read.
+    Listing(EtcdError),
+    /// What the copy holds is not sure any more.
+    Bearings,
 }
 
 impl From<EtcdError> for Lost {
@@ -93,16 +98,16 @@ impl Feed {
 
     /// Follows etcd for ever.
     pub(super) async fn run(mut self) {
+        let mut again = false;
         loop {
             let member = *self.client.chosen().borrow();
-            let lost = match self.open(member).await {
-                Ok(following) => self.follow(following).await,
-                Err(error) => error.into(),
-            };
-            match lost {
-                Lost::Moved => {}
+            // Whatever goes wrong on the way, nobody else would feed the copy.
+            let round = AssertUnwindSafe(self.round(member, again)).catch_unwind().await;
+            match round.unwrap_or(Lost::Bearings) {
+                Lost::Moved => again = false,
                 Lost::Stream(error) => {
                     tracing::warn!(error = %error.chain(), revision = self.replica.revision(), "the watch of etcd broke; it is taken up again");
+                    again = false;
                     self.client.leave(member);
                     sleep(limits::RETRY).await;
                 }
@@ -111,12 +116,30 @@ impl Feed {
                         revision = self.replica.revision(),
                         "etcd has compacted what comes next; everything is read again"
                     );
-                    if let Err(error) = self.list(false).await {
-                        tracing::warn!(error = %error.chain(), "etcd could not be read");
-                        sleep(limits::RELIST).await;
-                    }
+                    again = true;
+                }
+                Lost::Listing(error) => {
+                    tracing::warn!(error = %error.chain(), "etcd could not be read");
+                    sleep(limits::RELIST).await;
+                }
+                Lost::Bearings => {
+                    tracing::error!("whoever follows etcd ended with a panic; everything is read again");
+                    again = true;
+                    self.client.leave(member);
+                    sleep(limits::RELIST).await;
                 }
             }
+        }
+    }
+
+    /// Follows a member until that ends, after everything was read where it must be read again.
+    async fn round(&mut self, member: usize, again: bool) -> Lost {
+        if again && let Err(error) = self.list(false).await {
+            return Lost::Listing(error);
+        }
+        match self.open(member).await {
+            Ok(following) => self.follow(following).await,
+            Err(error) => error.into(),
         }
     }
 

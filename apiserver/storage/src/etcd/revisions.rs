@@ -1,9 +1,11 @@
 //! What etcd's revision is now, for all who want to know at once. One request is on its way at a time, and its answer is for
 //! those who came before it was sent: an older answer would let a reader miss what was written before it asked.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use super::client::{Call, Client};
@@ -22,8 +24,10 @@ pub(super) async fn run(client: Arc<Client>, key: Bytes, mut inbox: mpsc::Receiv
             readers.push(more);
         }
         let request = RangeRequest { key: key.clone(), keys_only: true, ..RangeRequest::default() };
+        let asked = client.call(RANGE, request, Call::Read { attempt: limits::READ });
+        // Whatever went wrong, others are to be answered.
         let answer: Result<RangeResponse, EtcdError> =
-            client.call(RANGE, request, Call::Read { attempt: limits::READ }).await;
+            AssertUnwindSafe(asked).catch_unwind().await.unwrap_or(Err(EtcdError::Panic));
         let revision = answer.map(|answer| revision_of(answer.header.as_ref())).map_err(Arc::new);
         for reader in readers {
             // A reader that went away needs no answer.
