@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use apiserver_json::Value;
+use apiserver_json::{Map, Value};
 use apiserver_meta::field::{FieldError, Problem};
 
 use super::pool::Allocator;
@@ -92,35 +92,44 @@ pub(super) fn claim_ports(
         pairs.insert(pair);
         by_port.insert(number, node_port);
     }
-    let spec = object::member_mut(service, "spec");
-    let local = spec.get("externalTrafficPolicy").and_then(Value::as_str) == Some("Local");
-    if kind == "LoadBalancer" && local {
-        let asked = spec.get("healthCheckNodePort").and_then(Value::as_i64).filter(|port| *port != 0);
-        let refuse = |why: String, port: i64| FieldError {
-            problem: Problem::Internal,
-            field: HEALTH_PORT.into(),
-            value: String::new(),
-            detail: format!("failed to allocate requested HealthCheck NodePort {port}: {why}"),
-        };
-        match asked.map(|port| (port, u16::try_from(port))) {
-            Some((_, Ok(port))) => claim_port(allocator, claim, key, port, holds(&port))
-                .map_err(|why| refuse(why, port.into()))?,
-            // Its rules say that it is none.
-            Some((_, Err(_))) if claim.dry_run => {}
-            Some((port, Err(_))) => return Err(refuse(out_of_range(allocator), port)),
-            None if claim.dry_run => {
-                let port = claim.made_up_port();
-                claim.ports.insert(port);
-                spec.insert("healthCheckNodePort".into(), port.into());
-            }
-            None => {
-                if let Some(port) = allocator.free_port(&taken) {
-                    allocator.ports.insert(port, key.clone());
-                    claim.ports.insert(port);
-                    spec.insert("healthCheckNodePort".into(), port.into());
-                }
-            }
+    claim_health_port(allocator, claim, key, object::member_mut(service, "spec"), &taken, &held)
+}
+
+/// The port where nodes tell a load balancer whether they have endpoints of a Service.
+fn claim_health_port(
+    allocator: &mut Allocator,
+    claim: &mut Claim,
+    key: &Owner,
+    spec: &mut Map,
+    taken: &HashSet<u16>,
+    held: &[u16],
+) -> Result<(), FieldError> {
+    let is = |member: &str, value: &str| spec.get(member).and_then(Value::as_str) == Some(value);
+    if !is("type", "LoadBalancer") || !is("externalTrafficPolicy", "Local") {
+        return Ok(());
+    }
+    let asked = spec.get("healthCheckNodePort").and_then(Value::as_i64).filter(|port| *port != 0);
+    let refuse = |why: String, port: i64| FieldError {
+        problem: Problem::Internal,
+        field: HEALTH_PORT.into(),
+        value: String::new(),
+        detail: format!("failed to allocate requested HealthCheck NodePort {port}: {why}"),
+    };
+    let given = match asked.map(|port| (port, u16::try_from(port))) {
+        Some((_, Ok(port))) => {
+            let ours = held.binary_search(&port).is_ok();
+            return claim_port(allocator, claim, key, port, ours).map_err(|why| refuse(why, port.into()));
         }
+        // Its rules say that it is none.
+        Some((_, Err(_))) if claim.dry_run => return Ok(()),
+        Some((port, Err(_))) => return Err(refuse(out_of_range(allocator), port)),
+        None if claim.dry_run => Some(claim.made_up_port()),
+        None => allocator.free_port(taken),
+    };
+    if let Some(port) = given {
+        allocator.ports.insert(port, key.clone());
+        claim.ports.insert(port);
+        spec.insert("healthCheckNodePort".into(), port.into());
     }
     Ok(())
 }
