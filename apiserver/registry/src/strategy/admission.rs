@@ -145,13 +145,22 @@ fn validate_policy(policy: &Value) -> Vec<FieldError> {
         errors.push(FieldError::required("spec.validations", why));
         errors.push(FieldError::required("spec.auditAnnotations", why));
     }
-    errors.extend(apiserver_cel::policy_errors(spec));
-    check_annotations(policy, items(spec, "auditAnnotations"), &mut errors);
+    let (of_annotations, others) = apiserver_cel::policy_errors(spec)
+        .into_iter()
+        .partition(|error| error.field.starts_with("spec.auditAnnotations["));
+    errors.extend::<Vec<_>>(others);
+    check_annotations(policy, items(spec, "auditAnnotations"), of_annotations, &mut errors);
     errors
 }
 
-/// Annotations of the audit log are named after their policy.
-fn check_annotations(policy: &Value, annotations: &[Value], errors: &mut Vec<FieldError>) {
+/// Annotations of the audit log are named after their policy; `expressions` is what is wrong with their expressions.
+fn check_annotations(
+    policy: &Value,
+    annotations: &[Value],
+    expressions: Vec<FieldError>,
+    errors: &mut Vec<FieldError>,
+) {
+    let mut expressions = expressions.into_iter().peekable();
     const MAX: usize = 20;
     if annotations.len() > MAX {
         let (path, why) =
@@ -166,7 +175,10 @@ fn check_annotations(policy: &Value, annotations: &[Value], errors: &mut Vec<Fie
         if annotations[..i].iter().any(|other| text(other, "key") == key) {
             errors.push(FieldError::duplicate(path, &key.into()));
         }
+        let own = format!("spec.auditAnnotations[{i}].");
+        errors.extend(std::iter::from_fn(|| expressions.next_if(|error| error.field.starts_with(&own))));
     }
+    errors.extend(expressions);
 }
 
 /// Errors of what bindings of both kinds say: the policy, its parameters and what they match.

@@ -15,7 +15,7 @@ pub(super) static INGRESS: Strategy = Strategy {
     default: |_| {},
     prepare_create: |ingress| ingress["status"] = json!({"loadBalancer": {}}),
     prepare_update: keep_status,
-    validate_create: validate_ingress,
+    validate_create: |ingress| [validate_ingress(ingress), check_classes(ingress)].concat(),
     validate_update: |ingress, _| validate_ingress(ingress),
     validate_status: |ingress, _| {
         load_balancer_errors(at(ingress, &["status", "loadBalancer"]), "status.loadBalancer", false)
@@ -35,6 +35,17 @@ pub(super) static INGRESS: Strategy = Strategy {
     generation: true,
     ..PLAIN
 };
+
+/// Where a new Ingress names its class both ways, they are the same.
+fn check_classes(ingress: &Value) -> Vec<FieldError> {
+    let annotated = at(ingress, &["metadata", "annotations", "kubernetes.io/ingress.class"]);
+    let named = at(ingress, &["spec", "ingressClassName"]);
+    if annotated.is_null() || named.is_null() || annotated == named {
+        return Vec::new();
+    }
+    let why = "must match `ingressClassName` when both are specified";
+    vec![FieldError::invalid("annotations.kubernetes.io/ingress.class", annotated, why)]
+}
 
 fn validate_ingress(ingress: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();

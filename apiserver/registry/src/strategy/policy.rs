@@ -38,8 +38,6 @@ pub(super) static NETWORK_POLICY: Strategy = Strategy {
 fn validate(policy: &Value) -> Vec<FieldError> {
     let spec = at(policy, &["spec"]);
     let mut errors = Vec::new();
-    // What is declared beside the type comes after what is written out.
-    let mut declared = Vec::new();
     check_label_selector(at(spec, &["podSelector"]), "spec.podSelector", &mut errors);
     for (list, peers) in [("ingress", "from"), ("egress", "to")] {
         for (i, rule) in items(spec, list).iter().enumerate() {
@@ -48,7 +46,7 @@ fn validate(policy: &Value) -> Vec<FieldError> {
                 check_policy_port(port, &format!("{path}.ports[{j}]"), &mut errors);
             }
             for (j, peer) in items(rule, peers).iter().enumerate() {
-                check_peer(peer, &format!("{path}.{peers}[{j}]"), &mut errors, &mut declared);
+                check_peer(peer, &format!("{path}.{peers}[{j}]"), &mut errors);
             }
         }
     }
@@ -65,7 +63,6 @@ fn validate(policy: &Value) -> Vec<FieldError> {
             }
         }
     }
-    errors.extend(declared);
     errors
 }
 
@@ -106,27 +103,27 @@ fn check_policy_port(port: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn check_peer(peer: &Value, path: &str, errors: &mut Vec<FieldError>, declared: &mut Vec<FieldError>) {
+fn check_peer(peer: &Value, path: &str, errors: &mut Vec<FieldError>) {
     for member in ["podSelector", "namespaceSelector"] {
         check_label_selector(at(peer, &[member]), &format!("{path}.{member}"), errors);
     }
     let block = at(peer, &["ipBlock"]);
     if !block.is_null() {
-        check_block(block, &format!("{path}.ipBlock"), errors, declared);
+        check_block(block, &format!("{path}.ipBlock"), errors);
     }
     let selects = has(peer, "podSelector") || has(peer, "namespaceSelector");
     if !selects && block.is_null() {
         errors.push(FieldError::required(path, "must specify a peer"));
     } else if selects && !block.is_null() {
         let why = "may not specify both ipBlock and another peer";
-        declared.push(FieldError::forbidden(path, why));
+        errors.push(FieldError::forbidden(path, why));
     }
 }
 
-fn check_block(block: &Value, path: &str, errors: &mut Vec<FieldError>, declared: &mut Vec<FieldError>) {
+fn check_block(block: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let range = text(block, "cidr");
     if range.is_empty() {
-        declared.push(FieldError::required(format!("{path}.cidr"), ""));
+        errors.push(FieldError::required(format!("{path}.cidr"), ""));
         return;
     }
     check_range(range, &format!("{path}.cidr"), errors);

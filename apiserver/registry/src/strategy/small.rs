@@ -6,8 +6,8 @@ use apiserver_meta::names;
 
 use super::pod::scheduling::check_tolerations;
 use super::shared::{
-    at, at_mut, check_immutable, check_immutable_as, check_not_negative, check_optional, check_rule,
-    check_set_enum, default, has, invalid_as, items, require, text,
+    at, at_mut, check_immutable, check_immutable_as, check_not_negative, check_required, check_rule,
+    check_set_enum, default, has, invalid_as, items, text,
 };
 use super::{PLAIN, Strategy, resources};
 
@@ -28,6 +28,10 @@ pub(super) static RUNTIME_CLASS: Strategy = Strategy {
 
 fn validate_class(class: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    match text(class, "handler") {
+        "" => errors.push(FieldError::required("handler", "")),
+        handler => check_rule(handler, names::dns1123_label, "handler", &mut errors),
+    }
     if let Some(overhead) = class.get("overhead") {
         let limits = json!({"limits": at(overhead, &["podFixed"])});
         resources::validate(&limits, "overhead", &mut errors);
@@ -43,12 +47,6 @@ fn validate_class(class: &Value) -> Vec<FieldError> {
             let shown = invalid_as("core.Toleration", "", toleration, "").value;
             errors.push(FieldError { value: shown, ..FieldError::duplicate(path, toleration) });
         }
-    }
-    let handler = text(class, "handler");
-    if handler.is_empty() {
-        errors.push(FieldError::required("handler", ""));
-    } else {
-        check_rule(handler, names::dns1123_label, "handler", &mut errors);
     }
     errors
 }
@@ -114,8 +112,9 @@ fn validate_ingress_class(class: &Value) -> Vec<FieldError> {
     if let Some(group) = parameters.get("apiGroup").and_then(Value::as_str) {
         check_rule(group, names::dns1123_subdomain, format_args!("{path}.apiGroup"), &mut errors);
     }
-    check_optional(parameters, "kind", names::path_segment, path, &mut errors);
-    check_optional(parameters, "name", names::path_segment, path, &mut errors);
+    for member in ["kind", "name"] {
+        check_required(parameters, member, names::path_segment, path, &mut errors);
+    }
     let namespace = format!("{path}.namespace");
     match (text(parameters, "scope"), has(parameters, "namespace")) {
         ("Namespace", false) => {
@@ -129,9 +128,6 @@ fn validate_ingress_class(class: &Value) -> Vec<FieldError> {
         }
         ("Cluster", false) => {}
         _ => check_set_enum(parameters, "scope", path, &["Cluster", "Namespace"], &mut errors),
-    }
-    for member in ["kind", "name"] {
-        require(parameters, member, path, &mut errors);
     }
     errors
 }

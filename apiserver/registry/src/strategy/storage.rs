@@ -42,7 +42,9 @@ pub(super) static STORAGE_CLASS: Strategy = Strategy {
 fn validate_class(class: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let provisioner = text(class, "provisioner");
-    if !provisioner.is_empty() {
+    if provisioner.is_empty() {
+        errors.push(FieldError::required("provisioner", ""));
+    } else {
         let lower = provisioner.to_lowercase();
         check_rule(&lower, names::qualified_name, "provisioner", &mut errors);
     }
@@ -67,9 +69,6 @@ fn validate_class(class: &Value) -> Vec<FieldError> {
             let path = format!("allowedTopologies[{i}].matchLabelExpressions");
             errors.push(FieldError::duplicate(path, &"".into()));
         }
-    }
-    if provisioner.is_empty() {
-        errors.push(FieldError::required("provisioner", ""));
     }
     errors
 }

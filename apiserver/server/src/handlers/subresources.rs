@@ -69,10 +69,12 @@ fn check_target(binding: &Value) -> Result<(), Status> {
     if node.is_empty() {
         errors.push(FieldError::required("target.name", ""));
     }
-    // An error without a code of its own, and the first of several.
-    match errors.first() {
-        Some(error) => Err(Status::new(500, "", error.to_string())),
-        None => Ok(()),
+    // An error without a code of its own, as Go shows one or several.
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    match texts.as_slice() {
+        [] => Ok(()),
+        [only] => Err(Status::new(500, "", only)),
+        several => Err(Status::new(500, "", format!("[{}]", several.join(", ")))),
     }
 }
 
