@@ -25,6 +25,7 @@ mod gathered;
 mod handlers;
 mod health;
 mod housekeeping;
+mod impersonation;
 mod legacy_tokens;
 pub mod limits;
 mod metrics;

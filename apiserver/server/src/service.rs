@@ -45,6 +45,7 @@ pub(crate) struct Inner {
     pub registry: Registry,
     pub config: Config,
     pub rbac: Rbac,
+    pub impersonation: crate::impersonation::Modes,
     pub openapi: crate::openapi::Documents,
     pub metrics: crate::metrics::Metrics,
     /// Compressed pieces of large lists.
@@ -64,6 +65,7 @@ impl ApiServer {
                 registry,
                 config,
                 rbac: Rbac::default(),
+                impersonation: crate::impersonation::Modes::default(),
                 openapi: crate::openapi::Documents::default(),
                 metrics: crate::metrics::Metrics::default(),
                 pieces: Arc::default(),

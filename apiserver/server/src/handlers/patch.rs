@@ -15,6 +15,7 @@ use http::StatusCode;
 
 use super::options::{self, WriteOptions};
 use super::{object_answer, update};
+use crate::access;
 use crate::answer::Answer;
 use crate::context::Context;
 use crate::escalation;
@@ -62,6 +63,9 @@ pub(super) async fn patch(
                     ".metadata.ownerReferences contains duplicate entries after mutating admission happens; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
                 )
             }));
+            if live.is_none() {
+                access::may_create(context)?;
+            }
             escalation::check(context, resource, next, live)?;
             crate::signers::check(context, resource, next, live)?;
             Ok(changed)
