@@ -145,13 +145,22 @@ fn validate_policy(policy: &Value) -> Vec<FieldError> {
         errors.push(FieldError::required("spec.validations", why));
         errors.push(FieldError::required("spec.auditAnnotations", why));
     }
-    errors.extend(apiserver_cel::policy_errors(spec));
-    check_annotations(policy, items(spec, "auditAnnotations"), &mut errors);
+    let (of_annotations, others): (Vec<_>, Vec<_>) = apiserver_cel::policy_errors(spec)
+        .into_iter()
+        .partition(|error| error.field.starts_with("spec.auditAnnotations"));
+    errors.extend(others);
+    check_annotations(policy, items(spec, "auditAnnotations"), of_annotations, &mut errors);
     errors
 }
 
-/// Annotations of the audit log are named after their policy.
-fn check_annotations(policy: &Value, annotations: &[Value], errors: &mut Vec<FieldError>) {
+/// Annotations of the audit log are named after their policy; what is wrong with the value of one comes after its name.
+fn check_annotations(
+    policy: &Value,
+    annotations: &[Value],
+    of_values: Vec<FieldError>,
+    errors: &mut Vec<FieldError>,
+) {
+    let mut of_values = of_values.into_iter().peekable();
     const MAX: usize = 20;
     if annotations.len() > MAX {
         let (path, why) =
@@ -166,6 +175,8 @@ fn check_annotations(policy: &Value, annotations: &[Value], errors: &mut Vec<Fie
         if annotations[..i].iter().any(|other| text(other, "key") == key) {
             errors.push(FieldError::duplicate(path, &key.into()));
         }
+        let place = format!("spec.auditAnnotations[{i}].valueExpression");
+        errors.extend(std::iter::from_fn(|| of_values.next_if(|error| error.field == place)));
     }
 }
 

@@ -144,7 +144,7 @@ pub(super) fn patch_error(error: PatchError) -> Status {
     match error {
         PatchError::BadRequest(text) => Status::bad_request(text),
         // The client's library knows this status only as such.
-        PatchError::Unprocessable(_) => {
+        PatchError::Unprocessable(_) | PatchError::TestFailed(_) => {
             let why = "the server rejected our request due to an error in our request";
             Status::new(422, "Invalid", why).with_details(json!({}))
         }
