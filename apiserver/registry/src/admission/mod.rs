@@ -160,6 +160,9 @@ impl Registry {
         if operation == Operation::Create && !policies::is_review(call.resource) {
             self.check_content(call, &call.resource.group_resource(), name)?;
         }
+        if operation == Operation::Create {
+            self.change_on_create(call, &mut object)?;
+        }
         let change = mutate::Change { operation, name, old: None };
         self.mutate_sent(call, change, &mut object).await?;
         let (policies, hooks) = (self.policies(call), self.validating_hooks(call));
