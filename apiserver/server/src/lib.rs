@@ -48,6 +48,7 @@ mod token;
 mod webhooks;
 mod yaml;
 mod yaml_writer;
+mod zpages;
 
 pub use authn::{Authentication, User};
 pub use body::{BoxError, RequestBody, ResponseBody};
