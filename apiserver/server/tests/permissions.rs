@@ -23,12 +23,15 @@ async fn allow(server: &ApiServer, name: &str, rules: Value) {
     }
 }
 
+/// Headers of a request: names and values.
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 /// Asks as this user, with further headers: the status and the message.
 async fn ask_as(
     server: &ApiServer,
     user: &str,
     (method, path): (Method, &str),
-    headers: &[(&str, &str)],
+    headers: Headers<'_>,
     body: &Value,
 ) -> (u16, Value) {
     let user = User { name: user.to_owned(), ..User::default() };
@@ -66,7 +69,7 @@ async fn who_may_be_somebody_for_one_thing_may_not_for_another() {
             "namespaces is forbidden: User \"bob\" cannot impersonate-on:{mode}:{verb} resource \"namespaces\" in API group \"\" at the cluster scope"
         )
     };
-    let cases: &[(&str, &[(&str, &str)], String)] = &[
+    let cases: [(&str, Headers, String); 6] = [
         (namespace, &[user("jane")], "namespaces \"default\" is forbidden: User \"jane\" cannot get resource \"namespaces\" in API group \"\" in the namespace \"default\"".to_owned()),
         (all, &[user("jane")], not_on("user-info", "list")),
         (all, &[user("system:node:n")], not_on("arbitrary-node", "list")),
@@ -128,7 +131,7 @@ async fn who_changes_what_is_not_there_has_to_be_allowed_to_make_it() {
             ask(&server, Method::PUT, path, &lease).await;
         }
         // Nobody replaces a Lease without saying which.
-        for (method, path, media) in ways.iter().cloned().skip(usize::from(made)) {
+        for (method, path, media) in ways.iter().skip(usize::from(made)).cloned() {
             let (status, answer) =
                 ask_as(&server, "bob", (method, path), &[("content-type", media)], &lease).await;
             assert_eq!(status, code, "{answer}");
