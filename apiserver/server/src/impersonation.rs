@@ -171,11 +171,15 @@ impl Mode {
         let one = |name| one(verb, self.group(), "groups", name);
         if self != Self::Legacy {
             if groups.iter().any(String::is_empty) {
-                return Err(refused(&one(""), "impersonating the empty string group is not allowed"));
+                return Err(refused(asker, &one(""), "impersonating the empty string group is not allowed"));
             }
             const MASTERS: &str = "system:masters";
             if groups.iter().any(|group| group == MASTERS) {
-                return Err(refused(&one(MASTERS), "impersonating the system:masters group is not allowed"));
+                return Err(refused(
+                    asker,
+                    &one(MASTERS),
+                    "impersonating the system:masters group is not allowed",
+                ));
             }
             if groups.len() >= MANY && allowed(asker, &one("*")).is_ok() {
                 return Ok(());
@@ -189,7 +193,7 @@ impl Mode {
             |key, value| Attributes { subresource: key, ..one(verb, AUTHENTICATION, "userextras", value) };
         if self != Self::Legacy {
             if let Some(why) = wanted.extra.iter().find_map(|(key, values)| wrong_extra(key, values)) {
-                return Err(refused(&one("", ""), &why));
+                return Err(refused(asker, &one("", ""), &why));
             }
             let count: usize = wanted.extra.values().map(Vec::len).sum();
             if count >= MANY && allowed(asker, &one("*", "*")).is_ok() {
@@ -228,11 +232,16 @@ fn allowed(asker: &Asker<'_>, wanted: &Attributes<'_>) -> Result<(), Status> {
     if asker.server.inner.rbac.allows(asker.server.registry(), asker.user, wanted) {
         return Ok(());
     }
-    Err(refused(wanted, &authz::refusal(asker.user, wanted)))
+    Err(refused(asker, wanted, ""))
 }
 
-fn refused(wanted: &Attributes<'_>, why: &str) -> Status {
-    let mut status = Status::forbidden(&GroupResource::new(wanted.group, wanted.resource), wanted.name, why);
+/// The refusal of a permission, with the reason where there is one beside that it is missing.
+fn refused(asker: &Asker<'_>, wanted: &Attributes<'_>, reason: &str) -> Status {
+    let mut why = authz::refusal(asker.user, wanted);
+    if !reason.is_empty() {
+        why = format!("{why}: {reason}");
+    }
+    let mut status = Status::forbidden(&GroupResource::new(wanted.group, wanted.resource), wanted.name, &why);
     if wanted.path.is_some() {
         status.details = Some(apiserver_json::json!({}));
     }

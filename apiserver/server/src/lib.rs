@@ -9,6 +9,7 @@ mod authn;
 mod authz;
 mod body;
 mod bootstrap;
+mod claims;
 mod column_texts;
 mod components;
 mod compress;

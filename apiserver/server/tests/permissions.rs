@@ -75,7 +75,7 @@ async fn who_may_be_somebody_for_one_thing_may_not_for_another() {
         (all, &[user("system:node:n")], not_on("arbitrary-node", "list")),
         (all, &[user("system:serviceaccount:n:a")], not_on("serviceaccount", "list")),
         (namespace, &[user("jane"), ("impersonate-group", "g")], "groups.authentication.k8s.io \"g\" is forbidden: User \"bob\" cannot impersonate:user-info resource \"groups\" in API group \"authentication.k8s.io\" at the cluster scope".to_owned()),
-        (namespace, &[user("jane"), ("impersonate-group", "system:masters")], "groups.authentication.k8s.io \"system:masters\" is forbidden: impersonating the system:masters group is not allowed".to_owned()),
+        (namespace, &[user("jane"), ("impersonate-group", "system:masters")], "groups.authentication.k8s.io \"system:masters\" is forbidden: User \"bob\" cannot impersonate:user-info resource \"groups\" in API group \"authentication.k8s.io\" at the cluster scope: impersonating the system:masters group is not allowed".to_owned()),
     ];
     for (path, headers, want) in cases {
         let (_, answer) = ask_as(&server, "bob", (Method::GET, path), headers, &Value::Null).await;
@@ -137,5 +137,37 @@ async fn who_changes_what_is_not_there_has_to_be_allowed_to_make_it() {
             assert_eq!(status, code, "{answer}");
             assert_eq!(answer["reason"].as_str(), (!made).then_some("Forbidden"));
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_allocated_is_said_by_whoever_may_bind() {
+    let server = server().await;
+    let rule = |resource: &str, verbs: &[&str]| json!({"apiGroups": ["resource.k8s.io"], "resources": [resource], "verbs": verbs});
+    allow(&server, "status", json!([rule("resourceclaims/status", &["patch"])])).await;
+    let path = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
+    let request = json!({"name": "r", "exactly": {"deviceClassName": "c"}});
+    let claim = json!({"metadata": {"name": "a"}, "spec": {"devices": {"requests": [request]}}});
+    let (status, answer) = ask(&server, Method::POST, path, &claim).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    let status_of = format!("{path}/a/status");
+    let device = json!({"driver": "d.e", "pool": "p", "device": "x"});
+    let mut result = device.clone();
+    result["request"] = "r".into();
+    let allocation = json!({"status": {"allocation": {"devices": {"results": [result]}}}});
+    let devices = json!({"status": {"devices": [device]}});
+    let merge = [("content-type", "application/merge-patch+json")];
+    for (granted, body, want) in [
+        (None, &allocation, Some("status.allocation")),
+        (Some(("resourceclaims/binding", "patch")), &allocation, None),
+        (None, &devices, Some("status.devices")),
+        (Some(("resourceclaims/driver", "arbitrary-node:patch")), &devices, None),
+    ] {
+        if let Some((resource, verb)) = granted {
+            allow(&server, verb, json!([rule(resource, &[verb])])).await;
+        }
+        let (_, answer) = ask_as(&server, "bob", (Method::PATCH, &status_of), &merge, body).await;
+        let field = answer.pointer("/details/causes/0/field").and_then(Value::as_str);
+        assert_eq!(field, want, "{answer}");
     }
 }

@@ -68,6 +68,7 @@ pub(super) async fn patch(
             }
             escalation::check(context, resource, next, live)?;
             crate::signers::check(context, resource, next, live)?;
+            crate::claims::check(context, resource, next, live)?;
             Ok(changed)
         })
         .await;

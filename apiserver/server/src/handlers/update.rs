@@ -38,6 +38,7 @@ pub(super) async fn update(
         }
         escalation::check(context, resource, &value, live)?;
         crate::signers::check(context, resource, &value, live)?;
+        crate::claims::check(context, resource, &value, live)?;
         Ok(Changed::Object(if once { std::mem::take(&mut value) } else { value.clone() }))
     };
     let outcome = context.server.registry().update(&call, &context.info.name, may_create, change).await;
