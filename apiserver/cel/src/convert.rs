@@ -2,6 +2,7 @@
 
 use apiserver_json::{Value, json};
 
+use crate::library::object::Opaque;
 use crate::library::time;
 use crate::value::{Failure, Key, Outcome, Val, fail, text};
 
@@ -21,6 +22,10 @@ pub(crate) fn to_json(value: &Val<'_>) -> Value {
             let name = |key: &Key| string(&key.value()).unwrap_or_default();
             Value::Object(entries.iter().map(|(k, v)| (name(k), to_json(v))).collect())
         }
+        Val::Opaque(inner) => match &**inner {
+            Opaque::Made { members, .. } => Value::Object(members.clone()),
+            other => other.string().map_or(Value::Null, Value::from),
+        },
         other => string(other).map_or(Value::Null, Value::from),
     }
 }

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use apiserver_json::Map;
 use regex::Regex;
 
-use crate::ast::{Entry, Expr, Fold, Kind, Literal};
+use crate::ast::{Entry, Expr, Field, Fold, Kind, Literal};
 use crate::authority::Authority;
+use crate::convert::to_json;
 use crate::library;
+use crate::library::object::Opaque;
 use crate::operators;
 use crate::spend;
 use crate::types::Type;
@@ -67,7 +70,7 @@ impl<'t, 'a> Evaluation<'t, 'a> {
             Kind::Call { function, target, args } => self.call(expr.id, function, target.as_deref(), args),
             Kind::List { items, optional } => self.list(items, optional),
             Kind::Map(entries) => self.map(entries),
-            Kind::Struct { .. } => fail("messages cannot be made here"),
+            Kind::Struct { name, fields } => self.structure(name, fields),
             Kind::Fold(fold) => self.fold(fold),
         }
     }
@@ -151,6 +154,23 @@ impl<'t, 'a> Evaluation<'t, 'a> {
             out.insert(key, value);
         }
         Ok(Val::Map(Arc::new(out)))
+    }
+
+    /// An object of a mutation; its type is named after where it stands.
+    fn structure(&mut self, name: &str, fields: &'t [Field]) -> Outcome<'a> {
+        self.meter.pay(40)?;
+        let (mut members, mut misplaced) = (Map::new(), Vec::new());
+        for field in fields {
+            let value = match self.eval(&field.value)? {
+                Val::Optional(None) if field.optional => continue,
+                Val::Optional(Some(value)) if field.optional => (*value).clone(),
+                value => value,
+            };
+            let place = name.starts_with("Object").then(|| format!("{name}.{}", field.name));
+            find_misplaced(&value, place.as_deref(), &mut misplaced);
+            members.insert(field.name.as_str().into(), to_json(&value));
+        }
+        library::opaque(Opaque::Made { name: name.into(), members, misplaced })
     }
 
     fn call(&mut self, id: u32, function: &str, target: Option<&'t Expr>, args: &'t [Expr]) -> Outcome<'a> {
@@ -373,6 +393,24 @@ impl<'t, 'a> Evaluation<'t, 'a> {
         let result = self.eval(expr);
         self.scopes.pop();
         result
+    }
+}
+
+/// Notes what stands elsewhere than its type says; lists and maps have no place of their own.
+fn find_misplaced(value: &Val<'_>, place: Option<&str>, out: &mut Vec<String>) {
+    match value {
+        Val::Opaque(inner) => {
+            let Opaque::Made { name, misplaced, .. } = &**inner else { return };
+            if let Some(place) = place.filter(|place| *place != &**name) {
+                out.push(format!(
+                    "unexpected type name {name:?}, expected {place:?}, which matches field name path from root Object type"
+                ));
+            }
+            out.extend_from_slice(misplaced);
+        }
+        Val::List(items) => items.iter().for_each(|item| find_misplaced(item, place, out)),
+        Val::Map(entries) => entries.values().for_each(|item| find_misplaced(item, place, out)),
+        _ => {}
     }
 }
 

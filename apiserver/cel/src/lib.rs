@@ -38,4 +38,4 @@ pub use crd::{Findings, Rules, SchemaErrors, schema_errors};
 
 mod policy;
 
-pub use policy::{Decision, Input, Policy, condition_errors, mutating_policy_errors, policy_errors};
+pub use policy::{Decision, Input, Mutated, Policy, condition_errors, mutating_policy_errors, policy_errors};

@@ -398,6 +398,10 @@ impl FieldSelector {
             }
             let (path, equal, value) = split_term(&part)
                 .ok_or_else(|| format!("invalid selector: '{text}'; can't understand '{part}'"))?;
+            // Nothing of nothing is everything, as upstream has it.
+            if path.is_empty() && value.is_empty() {
+                continue;
+            }
             terms.push(FieldTerm { path: path.to_owned(), value: unescape(value)?, equal });
         }
         Ok(Self { terms })
@@ -518,5 +522,8 @@ mod tests {
         assert!(selector.matches(|path| (path == "metadata.name").then_some("a")));
         assert!(!selector.matches(|path| Some(if path == "metadata.name" { "a" } else { "n" })));
         assert!(FieldSelector::parse("a").is_err());
+        for (text, terms) in [("=", 0), ("==,!=", 0), ("=a", 1), ("a=,=", 1)] {
+            assert_eq!(FieldSelector::parse(text).unwrap().terms.len(), terms, "{text}");
+        }
     }
 }

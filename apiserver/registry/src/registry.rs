@@ -51,6 +51,7 @@ struct Inner {
 #[derive(Default)]
 pub(crate) struct CompiledHooks {
     pub policies: Compiled<PolicyHook>,
+    pub mutating_policies: Compiled<PolicyHook>,
     pub mutating: Compiled<WebhookHook>,
     pub validating: Compiled<WebhookHook>,
 }
@@ -154,7 +155,8 @@ impl Registry {
         self.inner.catalogue.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn disabled_plugins(&self) -> &BTreeSet<String> {
+    /// Names of admission plugins that are off.
+    pub fn disabled_plugins(&self) -> &BTreeSet<String> {
         &self.inner.disabled_plugins
     }
 

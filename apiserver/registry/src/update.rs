@@ -145,7 +145,10 @@ impl Registry {
         mut new: Value,
     ) -> Result<(Value, Charge<'_>), Status> {
         self.check_by_plugins(call, &new, Some(old))?;
-        decode::settle(call.resource, &mut new);
+        // What goes with this is not stored: it is answered as it was sent.
+        if !is_finished(&new) {
+            decode::settle(call.resource, &mut new);
+        }
         if self.is_anybody_asked(call) {
             // Whoever is asked sees of which version it is, whether the client insists on one or not.
             let version = object::text(old, "resourceVersion").to_owned();

@@ -3,7 +3,7 @@
 mod common;
 
 use apiserver_json::{Value, json};
-use apiserver_registry::{Registry, ServiceRanges};
+use apiserver_registry::{Call, Operation, Registry, ServiceRanges};
 
 const NAMESPACE: &str = "team";
 
@@ -209,5 +209,51 @@ async fn a_claim_without_a_class_gets_the_default_one() {
     ] {
         let made = create(&registry, "", "persistentvolumeclaims", claim(extra)).await.expect("a claim");
         assert_eq!(made["spec"]["storageClassName"], want);
+    }
+}
+
+#[tokio::test]
+async fn a_pod_says_in_which_zone_its_node_is() {
+    let registry = world(&["ServiceAccount"]).await;
+    let labels =
+        json!({"topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r", "other": "x"});
+    create(&registry, "", "nodes", json!({"metadata": {"name": "n", "labels": labels}}))
+        .await
+        .expect("a node");
+    let own = json!({"topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r"});
+    for (node, want) in [("n", own.clone()), ("nope", Value::Null)] {
+        let mut pod = pod(json!({"nodeName": node}));
+        pod["metadata"] = json!({"name": format!("on-{node}")});
+        let created = create(&registry, "", "pods", pod).await.expect("a pod");
+        assert_eq!(created["metadata"]["labels"], want, "{node}");
+    }
+    let catalogue = registry.catalogue();
+    for (resource, subresource, kind, want) in [
+        ("pods", "binding", "Node", own),
+        ("pods", "binding", "", Value::Null),
+        ("bindings", "", "Node", Value::Null),
+    ] {
+        let resource = catalogue.get("", "v1", resource).expect("a built-in resource");
+        let call = Call { subresource, ..common::call(resource, NAMESPACE) };
+        let binding =
+            json!({"metadata": {"name": "p", "namespace": NAMESPACE}, "target": {"kind": kind, "name": "n"}});
+        let admitted =
+            registry.admit_request(&call, "p", Operation::Create, binding).await.expect("it is let through");
+        assert_eq!(admitted["metadata"]["labels"], want, "{subresource} {kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_without_a_name_gets_no_address() {
+    let registry = world(&[]).await;
+    let ports = json!([{"port": 80}]);
+    for (spec, want) in [
+        (json!({"ports": ports}), "failed to allocate IP: IPAddress.networking.k8s.io \""),
+        (json!({"ports": ports, "clusterIP": "None"}), "metadata.name: Required value"),
+        (json!({"type": "ExternalName", "externalName": "a.b"}), "metadata.name: Required value"),
+    ] {
+        let refused =
+            create(&registry, "", "services", json!({"metadata": {}, "spec": spec})).await.unwrap_err();
+        assert!(refused.contains(want), "{refused}");
     }
 }

@@ -30,8 +30,8 @@ pub use internal::{internal_diff, internal_json};
 pub use node::{Field, List, ListKind, Object, Patch, Rules, Schema, Shape, Slot};
 pub use openapi::{OpenApi, field_descriptions, group_versions, openapi_definitions, openapi_definitions_of};
 pub use ownership::{
-    ApplyError, Conflict, FieldSet, Manager, Operation, ScaleOwners, Versions, apply, describe, print_path,
-    update,
+    ApplyError, Conflict, FieldSet, Manager, Operation, ScaleOwners, Versions, apply, configure, describe,
+    print_path, update,
 };
 pub use patch::{
     MAX_OPERATIONS, PatchError, json_patch, merge_patch, shown_patched, strategic_merge, strict_operations,

@@ -7,6 +7,7 @@ use crate::answer::method_not_allowed;
 use crate::authn::{self, User};
 use crate::authz::{self, Attributes};
 use crate::context::Context;
+use crate::impersonation::{self, Asker};
 use crate::request_info::RequestInfo;
 use crate::service::ApiServer;
 
@@ -18,7 +19,13 @@ pub(crate) fn admitted(
     certificate: Option<&User>,
 ) -> Result<User, Status> {
     let user = authenticate(server, headers, certificate)?;
-    let user = impersonate(server, headers, user)?;
+    let user = match authn::impersonated(headers)? {
+        Some(wanted) => {
+            let asker = Asker { server, user: &user, wants: &attributes(info) };
+            impersonation::become_user(&asker, &wanted)?
+        }
+        None => user,
+    };
     authorize(server, info, &user)?;
     Ok(user)
 }
@@ -28,23 +35,6 @@ fn authenticate(server: &ApiServer, headers: &HeaderMap, certificate: Option<&Us
     authentication.user(headers, certificate, |token| {
         authentication.service_accounts.as_ref()?.verify(token, &[], server.registry()).ok()
     })
-}
-
-fn impersonate(server: &ApiServer, headers: &HeaderMap, user: User) -> Result<User, Status> {
-    let Some((next, needs)) = authn::impersonated(headers)? else { return Ok(user) };
-    for (resource, group, name) in needs {
-        let (namespace, name) = match name.split_once('/') {
-            Some((namespace, name)) if resource == "serviceaccounts" => (Some(namespace), name),
-            _ => (None, name.as_str()),
-        };
-        let wanted =
-            Attributes { verb: "impersonate", group, resource, name, namespace, ..Attributes::default() };
-        if !server.inner.rbac.allows(server.registry(), &user, &wanted) {
-            let gr = GroupResource::new(group, resource);
-            return Err(Status::forbidden(&gr, name, &authz::refusal(&user, &wanted)));
-        }
-    }
-    Ok(next)
 }
 
 /// Asks for one more verb on what the request is about: streams need `create` whatever their method.
@@ -58,20 +48,36 @@ pub(crate) fn may_also(context: &Context, verb: &str) -> Result<(), Status> {
     authorize(context.server, &RequestInfo { verb: verb.to_owned(), ..context.info.clone() }, context.user)
 }
 
+/// Who changes what is not there makes it, which is another permission.
+///
+/// # Errors
+/// 403 where the user lacks it.
+pub(crate) fn may_create(context: &Context) -> Result<(), Status> {
+    authorize(
+        context.server,
+        &RequestInfo { verb: "create".to_owned(), ..context.info.clone() },
+        context.user,
+    )
+}
+
+/// What a request does, as it has to be allowed.
+fn attributes(info: &RequestInfo) -> Attributes<'_> {
+    if !info.is_resource {
+        return Attributes { verb: &info.verb, path: Some(&info.path), ..Attributes::default() };
+    }
+    Attributes {
+        verb: &info.verb,
+        group: &info.group,
+        resource: &info.resource,
+        subresource: &info.subresource,
+        name: info.permitted_name(),
+        namespace: info.namespace.as_deref(),
+        path: None,
+    }
+}
+
 fn authorize(server: &ApiServer, info: &RequestInfo, user: &User) -> Result<(), Status> {
-    let wanted = if info.is_resource {
-        Attributes {
-            verb: &info.verb,
-            group: &info.group,
-            resource: &info.resource,
-            subresource: &info.subresource,
-            name: info.permitted_name(),
-            namespace: info.namespace.as_deref(),
-            path: None,
-        }
-    } else {
-        Attributes { verb: &info.verb, path: Some(&info.path), ..Attributes::default() }
-    };
+    let wanted = attributes(info);
     if server.inner.rbac.allows(server.registry(), user, &wanted) {
         return Ok(());
     }

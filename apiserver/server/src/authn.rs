@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use apiserver_json::{Value, json};
+use apiserver_meta::Status;
 use apiserver_meta::field::go_quote;
-use apiserver_meta::{Status, names};
 use http::{HeaderMap, HeaderValue};
 use x509_parser::prelude::FromDer;
 
@@ -50,7 +50,7 @@ impl User {
             .authenticated()
     }
 
-    fn authenticated(mut self) -> Self {
+    pub(crate) fn authenticated(mut self) -> Self {
         if !self.is_in("system:authenticated") {
             self.groups.push("system:authenticated".into());
         }
@@ -144,12 +144,8 @@ pub(crate) fn passed_over(headers: &HeaderMap) -> Option<&'static str> {
     )
 }
 
-/// A permission that impersonation takes: resource, group, name.
-pub(crate) type Need = (&'static str, &'static str, String);
-
-/// The user a request wants to be taken for, where it says so, and what the asker must be allowed for that:
-/// resource (with its group), name.
-pub(crate) fn impersonated(headers: &HeaderMap) -> Result<Option<(User, Vec<Need>)>, Status> {
+/// The user a request wants to be taken for, where it says so, with nothing added.
+pub(crate) fn impersonated(headers: &HeaderMap) -> Result<Option<User>, Status> {
     // Whoever is meant is not the asker, whatever the bytes are.
     let read = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let text = |name: &str| headers.get(name).map(read).unwrap_or_default();
@@ -172,40 +168,7 @@ pub(crate) fn impersonated(headers: &HeaderMap) -> Result<Option<(User, Vec<Need
             in_go(&wanted)
         )));
     }
-    let mut needs: Vec<Need> = Vec::new();
-    let is_named = |text: &str| names::dns1123_subdomain(text).is_empty();
-    let account = name
-        .strip_prefix("system:serviceaccount:")
-        .and_then(|rest| rest.split_once(':'))
-        .filter(|(namespace, account)| names::dns1123_label(namespace).is_empty() && is_named(account));
-    match account {
-        Some((namespace, account)) => needs.push(("serviceaccounts", "", format!("{namespace}/{account}"))),
-        None => needs.push(("users", "", name.clone())),
-    }
-    needs.extend(groups.iter().map(|group| ("groups", "", group.clone())));
-    if !uid.is_empty() {
-        needs.push(("uids", "authentication.k8s.io", uid.clone()));
-    }
-    for values in extra.values() {
-        needs.extend(values.iter().map(|value| ("userextras", "authentication.k8s.io", value.clone())));
-    }
-    let mut user = User { name: name.clone(), uid, groups, extra };
-    if let Some((namespace, _)) = account
-        && user.groups.is_empty()
-    {
-        user.groups = vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")];
-    }
-    let user = if name == "system:anonymous" {
-        if !user.is_in("system:unauthenticated") {
-            user.groups.push("system:unauthenticated".into());
-        }
-        user
-    } else if user.is_in("system:unauthenticated") {
-        user
-    } else {
-        user.authenticated()
-    };
-    Ok(Some((user, needs)))
+    Ok(Some(User { name, uid, groups, extra }))
 }
 
 /// A user as Go's `%#v` prints it.
@@ -284,30 +247,6 @@ VYtUchF8jRvjGIBj0In6cXysfhVn7rdb/z3ouYk6Y0kF
                 format!("requested &user.DefaultInfo{{Name:\"\", {want}}} without impersonating a user name");
             assert_eq!((refused.code, refused.message), (400, want));
         }
-    }
-
-    #[test]
-    fn whoever_is_named_is_not_the_asker() {
-        for (name, want) in [
-            (&b"jane"[..], &["system:authenticated"][..]),
-            (b"j\xe4ne", &["system:authenticated"]),
-            (b"system:serviceaccount:n:", &["system:authenticated"]),
-            (
-                b"system:serviceaccount:n:a",
-                &["system:serviceaccounts", "system:serviceaccounts:n", "system:authenticated"],
-            ),
-            (b"system:anonymous", &["system:unauthenticated"]),
-        ] {
-            let (user, needs) =
-                impersonated(&headers(&[("impersonate-user", name)])).unwrap().expect("a user");
-            assert_eq!(user.groups, want, "{}", user.name);
-            assert_eq!(needs.len(), 1);
-        }
-        let of_nobody = [("impersonate-user", &b"u"[..]), ("impersonate-group", b"system:unauthenticated")];
-        assert_eq!(
-            impersonated(&headers(&of_nobody)).unwrap().expect("a user").0.groups,
-            ["system:unauthenticated"]
-        );
     }
 
     #[test]

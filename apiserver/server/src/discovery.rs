@@ -97,7 +97,7 @@ pub(crate) fn is_custom(catalogue: &Catalogue, group: &Group) -> bool {
 
 /// Everything that has an address of its own, in order.
 fn paths(catalogue: &Catalogue) -> Value {
-    const SINGLE: [&str; 12] = [
+    const SINGLE: [&str; 14] = [
         "/.well-known/openid-configuration",
         "/api",
         "/api/v1",
@@ -105,6 +105,8 @@ fn paths(catalogue: &Catalogue) -> Value {
         "/apis/",
         crate::metrics::PATH,
         crate::health::SLIS,
+        crate::zpages::STATUS,
+        crate::zpages::FLAGS,
         "/openapi/v2",
         "/openapi/v3",
         "/openapi/v3/",
@@ -171,14 +173,29 @@ fn resource_list(catalogue: &Catalogue, group: &str, version: &str) -> Value {
     list
 }
 
+/// Kinds that upstream stores in another version than they are served in: clients compare hashes of different servers.
+const STORED_ELSEWHERE: &[(&str, &str, &str)] = &[
+    ("events.k8s.io", "Event", "v1"),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy", "admissionregistration.k8s.io/v1beta1"),
+    (
+        "admissionregistration.k8s.io",
+        "MutatingAdmissionPolicyBinding",
+        "admissionregistration.k8s.io/v1beta1",
+    ),
+    ("apiextensions.k8s.io", "CustomResourceDefinition", "apiextensions.k8s.io/v1beta1"),
+];
+
 /// A stable hash of where objects are stored, as `storageVersionHash` is.
 fn storage_hash(row: &Resource) -> String {
     use base64::Engine;
+    let elsewhere = STORED_ELSEWHERE
+        .iter()
+        .find(|(group, kind, _)| (row.group.as_str(), row.kind.as_str()) == (*group, *kind));
+    let stored = elsewhere.map_or(row.stored_api_version.as_str(), |(_, _, stored)| stored);
     let digest = ring::digest::digest(
         &ring::digest::SHA256,
         // The core group is the empty one.
-        format!("{}{}/{}", if row.group.is_empty() { "/" } else { "" }, row.stored_api_version, row.kind)
-            .as_bytes(),
+        format!("{}{stored}/{}", if stored.contains('/') { "" } else { "/" }, row.kind).as_bytes(),
     );
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
 }

@@ -140,6 +140,10 @@ async fn route<'s>(
         resource = known();
     }
     let Some(resource) = resource else { return Err(unknown_resource(server, info)) };
+    // Only whole objects were ever watched that way.
+    if info.is_former_watch && !info.subresource.is_empty() {
+        return Err(not_found_here());
+    }
     if info.is_former_watch && !matches!(parts.method, Method::GET | Method::HEAD) {
         return Err(method_not_allowed());
     }
@@ -171,7 +175,7 @@ async fn route<'s>(
 fn has_table(info: &RequestInfo, resource: &Resource) -> bool {
     match info.subresource.as_str() {
         "" => resource.verbs != ["create"],
-        "binding" | "eviction" | "token" | "finalize" => false,
+        "approval" | "binding" | "eviction" | "token" | "finalize" => false,
         _ => true,
     }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use apiserver_json::json;
 use apiserver_meta::Status;
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, HeaderValue};
+use http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 
 use crate::answer::{Answer, failure, method_not_allowed, no_page, not_found_here};
 use crate::context::Context;
-use crate::{metrics, negotiate};
+use crate::{metrics, negotiate, zpages};
 
 /// The endpoints that tell of a check.
 #[derive(Clone, Copy, PartialEq)]
@@ -94,7 +94,7 @@ pub(crate) async fn answer(context: &Context<'_>) -> Option<Answer> {
         return Some(match named(endpoint).find(|check| *check == asked) {
             Some(check) if fails(context, check).await => {
                 let text = format!("internal server error: {check} failed\n");
-                Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text)
+                told(StatusCode::INTERNAL_SERVER_ERROR, text)
             }
             Some(_) => Answer::text(StatusCode::OK, "ok"),
             None => no_page(),
@@ -114,6 +114,7 @@ pub(crate) async fn answer(context: &Context<'_>) -> Option<Answer> {
     match path {
         metrics::PATH => Some(metrics::answer(context)),
         SLIS => Some(indicators(context).await),
+        zpages::STATUS | zpages::FLAGS => Some(zpages::answer(context, path)),
         "/version" if *context.method == http::Method::GET => Some(version(context)),
         "/.well-known/openid-configuration" | "/openid/v1/jwks" if *context.method != http::Method::GET => {
             let errors = negotiate::for_errors(context.headers, context.accepted.pretty);
@@ -195,13 +196,20 @@ async fn checks(context: &Context<'_>, endpoint: &str) -> Answer {
     }
     if failing {
         lines.push_str(&format!("{endpoint} check failed\n"));
-        return Answer::text(StatusCode::INTERNAL_SERVER_ERROR, lines);
+        return told(StatusCode::INTERNAL_SERVER_ERROR, lines);
     }
     if context.query.get("verbose").is_none() {
-        return Answer::text(StatusCode::OK, "ok");
+        return told(StatusCode::OK, "ok".to_owned());
     }
     lines.push_str(&format!("{endpoint} check passed\n"));
-    Answer::text(StatusCode::OK, lines)
+    told(StatusCode::OK, lines)
+}
+
+/// How checks came out. No browser is to take it for anything else.
+fn told(status: StatusCode, text: String) -> Answer {
+    let mut answer = Answer::text(status, text);
+    answer.headers.push((X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
+    answer
 }
 
 /// The machine as Go names it.

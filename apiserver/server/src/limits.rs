@@ -109,5 +109,8 @@ pub const FORWARDED_PORTS_MAX: usize = 100;
 /// Bytes of a terminal's size that is not complete yet.
 pub const TERMINAL_SIZE_BYTES_MAX: usize = 4096;
 
+/// Who asked as somebody else and is remembered for it; upstream's number.
+pub const IMPERSONATORS_MAX: usize = 10_000;
+
 /// No answer takes longer that somebody set a time for.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);

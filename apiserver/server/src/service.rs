@@ -45,6 +45,9 @@ pub(crate) struct Inner {
     pub registry: Registry,
     pub config: Config,
     pub rbac: Rbac,
+    pub impersonation: crate::impersonation::Modes,
+    /// When it began.
+    pub started: jiff::Timestamp,
     pub openapi: crate::openapi::Documents,
     pub metrics: crate::metrics::Metrics,
     /// Compressed pieces of large lists.
@@ -64,6 +67,8 @@ impl ApiServer {
                 registry,
                 config,
                 rbac: Rbac::default(),
+                impersonation: crate::impersonation::Modes::default(),
+                started: jiff::Timestamp::now(),
                 openapi: crate::openapi::Documents::default(),
                 metrics: crate::metrics::Metrics::default(),
                 pieces: Arc::default(),

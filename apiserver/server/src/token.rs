@@ -217,19 +217,30 @@ impl ServiceAccountKeys {
         let namespace = kubernetes["namespace"].as_str().unwrap_or("");
         let name = kubernetes["serviceaccount"]["name"].as_str().unwrap_or("");
         let uid = kubernetes["serviceaccount"]["uid"].as_str().unwrap_or("");
-        check_alive(registry, &format!("/registry/core/serviceaccounts/{namespace}/{name}"), uid)
-            .ok_or_else(refuse)?;
+        let account = format!("/registry/core/serviceaccounts/{namespace}/{name}");
+        match living_uid(registry, &account) {
+            None => return Err(format!("serviceaccounts {name:?} not found")),
+            Some(found) if found != uid => {
+                return Err(format!("service account UID ({found}) does not match claim ({uid})"));
+            }
+            Some(_) => {}
+        }
         let mut extra = std::collections::BTreeMap::new();
         for (kind, plural) in [("pod", "pods"), ("secret", "secrets")] {
             if let Some(bound) = kubernetes.get(kind) {
                 let bound_name = bound["name"].as_str().unwrap_or("");
                 let bound_uid = bound["uid"].as_str().unwrap_or("");
-                check_alive(
-                    registry,
-                    &format!("/registry/core/{plural}/{namespace}/{bound_name}"),
-                    bound_uid,
-                )
-                .ok_or_else(refuse)?;
+                match living_uid(registry, &format!("/registry/core/{plural}/{namespace}/{bound_name}")) {
+                    None => return Err("service account token has been invalidated".to_owned()),
+                    Some(found) if found != bound_uid => {
+                        let claim =
+                            if kind == "pod" { "service account pod" } else { "service account secret" };
+                        return Err(format!(
+                            "{kind} UID ({found}) does not match {claim} ref claim ({bound_uid})"
+                        ));
+                    }
+                    Some(_) => {}
+                }
                 if kind == "pod" {
                     extra.insert(
                         "authentication.kubernetes.io/pod-name".to_owned(),
@@ -258,7 +269,7 @@ fn join(list: &[&str]) -> String {
     list.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(" ")
 }
 
-fn check_alive(registry: &Registry, key: &str, uid: &str) -> Option<()> {
-    let found = registry.cache().get(key)?.parse();
-    (object::uid(&found) == uid).then_some(())
+/// The uid of an object that is there.
+fn living_uid(registry: &Registry, key: &str) -> Option<String> {
+    Some(object::uid(&registry.cache().get(key)?.parse()).to_owned())
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use object::Opaque;
 
 use crate::convert;
-use crate::value::{Outcome, Val, fail};
+use crate::value::{Outcome, Val, fail, text};
 
 pub(crate) use named::pattern_size;
 
@@ -95,11 +95,13 @@ pub(crate) fn call<'a>(function: &str, args: &[Val<'a>]) -> Outcome<'a> {
                 O::Ip(_) | O::Cidr(_) => net::call(function, args),
                 O::Format(_) => named::call(function, args),
                 O::Check(..) | O::Verdict(_) => authz::call(function, args),
+                O::Made { .. } => mistyped(function, args),
             },
             _ => quantity::call(function, args),
         },
         ("semver" | "isSemver", _) => semver::call(function, args),
         ("url" | "isURL", _) => url::call(function, args),
+        ("jsonpatch.escapeKey", Some(Val::Text(key))) => Ok(text(&key.replace('~', "~0").replace('/', "~1"))),
         ("ip" | "isIP" | "ip.isCanonical" | "cidr" | "isCIDR", _) => net::call(function, args),
         (_, Some(Val::Timestamp(_) | Val::Duration(_))) => time::call(function, args),
         (_, Some(Val::List(_) | Val::JsonList(..))) | ("lists.range", _) => lists::call(function, args),

@@ -1,5 +1,9 @@
 //! Values that only Kubernetes' libraries have.
 
+use std::sync::Arc;
+
+use apiserver_json::Map;
+
 use super::authz::Stage;
 use super::net::Cidr;
 use super::quantity::Quantity;
@@ -18,6 +22,12 @@ pub(crate) enum Opaque {
     Format(&'static str),
     Check(Stage, Check),
     Verdict(Verdict),
+    /// What an expression made of a type that is named after its place in an object, and what of it is named otherwise.
+    Made {
+        name: Arc<str>,
+        members: Map,
+        misplaced: Vec<String>,
+    },
 }
 
 impl Opaque {
@@ -34,6 +44,7 @@ impl Opaque {
             Self::Check(Stage::Group, _) => "kubernetes.authorization.GroupCheck",
             Self::Check(Stage::Resource, _) => "kubernetes.authorization.ResourceCheck",
             Self::Verdict(_) => "kubernetes.authorization.Decision",
+            Self::Made { name, .. } => name,
         }
     }
 

@@ -3,6 +3,7 @@
 use apiserver_json::Value;
 use apiserver_meta::field::FieldError;
 
+use super::mutate::Mutation;
 use super::types::{PATCH, declare_patches, declare_variable, declare_variables, environment};
 use crate::check::Env;
 use crate::program::Program;
@@ -18,6 +19,7 @@ pub struct Policy {
     pub(super) conditions: Vec<Expression>,
     pub(super) variables: Vec<(String, Expression)>,
     pub(super) validations: Vec<Validation>,
+    pub(super) mutations: Vec<Mutation>,
     /// Upstream refuses everything that a policy with a wrong expression matches.
     pub(super) broken: Option<String>,
 }
@@ -85,46 +87,58 @@ pub fn policy_errors(spec: &Value) -> Vec<FieldError> {
 
 /// As [`policy_errors`], of a policy that mutates: its conditions, variables and mutations.
 pub fn mutating_policy_errors(spec: &Value) -> Vec<FieldError> {
-    let params = spec.get("paramKind").is_some_and(Value::is_object);
     let mut errors = Vec::new();
-    let mut found = Found { errors: &mut errors };
-    conditions(spec, params, "spec", &mut found);
+    build_mutating(spec, &mut errors);
+    errors
+}
+
+fn build_mutating(spec: &Value, errors: &mut Vec<FieldError>) -> Policy {
+    let params = spec.get("paramKind").is_some_and(Value::is_object);
+    let mut found = Found { errors };
+    let conditions = conditions(spec, params, "spec", &mut found);
     let mut env = environment(params, true);
-    variables(spec, &mut [&mut env], &mut found);
+    let variables = variables(spec, &mut [&mut env], &mut found);
     declare_patches(&mut env);
     if items(spec, "mutations").is_empty() {
         let why = "mutations must contain at least one item";
         found.errors.push(FieldError::required("spec.mutations", why));
     }
+    let mut mutations = Vec::new();
     for (i, mutation) in items(spec, "mutations").iter().enumerate() {
-        check_mutation(mutation, &format!("spec.mutations[{i}]"), &env, &mut found);
+        mutations.extend(self::mutation(mutation, &format!("spec.mutations[{i}]"), &env, &mut found));
     }
-    errors
+    let fails_open = text(spec, "failurePolicy") == "Ignore";
+    Policy { fails_open, conditions, variables, validations: Vec::new(), mutations, broken: None }
 }
 
-fn check_mutation(mutation: &Value, path: &str, env: &Env, found: &mut Found<'_>) {
+fn mutation(mutation: &Value, path: &str, env: &Env, found: &mut Found<'_>) -> Option<Mutation> {
     let kind = text(mutation, "patchType");
     let (own, other) = match kind {
-        "" => return found.errors.push(FieldError::required(format!("{path}.patchType"), "")),
+        "" => {
+            found.errors.push(FieldError::required(format!("{path}.patchType"), ""));
+            return None;
+        }
         "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
         "JSONPatch" => ("jsonPatch", "applyConfiguration"),
         _ => {
             let known = ["ApplyConfiguration", "JSONPatch"];
             let path = format!("{path}.patchType");
-            return found.errors.push(FieldError::not_supported(path, &kind.into(), &known));
+            found.errors.push(FieldError::not_supported(path, &kind.into(), &known));
+            return None;
         }
     };
+    let is_patch = own == "jsonPatch";
+    let mut made = None;
     let has = |member: &str| mutation.get(member).is_some_and(Value::is_object);
     let place = format!("{path}.{own}");
     if has(own) {
         let source = text(&mutation[own], "expression").trim();
         let path = format!("{place}.expression");
-        let wanted =
-            if own == "jsonPatch" { Type::list(Type::object(PATCH)) } else { Type::object("Object") };
+        let wanted = if is_patch { Type::list(Type::object(PATCH)) } else { Type::object("Object") };
         if source.is_empty() {
             found.errors.push(FieldError::required(path, ""));
         } else {
-            found.compile(source, env, &[wanted], path);
+            made = found.compile(source, env, &[wanted], path);
         }
     } else {
         let why = format!("must be specified when patchType is {kind}");
@@ -135,6 +149,7 @@ fn check_mutation(mutation: &Value, path: &str, env: &Env, found: &mut Found<'_>
         let shown = format!("{{{other}}}");
         found.errors.push(FieldError::invalid(format!("{path}.{other}"), &shown.into(), why));
     }
+    Some(Mutation { expression: made?, is_patch })
 }
 
 impl Policy {
@@ -142,6 +157,14 @@ impl Policy {
     pub fn compile(spec: &Value) -> Self {
         let mut errors = Vec::new();
         let mut policy = build(spec, &mut errors);
+        policy.broken = errors.first().map(|error| error.detail.clone());
+        policy
+    }
+
+    /// As [`Policy::compile`], of a policy that mutates.
+    pub fn compile_mutating(spec: &Value) -> Self {
+        let mut errors = Vec::new();
+        let mut policy = build_mutating(spec, &mut errors);
         policy.broken = errors.first().map(|error| error.detail.clone());
         policy
     }
@@ -252,7 +275,7 @@ fn build(spec: &Value, errors: &mut Vec<FieldError>) -> Policy {
         }
     }
     let fails_open = text(spec, "failurePolicy") == "Ignore";
-    Policy { fails_open, conditions, variables, validations, broken: None }
+    Policy { fails_open, conditions, variables, validations, mutations: Vec::new(), broken: None }
 }
 
 fn validation(

@@ -15,7 +15,7 @@ use crate::program::CALL_LIMIT;
 use crate::value::{Failure, Outcome, Val, from_json};
 
 const CONDITIONS_BUDGET: u64 = 2_500_000;
-const POLICY_BUDGET: u64 = 10_000_000;
+pub(super) const POLICY_BUDGET: u64 = 10_000_000;
 const MESSAGE_MAX: usize = 5 * 1024;
 
 /// What a policy sees of a request.
@@ -54,10 +54,10 @@ pub struct Decision {
     pub reason: String,
 }
 
-struct Scope<'s, 'a> {
-    input: Input<'a>,
-    policy: &'s Policy,
-    known: RefCell<HashMap<String, Outcome<'a>>>,
+pub(super) struct Scope<'s, 'a> {
+    pub input: Input<'a>,
+    pub policy: &'s Policy,
+    pub known: RefCell<HashMap<String, Outcome<'a>>>,
 }
 
 impl<'a> Variables<'a> for Scope<'_, 'a> {
@@ -99,7 +99,7 @@ impl<'a> Scope<'_, 'a> {
     }
 
     /// Runs an expression on what is left of a budget.
-    fn run(&self, expression: &Expression, budget: &mut u64) -> Result<Val<'a>, String> {
+    pub(super) fn run(&self, expression: &Expression, budget: &mut u64) -> Result<Val<'a>, String> {
         let mut meter = Meter::new(CALL_LIMIT.min(*budget));
         let outcome = expression.program.run(self, &mut meter);
         *budget = budget.saturating_sub(meter.spent);

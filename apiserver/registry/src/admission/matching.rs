@@ -87,6 +87,12 @@ impl Asked<'_> {
         selector.is_everything() || objects.any(|object| fits(selector, object))
     }
 
+    /// Could a write meet the rules of a policy, wherever it is and whatever the object is?
+    pub(super) fn is_named_by(&self, constraints: &Value) -> bool {
+        let equivalents = text(constraints, "matchPolicy") != "Exact";
+        self.named(items(constraints, "resourceRules"), equivalents).is_some()
+    }
+
     /// The version in which a write meets `MatchResources`. Constraints of a policy need a rule; those of a binding
     /// narrow, so none means all.
     pub(super) fn constrained(&self, constraints: &Value, needs_rule: bool) -> Option<Arc<Resource>> {

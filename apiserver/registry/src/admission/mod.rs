@@ -1,11 +1,12 @@
 //! Admission: what a write has to pass before it is stored, in upstream's order.
 //!
-//! Built-in plugins and mutating webhooks change it ([`mutate`]); once it is valid, validating policies and then
+//! Built-in plugins, mutating policies and webhooks change it ([`mutate`]); once it is valid, validating policies and then
 //! validating webhooks are asked ([`Registry::admit`]). Where nothing is configured a write pays one look at the
-//! cache for each of the three.
+//! cache for each of the four.
 
 mod matching;
 mod mutate;
+mod mutating_policies;
 pub(crate) mod plugins;
 mod policies;
 pub(crate) mod quota;
@@ -29,6 +30,7 @@ pub(crate) use webhooks::Hook as WebhookHook;
 
 /// Names of the plugins that ask what is configured in the cluster.
 pub(crate) const POLICY_PLUGIN: &str = "ValidatingAdmissionPolicy";
+pub(crate) const MUTATING_POLICY_PLUGIN: &str = "MutatingAdmissionPolicy";
 pub(crate) const MUTATING_PLUGIN: &str = "MutatingAdmissionWebhook";
 pub(crate) const VALIDATING_PLUGIN: &str = "ValidatingAdmissionWebhook";
 
@@ -101,6 +103,7 @@ impl Registry {
     /// Whether anybody is asked about writes of this call: nobody else need be shown the object.
     pub(crate) fn is_anybody_asked(&self, call: &Call<'_>) -> bool {
         self.policies(call).is_some()
+            || self.mutating_policies(call).is_some()
             || self.mutating_hooks(call).is_some()
             || self.validating_hooks(call).is_some()
     }
@@ -156,6 +159,9 @@ impl Registry {
         // What is asked of a namespace is no content of it.
         if operation == Operation::Create && !policies::is_review(call.resource) {
             self.check_content(call, &call.resource.group_resource(), name)?;
+        }
+        if operation == Operation::Create {
+            self.change_on_create(call, &mut object)?;
         }
         let change = mutate::Change { operation, name, old: None };
         self.mutate_sent(call, change, &mut object).await?;

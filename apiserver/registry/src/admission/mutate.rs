@@ -1,5 +1,5 @@
-//! What changes a write before it is validated: built-in plugins, then mutating webhooks, and both again where a
-//! webhook wants to see what others made of it.
+//! What changes a write before it is validated: built-in plugins, then mutating policies and webhooks, and all of them
+//! again where one wants to see what others made of it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use apiserver_schema::Decode;
 use super::matching::{Asked, Surroundings};
 use super::request::{is_own_kind, kind_of};
 use super::webhooks::{Hook, Refusal, Reinvocation};
-use super::{Attempt, Operation, is_asked_by_handler, plugins};
+use super::{Attempt, Operation, PolicyHook, is_asked_by_handler, plugins};
 use crate::catalogue::Resource;
 use crate::create::Ownership;
 use crate::decode;
@@ -18,6 +18,12 @@ use crate::object;
 use crate::registry::{Call, Registry, now};
 use crate::scale;
 use crate::update::record_owner;
+
+/// Who changes a write, beside the plugins that are built in.
+struct Mutators {
+    policies: Option<Arc<Vec<PolicyHook>>>,
+    webhooks: Option<Arc<Vec<Hook>>>,
+}
 
 /// A write that is being changed, without the object.
 #[derive(Clone, Copy)]
@@ -28,7 +34,7 @@ pub(super) struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    fn of(self, object: Option<&'a Value>) -> Attempt<'a> {
+    pub(super) fn of(self, object: Option<&'a Value>) -> Attempt<'a> {
         Attempt { operation: self.operation, name: self.name, object, old: self.old }
     }
 }
@@ -59,8 +65,8 @@ impl Registry {
         self.change_on_create(call, &mut value)?;
         let name = object::name(&value).to_owned();
         let change = Change { operation: Operation::Create, name: &name, old: None };
-        if let Some(hooks) = self.hooks_for(call, change, &value) {
-            Box::pin(self.run_mutators(&hooks, call, change, &mut value)).await?;
+        if let Some(mutators) = self.mutators_for(call, change, &value) {
+            Box::pin(self.run_mutators(&mutators, call, change, &mut value)).await?;
         }
         Ok(value)
     }
@@ -86,14 +92,14 @@ impl Registry {
             record_owner(call, &now(), Some(old), new);
         }
         let change = Change { operation: Operation::Update, name, old: Some(old) };
-        let Some(hooks) = self.hooks_for(call, change, new) else { return Ok(()) };
+        let Some(mutators) = self.mutators_for(call, change, new) else { return Ok(()) };
         if call.subresource != "scale" {
-            return Box::pin(self.run_mutators(&hooks, call, change, new)).await;
+            return Box::pin(self.run_mutators(&mutators, call, change, new)).await;
         }
         let Some(mut wanted) = scale::view(call.resource, new) else { return Ok(()) };
         let before = scale::view(call.resource, old);
         let change = Change { old: before.as_ref(), ..change };
-        Box::pin(self.run_mutators(&hooks, call, change, &mut wanted)).await?;
+        Box::pin(self.run_mutators(&mutators, call, change, &mut wanted)).await?;
         scale::write_back(call.resource, new, &wanted);
         Ok(())
     }
@@ -105,8 +111,8 @@ impl Registry {
         change: Change<'_>,
         value: &mut Value,
     ) -> Result<(), Status> {
-        match self.hooks_for(call, change, value) {
-            Some(hooks) => Box::pin(self.run_mutators(&hooks, call, change, value)).await,
+        match self.mutators_for(call, change, value) {
+            Some(mutators) => Box::pin(self.run_mutators(&mutators, call, change, value)).await,
             None => Ok(()),
         }
     }
@@ -139,17 +145,23 @@ impl Registry {
         Ok(())
     }
 
-    /// The webhooks, where the rules of at least one name the write.
-    fn hooks_for(&self, call: &Call<'_>, change: Change<'_>, value: &Value) -> Option<Arc<Vec<Hook>>> {
-        let hooks = self.mutating_hooks(call)?;
+    /// Policies, and webhooks where the rules of at least one name the write; `None` where there are neither.
+    fn mutators_for(&self, call: &Call<'_>, change: Change<'_>, value: &Value) -> Option<Mutators> {
+        let (policies, webhooks) = (self.mutating_policies(call), self.mutating_hooks(call));
+        if policies.is_none() && webhooks.is_none() {
+            return None;
+        }
         let around = Surroundings::default();
         let asked = Asked { registry: self, call, attempt: change.of(Some(value)), around: &around };
-        hooks.iter().any(|hook| hook.named(&asked).is_some()).then_some(hooks)
+        let webhooks = webhooks.filter(|hooks| hooks.iter().any(|hook| hook.named(&asked).is_some()));
+        let names = |hook: &PolicyHook| asked.is_named_by(&hook.spec["matchConstraints"]);
+        let policies = policies.filter(|hooks| hooks.iter().any(names));
+        (policies.is_some() || webhooks.is_some()).then_some(Mutators { policies, webhooks })
     }
 
     async fn run_mutators(
         &self,
-        hooks: &[Hook],
+        mutators: &Mutators,
         call: &Call<'_>,
         change: Change<'_>,
         value: &mut Value,
@@ -157,17 +169,34 @@ impl Registry {
         decode::settle(call.resource, value);
         let owners = object::metadata(value).get("managedFields").cloned();
         let around = Surroundings::of(self, call);
+        let write = (call, change, &around);
+        let (policies, webhooks) = (mutators.policies.as_deref(), mutators.webhooks.as_deref());
         let mut rounds = Reinvocation::default();
-        self.run_round(hooks, call, change, &around, &mut rounds, value).await?;
-        if rounds.begins_again() {
-            if change.operation == Operation::Create && call.subresource.is_empty() {
-                let before = value.clone();
-                self.change_on_create(call, value)?;
-                if *value != before {
-                    rounds.changed();
-                }
+        let mut first = None;
+        if let Some(policies) = policies {
+            let round = self.mutate_by_policies(policies, write, None, value).await?;
+            if round.is_mutated {
+                rounds.changed();
             }
-            self.run_round(hooks, call, change, &around, &mut rounds, value).await?;
+            first = Some(round);
+        }
+        if let Some(webhooks) = webhooks {
+            self.run_round(webhooks, call, change, &around, &mut rounds, value).await?;
+        }
+        if rounds.begins_again() {
+            let before = value.clone();
+            if change.operation == Operation::Create && call.subresource.is_empty() {
+                self.change_on_create(call, value)?;
+            }
+            if let Some(policies) = policies {
+                self.mutate_by_policies(policies, write, first.as_ref(), value).await?;
+            }
+            if *value != before {
+                rounds.changed();
+            }
+            if let Some(webhooks) = webhooks {
+                self.run_round(webhooks, call, change, &around, &mut rounds, value).await?;
+            }
         }
         keep_owners_valid(call, owners, value);
         Ok(())
@@ -209,7 +238,7 @@ impl Registry {
         Ok(())
     }
 
-    /// The object as a patch leaves it, decoded and defaulted again; `None` where the patch is empty.
+    /// The object as a webhook's patch leaves it; `None` where the patch is empty.
     async fn patched(
         &self,
         call: &Call<'_>,
@@ -217,26 +246,53 @@ impl Registry {
         value: &Value,
         patch: &[u8],
     ) -> Result<Option<Value>, Refusal> {
-        let internal = |why: String| Refusal::Final(Status::internal(why));
         let Some(operations) = operations(patch)? else { return Ok(None) };
+        let mut wrong = None;
+        let made = self.rewritten(call, seen, value, false, |plain| {
+            apiserver_schema::json_patch(plain, &operations).map_err(|error| wrong = Some(error)).ok()
+        });
+        let made = made.await.map_err(Refusal::Final)?;
+        match wrong {
+            Some(error) => Err(Refusal::Final(Status::internal(error.message()))),
+            None => Ok(made),
+        }
+    }
+
+    /// The object as `write` leaves it in the version that is `seen`, decoded and defaulted again.
+    ///
+    /// # Errors
+    /// 500 where what is left is none of its kind; a strict reader takes no unknown fields either.
+    pub(super) async fn rewritten(
+        &self,
+        call: &Call<'_>,
+        seen: &Arc<Resource>,
+        value: &Value,
+        strict: bool,
+        write: impl FnOnce(&Value) -> Option<Value>,
+    ) -> Result<Option<Value>, Status> {
         let converts = is_own_kind(call) && !Arc::ptr_eq(call.resource, seen);
         let mut plain = value.clone();
         packed::unpack(&mut plain);
         let owners = object::metadata(&plain).get("managedFields").cloned();
         if converts {
-            plain = self.in_version(call.resource, seen, plain).await.map_err(Refusal::Final)?;
+            plain = self.in_version(call.resource, seen, plain).await?;
         }
-        let mut next = apiserver_schema::json_patch(&plain, &operations)
-            .map_err(|error| internal(error.message().to_owned()))?;
+        let Some(mut next) = write(&plain) else { return Ok(None) };
         for member in ["apiVersion", "kind"] {
             if next.get(member) != plain.get(member) {
                 let kind = kind_of(seen, call.subresource);
-                return Err(internal(format!("a webhook may not make another kind of a {}", kind.kind)));
+                return Err(Status::internal(format!(
+                    "a webhook may not make another kind of a {}",
+                    kind.kind
+                )));
             }
         }
-        decoded(seen, call.subresource, &mut next).map_err(internal)?;
+        let unknown = decoded(seen, call.subresource, &mut next).map_err(Status::internal)?;
+        if strict && !unknown.is_empty() {
+            return Err(Status::internal(format!("strict decoding error: {}", unknown.join(", "))));
+        }
         if converts {
-            next = self.in_version(seen, call.resource, next).await.map_err(Refusal::Final)?;
+            next = self.in_version(seen, call.resource, next).await?;
         }
         if is_own_kind(call) {
             (call.resource.strategy.default)(&mut next);
@@ -268,16 +324,18 @@ pub(super) fn operations(patch: &[u8]) -> Result<Option<Value>, Refusal> {
     }
 }
 
-/// Brings what is sent to a resource or a subresource into the form of its kind.
-fn decoded(resource: &Resource, subresource: &str, value: &mut Value) -> Result<(), String> {
+/// Brings what is sent to a resource or a subresource into the form of its kind; gives what is unknown of it.
+fn decoded(resource: &Resource, subresource: &str, value: &mut Value) -> Result<Vec<String>, String> {
     let kind = kind_of(resource, subresource);
     if kind.kind == resource.kind {
-        return decode::read(resource, resource.schema().as_deref(), value, Decode::Json).map(drop);
+        return decode::read(resource, resource.schema().as_deref(), value, Decode::Json);
     }
     let Some(schema) = apiserver_schema::builtin(&kind.group, &kind.version, &kind.kind) else {
-        return Ok(());
+        return Ok(Vec::new());
     };
-    apiserver_schema::decode(&schema, value, Decode::Json).map(drop).map_err(|error| error.message)
+    apiserver_schema::decode(&schema, value, Decode::Json)
+        .map(|unknown| unknown.iter().map(ToString::to_string).collect())
+        .map_err(|error| error.message)
 }
 
 /// What a webhook broke of the ownership of fields is put back, with a warning.

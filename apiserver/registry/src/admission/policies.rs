@@ -8,10 +8,10 @@ use apiserver_meta::selector::LabelSelector;
 use apiserver_meta::{GroupVersionKind, Status};
 use apiserver_watchcache::Object;
 
-use super::POLICY_PLUGIN;
 use super::matching::Asked;
 use super::request::request;
 use super::webhooks::versioned;
+use super::{Compiled, POLICY_PLUGIN};
 use crate::catalogue::Resource;
 use crate::registry::{Call, Registry};
 use crate::{object, strategy::shared};
@@ -22,10 +22,10 @@ const BINDINGS: &str = "/registry/admissionregistration.k8s.io/validatingadmissi
 
 /// A policy with what binds it.
 pub(crate) struct Hook {
-    name: String,
-    spec: Value,
-    policy: Policy,
-    bindings: Vec<(String, Value)>,
+    pub(super) name: String,
+    pub(super) spec: Value,
+    pub(super) policy: Policy,
+    pub(super) bindings: Vec<(String, Value)>,
 }
 
 /// Is it a question about who somebody is or what they may do? Policies could keep everybody out by these.
@@ -33,22 +33,41 @@ pub(super) fn is_review(resource: &Resource) -> bool {
     matches!(resource.group.as_str(), "authentication.k8s.io" | "authorization.k8s.io")
 }
 
+/// Is it a policy or a binding of one? None decides about them, so that a broken one can be taken back.
+pub(super) fn is_policy(resource: &Resource) -> bool {
+    resource.group == GROUP && resource.name.contains("admission")
+}
+
 impl Registry {
-    /// The policies that have bindings, compiled once for each change of either.
+    /// The validating policies that have bindings.
     pub(super) fn policies(&self, call: &Call<'_>) -> Option<Arc<Vec<Hook>>> {
-        if self.cache().snapshot(BINDINGS).objects.is_empty()
+        let known = &self.compiled().policies;
+        self.bound_policies(call, (POLICIES, BINDINGS), POLICY_PLUGIN, known, Policy::compile)
+    }
+
+    /// Policies that have bindings, compiled once for each change of either.
+    pub(super) fn bound_policies(
+        &self,
+        call: &Call<'_>,
+        (policies, bindings): (&str, &str),
+        plugin: &str,
+        known: &Compiled<Hook>,
+        compile: fn(&Value) -> Policy,
+    ) -> Option<Arc<Vec<Hook>>> {
+        if self.cache().snapshot(bindings).objects.is_empty()
             || is_review(call.resource)
             || call.requester.is_server()
-            || self.disabled_plugins().contains(POLICY_PLUGIN)
+            || self.disabled_plugins().contains(plugin)
         {
             return None;
         }
-        let at = (self.cache().last_change(POLICIES), self.cache().last_change(BINDINGS));
-        let hooks = self.compiled().policies.at(at, || {
-            let bindings = self.cache().snapshot(BINDINGS);
+        let at = (self.cache().last_change(policies), self.cache().last_change(bindings));
+        let hooks = known.at(at, || {
+            let bindings = self.cache().snapshot(bindings);
             let bindings: Vec<Value> = bindings.objects.values().map(|object| object.parse()).collect();
-            let policies = self.cache().snapshot(POLICIES);
-            policies.objects.values().filter_map(|stored| bound(&stored.parse(), &bindings)).collect()
+            let policies = self.cache().snapshot(policies);
+            let policies = policies.objects.values().map(|stored| stored.parse());
+            policies.filter_map(|policy| bound(&policy, &bindings, compile)).collect()
         });
         Some(hooks).filter(|hooks| !hooks.is_empty())
     }
@@ -59,7 +78,7 @@ impl Registry {
     /// The first denial.
     pub(super) async fn ask_policies(&self, hooks: &[Hook], asked: &Asked<'_>) -> Result<(), Status> {
         let call = asked.call;
-        if call.resource.group == GROUP && call.resource.name.contains("admission") {
+        if is_policy(call.resource) {
             return Ok(());
         }
         let mut denial = None;
@@ -122,7 +141,7 @@ impl Registry {
     }
 
     /// The kind of a policy's parameters, where there is no such kind.
-    fn unknown_param_kind(&self, kind: &Value) -> Option<GroupVersionKind> {
+    pub(super) fn unknown_param_kind(&self, kind: &Value) -> Option<GroupVersionKind> {
         let (api_version, name) = (shared::text(kind, "apiVersion"), shared::text(kind, "kind"));
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
         let gvk = GroupVersionKind::new(group, version, name);
@@ -130,7 +149,7 @@ impl Registry {
     }
 
     /// The parameters a binding names; one `None` where the policy takes none.
-    async fn params(
+    pub(super) async fn params(
         &self,
         kind: &Value,
         reference: &Value,
@@ -178,7 +197,7 @@ impl Registry {
 }
 
 /// A policy, where something binds it.
-fn bound(policy: &Value, bindings: &[Value]) -> Option<Hook> {
+fn bound(policy: &Value, bindings: &[Value], compile: fn(&Value) -> Policy) -> Option<Hook> {
     let name = object::name(policy).to_owned();
     let bindings: Vec<(String, Value)> = bindings
         .iter()
@@ -186,7 +205,7 @@ fn bound(policy: &Value, bindings: &[Value]) -> Option<Hook> {
         .map(|binding| (object::name(binding).to_owned(), binding["spec"].clone()))
         .collect();
     let spec = &policy["spec"];
-    (!bindings.is_empty()).then(|| Hook { name, spec: spec.clone(), policy: Policy::compile(spec), bindings })
+    (!bindings.is_empty()).then(|| Hook { name, spec: spec.clone(), policy: compile(spec), bindings })
 }
 
 fn denied(asked: &Asked<'_>, policy: &str, binding: Option<&str>, message: &str, reason: &str) -> Status {

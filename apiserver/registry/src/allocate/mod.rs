@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use apiserver_json::Value;
+use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use apiserver_meta::field::{FieldError, Problem};
 use apiserver_watchcache::{Cache, Object};
@@ -18,6 +18,7 @@ use apiserver_watchcache::{Cache, Object};
 use crate::object;
 use crate::registry::{Call, Registry};
 use crate::strategy::service_ips;
+use crate::strategy::shared::text;
 
 use ips::claim_ips;
 pub(crate) use pool::Allocator;
@@ -162,6 +163,8 @@ impl Registry {
         if !wrong.is_empty() {
             return Err(Status::invalid(&call.resource.gvk(), object::name(service), &wrong));
         }
+        // An address is an object that names whose it is, and what has no name can't be named.
+        let is_nameless = object::name(service).is_empty() && text(spec, "clusterIP").is_empty();
         let mut claim = Claim::nothing();
         claim.dry_run = call.dry_run;
         let outcome = {
@@ -191,6 +194,13 @@ impl Registry {
             }
             Status::invalid(&call.resource.gvk(), object::name(service), &[error])
         })?;
+        if let Some(ip) = claim.ips.first().filter(|_| is_nameless && !call.dry_run) {
+            let why = format!(
+                "failed to allocate IP: IPAddress.networking.k8s.io \"{ip}\" is invalid: spec.parentRef.name: Required value"
+            );
+            let error = FieldError::invalid("spec.clusterIPs", &json!([""]), why);
+            return Err(Status::invalid(&call.resource.gvk(), "", &[error]));
+        }
         if let Some(old) = old.filter(|_| !call.dry_run) {
             let (ips, ports) = (cluster_ips(service), node_ports(service));
             claim.freed.0 = cluster_ips(old).into_iter().filter(|ip| !ips.contains(ip)).collect();

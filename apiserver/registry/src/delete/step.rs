@@ -34,6 +34,13 @@ pub(super) fn check_preconditions(
     old: &Value,
     options: &DeleteOptions,
 ) -> Result<(), Status> {
+    if call.resource.kind == "PriorityClass"
+        && call.resource.group == "scheduling.k8s.io"
+        && crate::strategy::is_system_priority_class(name)
+    {
+        let gr = call.resource.group_resource();
+        return Err(Status::forbidden(&gr, name, "this is a system priority class and cannot be deleted"));
+    }
     if (call.resource.kind == "Namespace" && call.resource.group.is_empty()) || is_definition(call) {
         check_own_preconditions(call, name, old, options)?;
     }

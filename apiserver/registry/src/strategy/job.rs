@@ -92,7 +92,7 @@ pub(super) fn check_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>)
 }
 
 /// `example.com/name`: `IsDomainPrefixedPath`.
-pub(super) fn check_domain_path(value: &str, path: &str, errors: &mut Vec<FieldError>) {
+pub fn check_domain_path(value: &str, path: &str, errors: &mut Vec<FieldError>) {
     let Some((domain, rest)) =
         value.split_once('/').filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty())
     else {

@@ -63,6 +63,8 @@ mod workload;
 mod workload_tests;
 
 pub(crate) use csr::organizations_asked_for;
+pub use job::check_domain_path;
+pub(crate) use scheduling::is_system_class as is_system_priority_class;
 
 /// What a kind's own validation of an update looks at in the metadata, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

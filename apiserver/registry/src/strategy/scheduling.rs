@@ -29,6 +29,11 @@ pub(super) static PRIORITY_CLASS: Strategy = Strategy {
 
 const SYSTEM: &[(&str, i64)] =
     &[("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
+/// Is it a class that the system's own Pods rely on?
+pub(crate) fn is_system_class(name: &str) -> bool {
+    SYSTEM.iter().any(|(known, _)| *known == name)
+}
+
 const USER_MAX: i64 = 1_000_000_000;
 
 fn validate(class: &Value) -> Vec<FieldError> {

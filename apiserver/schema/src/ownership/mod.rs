@@ -5,6 +5,7 @@
 
 mod apply;
 mod check;
+mod configure;
 mod conflict;
 mod entries;
 mod fresh;
@@ -22,6 +23,7 @@ mod properties;
 mod tests;
 
 pub use apply::{apply, describe};
+pub use configure::configure;
 pub use conflict::{ApplyError, Conflict};
 pub use entries::Operation;
 pub use manager::{Manager, Versions, update};

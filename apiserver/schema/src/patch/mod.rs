@@ -23,6 +23,8 @@ pub enum PatchError {
     BadRequest(String),
     /// The patch cannot be applied to this object: 422 Invalid with this text (JSON patch).
     Unprocessable(String),
+    /// As that: a test of the patch found something else.
+    TestFailed(String),
     /// 413 RequestEntityTooLarge.
     TooLarge(String),
     /// Strategic merge refused the content: 500 without a reason.
@@ -35,6 +37,7 @@ impl PatchError {
         match self {
             Self::BadRequest(text)
             | Self::Unprocessable(text)
+            | Self::TestFailed(text)
             | Self::TooLarge(text)
             | Self::Failed(text) => text,
         }

@@ -15,6 +15,7 @@ use http::StatusCode;
 
 use super::options::{self, WriteOptions};
 use super::{object_answer, update};
+use crate::access;
 use crate::answer::Answer;
 use crate::context::Context;
 use crate::escalation;
@@ -62,8 +63,12 @@ pub(super) async fn patch(
                     ".metadata.ownerReferences contains duplicate entries after mutating admission happens; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
                 )
             }));
+            if live.is_none() {
+                access::may_create(context)?;
+            }
             escalation::check(context, resource, next, live)?;
             crate::signers::check(context, resource, next, live)?;
+            crate::claims::check(context, resource, next, live)?;
             Ok(changed)
         })
         .await;
@@ -140,7 +145,7 @@ pub(super) fn patch_error(error: PatchError) -> Status {
     match error {
         PatchError::BadRequest(text) => Status::bad_request(text),
         // The client's library knows this status only as such.
-        PatchError::Unprocessable(_) => {
+        PatchError::Unprocessable(_) | PatchError::TestFailed(_) => {
             let why = "the server rejected our request due to an error in our request";
             Status::new(422, "Invalid", why).with_details(json!({}))
         }

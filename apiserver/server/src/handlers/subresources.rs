@@ -53,7 +53,7 @@ async fn binding(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -
     if object::name(&body.value) != name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
-    bind(context, resource, &options, &name, &body.value).await
+    bind(context, (resource, resource), &options, &name, &body.value).await
 }
 
 /// A Pod is bound to a node that is named.
@@ -78,10 +78,10 @@ fn check_target(binding: &Value) -> Result<(), Status> {
     }
 }
 
-/// Assigns the Pod that a Binding names.
+/// Assigns the Pod that a Binding names; it was sent to `asked`.
 pub(super) async fn bind(
     context: &Context<'_>,
-    pods: &Arc<Resource>,
+    (pods, asked): (&Arc<Resource>, &Arc<Resource>),
     options: &WriteOptions,
     name: &str,
     binding: &Value,
@@ -97,7 +97,10 @@ pub(super) async fn bind(
     };
     let mut binding = binding.clone();
     sent(&mut binding, &GroupVersionKind::new("", "v1", "Binding"), context, name);
-    let binding = &context.server.registry().admit_request(&call, name, Operation::Create, binding).await?;
+    let of_pods = Arc::ptr_eq(pods, asked);
+    let admitted = Call { resource: asked, subresource: if of_pods { "binding" } else { "" }, ..call };
+    let binding =
+        &context.server.registry().admit_request(&admitted, name, Operation::Create, binding).await?;
     let node = binding.pointer("/target/name").and_then(Value::as_str).unwrap_or("").to_owned();
     let time = apiserver_registry::now();
     let change = |live: Option<&Value>| {
@@ -280,7 +283,8 @@ pub(super) async fn bind_from_collection(context: &Context<'_>, raw: &Bytes) -> 
     }
     let of = GroupResource::new("", "bindings");
     context.server.registry().check_content(&context.plain_call(&pods), &of, &name)?;
-    bind(context, &pods, &options, &name, &body.value).await
+    let asked = catalogue.get("", "v1", "bindings").cloned().ok_or_else(not_found_here)?;
+    bind(context, (&pods, &asked), &options, &name, &body.value).await
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::{create, object_answer, options, parse_body};
+use crate::access;
 use crate::answer::Answer;
 use crate::context::Context;
 use crate::escalation;
@@ -32,8 +33,12 @@ pub(super) async fn update(
     // Who insists on a resourceVersion is not tried again: the one try may have the tree.
     let once = !matches!(object::text(&value, "resourceVersion"), "" | "0");
     let change = |live: Option<&Value>| {
+        if live.is_none() {
+            access::may_create(context)?;
+        }
         escalation::check(context, resource, &value, live)?;
         crate::signers::check(context, resource, &value, live)?;
+        crate::claims::check(context, resource, &value, live)?;
         Ok(Changed::Object(if once { std::mem::take(&mut value) } else { value.clone() }))
     };
     let outcome = context.server.registry().update(&call, &context.info.name, may_create, change).await;

@@ -12,6 +12,7 @@ mod priority;
 mod runtime_class;
 pub(crate) mod service_account;
 mod storage_protection;
+mod topology_labels;
 
 use std::collections::BTreeSet;
 
@@ -154,6 +155,12 @@ const PLUGINS: &[Plugin] = &[
         change: Some(storage_protection::protect),
         check: None,
     },
+    Plugin {
+        name: topology_labels::NAME,
+        of: ("", "pods"),
+        change: Some(topology_labels::label),
+        check: None,
+    },
 ];
 
 const fn pod_security(of: (&'static str, &'static str), check: Check) -> Plugin {
@@ -162,8 +169,13 @@ const fn pod_security(of: (&'static str, &'static str), check: Check) -> Plugin 
 
 /// Names of plugins that `--disable-admission-plugins` may turn off.
 pub fn names() -> BTreeSet<&'static str> {
-    let configured =
-        [super::MUTATING_PLUGIN, super::POLICY_PLUGIN, super::VALIDATING_PLUGIN, super::quota::NAME];
+    let configured = [
+        super::MUTATING_POLICY_PLUGIN,
+        super::MUTATING_PLUGIN,
+        super::POLICY_PLUGIN,
+        super::VALIDATING_PLUGIN,
+        super::quota::NAME,
+    ];
     PLUGINS.iter().map(|plugin| plugin.name).chain(configured).collect()
 }
 
@@ -174,6 +186,7 @@ impl Registry {
             let below: &[&str] = match plugin.name {
                 pod_security::NAME => pod_security::BELOW,
                 pod_resize::NAME => &["resize"],
+                topology_labels::NAME => &["binding"],
                 _ => &[],
             };
             plugin.of == of
