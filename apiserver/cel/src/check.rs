@@ -43,7 +43,6 @@ pub(crate) fn check(source: &str, env: &Env, tree: &mut Expr) -> Result<Checked,
         issues: Vec::new(),
         fresh: 0,
         done: Checked::default(),
-        mixed: 0,
     };
     checker.check(tree);
     if !checker.issues.is_empty() {
@@ -65,8 +64,6 @@ struct Checker<'a> {
     issues: Vec<Issue>,
     fresh: usize,
     done: Checked,
-    /// Within a call of `format`, whose list may hold anything.
-    mixed: usize,
 }
 
 impl Checker<'_> {
@@ -123,7 +120,7 @@ impl Checker<'_> {
                     if optional.contains(&i) {
                         t = self.unwrapped(item.at, t);
                     }
-                    joined = Some(self.join(item.at, joined, t));
+                    joined = Some(self.join(joined, t));
                 }
                 let item = joined.unwrap_or_else(|| self.fresh());
                 Type::list(item)
@@ -132,12 +129,12 @@ impl Checker<'_> {
                 let (mut keys, mut values) = (None, None);
                 for entry in entries {
                     let key = self.check(&mut entry.key);
-                    keys = Some(self.join(entry.key.at, keys, key));
+                    keys = Some(self.join(keys, key));
                     let mut value = self.check(&mut entry.value);
                     if entry.optional {
                         value = self.unwrapped(entry.value.at, value);
                     }
-                    values = Some(self.join(entry.value.at, values, value));
+                    values = Some(self.join(values, value));
                 }
                 match (keys, values) {
                     (Some(key), Some(value)) => Type::map(key, value),
@@ -163,17 +160,13 @@ impl Checker<'_> {
         t
     }
 
-    /// The type of a list's items so far and one more: literals must be of one type.
-    fn join(&mut self, at: usize, previous: Option<Type>, current: Type) -> Type {
+    /// The type of a list's items so far and one more.
+    fn join(&mut self, previous: Option<Type>, current: Type) -> Type {
         let Some(previous) = previous else { return current };
         if self.mapping.assignable(&previous, &current) {
             return most_general(&previous, &current).clone();
         }
-        if self.mixed > 0 {
-            return Type::Dyn;
-        }
-        self.mismatch(at, &previous, &current);
-        Type::Error
+        Type::Dyn
     }
 
     fn check_select(&mut self, expr: &mut Expr) -> Type {
@@ -236,10 +229,7 @@ impl Checker<'_> {
             self.done.overloads.insert(id, vec!["select_optional_field"]);
             return self.set(expr, t);
         }
-        let format = usize::from(function == "format");
-        self.mixed += format;
         let mut types: Vec<Type> = args.iter_mut().map(|arg| self.check(arg)).collect();
-        self.mixed -= format;
         let mut member = false;
         if let Some(object) = target {
             let qualified = object.qualified_name().map(|prefix| format!("{prefix}.{function}"));
@@ -362,6 +352,13 @@ impl Checker<'_> {
             }
             match known.get(&field.name) {
                 None if is_open => {}
+                // Of these upstream's type has fields of any name, and most of them no type.
+                None if self.env.patches && &*name == "JSONPatch" => {
+                    let (name, given) = (&field.name, t.show());
+                    let text =
+                        format!("expected type of field '{name}' is '' but provided type is '{given}'");
+                    self.fail(field.at, text);
+                }
                 None => self.fail(field.at, format!("undefined field '{}'", field.name)),
                 Some(wanted) if !self.mapping.assignable(wanted, &t) => {
                     let text = format!(

@@ -46,8 +46,8 @@ pub(crate) fn string(value: &Val<'_>) -> Option<String> {
     })
 }
 
-/// A double as Go's `%g` with the shortest digits writes it.
-pub(crate) fn double(value: f64) -> String {
+/// A double as Go's `strconv` writes it with `g` and the shortest digits.
+fn double(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }
@@ -57,7 +57,7 @@ pub(crate) fn double(value: f64) -> String {
     let exponential = format!("{value:e}");
     let (digits, exponent) = exponential.split_once('e').unwrap_or((&exponential, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..21).contains(&exponent) {
+    if (-4..6).contains(&exponent) {
         return format!("{value}");
     }
     let sign = if exponent < 0 { '-' } else { '+' };

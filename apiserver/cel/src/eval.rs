@@ -148,9 +148,7 @@ impl<'t, 'a> Evaluation<'t, 'a> {
                 Val::Optional(Some(value)) if entry.optional => (*value).clone(),
                 value => value,
             };
-            if out.contains_key(&key) {
-                return fail(format!("Failed with repeated key: {}", operators::shown(&key.value())));
-            }
+            // Of those that are there twice the last one counts.
             out.insert(key, value);
         }
         Ok(Val::Map(Arc::new(out)))
@@ -414,7 +412,7 @@ fn find_misplaced(value: &Val<'_>, place: Option<&str>, out: &mut Vec<String>) {
     }
 }
 
-fn constant<'a>(literal: &Literal) -> Val<'a> {
+pub(crate) fn constant<'a>(literal: &Literal) -> Val<'a> {
     match literal {
         Literal::Null => Val::Null,
         Literal::Bool(value) => Val::Bool(*value),

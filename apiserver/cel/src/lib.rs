@@ -22,6 +22,7 @@ mod operators;
 mod parse;
 mod program;
 mod spend;
+mod templates;
 mod types;
 mod unify;
 mod value;

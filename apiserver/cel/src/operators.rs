@@ -15,7 +15,7 @@ fn checked<'a, T>(value: Option<T>, wrap: fn(T) -> Val<'a>, error: &str) -> Outc
 
 const OVERFLOW: &str = "integer overflow";
 const UNSIGNED: &str = "unsigned integer overflow";
-const LATER: &str = "duration overflow";
+const LATER: &str = OVERFLOW;
 
 /// An operator of two operands.
 pub(crate) fn binary<'a>(operator: &str, a: &Val<'a>, b: &Val<'a>) -> Outcome<'a> {

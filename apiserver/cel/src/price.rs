@@ -5,6 +5,8 @@ use crate::cost::Part;
 use crate::size::Range;
 use crate::types::Type;
 
+pub(crate) mod lists;
+
 pub(crate) const CHARACTER: f64 = 0.1;
 const PATTERN: f64 = 0.25;
 /// No named format has a longer pattern.
@@ -23,6 +25,9 @@ pub(crate) fn library(
     measure: Measure<'_>,
 ) -> Option<Price> {
     let one = Some((Range::ONE, None));
+    if let Some(price) = lists::price(overload, target, args, measure) {
+        return Some(price);
+    }
     match function {
         "check" => Some((Range::fixed(350_000), None)),
         "serviceAccount"

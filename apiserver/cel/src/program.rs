@@ -6,12 +6,14 @@ use regex::Regex;
 
 use crate::ast::{Expr, Kind, Literal};
 use crate::check::{Checked, Env, check};
-use crate::eval::{Evaluation, Meter, Variables};
+use crate::convert::convert;
+use crate::eval::{Evaluation, Meter, Variables, constant};
 use crate::issue::{Issue, display};
 use crate::library::{PATTERN_MAX, time};
 use crate::parse::parse;
+use crate::templates;
 use crate::types::Type;
-use crate::value::Outcome;
+use crate::value::{Outcome, Val};
 
 /// What one evaluation of an expression may cost.
 pub(crate) const CALL_LIMIT: u64 = 1_000_000;
@@ -36,7 +38,18 @@ impl Program {
         let mut patterns = HashMap::new();
         let mut issues = Vec::new();
         literals(&tree, source, &mut patterns, &mut issues);
+        templates::check_types(&tree, &checked, source, &mut issues);
+        templates::check(&tree, &checked, source, &mut issues);
         if issues.is_empty() { Ok(Self { tree, checked, patterns }) } else { Err(issues) }
+    }
+
+    /// Makes conversions of constants at once, as cel-go does where it plans a program: what can't be converted can't be
+    /// planned.
+    ///
+    /// # Errors
+    /// Why the first of them fails.
+    pub(crate) fn plan(&self) -> Result<(), String> {
+        constants(&self.tree).map(|_| ())
     }
 
     /// The type of the expression's value.
@@ -59,18 +72,20 @@ impl Program {
 fn literals(expr: &Expr, source: &str, patterns: &mut HashMap<u32, Regex>, issues: &mut Vec<Issue>) {
     if let Kind::Call { function, args, .. } = &expr.kind
         && let Some(last) = args.last()
-        && let Kind::Literal(Literal::Text(text)) = &last.kind
+        && let Kind::Literal(literal) = &last.kind
     {
-        let fine = match function.as_str() {
-            "matches" => match apiserver_meta::re2::compile(text, PATTERN_MAX) {
+        let fine = match (function.as_str(), literal) {
+            ("matches", Literal::Text(text)) => match apiserver_meta::re2::compile(text, PATTERN_MAX) {
                 Ok(regex) => {
                     patterns.insert(expr.id, regex);
                     true
                 }
                 Err(_) => false,
             },
-            "duration" => time::parse_duration(text).is_some(),
-            "timestamp" => time::parse(text).is_some(),
+            ("duration", Literal::Text(text)) => time::parse_duration(text).is_some(),
+            ("duration", Literal::Int(_)) => false,
+            ("timestamp", Literal::Text(text)) => time::parse(text).is_some(),
+            ("timestamp", Literal::Int(_)) => convert("timestamp", &constant(literal)).is_ok(),
             _ => true,
         };
         if !fine {
@@ -78,4 +93,25 @@ fn literals(expr: &Expr, source: &str, patterns: &mut HashMap<u32, Regex>, issue
         }
     }
     expr.children().into_iter().for_each(|child| literals(child, source, patterns, issues));
+}
+
+/// Looks for conversions of constants, and gives the value of an expression that is a constant.
+fn constants<'a>(expr: &Expr) -> Result<Option<Val<'a>>, String> {
+    const CONVERSIONS: &[&str] =
+        &["bool", "bytes", "double", "dyn", "duration", "int", "string", "timestamp", "uint"];
+    if let Kind::Literal(literal) = &expr.kind {
+        return Ok(Some(constant(literal)));
+    }
+    let mut only = None;
+    for child in expr.children() {
+        only = constants(child)?;
+    }
+    match (&expr.kind, only) {
+        (Kind::Call { function, target: None, args }, Some(value))
+            if args.len() == 1 && CONVERSIONS.contains(&function.as_str()) =>
+        {
+            convert(function, &value).map(Some).map_err(|failure| failure.message)
+        }
+        _ => Ok(None),
+    }
 }

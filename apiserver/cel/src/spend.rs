@@ -2,6 +2,7 @@
 
 use crate::library::object::Opaque;
 use crate::library::pattern_size;
+use crate::price::lists::{COMPARISON, NEW_LIST};
 use crate::value::Val;
 
 const CHARACTER: f64 = 0.1;
@@ -31,6 +32,13 @@ fn traversal(value: &Val<'_>) -> u64 {
 
 fn pattern(text: &Val<'_>, pattern: u64) -> u64 {
     by(1 + size(text), CHARACTER).saturating_mul(by(pattern, PATTERN))
+}
+
+/// What to compare the items of a list with each other costs.
+fn compared(list: &Val<'_>) -> u64 {
+    let is_text = matches!(list.items(), Some(Ok(items)) if matches!(items.first(), Some(Val::Text(_) | Val::Bytes(_))));
+    let factor = if is_text { COMPARISON + CHARACTER } else { COMPARISON };
+    NEW_LIST + (size(list).saturating_mul(size(list)) as f64 * factor) as u64
 }
 
 /// The price of a call that gave `result`.
@@ -78,13 +86,13 @@ pub(crate) fn call(function: &str, args: &[Val<'_>], result: Option<&Val<'_>>) -
         // Joining copies here, which upstream puts off: long lists pay for it.
         ("_+_", [a, b]) if a.items().is_some() => 1 + (size(a) + size(b)) / 16,
         ("contains", [text, part]) => by(size(text), CHARACTER).saturating_mul(by(size(part), CHARACTER)),
-        ("sort" | "@sortByAssociatedKeys" | "distinct" | "flatten" | "reverse" | "slice", _) => {
-            1 + one() / 16
-        }
-        ("sets.contains" | "sets.equivalent" | "sets.intersects", [a, b]) => {
-            1 + size(a).saturating_mul(size(b)) / 16
-        }
-        ("lists.range", [Val::Int(n)]) => 1 + u64::try_from(*n).unwrap_or(0) / 16,
+        ("sort" | "distinct", [list]) | ("@sortByAssociatedKeys", [_, list]) => compared(list),
+        ("flatten", [list]) => NEW_LIST + size(list),
+        ("flatten", [list, Val::Int(depth)]) => NEW_LIST + by(size(list), *depth as f64),
+        ("reverse", [Val::Text(_)]) => 1,
+        ("reverse" | "slice" | "lists.range", _) => NEW_LIST + result.map_or(1, size),
+        ("sets.contains" | "sets.intersects", [a, b]) => 1 + size(a).saturating_mul(size(b)),
+        ("sets.equivalent", [a, b]) => 1 + by(size(a).saturating_mul(size(b)), COMPARISON),
         _ => 1,
     }
 }

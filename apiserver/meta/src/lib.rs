@@ -14,6 +14,7 @@ pub mod quantity;
 pub mod re2;
 pub mod selector;
 pub mod status;
+pub mod url;
 
 pub use gvk::{GroupResource, GroupVersion, GroupVersionKind};
 pub use status::Status;

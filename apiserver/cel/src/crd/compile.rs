@@ -106,6 +106,10 @@ pub(super) fn compile_rule(rule: &Value, decl: &Decl, env: &Env) -> Compiled {
         out.program = Some(Err("cel expression must evaluate to a bool".to_owned()));
         return out;
     }
+    if let Err(why) = program.plan() {
+        out.program = Some(Err(format!("program instantiation failed: {why}")));
+        return out;
+    }
     out.uses_old = program.uses("oldSelf");
     out.cost = estimate(&program.tree, &program.checked, decl).max;
     out.program = Some(Ok(program));
@@ -117,6 +121,9 @@ pub(super) fn compile_rule(rule: &Value, decl: &Decl, env: &Env) -> Compiled {
         Err(why) => Err(format!("messageExpression compilation failed: {why}")),
         Ok(program) if *program.output() != Type::Text => {
             Err("messageExpression must evaluate to a string".to_owned())
+        }
+        Ok(program) if let Err(why) = program.plan() => {
+            Err(format!("messageExpression instantiation failed: {why}"))
         }
         Ok(program) => {
             out.message_cost = estimate(&program.tree, &program.checked, decl).max;

@@ -322,7 +322,10 @@ impl<'r> Run<'r> {
         let error = match rule.reason.as_deref() {
             Some("FieldValueForbidden") => FieldError::forbidden(field, detail),
             Some("FieldValueRequired") => FieldError::required(field, detail),
-            Some("FieldValueDuplicate") => FieldError::duplicate(field, value),
+            // As with the others, an object or a list is not shown.
+            Some("FieldValueDuplicate") => {
+                FieldError { problem: Problem::Duplicate, field, value: printed, detail: String::new() }
+            }
             _ => FieldError { problem: Problem::Invalid, field, value: printed, detail },
         };
         self.add(rule, past, error);

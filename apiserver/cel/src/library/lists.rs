@@ -49,7 +49,8 @@ fn sum<'a>(items: &[Val<'a>]) -> Outcome<'a> {
         Some(Val::Int(_)) => Val::Int(0),
         Some(Val::Uint(_)) => Val::Uint(0),
         Some(Val::Double(_)) => Val::Double(0.0),
-        Some(_) => Val::Duration(0),
+        Some(Val::Duration(_)) => Val::Duration(0),
+        Some(_) => return fail("no such overload: sum(list)"),
     };
     for item in items {
         total = crate::operators::binary("_+_", &total, item)?;
@@ -64,10 +65,9 @@ fn extreme<'a>(function: &str, items: &[Val<'a>]) -> Outcome<'a> {
         None => return fail(format!("{function} called on empty list")),
     };
     for item in &items[1..] {
-        match order(item, best) {
-            Some(found) if found == wanted => best = item,
-            Some(_) => {}
-            None => return mistyped(function, &[best.clone(), item.clone()]),
+        // What can't be compared is neither less nor greater.
+        if order(item, best) == Some(wanted) {
+            best = item;
         }
     }
     Ok(best.clone())

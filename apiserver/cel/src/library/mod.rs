@@ -1,7 +1,8 @@
 //! The functions an expression may call, by their names and what they are given.
 
+mod address;
 pub(crate) mod authz;
-mod format;
+pub(crate) mod format;
 mod lists;
 mod named;
 mod net;

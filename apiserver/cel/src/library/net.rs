@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::address;
 use super::object::Opaque;
 use super::{mistyped, opaque};
 use crate::value::{Outcome, Val, fail};
@@ -73,9 +74,8 @@ fn parse_ip(text: &str) -> Result<IpAddr, String> {
         return Err(format!("IP address {text:?} with zone value is not allowed"));
     }
     let parsed: IpAddr = text.parse().map_err(|_| {
-        format!(
-            "IP Address {text:?} parse error during conversion from string: ParseAddr({text:?}): unable to parse IP"
-        )
+        let why = address::error(text);
+        format!("IP Address {text:?} parse error during conversion from string: ParseAddr({text:?}): {why}")
     })?;
     if matches!(parsed, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
         return Err(format!("IPv4-mapped IPv6 address {text:?} is not allowed"));
@@ -134,7 +134,8 @@ pub(crate) fn call<'a>(function: &str, args: &[Val<'a>]) -> Outcome<'a> {
         ("prefixLength", Some(Opaque::Cidr(cidr)), None) => Ok(Val::Int(i64::from(cidr.bits))),
         ("containsIP", Some(Opaque::Cidr(cidr)), Some(other)) => match (other, inner(other)) {
             (_, Some(Opaque::Ip(ip))) => Ok(Val::Bool(cidr.contains(ip))),
-            (Val::Text(text), _) => parse_ip(text).map_or_else(fail, |ip| Ok(Val::Bool(cidr.contains(ip)))),
+            (Val::Text(text), _) => parse_ip(text)
+                .map_or_else(|_| fail("no such overload"), |ip| Ok(Val::Bool(cidr.contains(ip)))),
             _ => mistyped(function, args),
         },
         ("containsCIDR", Some(Opaque::Cidr(cidr)), Some(other)) => {

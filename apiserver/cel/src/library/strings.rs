@@ -148,7 +148,8 @@ fn by_index<'a>(function: &str, value: &str, args: &[Val<'a>]) -> Outcome<'a> {
             match offset {
                 [] => found(index_of(&chars, &wanted, 0)),
                 [Val::Int(i)] if wanted.is_empty() => found(Some(*i)),
-                [Val::Int(i)] if *i < 0 || *i > size => index_error(*i),
+                [Val::Int(i)] if *i < 0 => index_error(*i),
+                [Val::Int(i)] if *i >= size => found(None),
                 [Val::Int(i)] => found(index_of(&chars, &wanted, *i)),
                 _ => mistyped(function, args),
             }
@@ -159,7 +160,8 @@ fn by_index<'a>(function: &str, value: &str, args: &[Val<'a>]) -> Outcome<'a> {
                 [] if wanted.is_empty() => found(Some(size)),
                 [] => found(last_index_of(&chars, &wanted, size)),
                 [Val::Int(i)] if wanted.is_empty() => found(Some(*i)),
-                [Val::Int(i)] if *i < 0 || *i > size => index_error(*i),
+                [Val::Int(i)] if *i < 0 => index_error(*i),
+                [Val::Int(i)] if *i >= size => found(None),
                 [Val::Int(i)] => found(last_index_of(&chars, &wanted, *i)),
                 _ => mistyped(function, args),
             }

@@ -34,6 +34,8 @@ impl Url {
             scheme = before.to_ascii_lowercase();
             rest = after;
         }
+        // A fragment is no part of what is asked for.
+        rest = rest.split_once('#').map_or(rest, |(before, _)| before);
         let (before_query, query) = rest.split_once('?').unwrap_or((rest, ""));
         if !before_query.starts_with('/') {
             return if scheme.is_empty() {

@@ -59,6 +59,7 @@ fn compile(source: &str, env: &Env, wanted: &[Type]) -> Result<Expression, Strin
             }
         });
     }
+    program.plan().map_err(|why| format!("program instantiation failed: {why}"))?;
     Ok(Expression { source: source.to_owned(), program })
 }
 
@@ -98,6 +99,8 @@ fn build_mutating(spec: &Value, errors: &mut Vec<FieldError>) -> Policy {
     let conditions = conditions(spec, params, "spec", &mut found);
     let mut env = environment(params, true);
     let variables = variables(spec, &mut [&mut env], &mut found);
+    // Mutations know of them, be there any or not.
+    declare_variables(&mut env);
     declare_patches(&mut env);
     if items(spec, "mutations").is_empty() {
         let why = "mutations must contain at least one item";

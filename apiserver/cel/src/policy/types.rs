@@ -104,7 +104,7 @@ pub(super) fn declare_patches(env: &mut Env) {
 /// Makes the object known that variables are fields of.
 pub(super) fn declare_variables(env: &mut Env) {
     env.variables.insert("variables".to_owned(), Type::object(VARIABLES));
-    env.objects.insert(VARIABLES.into(), Default::default());
+    env.objects.entry(VARIABLES.into()).or_default();
 }
 
 /// Makes a variable of the policy known. Its dotted name is a variable too, so that it is evaluated when it is used.
