@@ -20,8 +20,8 @@ mod time;
 mod types;
 
 pub use crd::{
-    apply_defaults, decode_embedded, decode_metadata, drop_nulls, from_crd_schema, prune, prune_part,
-    structure, validate, validate_change, value_errors,
+    apply_defaults, decode_embedded, decode_metadata, drop_nulls, drop_untyped_nulls, from_crd_schema, prune,
+    prune_part, structure, validate, validate_change, value_errors,
 };
 pub use decode::{Decode, DecodeError, Unknown, decode, decode_sent, json_kind, zero};
 pub use empties::{Empties, empties};

@@ -68,6 +68,8 @@ pub struct Object {
     pub atomic: bool,
     /// Names of fields that must be present (custom resources).
     pub required: Vec<Box<str>>,
+    /// What nobody declares merges as anything, though it is not kept (custom resources).
+    pub lenient: bool,
     /// A Go struct, whose zero fields are written out again; maps and custom resources are not.
     pub go_struct: bool,
     pub(crate) skeleton: OnceLock<Vec<(Box<str>, Value)>>,

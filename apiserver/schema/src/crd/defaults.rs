@@ -39,6 +39,27 @@ pub fn drop_nulls(schema: &Schema, value: &mut Value) {
     }
 }
 
+/// Takes out what [`drop_nulls`] would of members whose type is not given: of the others validation tells.
+pub fn drop_untyped_nulls(schema: &Schema, value: &mut Value) {
+    match value {
+        Value::Object(map) => map.retain(|key, item| {
+            let Some(child) = schema.child(key) else { return true };
+            if item.is_null() {
+                let is_untyped = matches!(child.shape, Shape::Any { .. });
+                return !is_untyped || !member_refuses_null(schema, key, child) || child.default.is_some();
+            }
+            drop_untyped_nulls(child, item);
+            true
+        }),
+        Value::Array(items) => {
+            if let Some(list) = schema.list() {
+                items.iter_mut().for_each(|item| drop_untyped_nulls(list.items.get(), item));
+            }
+        }
+        _ => {}
+    }
+}
+
 fn fill(schema: &Schema, value: &mut Value) {
     match (&schema.shape, value) {
         (Shape::Object(object), Value::Object(map)) => {

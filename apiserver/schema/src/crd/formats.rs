@@ -3,7 +3,7 @@
 //! Unknown formats accept anything, as upstream strips those it does not support.
 
 use std::net::Ipv6Addr;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use apiserver_meta::names;
 use regex::Regex;
@@ -11,8 +11,8 @@ use regex::Regex;
 /// Whether a text has the format.
 pub(super) fn matches(format: &str, text: &str) -> bool {
     match format {
-        "date-time" | "datetime" => crate::time::normalise_time(text).is_ok(),
-        "date" => crate::time::normalise_time(&format!("{text}T00:00:00Z")).is_ok(),
+        "date-time" | "datetime" => is_date_time(text),
+        "date" => is_date(text),
         "ipv4" => is_ipv4(text) || text.contains('.') && text.parse::<Ipv6Addr>().is_ok(),
         "ipv6" => text.parse::<Ipv6Addr>().is_ok(),
         "cidr" => is_cidr(text),
@@ -41,6 +41,21 @@ pub(super) fn matches(format: &str, text: &str) -> bool {
         "k8s-long-name" => names::dns1123_subdomain(text).is_empty(),
         _ => true,
     }
+}
+
+fn is_date(text: &str) -> bool {
+    crate::time::normalise_time(&format!("{text}T00:00:00Z")).is_ok()
+}
+
+/// A date, any `t`, a time with any fraction, and where that is. Upstream looks at nothing behind another `t`.
+fn is_date_time(text: &str) -> bool {
+    static TIME: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](.[0-9]+)?(z|[+-][0-9]{2}:[0-9]{2})$").ok()
+    });
+    let text = text.to_lowercase();
+    let mut parts = text.split('t');
+    let (Some(date), Some(time)) = (parts.next(), parts.next()) else { return false };
+    is_date(date) && TIME.as_ref().is_some_and(|pattern| pattern.is_match(time))
 }
 
 fn all_hex(text: &str) -> bool {
@@ -315,6 +330,11 @@ mod tests {
             ("uri", &["http://x", "/a/b", "mailto:x@y", "*"], &["x", "", "http://a b", ":", "/a%zz"]),
             ("email", &["a@b", "a@b.c", "\"x y\"@z.com", "A <a@b.c>"], &["a", "@b", "a b@c", ""]),
             ("hostname", &["a", "a-b", "a.example.com"], &["a.b", "a_b", "-a", "a.", "1.2.3.4", "xn--a", ""]),
+            (
+                "date-time",
+                &["2020-01-01t00:00:00z", "2020-01-01T23:59:59,5+99:99", "2020-01-01T00:00:00ZTx"],
+                &["2020-01-01T24:00:00Z", "2020-02-30T00:00:00Z", "2020-01-01 00:00:00Z", ""],
+            ),
             ("ipv4", &["1.2.3.4", "01.2.3.4", "::ffff:1.2.3.4"], &["1.2.3", "::1", ""]),
             ("mac", &["00:11:22:33:44:55", "0011.2233.4455"], &["00:11", "x", ""]),
             ("byte", &["YQ==", "YWJj"], &["YQ", "!", "", "Y==="]),

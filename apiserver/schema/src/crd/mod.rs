@@ -13,7 +13,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
-pub use defaults::{apply_defaults, drop_nulls};
+pub use defaults::{apply_defaults, drop_nulls, drop_untyped_nulls};
 pub use embedded::decode_embedded;
 pub use parse::from_crd_schema;
 pub use prune::{decode_metadata, prune, prune_part};

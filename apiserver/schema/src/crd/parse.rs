@@ -26,9 +26,12 @@ pub fn from_crd_schema(openapi_v3: &Value) -> Result<Arc<Schema>, Vec<FieldError
         )]);
     }
     let empty = Map::new();
-    let mut root = node(openapi_v3.as_object().unwrap_or(&empty));
+    let mut root = node(openapi_v3.as_object().unwrap_or(&empty), false);
     if !matches!(root.shape, Shape::Object(_)) {
         root.shape = Shape::Object(Object::default());
+    }
+    if let Shape::Object(object) = &mut root.shape {
+        object.lenient = root.preserve_unknown;
     }
     add_meta(&mut root);
     Ok(Arc::new(root))
@@ -70,8 +73,10 @@ fn flag(map: &Map, name: &str) -> bool {
     map.get(name).and_then(Value::as_bool).unwrap_or(false)
 }
 
-fn node(map: &Map) -> Schema {
+/// `keeps` is whether an object around it keeps what nobody declares.
+fn node(map: &Map, keeps: bool) -> Schema {
     let preserve = flag(map, "x-kubernetes-preserve-unknown-fields");
+    let keeps = keeps || preserve;
     let kind = map.get("type").and_then(Value::as_str).unwrap_or_default();
     let int_or_string = flag(map, "x-kubernetes-int-or-string");
     let has = |name: &str| map.contains_key(name);
@@ -81,12 +86,12 @@ fn node(map: &Map) -> Schema {
         "integer" => Shape::Integer(64),
         "number" => Shape::Number,
         "boolean" => Shape::Boolean,
-        "array" => Shape::List(list(map)),
-        "object" => Shape::Object(object(map, preserve)),
+        "array" => Shape::List(list(map, keeps)),
+        "object" => Shape::Object(object(map, preserve, keeps)),
         _ if has("properties") || has("required") || has("additionalProperties") => {
-            Shape::Object(object(map, preserve))
+            Shape::Object(object(map, preserve, keeps))
         }
-        _ if has("items") => Shape::List(list(map)),
+        _ if has("items") => Shape::List(list(map, keeps)),
         _ => Shape::Any { deduced: true },
     };
     let mut schema = Schema::new(shape);
@@ -104,34 +109,38 @@ fn node(map: &Map) -> Schema {
     schema
 }
 
-fn object(map: &Map, preserve: bool) -> Object {
+fn object(map: &Map, preserve: bool, keeps: bool) -> Object {
     let mut fields = BTreeMap::new();
     for (name, value) in map.get("properties").and_then(Value::as_object).into_iter().flatten() {
         let Some(value) = value.as_object() else { continue };
-        let child = node(value);
+        let child = node(value, keeps);
         let mut field = Field::plain(Slot::shared(Arc::new(child)));
         field.key_default = value.get("default").filter(|value| !value.is_null()).cloned();
         fields.insert(name.as_str().into(), field);
     }
     let additional = match map.get("additionalProperties") {
-        Some(Value::Object(value)) => Some(Slot::node(node(value))),
+        Some(Value::Object(value)) => Some(Slot::node(node(value, keeps))),
         Some(Value::Bool(true)) => Some(Slot::shared(Schema::any())),
         _ if preserve => Some(Slot::shared(keep_all())),
         _ => None,
     };
     let atomic = map.get("x-kubernetes-map-type").and_then(Value::as_str) == Some("atomic");
+    let is_free = fields.is_empty()
+        && !map.contains_key("additionalProperties")
+        && !flag(map, "x-kubernetes-embedded-resource");
     Object {
         fields: fields.into(),
         additional,
+        lenient: keeps || is_free,
         atomic,
         required: strings(map.get("required")),
         ..Object::default()
     }
 }
 
-fn list(map: &Map) -> List {
+fn list(map: &Map, keeps: bool) -> List {
     let items = match map.get("items").and_then(Value::as_object) {
-        Some(items) => Slot::node(node(items)),
+        Some(items) => Slot::node(node(items, keeps)),
         None => Slot::shared(Schema::any()),
     };
     let kind = match map.get("x-kubernetes-list-type").and_then(Value::as_str) {
@@ -152,7 +161,7 @@ fn rules(map: &Map) -> Rules {
     let count = |name: &str| map.get(name).and_then(Value::as_u64);
     let nested = |name: &str| -> Vec<Arc<Schema>> {
         let items = map.get(name).and_then(Value::as_array).into_iter().flatten();
-        items.filter_map(Value::as_object).map(|item| Arc::new(node(item))).collect()
+        items.filter_map(Value::as_object).map(|item| Arc::new(node(item, false))).collect()
     };
     Rules {
         format: text("format"),
@@ -176,7 +185,7 @@ fn rules(map: &Map) -> Rules {
         all_of: nested("allOf"),
         any_of: nested("anyOf"),
         one_of: nested("oneOf"),
-        not: map.get("not").and_then(Value::as_object).map(|item| Arc::new(node(item))),
+        not: map.get("not").and_then(Value::as_object).map(|item| Arc::new(node(item, false))),
         typed: false,
     }
 }

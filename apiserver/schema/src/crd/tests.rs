@@ -15,6 +15,7 @@ fn scalars_fail_in_upstream_words() {
         "n": {"type": "integer", "minimum": 1, "maximum": 10, "multipleOf": 2},
         "s": {"type": "string", "minLength": 2, "maxLength": 4, "pattern": "^[a-z]+$"},
         "e": {"type": "string", "enum": ["a", "b"]},
+        "z": {"type": "string", "nullable": true, "enum": ["a", null]},
         "x": {"x-kubernetes-int-or-string": true},
     })))
     .unwrap();
@@ -35,6 +36,7 @@ fn scalars_fail_in_upstream_words() {
         (json!({"s": "abcde"}), "spec.s: Too long: may not be more than 4 bytes"),
         (json!({"s": "AB"}), "spec.s: Invalid value: \"AB\": spec.s in body should match '^[a-z]+$'"),
         (json!({"e": "c"}), "spec.e: Unsupported value: \"c\": supported values: \"a\", \"b\""),
+        (json!({"z": null}), "spec.z: Unsupported value: null: supported values: \"a\", \"null\""),
         (
             json!({"x": true}),
             "spec.x: Invalid value: \"boolean\": spec.x in body must be of type integer,string: \"boolean\"",

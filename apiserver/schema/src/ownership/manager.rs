@@ -194,7 +194,10 @@ pub(super) fn record(
 /// What is wrong with an object in another version that somebody owns fields in: which one, and why. What is owned is
 /// compared in the version it was written in.
 pub(super) fn misfit(owners: &Entries, manager: &Manager<'_>, object: &Value) -> Option<(String, String)> {
-    let versions = manager.versions.filter(|versions| versions.len() > 1)?;
+    let versions = manager.versions?;
+    if owners.values().all(|owned| owned.api_version == manager.api_version) {
+        return None;
+    }
     let mut asked: Vec<&str> = owners.values().map(|owned| owned.api_version.as_str()).collect();
     asked.sort_unstable();
     asked.dedup();
@@ -221,9 +224,12 @@ fn is_custom(schema: &Schema) -> bool {
     schema.object().is_some_and(|object| !object.go_struct)
 }
 
-/// What is wrong with an object in a version, where there is one.
+/// What is wrong with an object in a version, of which there may be none any more.
 pub(super) fn misfit_in(versions: &Versions, version: &str, object: &Value) -> Option<String> {
-    let errors = check::check(versions.get(version)?, object);
+    let Some(schema) = versions.get(version) else {
+        return Some(format!("request to convert CR to an invalid group/version: {version}"));
+    };
+    let errors = check::check(schema, object);
     (!errors.is_empty()).then(|| check::join(&errors))
 }
 
@@ -232,8 +238,9 @@ pub(super) fn forget_unknown(owners: &mut Entries, manager: &Manager<'_>, kind: 
     if owners.values().all(|owned| owned.api_version == manager.api_version) {
         return;
     }
-    if let Some(versions) = manager.versions {
-        return owners.retain(|_, owned| versions.contains_key(&owned.api_version));
+    if manager.versions.is_some() {
+        // Of those of a custom resource `misfit` has told.
+        return;
     }
     let known = |api_version: &str| {
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));

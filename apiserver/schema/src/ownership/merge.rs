@@ -17,7 +17,9 @@ pub(super) fn merge(schema: &Schema, live: &Value, applied: &Value) -> Result<Va
 
 fn merge_at(schema: &Schema, live: Option<&Value>, applied: Option<&Value>) -> Result<Option<Value>, String> {
     let Some(applied) = applied else { return Ok(live.cloned()) };
-    match form(schema, Some(applied)) {
+    // A null takes whatever form is there.
+    let shown = if applied.is_null() { live } else { Some(applied) };
+    match form(schema, shown) {
         Form::Map(node) => {
             let (old, new) = (entries(live), entries(Some(applied)));
             if old.is_none_or(Map::is_empty) && new.is_none_or(Map::is_empty)

@@ -327,7 +327,7 @@ pub(crate) fn descend<'a>(schema: Option<&'a Schema>, step: &str) -> (bool, Opti
     match (step.strip_prefix("f:"), &schema.shape) {
         (Some(name), Shape::Object(object)) => match object.fields.get(name) {
             Some(field) => (true, Some(field.schema.get())),
-            None => (false, object.additional.as_ref().map(|slot| &**slot.get())),
+            None => (false, super::walk::child_of(schema, name)),
         },
         (None, Shape::List(list)) => (false, Some(list.items.get())),
         (Some(_), Shape::Any { deduced: true }) => (false, Some(schema)),

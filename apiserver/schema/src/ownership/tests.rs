@@ -323,6 +323,53 @@ fn what_is_owned_in_another_version_must_fit_it() {
 }
 
 #[test]
+fn who_owns_in_a_version_that_is_gone_keeps_others_from_applying() {
+    let text = json!({"type": "string"});
+    let schema =
+        json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": text}}}});
+    let versions = Versions::from([("g/v2".to_owned(), crate::from_crd_schema(&schema).unwrap())]);
+    let object = |spec: Value| json!({"apiVersion": "g/v2", "kind": "Q", "metadata": {"name": "q", "uid": "u"}, "spec": spec});
+    let mut live = object(json!({"a": "x"}));
+    live["metadata"]["managedFields"] = json!([{"manager": "one", "operation": "Update", "apiVersion": "g/v1",
+        "fieldsType": "FieldsV1", "fieldsV1": Value::Raw(r#"{"f:spec":{"f:a":{}}}"#.into())}]);
+    let who = Manager { versions: Some(&versions), ..manager("two", "g/v2") };
+    let applied = json!({"apiVersion": "g/v2", "kind": "Q", "metadata": {"name": "q"}, "spec": {"a": "y"}});
+    let refused = apply(&versions["g/v2"], &live, &applied, &who, true, &FieldSet::new());
+    let why = "request to convert CR to an invalid group/version: g/v1";
+    assert_eq!(refused, Err(ApplyError::Failed(why.to_owned())));
+    let mut changed = live.clone();
+    changed["spec"]["a"] = json!("z");
+    let updater = Manager { operation: Operation::Update, ..who };
+    update(&versions["g/v2"], Some(&live), &mut changed, &updater, &FieldSet::new());
+    assert_eq!(changed["metadata"].get("managedFields"), None);
+}
+
+#[test]
+fn what_an_object_keeps_merges_below_it_and_a_null_leaves_what_is_there() {
+    let keeps = "x-kubernetes-preserve-unknown-fields";
+    let schema = crate::from_crd_schema(&json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "p": {"type": "object", keeps: true, "properties": {"k": {"type": "object", "properties": {"j": {"type": "string"}}}}},
+        "free": {"type": "object"}, "strict": {"type": "object", "properties": {"x": {"type": "string"}}}, "any": {keeps: true},
+    }}}}))
+    .unwrap();
+    let of =
+        |spec: Value| json!({"apiVersion": "g/v1", "kind": "Q", "metadata": {"name": "q"}, "spec": spec});
+    let live = of(json!({"any": {"x": 1}}));
+    for (spec, want) in [
+        (json!({"p": {"k": {"u": 1}}}), Ok(json!({"any": {"x": 1}, "p": {"k": {"u": 1}}}))),
+        (json!({"free": {"u": 1}}), Ok(json!({"any": {"x": 1}, "free": {"u": 1}}))),
+        (json!({"any": null}), Ok(json!({"any": {"x": 1}}))),
+        (json!({"strict": {"u": 1}}), Err(".spec.strict.u: field not declared in schema")),
+    ] {
+        let made = apply(&schema, &live, &of(spec.clone()), &manager("m", "g/v1"), false, &FieldSet::new());
+        match want {
+            Ok(want) => assert_eq!(made.unwrap()["spec"], want, "{spec}"),
+            Err(why) => assert!(made.unwrap_err().to_string().ends_with(why), "{spec}"),
+        }
+    }
+}
+
+#[test]
 fn a_new_object_with_an_item_without_a_key_has_no_owners_wherever_it_is() {
     let schema = builtin("", "v1", "Service").unwrap();
     let reset = FieldSet::of(&[&["status"]]);

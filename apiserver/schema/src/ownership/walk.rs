@@ -42,7 +42,7 @@ pub(super) fn form<'a>(schema: &'a Schema, value: Option<&Value>) -> Form<'a> {
 /// The node of a key of a map.
 pub(super) fn child_of<'a>(schema: &'a Schema, key: &str) -> Option<&'a Schema> {
     match &schema.shape {
-        Shape::Object(_) => schema.child(key),
+        Shape::Object(object) => schema.child(key).or_else(|| object.lenient.then(any)),
         Shape::Any { deduced: true } => Some(schema),
         _ => None,
     }

@@ -64,7 +64,7 @@ fn check_changed(
     };
     check_type(schema, rules, value, path, errors);
     if value.is_null() {
-        check_enum(schema, rules, value, path, errors);
+        check_enum(rules, value, path, errors);
         return;
     }
     combinations(rules, value, known, path, errors);
@@ -74,7 +74,7 @@ fn check_changed(
         Value::Array(items) => check_list(schema, rules, items, known, path, errors),
         _ => {}
     }
-    check_enum(schema, rules, value, path, errors);
+    check_enum(rules, value, path, errors);
     if let Value::Object(map) = value {
         check_object(schema, rules, map, known, path, errors);
     }
@@ -252,15 +252,14 @@ fn check_list(
     }
 }
 
-fn check_enum(schema: &Schema, rules: &Rules, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+fn check_enum(rules: &Rules, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let Some(allowed) = &rules.enumeration else { return };
     // Go converts a number to the type of what is listed.
     let converted = |listed: &Value| {
         listed.as_i64().zip(value.as_f64()).is_some_and(|(listed, number)| number as i64 == listed)
     };
-    if allowed.iter().any(|v| crate::golang::equal(v, value) || converted(v))
-        || (value.is_null() && schema.nullable)
-    {
+    // A null is none of them, though it be listed and may stand there.
+    if !value.is_null() && allowed.iter().any(|v| crate::golang::equal(v, value) || converted(v)) {
         return;
     }
     let names: Vec<String> = allowed

@@ -37,8 +37,11 @@ fn compare(schema: &Schema, old: &Value, value: &Value, found: &mut Vec<usize>) 
     let before = found.len();
     let is_same = match (old, value) {
         (Value::Array(old_items), Value::Array(items)) => compare_lists(schema, old_items, items, found),
+        (Value::Object(old_map), Value::Object(map)) if schema.object().is_none() => {
+            old_map.is_empty() && map.is_empty()
+        }
         (Value::Object(old_map), Value::Object(map)) => {
-            let Some(object) = schema.object() else { return old_map.is_empty() && map.is_empty() };
+            let Some(object) = schema.object() else { return false };
             let is_known = |key: &str, child: &Schema| {
                 let is_named = object.fields.contains_key(key);
                 !object.go_struct && (is_named || !matches!(child.shape, Shape::Any { .. }))
@@ -103,6 +106,17 @@ mod tests {
     use apiserver_json::json;
 
     use super::*;
+
+    /// A definition may make a list of what was a map: an empty one is still held against nobody.
+    #[test]
+    fn an_empty_map_is_as_it_was_whatever_it_should_be() {
+        let texts = json!({"type": "array", "items": {"type": "string"}});
+        let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}, "m": texts}});
+        let schema = crate::from_crd_schema(&schema).unwrap();
+        let (old, value) = (json!({"a": 1, "m": {}}), json!({"a": 2, "m": {}}));
+        let known = Unchanged::of(&schema, &old, &value);
+        assert!(known.has(&value["m"]) && !known.has(&value["a"]));
+    }
 
     /// Would not end in anybody's time if each item were looked for among all others.
     #[test]
