@@ -9,6 +9,7 @@ use apiserver_meta::field::{FieldError, Problem};
 use apiserver_schema::Schema;
 
 use crate::catalogue::{Column, Resource, Subresource};
+use crate::columns::JsonPath;
 use crate::conversion::Conversion;
 use crate::strategy;
 use crate::{embedded, object, scale};
@@ -31,7 +32,7 @@ pub struct CustomVersion {
     /// Paths a field selector may name, without the leading dot.
     pub selectable_fields: Vec<String>,
     /// JSON paths of the columns after the name.
-    pub column_paths: Vec<String>,
+    pub column_paths: Vec<JsonPath>,
     /// Text of the `Warning` header of a deprecated version.
     pub deprecation: Option<String>,
     /// Its objects are going, and no new one may come.
@@ -231,7 +232,7 @@ fn row(
     }
 }
 
-fn columns(version: &Value) -> (Vec<Column>, Vec<String>) {
+fn columns(version: &Value) -> (Vec<Column>, Vec<JsonPath>) {
     let column = |name: &str, kind: &str, format: &str, priority: i32, description: &str| Column {
         name: name.to_owned(),
         kind: kind.to_owned(),
@@ -244,6 +245,8 @@ fn columns(version: &Value) -> (Vec<Column>, Vec<String>) {
     match version.get("additionalPrinterColumns").and_then(Value::as_array).filter(|list| !list.is_empty()) {
         Some(list) => {
             for entry in list {
+                // Upstream gives up at the first path that is none.
+                let Some(path) = JsonPath::parse(text(entry, "jsonPath")) else { break };
                 let priority = entry.get("priority").and_then(Value::as_i64).unwrap_or(0) as i32;
                 columns.push(column(
                     text(entry, "name"),
@@ -252,12 +255,12 @@ fn columns(version: &Value) -> (Vec<Column>, Vec<String>) {
                     priority,
                     &description(entry),
                 ));
-                paths.push(text(entry, "jsonPath").to_owned());
+                paths.push(path);
             }
         }
         None => {
             columns.push(column("Age", "date", "", 0, ""));
-            paths.push(".metadata.creationTimestamp".to_owned());
+            paths.extend(JsonPath::parse(".metadata.creationTimestamp"));
         }
     }
     (columns, paths)
@@ -311,7 +314,12 @@ fn status_errors(schema: &Schema, object: &Value, old: Option<&Value>) -> Vec<Fi
     let (Some(schema), Some(status)) = (schema.child("status"), object.get("status")) else {
         return Vec::new();
     };
-    let errors = match old.and_then(|old| old.get("status")) {
+    let old_status = old.and_then(|old| old.get("status"));
+    if old.is_some() && old_status.is_none() && status.is_null() {
+        // No status is what it was.
+        return Vec::new();
+    }
+    let errors = match old_status {
         Some(old) => apiserver_schema::validate_change(schema, status, old, ""),
         None => apiserver_schema::validate(schema, status, ""),
     }

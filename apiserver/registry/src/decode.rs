@@ -172,8 +172,10 @@ fn read_by(
         unknown.sort();
         of_embedded.sort();
         unknown.extend(of_embedded);
-        // An apply means the nulls it has.
-        if mode != Decode::Unstructured {
+        if mode == Decode::Unstructured {
+            // An apply means the nulls it has, where something can be said of them.
+            apiserver_schema::drop_untyped_nulls(schema, value);
+        } else {
             apiserver_schema::drop_nulls(schema, value);
         }
         apiserver_schema::apply_defaults(schema, value);

@@ -14,7 +14,7 @@ use apiserver_json::{Value, json};
 use crate::catalogue::Resource;
 use crate::object;
 
-use jsonpath::lookup;
+pub use jsonpath::JsonPath;
 
 /// The cells of an object, one a column. `now` is the time in seconds since the epoch.
 pub fn cells(resource: &Resource, object: &Value, now: i64) -> Vec<Value> {
@@ -114,8 +114,8 @@ impl<'a> Subject<'a> {
     }
 }
 
-fn custom_cell(object: &Value, path: &str, kind: &str, now: i64) -> Value {
-    let found = lookup(object, path);
+fn custom_cell(object: &Value, path: &JsonPath, kind: &str, now: i64) -> Value {
+    let found = path.first(object);
     match (kind, found) {
         ("string", Some(Value::Null)) => json!("<no value>"),
         (_, None | Some(Value::Null)) => Value::Null,
@@ -124,7 +124,9 @@ fn custom_cell(object: &Value, path: &str, kind: &str, now: i64) -> Value {
             json!(if age == "<unknown>" { "<invalid>" } else { &age })
         }
         ("string", Some(Value::String(text))) => json!(text),
-        ("string", Some(nested @ (Value::Object(_) | Value::Array(_)))) => json!(nested.to_string()),
+        ("string", Some(nested @ (Value::Object(_) | Value::Array(_)))) => {
+            json!(in_html(&nested.to_string()))
+        }
         ("string", Some(other)) => json!(apiserver_schema::go_display(&other)),
         ("integer", Some(Value::Number(number))) => {
             json!(number.as_i64().or_else(|| number.as_f64().map(whole)))
@@ -132,6 +134,20 @@ fn custom_cell(object: &Value, path: &str, kind: &str, now: i64) -> Value {
         ("number", Some(value @ Value::Number(_))) | ("boolean", Some(value @ Value::Bool(_))) => value,
         _ => Value::Null,
     }
+}
+
+/// Go writes JSON such that it can stand in HTML.
+fn in_html(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '<' => out.push_str("\\u003c"),
+            '>' => out.push_str("\\u003e"),
+            '&' => out.push_str("\\u0026"),
+            letter => out.push(letter),
+        }
+    }
+    out
 }
 
 /// A number without its fraction; what is too large for Go's integers is the least of them.
@@ -286,11 +302,12 @@ mod tests {
 
     #[test]
     fn cells_of_custom_columns_are_of_their_kind() {
-        let object = json!({"s": "x", "n": null, "l": [1], "i": 3, "f": 1e21, "d": "zz"});
+        let object = json!({"s": "x", "n": null, "l": [1], "i": 3, "f": 1e21, "d": "zz", "h": ["<a&b>"]});
         for (path, kind, want) in [
             (".s", "string", json!("x")),
             (".n", "string", json!("<no value>")),
             (".l", "string", json!("[1]")),
+            (".h", "string", json!(r#"["\u003ca\u0026b\u003e"]"#)),
             (".i", "string", json!("3")),
             (".s", "integer", json!(null)),
             (".n", "integer", json!(null)),
@@ -298,7 +315,8 @@ mod tests {
             (".d", "date", json!("<invalid>")),
             (".none", "string", json!(null)),
         ] {
-            assert_eq!(custom_cell(&object, path, kind, 0), want, "{path} {kind}");
+            let path_read = JsonPath::parse(path).unwrap();
+            assert_eq!(custom_cell(&object, &path_read, kind, 0), want, "{path} {kind}");
         }
     }
 

@@ -218,6 +218,11 @@ fn validate_schema(
     if is_structural && before != Some(schema) {
         let of_defaults = super::defaults::validate(schema, &path);
         is_structural = of_defaults.is_empty();
+        // That of the metadata as a whole is among the faults, too.
+        let is_new = |error: &FieldError| {
+            !found.faults.iter().any(|told| (&told.field, &told.detail) == (&error.field, &error.detail))
+        };
+        let of_defaults: Vec<FieldError> = of_defaults.into_iter().filter(is_new).collect();
         errors.extend(of_defaults);
     }
     let faults = found.faults;

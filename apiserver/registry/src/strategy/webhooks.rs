@@ -141,6 +141,10 @@ pub(crate) fn check_versions(
 
 fn check_url(url: &str, path: &str, errors: &mut Vec<FieldError>) {
     let form = "; desired format: https://host[/path]";
+    if let Some(why) = apiserver_meta::url::error(url) {
+        errors.push(FieldError::required(path, format!("url must be a valid URL: {why}{form}")));
+        return;
+    }
     let (rest, fragment) = url.split_once('#').unwrap_or((url, ""));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (scheme, rest) = rest.split_once(':').unwrap_or(("", rest));
