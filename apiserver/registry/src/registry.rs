@@ -299,12 +299,20 @@ impl Registry {
         self.check_content(call, &call.resource.group_resource(), crate::object::name(object))
     }
 
+    /// Nothing is made where there is no namespace for it, and some namespaces stay: whether that is so here.
+    pub(crate) fn keeps_namespaces(&self) -> bool {
+        !self.disabled_plugins().contains(NAMESPACE_LIFECYCLE)
+    }
+
     /// A namespace that goes takes nothing new, be it an object or what is made of one. `of` is what is made.
     ///
     /// # Errors
     /// 404 of a namespace that is not there, 403 of one that is being deleted.
     pub fn check_content(&self, call: &Call, of: &GroupResource, name: &str) -> Result<(), Status> {
         let (true, Some(namespace)) = (call.resource.namespaced, call.namespace) else { return Ok(()) };
+        if !self.keeps_namespaces() {
+            return Ok(());
+        }
         let gr = GroupResource::new("", "namespaces");
         let found = self
             .inner
@@ -334,6 +342,9 @@ impl Registry {
         Err(status)
     }
 }
+
+/// The admission plugin that asks for namespaces.
+pub(crate) const NAMESPACE_LIFECYCLE: &str = "NamespaceLifecycle";
 
 /// What a client gets where the store failed.
 fn store_failed(error: &StoreError) -> Status {

@@ -210,6 +210,7 @@ impl Registry {
                     keep_member(new, before, "status");
                 }
                 (strategy.prepare_update)(new, kept);
+                self.change_on_update(call, new, kept);
                 (strategy.default)(new);
             }
             "status" => {
@@ -459,7 +460,7 @@ pub fn reset_fields(resource: &Resource, subresource: &str) -> &'static FieldSet
 pub(crate) fn upstream_key(call: &Call, name: &str) -> String {
     let (group, resource) = (&call.resource.group, &call.resource.name);
     let directory = if call.resource.is_custom() {
-        format!("/{group}/{resource}")
+        format!("/registry/{group}/{resource}")
     } else {
         format!("/registry/{}", layout::directory(group, resource))
     };

@@ -3,7 +3,7 @@
 mod common;
 
 use apiserver_json::{Value, json};
-use apiserver_registry::{Call, Operation, Registry, ServiceRanges};
+use apiserver_registry::{Call, Changed, Operation, Registry, ServiceRanges};
 
 const NAMESPACE: &str = "team";
 
@@ -98,6 +98,46 @@ async fn classes_become_numbers() {
     let refused = create(&registry, "scheduling.k8s.io", "priorityclasses", class("other", true)).await;
     let why = r#"priorityclasses.scheduling.k8s.io "other" is forbidden: PriorityClass usual is already marked as default. Only one default can exist"#;
     assert_eq!(refused.expect_err("a second default"), why);
+}
+
+#[tokio::test]
+async fn where_nobody_asks_for_namespaces_there_need_be_none() {
+    for (disabled, made) in
+        [(&[][..], Some(r#"namespaces "team" not found"#)), (&["NamespaceLifecycle"], None)]
+    {
+        let registry = common::registry(ServiceRanges::default(), disabled);
+        let created = create(&registry, "", "configmaps", json!({"metadata": {"name": "c"}})).await;
+        assert_eq!(created.err().as_deref(), made, "{disabled:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_off_changes_no_update_either() {
+    for (disabled, tolerated) in
+        [(vec!["ServiceAccount"], 2), (vec!["ServiceAccount", "DefaultTolerationSeconds"], 0)]
+    {
+        let registry = world(&disabled).await;
+        create(&registry, "", "pods", pod(json!({}))).await.expect("a pod");
+        let catalogue = registry.catalogue();
+        let resource = catalogue.get("", "v1", "pods").expect("a built-in resource");
+        let label = |live: Option<&Value>| {
+            let mut next = live.expect("it is there").clone();
+            next["metadata"]["labels"] = json!({"a": "b"});
+            // What admission added is gone from what is sent.
+            let spec = next["spec"].as_object_mut().expect("a spec");
+            for added in ["tolerations", "priority", "preemptionPolicy"] {
+                spec.remove(added);
+            }
+            Ok(Changed::Object(next))
+        };
+        let updated = registry.update(&common::call(resource, NAMESPACE), "p", false, label).await;
+        let updated: Value =
+            apiserver_json::from_slice(&updated.expect("updated").0.bytes).expect("an object");
+        let found = updated["spec"].get("tolerations").and_then(Value::as_array).map_or(0, <[Value]>::len);
+        assert_eq!(found, tolerated, "{disabled:?}");
+        assert_eq!(updated["spec"]["priority"], json!(0), "{disabled:?}");
+        assert_eq!(updated["spec"]["preemptionPolicy"], json!("PreemptLowerPriority"), "{disabled:?}");
+    }
 }
 
 #[tokio::test]

@@ -97,6 +97,9 @@ impl Registry {
                 }
             } else {
                 step::check_preconditions(call, name, &old, options)?;
+                if self.keeps_namespaces() {
+                    step::check_immortal(call, name)?;
+                }
                 self.admit_deletion(call, asked, &current).await?;
             }
             match step::next_step(call, &old, options) {

@@ -59,9 +59,14 @@ pub(super) fn check_preconditions(
         );
         return Err(Status::conflict(&kind, name, &why));
     }
-    let gr = call.resource.group_resource();
-    let protected = ["default", "kube-system", "kube-public"];
-    if call.resource.kind == "Namespace" && call.resource.group.is_empty() && protected.contains(&name) {
+    Ok(())
+}
+
+/// Some namespaces stay.
+pub(super) fn check_immortal(call: &Call, name: &str) -> Result<(), Status> {
+    let immortal = ["default", "kube-system", "kube-public"];
+    if call.resource.kind == "Namespace" && call.resource.group.is_empty() && immortal.contains(&name) {
+        let gr = call.resource.group_resource();
         return Err(Status::forbidden(&gr, name, "this namespace may not be deleted"));
     }
     Ok(())

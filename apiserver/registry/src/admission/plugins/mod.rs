@@ -57,8 +57,12 @@ struct Plugin {
     /// Group and resource it looks at.
     of: (&'static str, &'static str),
     change: Option<Change>,
+    /// What it makes of an update, beside the object as it was.
+    keep: Option<fn(&mut Value, &Value)>,
     check: Option<Check>,
 }
+
+const NOTHING: Plugin = Plugin { name: "", of: ("", ""), change: None, keep: None, check: None };
 
 /// In the order they run.
 const PLUGINS: &[Plugin] = &[
@@ -67,19 +71,15 @@ const PLUGINS: &[Plugin] = &[
         of: ("", "pods"),
         change: Some(limit_ranger::set_defaults),
         check: Some(limit_ranger::check_pod),
+        ..NOTHING
     },
     Plugin {
         name: "LimitRanger",
         of: ("", "persistentvolumeclaims"),
-        change: None,
         check: Some(limit_ranger::check_claim),
+        ..NOTHING
     },
-    Plugin {
-        name: service_account::NAME,
-        of: ("", "pods"),
-        change: Some(service_account::mount),
-        check: None,
-    },
+    Plugin { name: service_account::NAME, of: ("", "pods"), change: Some(service_account::mount), ..NOTHING },
     pod_security(("", "pods"), pod_security::check_pod),
     pod_security(("", "namespaces"), pod_security::check_namespace),
     pod_security(("", "podtemplates"), pod_security::check_template),
@@ -90,12 +90,18 @@ const PLUGINS: &[Plugin] = &[
     pod_security(("apps", "statefulsets"), pod_security::check_template),
     pod_security(("batch", "jobs"), pod_security::check_template),
     pod_security(("batch", "cronjobs"), pod_security::check_template),
-    Plugin { name: "Priority", of: ("", "pods"), change: Some(priority::resolve), check: None },
+    Plugin {
+        name: "Priority",
+        of: ("", "pods"),
+        change: Some(priority::resolve),
+        keep: Some(crate::strategy::pod::keep_priority),
+        ..NOTHING
+    },
     Plugin {
         name: "Priority",
         of: ("scheduling.k8s.io", "priorityclasses"),
-        change: None,
         check: Some(priority::check_default),
+        ..NOTHING
     },
     Plugin {
         name: "DefaultTolerationSeconds",
@@ -104,67 +110,64 @@ const PLUGINS: &[Plugin] = &[
             crate::strategy::pod::tolerate_lost_nodes(pod);
             Ok(())
         }),
-        check: None,
+        keep: Some(|pod, _| crate::strategy::pod::tolerate_lost_nodes(pod)),
+        ..NOTHING
     },
     Plugin {
         name: "PersistentVolumeClaimResize",
         of: ("", "persistentvolumeclaims"),
-        change: None,
         check: Some(claim_resize::check),
+        ..NOTHING
     },
-    Plugin { name: pod_resize::NAME, of: ("", "pods"), change: None, check: Some(pod_resize::check) },
+    Plugin { name: pod_resize::NAME, of: ("", "pods"), check: Some(pod_resize::check), ..NOTHING },
     Plugin {
         name: "RuntimeClass",
         of: ("", "pods"),
         change: Some(runtime_class::resolve),
         check: Some(runtime_class::check),
+        ..NOTHING
     },
     Plugin {
         name: "CertificateSubjectRestriction",
         of: ("certificates.k8s.io", "certificatesigningrequests"),
-        change: None,
         check: Some(certificate_subject::check),
+        ..NOTHING
     },
     Plugin {
         name: "DefaultIngressClass",
         of: ("networking.k8s.io", "ingresses"),
         change: Some(default_class::of_ingress),
-        check: None,
+        ..NOTHING
     },
     Plugin {
         name: "DefaultStorageClass",
         of: ("", "persistentvolumeclaims"),
         change: Some(default_class::of_claim),
-        check: None,
+        ..NOTHING
     },
     Plugin {
         name: storage_protection::NAME,
         of: ("", "persistentvolumeclaims"),
         change: Some(storage_protection::protect),
-        check: None,
+        ..NOTHING
     },
     Plugin {
         name: storage_protection::NAME,
         of: ("", "persistentvolumes"),
         change: Some(storage_protection::protect),
-        check: None,
+        ..NOTHING
     },
     Plugin {
         name: storage_protection::NAME,
         of: ("storage.k8s.io", "volumeattributesclasses"),
         change: Some(storage_protection::protect),
-        check: None,
+        ..NOTHING
     },
-    Plugin {
-        name: topology_labels::NAME,
-        of: ("", "pods"),
-        change: Some(topology_labels::label),
-        check: None,
-    },
+    Plugin { name: topology_labels::NAME, of: ("", "pods"), change: Some(topology_labels::label), ..NOTHING },
 ];
 
 const fn pod_security(of: (&'static str, &'static str), check: Check) -> Plugin {
-    Plugin { name: pod_security::NAME, of, change: None, check: Some(check) }
+    Plugin { name: pod_security::NAME, of, check: Some(check), ..NOTHING }
 }
 
 /// Names of plugins that `--disable-admission-plugins` may turn off.
@@ -175,6 +178,7 @@ pub fn names() -> BTreeSet<&'static str> {
         super::POLICY_PLUGIN,
         super::VALIDATING_PLUGIN,
         super::quota::NAME,
+        crate::registry::NAMESPACE_LIFECYCLE,
     ];
     PLUGINS.iter().map(|plugin| plugin.name).chain(configured).collect()
 }
@@ -204,6 +208,11 @@ impl Registry {
             change(self, call, value).map_err(|why| why.status(call, value))?;
         }
         Ok(())
+    }
+
+    /// What the plugins make of an object that is being updated, before it is validated.
+    pub(crate) fn change_on_update(&self, call: &Call<'_>, value: &mut Value, old: &Value) {
+        self.plugins_of(call).filter_map(|plugin| plugin.keep).for_each(|keep| keep(value, old));
     }
 
     /// What the plugins say of a valid object.

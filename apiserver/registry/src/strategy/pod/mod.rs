@@ -33,8 +33,7 @@ mod update;
 pub(crate) mod volumes;
 
 pub(crate) use defaults::default_spec;
-pub(crate) use prepare::drop_disabled;
-pub(crate) use prepare::tolerate_lost_nodes;
+pub(crate) use prepare::{drop_disabled, keep_priority, tolerate_lost_nodes};
 
 /// What a status update of a Pod sets back.
 static SPEC_AND_OWNERS: LazyLock<FieldSet> = LazyLock::new(|| {
@@ -50,9 +49,7 @@ pub(super) static POD: Strategy = Strategy {
     requested: apparmor::adopt,
     prepare_update: |new, old| {
         super::shared::keep_status(new, old);
-        prepare::keep_priority(new, old);
         drop_disabled(super::shared::at_mut(new, &["spec"]));
-        prepare::tolerate_lost_nodes(new);
     },
     validate_create,
     validate_update: update::check,

@@ -149,7 +149,7 @@ pub(super) fn qos_class(spec: &Value) -> &'static str {
 }
 
 /// What admission made of a priority class stays where an update says nothing of it.
-pub(super) fn keep_priority(pod: &mut Value, old: &Value) {
+pub(crate) fn keep_priority(pod: &mut Value, old: &Value) {
     let Some(spec) = at_mut(pod, &["spec"]) else { return };
     for member in ["priority", "preemptionPolicy"] {
         let was = at(old, &["spec", member]);

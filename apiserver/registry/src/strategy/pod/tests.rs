@@ -122,7 +122,6 @@ fn specs() {
 fn updates() {
     check(Write::Update, &base(), &[
         (json!({}), json!({}), &[]),
-        (json!({"spec": {"priority": 7, "preemptionPolicy": "Never"}}), json!({"spec": {"priority": null, "preemptionPolicy": null}}), &[]),
         (json!({}), json!({"spec": {"containers": [{"name": "c", "image": "j"}]}}), &[]),
         (json!({}), json!({"spec": {"containers": [{"name": "c", "image": " j"}]}}), &[r#"spec.containers[0].image: Invalid value: " j": must not have leading or trailing whitespace"#, r#"spec.containers[0].image: Invalid value: " j": must not have leading or trailing whitespace"#, "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"]),
         (json!({}), json!({"spec": {"containers": [{"name": "c", "image": "i"}, {"name": "d", "image": "i"}]}}), &["spec.containers: Forbidden: pod updates may not add or remove containers"]),
