@@ -162,15 +162,18 @@ impl Loop {
         let (uid, label) = (item.uid.clone(), item.label());
         let waiting = item.is_deleting() && (item.has_finalizer(FOREGROUND) || item.has_finalizer(ORPHAN));
         let has_owners = !item.owners.is_empty();
-        let dependents = {
+        let (dependents, unblocked) = {
             let mut graph = lock(&self.graph);
-            let news = graph.get(&uid).is_none_or(|old| old.matters(&item));
+            let old = graph.get(&uid);
+            let news = old.is_none_or(|old| old.matters(&item));
+            let unblocked = old.map(|old| old.no_longer_blocks(&item)).unwrap_or_default();
             graph.put(item);
             if !news {
                 return;
             }
-            if waiting { graph.dependents(&uid) } else { Vec::new() }
+            (if waiting { graph.dependents(&uid) } else { Vec::new() }, unblocked)
         };
+        unblocked.iter().for_each(|owner| self.wake(owner, format!("{label} waits no more")));
         if has_owners || waiting {
             self.wake(&uid, format!("{label} changed"));
         }
@@ -263,7 +266,22 @@ impl Loop {
             controllers_kit::error::gone_is_fine(patched.map_err(Error::from))?;
             return Ok(Done::change("removed references to owners that are gone"));
         }
-        let has_dependents = !lock(&self.graph).dependents(&item.uid).is_empty();
+        let (has_dependents, is_circle) = lock(&self.graph).below(&item.uid);
+        let mut version = item.version.clone();
+        if !references.waiting.is_empty() && is_circle {
+            // Who waits for this item is what this item waits for: somebody has to go first.
+            let owners = item.owners.iter().map(|owner| {
+                json!({"apiVersion": owner.api_version, "kind": owner.kind, "name": owner.name, "uid": owner.uid,
+                       "controller": owner.controller, "blockOwnerDeletion": false})
+            });
+            let patch = json!({"metadata": {"uid": item.uid, "ownerReferences": owners.collect::<Vec<_>>()}});
+            let patched =
+                api.patch_metadata(&item.key.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+            let Some(patched) = controllers_kit::error::gone_is_fine(patched.map_err(Error::from))? else {
+                return Ok(Done::nothing());
+            };
+            version = patched.metadata.resource_version.unwrap_or_default();
+        }
         let policy = if !references.waiting.is_empty() && has_dependents {
             PropagationPolicy::Foreground
         } else if item.has_finalizer(ORPHAN) {
@@ -277,7 +295,7 @@ impl Loop {
             propagation_policy: Some(policy),
             preconditions: Some(Preconditions {
                 uid: Some(item.uid.clone()),
-                resource_version: Some(item.version.clone()),
+                resource_version: Some(version),
             }),
             ..Default::default()
         };

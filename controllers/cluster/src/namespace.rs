@@ -1,4 +1,4 @@
-//! Namespaces being deleted: their content goes first, then the finalizer `kubernetes`.
+//! Namespaces being deleted: their Pods go first, then the rest of their content, then the finalizer `kubernetes`.
 //!
 //! Finalizers on the content are waited for, never removed.
 
@@ -41,7 +41,7 @@ pub(crate) async fn run(caches: Caches) {
 }
 
 /// What is left in a namespace.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Remains {
     counts: BTreeMap<String, usize>,
     finalizers: BTreeMap<String, usize>,
@@ -57,18 +57,29 @@ impl Loop {
             return Ok(Done::nothing());
         }
         let resources = discovery::all(&self.client).await;
-        let remains = match &resources {
+        let (remains, told) = match &resources {
             Ok(resources) => {
                 let content = resources.iter().filter(|r| {
                     r.namespaced && r.can("delete") && r.can("list") && r.api.group != "events.k8s.io"
                 });
-                join_all(content.map(|resource| self.empty(&key.name, resource))).await
+                let is_pods = |r: &&Resource| r.api.group.is_empty() && r.api.plural == "pods";
+                let (pods, rest): (Vec<_>, Vec<_>) = content.partition(is_pods);
+                // What runs may need what is beside it to the last: the rest stays while there are Pods.
+                let pods = sum(self.empty_all(&key.name, &pods).await);
+                if pods.counts.is_empty() {
+                    let mut rest = sum(self.empty_all(&key.name, &rest).await);
+                    rest.failures.extend(pods.failures);
+                    (rest.clone(), rest)
+                } else {
+                    // As upstream, which tells what remains only once the Pods are gone.
+                    let told = Remains { failures: pods.failures.clone(), ..Remains::default() };
+                    (pods, told)
+                }
             }
-            Err(_) => Vec::new(),
+            Err(_) => Default::default(),
         };
-        let remains = sum(remains);
         let discovered = resources.as_ref().map(|_| ()).map_err(|error| error.sentence());
-        self.write_conditions(&key, &namespace, &remains, discovered).await?;
+        self.write_conditions(&key, &namespace, &told, discovered).await?;
         if resources.is_ok() && remains.counts.is_empty() && remains.failures.is_empty() {
             return self.finalize(&key).await;
         }
@@ -77,12 +88,12 @@ impl Loop {
         Ok(done)
     }
 
+    async fn empty_all(&self, namespace: &str, resources: &[&Resource]) -> Vec<Part> {
+        join_all(resources.iter().map(|resource| self.empty(namespace, resource))).await
+    }
+
     /// Delete everything of one resource and say what is left.
-    async fn empty(
-        &self,
-        namespace: &str,
-        resource: &Resource,
-    ) -> Result<(String, Vec<Vec<String>>), String> {
+    async fn empty(&self, namespace: &str, resource: &Resource) -> Part {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource.api);
         let list = || async {
             let list =
@@ -148,7 +159,7 @@ impl Loop {
             new
         });
         let all: Vec<NamespaceCondition> = all.collect();
-        if all == before || remains.counts.is_empty() && remains.failures.is_empty() {
+        if all == before {
             return Ok(());
         }
         status.conditions = Some(all);

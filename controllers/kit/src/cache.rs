@@ -183,6 +183,11 @@ impl<K: Object> Cache<K> {
         })
     }
 
+    /// The client that writes.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// All objects controlled by the owner of this uid.
     pub fn controlled_by(&self, uid: &str) -> Vec<Arc<K>> {
         self.store.read(|s| {

@@ -8,8 +8,9 @@ use controllers_kit::{Cache, Change, Error, Index, Key, Object, Queue, Recorder,
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::api::{DeleteParams, Preconditions};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Preconditions};
 use serde_json::json;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A Pod of this template, controlled by `owner`.
@@ -60,30 +61,57 @@ pub(crate) async fn claim_members<K: Object>(
         let patch = json!({"metadata": {"uid": pod.metadata.uid, "ownerReferences": others}});
         controllers_kit::error::gone_is_fine(pods.patch(&Key::of(&pod.metadata), &patch).await)?;
     }
-    if owner.meta().deletion_timestamp.is_some() {
-        return Ok(mine);
-    }
-    for pod in orphans(pods).at(owner.meta().namespace.as_deref().unwrap_or_default()) {
-        let orphan = controller_of(&pod.metadata).is_none() && pods::is_active(&pod);
-        if !orphan || !matches(selector, pod.metadata.labels.as_ref()) || !is_member(&pod) {
-            continue;
-        }
-        let mut owners = pod.metadata.owner_references.clone().unwrap_or_default();
-        owners.push(controller_reference(owner));
-        let patch = json!({"metadata": {"uid": pod.metadata.uid, "ownerReferences": owners}});
-        let adopted = pods.patch(&Key::of(&pod.metadata), &patch).await;
-        mine.extend(controllers_kit::error::gone_is_fine(adopted)?);
-    }
+    let is_orphan = |pod: &Pod| pods::is_active(pod) && is_member(pod);
+    mine.extend(adopt(pods, owner, selector, is_orphan).await?);
     Ok(mine)
 }
 
-/// Objects without a controller, by namespace.
+/// Takes those without a controller that match and are worth it.
+pub(crate) async fn adopt<K: Object, M: Object>(
+    members: &Cache<M>,
+    owner: &K,
+    selector: &LabelSelector,
+    is_worth_it: impl Fn(&M) -> bool,
+) -> Result<Vec<Arc<M>>, Error> {
+    let mut found = orphans(members).at(owner.meta().namespace.as_deref().unwrap_or_default());
+    found.retain(|orphan| matches(selector, orphan.meta().labels.as_ref()) && is_worth_it(orphan));
+    let mut adopted = Vec::new();
+    if found.is_empty() || !may_adopt(members.client(), owner).await? {
+        return Ok(adopted);
+    }
+    for orphan in found {
+        let meta = orphan.meta();
+        let mut owners = meta.owner_references.clone().unwrap_or_default();
+        owners.push(controller_reference(owner));
+        let patch = json!({"metadata": {"uid": meta.uid, "ownerReferences": owners}});
+        adopted.extend(controllers_kit::error::gone_is_fine(members.patch(&Key::of(meta), &patch).await)?);
+    }
+    Ok(adopted)
+}
+
+/// Asks the API server whether an owner still is the one it was, and not being deleted: what its deletion has orphaned
+/// would be adopted again, and go with it. Ask after the orphans were seen; a cache may learn of them before it learns of
+/// the deletion. Upstream: `RecheckDeletionTimestamp`.
+async fn may_adopt<K: Object>(client: &kube::Client, owner: &K) -> Result<bool, Error> {
+    let meta = owner.meta();
+    if meta.deletion_timestamp.is_some() {
+        return Ok(false);
+    }
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let owners: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(&()));
+    let found = owners.get_metadata_opt(meta.name.as_deref().unwrap_or_default()).await?;
+    Ok(found
+        .is_some_and(|found| found.metadata.uid == meta.uid && found.metadata.deletion_timestamp.is_none()))
+}
+
+/// Objects without a controller that are not being deleted, by namespace.
 pub(crate) fn orphans<K: Object>(all: &Cache<K>) -> Index<K> {
     all.index("orphans", |object| {
         let meta = object.meta();
         match controller_of(meta) {
-            None => vec![meta.namespace.clone().unwrap_or_default()],
-            Some(_) => Vec::new(),
+            None if meta.deletion_timestamp.is_none() => vec![meta.namespace.clone().unwrap_or_default()],
+            _ => Vec::new(),
         }
     })
 }
@@ -176,7 +204,7 @@ fn controllers<'a, K: Object>(change: &'a Change<K>, kind: &'a str) -> impl Iter
 pub(crate) fn wake_adopters<K: Object>(
     pods: &Cache<Pod>,
     owners: &Cache<K>,
-    selector: fn(&K) -> Option<&LabelSelector>,
+    selector: fn(&K) -> Option<Cow<'_, LabelSelector>>,
     queue: Queue<Key>,
 ) {
     // Who is woken looks for them there.
@@ -187,7 +215,7 @@ pub(crate) fn wake_adopters<K: Object>(
             return;
         };
         for owner in owners.in_namespace(&change.key.namespace) {
-            if selector(&owner).is_some_and(|s| matches(s, pod.metadata.labels.as_ref())) {
+            if selector(&owner).is_some_and(|s| matches(&s, pod.metadata.labels.as_ref())) {
                 queue.add(Key::of(owner.meta()), format!("Pod {} has no controller", change.key));
             }
         }

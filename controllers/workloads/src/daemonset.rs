@@ -13,6 +13,7 @@ use controllers_kit::{Cache, Caches, Done, Error, EventKind, Key, Queue, Recorde
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Label of Pods and revisions: the hash of the template.
@@ -32,7 +33,7 @@ pub(crate) async fn run(caches: Caches) {
     let queue: Queue<Key> = Queue::new();
     sets.wake(&queue);
     wake_owner(&pods, "DaemonSet", queue.clone());
-    wake_adopters(&pods, &sets, |set| set.spec.as_ref().map(|s| &s.selector), queue.clone());
+    wake_adopters(&pods, &sets, |set| set.spec.as_ref().map(|s| Cow::Borrowed(&s.selector)), queue.clone());
     let (q, all) = (queue.clone(), sets.clone());
     nodes.on_change(move |change| {
         let places = |node: &Arc<Node>| (node.spec.clone(), node.metadata.labels.clone());

@@ -5,9 +5,8 @@
 mod plan;
 mod status;
 
-use crate::control::{orphans, wake_controllers};
+use crate::control::{adopt, orphans, wake_controllers};
 use controllers_kit::meta::{annotation, controller_of, controller_reference, now, safe_hash};
-use controllers_kit::selector::matches;
 use controllers_kit::{Cache, Caches, Change, Done, Error, Key, Queue, Recorder, pods};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
@@ -141,17 +140,7 @@ impl Loop {
     async fn observe(&self, deployment: Arc<Deployment>) -> Result<Rollout, Error> {
         let uid = deployment.metadata.uid.clone().unwrap_or_default();
         let spec = deployment.spec.clone().unwrap_or_default();
-        let namespace = deployment.metadata.namespace.clone().unwrap_or_default();
-        if deployment.metadata.deletion_timestamp.is_none() {
-            for set in orphans(&self.sets).at(&namespace) {
-                let orphan =
-                    controller_of(&set.metadata).is_none() && set.metadata.deletion_timestamp.is_none();
-                if orphan && matches(&spec.selector, set.metadata.labels.as_ref()) {
-                    let patch = json!({"metadata": {"uid": set.metadata.uid, "ownerReferences": [controller_reference(&*deployment)]}});
-                    self.sets.patch(&Key::of(&set.metadata), &patch).await?;
-                }
-            }
-        }
+        adopt(&self.sets, &*deployment, &spec.selector, |_| true).await?;
         let mut all = self.sets.controlled_by(&uid);
         all.sort_by_key(|set| {
             (set.metadata.creation_timestamp.as_ref().map(|t| t.0), set.metadata.name.clone())

@@ -2,8 +2,9 @@
 //!
 //! Which Pods run which of them is the owner's business.
 
+use crate::control::adopt;
 use controllers_kit::meta::{controller_of, controller_reference, safe_hash};
-use controllers_kit::selector::{Labels, matches};
+use controllers_kit::selector::Labels;
 use controllers_kit::{Cache, Done, Error, Key, Object};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -39,14 +40,7 @@ pub(crate) async fn observe<K: Object>(
     traits: Traits<'_>,
     done: &mut Done,
 ) -> Result<History, Error> {
-    let namespace = owner.meta().namespace.as_deref().unwrap_or_default();
-    for orphan in revisions.in_namespace(namespace) {
-        let free = controller_of(&orphan.metadata).is_none() && orphan.metadata.deletion_timestamp.is_none();
-        if free && matches(traits.selector, orphan.metadata.labels.as_ref()) {
-            let patch = json!({"metadata": {"uid": orphan.metadata.uid, "ownerReferences": [controller_reference(owner)]}});
-            revisions.patch(&Key::of(&orphan.metadata), &patch).await?;
-        }
-    }
+    adopt(revisions, owner, traits.selector, |_| true).await?;
     let mut known = revisions.controlled_by(owner.meta().uid.as_deref().unwrap_or_default());
     known.sort_by_key(|r| (r.revision, r.metadata.name.clone()));
     let data = patch_of(tree(owner)?);

@@ -6,6 +6,7 @@ mod control;
 mod cronjob;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod history;
 mod job;
 mod kubelet;
@@ -15,6 +16,8 @@ mod statefulset;
 
 use controllers_kit::{Caches, PodAddresses, Running, spawn};
 use futures::FutureExt;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
 use std::sync::Arc;
 
 pub use kubelet::runtime::{NodeSpec, ProbeOutcome, ProbeTarget, Runtime, RuntimeFuture, StartError};
@@ -24,11 +27,13 @@ pub fn run(caches: Caches) -> Running {
     async move {
         controllers_kit::all(vec![
             spawn("deployment", deployment::run(caches.clone())),
-            spawn("replicaset", replicaset::run(caches.clone())),
+            spawn("replicaset", replicaset::run::<ReplicaSet>(caches.clone())),
+            spawn("replicationcontroller", replicaset::run::<ReplicationController>(caches.clone())),
             spawn("daemonset", daemonset::run(caches.clone())),
             spawn("statefulset", statefulset::run(caches.clone())),
             spawn("job", job::run(caches.clone())),
             spawn("cronjob", cronjob::run(caches.clone())),
+            spawn("disruption", disruption::run(caches.clone())),
         ])
         .await
     }

@@ -1,14 +1,18 @@
-//! ReplicaSet: as many Pods of a template as asked for.
+//! ReplicaSet, and ReplicationController, which is the same in older types: as many Pods of a template as asked for.
 //!
 //! It does not look at nodes beyond preferring to delete from crowded ones.
+
+mod older;
 
 use crate::control::{claim, create_all, delete_all, pod_from, wake_adopters, wake_owner};
 use controllers_kit::meta::now;
 use controllers_kit::selector::contains;
-use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder, pods};
+use controllers_kit::{Cache, Caches, Done, Error, Key, Object, Queue, Recorder, pods};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::jiff::Timestamp;
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,39 +21,69 @@ use std::time::Duration;
 /// More Pods than this are never created or deleted in one step.
 const BURST: usize = 500;
 
-struct Loop {
-    sets: Cache<ReplicaSet>,
+/// A kind that replicates a Pod.
+pub(crate) trait Replicates: Object + k8s_openapi::Resource {
+    /// Name of its loop, and of who tells of it in Events.
+    const NAMES: (&'static str, &'static str);
+
+    fn selector(&self) -> Option<Cow<'_, LabelSelector>>;
+
+    /// What it says, as a ReplicaSet.
+    fn as_set(self: Arc<Self>) -> Arc<ReplicaSet>;
+
+    fn with_status(&self, status: ReplicaSetStatus) -> Self;
+}
+
+impl Replicates for ReplicaSet {
+    const NAMES: (&'static str, &'static str) = ("replicaset", "replicaset-controller");
+
+    fn selector(&self) -> Option<Cow<'_, LabelSelector>> {
+        self.spec.as_ref().map(|spec| Cow::Borrowed(&spec.selector))
+    }
+
+    fn as_set(self: Arc<Self>) -> Arc<ReplicaSet> {
+        self
+    }
+
+    fn with_status(&self, status: ReplicaSetStatus) -> Self {
+        Self { status: Some(status), ..self.clone() }
+    }
+}
+
+struct Loop<K> {
+    owners: Cache<K>,
     pods: Cache<Pod>,
     events: Recorder,
 }
 
-pub(crate) async fn run(caches: Caches) {
-    let (sets, pods) = (caches.of::<ReplicaSet>(), caches.of::<Pod>());
+pub(crate) async fn run<K: Replicates>(caches: Caches) {
+    let (owners, pods) = (caches.of::<K>(), caches.of::<Pod>());
     let queue: Queue<Key> = Queue::new();
-    sets.wake(&queue);
-    wake_owner(&pods, "ReplicaSet", queue.clone());
-    wake_adopters(&pods, &sets, |set| set.spec.as_ref().map(|s| &s.selector), queue.clone());
-    sets.synced().await;
+    owners.wake(&queue);
+    wake_owner(&pods, <K as k8s_openapi::Resource>::KIND, queue.clone());
+    wake_adopters(&pods, &owners, K::selector, queue.clone());
+    owners.synced().await;
     pods.synced().await;
-    let events = Recorder::new(caches.client().clone(), "replicaset-controller");
-    let this = Arc::new(Loop { sets, pods, events });
-    controllers_kit::run("replicaset", queue, 8, move |key| {
+    let events = Recorder::new(caches.client().clone(), K::NAMES.1);
+    let this = Arc::new(Loop { owners, pods, events });
+    controllers_kit::run(K::NAMES.0, queue, 8, move |key| {
         let this = this.clone();
         async move { this.reconcile(key).await }
     })
     .await;
 }
 
-impl Loop {
+impl<K: Replicates> Loop<K> {
     async fn reconcile(&self, key: Key) -> Result<Done, Error> {
         let mut done = Done::nothing();
-        let Some(set) = self.sets.get(&key) else { return Ok(done) };
+        let Some(owner) = self.owners.get(&key) else { return Ok(done) };
+        let set = owner.clone().as_set();
         let Some(spec) = &set.spec else { return Ok(done) };
-        let mine = claim(&self.pods, &*set, &spec.selector).await?;
+        let mine = claim(&self.pods, &*owner, &spec.selector).await?;
         let active: Vec<Arc<Pod>> = mine.into_iter().filter(|pod| pods::is_active(pod)).collect();
         let mut failed = None;
         if set.metadata.deletion_timestamp.is_none()
-            && let Err(error) = self.manage(&set, &active, &mut done).await
+            && let Err(error) = self.manage(&owner, &set, &active, &mut done).await
         {
             failed = Some(error);
         }
@@ -61,25 +95,32 @@ impl Loop {
         failed.map_or(Ok(done), Err)
     }
 
-    async fn manage(&self, set: &ReplicaSet, active: &[Arc<Pod>], done: &mut Done) -> Result<(), Error> {
+    async fn manage(
+        &self,
+        owner: &K,
+        set: &ReplicaSet,
+        active: &[Arc<Pod>],
+        done: &mut Done,
+    ) -> Result<(), Error> {
         let spec = set.spec.clone().unwrap_or_default();
         let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0);
         if active.len() < wanted {
             let missing = (wanted - active.len()).min(BURST);
-            let pod = pod_from(set, &spec.template.unwrap_or_default());
-            let made = create_all(&self.pods, &self.events, set, &vec![pod; missing]).await?;
+            let pod = pod_from(owner, &spec.template.unwrap_or_default());
+            let made = create_all(&self.pods, &self.events, owner, &vec![pod; missing]).await?;
             done.note(format!("created {made} pods"));
         } else if active.len() > wanted {
             let excess = (active.len() - wanted).min(BURST);
             let unwanted = choose(active.to_vec(), excess);
-            delete_all(&self.pods, &self.events, set, &unwanted).await?;
+            delete_all(&self.pods, &self.events, owner, &unwanted).await?;
             done.note(format!("deleted {excess} pods"));
         }
         Ok(())
     }
 
     async fn status(&self, key: &Key, failed: Option<&Error>, done: &mut Done) -> Result<(), Error> {
-        let Some(set) = self.sets.get(key) else { return Ok(()) };
+        let Some(owner) = self.owners.get(key) else { return Ok(()) };
+        let set = owner.clone().as_set();
         let uid = set.metadata.uid.clone().unwrap_or_default();
         let active: Vec<_> =
             self.pods.controlled_by(&uid).into_iter().filter(|pod| pods::is_active(pod)).collect();
@@ -94,7 +135,7 @@ impl Loop {
         }
         let ready = status.ready_replicas.unwrap_or(0);
         let note = format!("status: {} replicas, {ready} ready", status.replicas);
-        self.sets.replace_status(&ReplicaSet { status: Some(status), ..(*set).clone() }).await?;
+        self.owners.replace_status(&owner.with_status(status)).await?;
         done.note(note);
         Ok(())
     }

@@ -15,6 +15,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetSpe
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Preconditions};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ pub(crate) async fn run(caches: Caches) {
     let queue: Queue<Key> = Queue::new();
     sets.wake(&queue);
     wake_owner(&pods, "StatefulSet", queue.clone());
-    wake_adopters(&pods, &sets, |set| set.spec.as_ref().map(|s| &s.selector), queue.clone());
+    wake_adopters(&pods, &sets, |set| set.spec.as_ref().map(|s| Cow::Borrowed(&s.selector)), queue.clone());
     sets.synced().await;
     revisions.synced().await;
     pods.synced().await;

@@ -26,7 +26,7 @@ const IMAGES: &[(&[&str], Behaviour, u16)] = &[
     (&["nginx", "nginx-unprivileged", "nginxinc/nginx-unprivileged", "bitnami/nginx"], Behaviour::Nginx, 80),
     (&["httpd", "bitnami/apache"], Behaviour::Httpd, 80),
     (&["traefik/whoami", "containous/whoami", "whoami"], Behaviour::Whoami, 80),
-    (&["agnhost", "e2e-test-images/agnhost"], Behaviour::Netexec, 8080),
+    (&["agnhost"], Behaviour::Netexec, 8080),
     (&["hashicorp/http-echo", "http-echo"], Behaviour::HttpEcho, 5678),
     (
         &[
@@ -58,7 +58,8 @@ const IMAGES: &[(&[&str], Behaviour, u16)] = &[
     ),
 ];
 
-/// An image's name without registry, `library/`, tag and digest.
+/// An image's name without registry, tag and digest, nor the folder of those that are the registry's own: `library/`, and
+/// `e2e-test-images/` for what Kubernetes' own tests run.
 pub(crate) fn short(image: &str) -> &str {
     let image = image.split('@').next().unwrap_or(image);
     let slash = image.rfind('/').map_or(0, |i| i + 1);
@@ -67,7 +68,7 @@ pub(crate) fn short(image: &str) -> &str {
         Some((registry, rest)) if registry.contains(['.', ':']) || registry == "localhost" => rest,
         _ => image,
     };
-    image.strip_prefix("library/").unwrap_or(image)
+    ["library/", "e2e-test-images/"].iter().find_map(|folder| image.strip_prefix(folder)).unwrap_or(image)
 }
 
 /// Behaviour and usual port of an image; None if it is not known.
@@ -86,6 +87,7 @@ mod tests {
             ("nginx", Some((Behaviour::Nginx, 80))),
             ("docker.io/library/nginx:1.29@sha256:abc", Some((Behaviour::Nginx, 80))),
             ("registry.k8s.io/e2e-test-images/agnhost:2.53", Some((Behaviour::Netexec, 8080))),
+            ("registry.k8s.io/e2e-test-images/httpd:2.4.38-4", Some((Behaviour::Httpd, 80))),
             ("localhost:5000/traefik/whoami", Some((Behaviour::Whoami, 80))),
             ("registry.k8s.io/pause:3.10", Some((Behaviour::Idle, 0))),
             ("my/app:1", None),

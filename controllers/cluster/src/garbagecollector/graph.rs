@@ -44,6 +44,15 @@ impl Item {
         self.finalizers.iter().any(|f| f == name)
     }
 
+    fn blocked(&self) -> impl Iterator<Item = &String> {
+        self.owners.iter().filter(|owner| owner.block_owner_deletion == Some(true)).map(|owner| &owner.uid)
+    }
+
+    /// The owners that need not wait for the item any more.
+    pub(super) fn no_longer_blocks(&self, newer: &Item) -> Vec<String> {
+        self.blocked().filter(|uid| !newer.blocked().any(|still| still == *uid)).cloned().collect()
+    }
+
     /// True if the newer state of the item calls for another look.
     pub(super) fn matters(&self, newer: &Item) -> bool {
         self.owners != newer.owners || self.finalizers != newer.finalizers || self.deleting != newer.deleting
@@ -98,6 +107,14 @@ impl Graph {
 
     pub(super) fn dependents(&self, uid: &str) -> Vec<String> {
         self.dependents.get(uid).into_iter().flatten().cloned().collect()
+    }
+
+    /// Whether an item has dependents, and whether one of them waits for its own dependents: that may be the item itself.
+    pub(super) fn below(&self, uid: &str) -> (bool, bool) {
+        let dependents = self.dependents(uid);
+        let waits = |item: &Item| item.is_deleting() && item.has_finalizer(super::FOREGROUND);
+        let is_circle = dependents.iter().filter_map(|uid| self.get(uid)).any(waits);
+        (!dependents.is_empty(), is_circle)
     }
 
     /// Dependents that keep their owner from going.
@@ -165,6 +182,15 @@ mod tests {
         assert_eq!(uids(&references.dangling), ["gone"]);
         assert_eq!(uids(&references.waiting), ["w"]);
         assert_eq!(graph.blocking("w"), ["d"]);
+        // An item below which another one waits may be in a circle with it; what blocks nobody any more is told.
+        assert_eq!(graph.below("s"), (true, false));
+        graph.put(Item {
+            deleting: true,
+            finalizers: vec![super::super::FOREGROUND.into()],
+            ..dependent.clone()
+        });
+        assert_eq!(graph.below("s"), (true, true));
+        assert_eq!(dependent.no_longer_blocks(&item("d", &["s", "gone"])), ["w"]);
         graph.remove("d");
         assert!(graph.dependents("w").is_empty());
     }
