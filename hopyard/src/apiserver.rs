@@ -42,6 +42,17 @@ pub(crate) enum DurabilityArg {
     None,
 }
 
+/// How it is decided who may do what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum AuthorizationMode {
+    /// Roles and bindings.
+    #[value(name = "RBAC")]
+    Rbac,
+    /// Everybody may do everything.
+    #[value(name = "AlwaysAllow")]
+    AlwaysAllow,
+}
+
 /// The admission plugin that needs a loop that makes accounts.
 pub(crate) const SERVICE_ACCOUNT: &str = "ServiceAccount";
 
@@ -75,9 +86,21 @@ pub(crate) struct Options {
     /// Key of the server's certificate
     #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
     pub tls_private_key_file: Option<PathBuf>,
-    /// Key that signs service account tokens (ECDSA P-256), instead of a generated one
+    /// Key that signs service account tokens (RSA, P-256 or P-384), instead of a generated one
     #[arg(long, value_name = "FILE")]
     pub service_account_signing_key_file: Option<PathBuf>,
+    /// Keys of which one signed a service account token that is believed, instead of the one that signs; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub service_account_key_file: Vec<PathBuf>,
+    /// Issuer of service account tokens; may be repeated: the first issues, all are believed
+    #[arg(long, value_name = "URL")]
+    pub service_account_issuer: Vec<String>,
+    /// Whom service account tokens address unless they say otherwise, instead of the issuers
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub api_audiences: Vec<String>,
+    /// Who may do what: RBAC always counts, AlwaysAllow beside it lets everybody, and nobody without credentials
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "RBAC", value_name = "MODES")]
+    pub authorization_mode: Vec<AuthorizationMode>,
     /// Allow requests without credentials where RBAC lets them
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub anonymous_auth: bool,
@@ -187,15 +210,13 @@ pub(crate) async fn start(
     let endpoint = endpoint.unwrap_or(advertise);
     let pki = Pki::open(&dir.join("pki"), &[own, advertise.ip(), endpoint.ip()])?;
     let registry = open_registry(options, &dir).await?;
-    let keys = match &options.service_account_signing_key_file {
-        Some(path) => ServiceAccountKeys::from_pkcs8(&crate::pki::read_key(path)?)
-            .map_err(|why| Error::Certificates(format!("{}: {why}", path.display())))?,
-        None => ServiceAccountKeys::from_pkcs8(&pki.token_key).map_err(Error::Certificates)?,
-    };
+    let keys = service_account_keys(options, &pki)?;
+    let always_allows = options.authorization_mode.contains(&AuthorizationMode::AlwaysAllow);
     let authentication = Authentication {
         tokens: options.token_auth_file.as_deref().map(read_tokens).transpose()?.unwrap_or_default(),
         service_accounts: Some(Arc::new(keys)),
-        anonymous: options.anonymous_auth,
+        // As upstream: who may everything is somebody.
+        anonymous: options.anonymous_auth && !always_allows,
     };
     let read = |path: &PathBuf| -> Result<(String, String), Error> {
         let text = std::fs::read_to_string(path).map_err(|error| Error::path(path, error))?;
@@ -210,6 +231,7 @@ pub(crate) async fn start(
     let tls = crate::pki::tls_from((&chain.0, &chain.1), (&key.0, &key.1), (&client_ca.0, &client_ca.1))?;
     let config = Config {
         authentication: Arc::new(authentication),
+        always_allows,
         nodes,
         ca_pem: pki.ca_pem.clone(),
         version: apiserver_server::VERSION.to_owned(),
@@ -220,6 +242,21 @@ pub(crate) async fn start(
     apiserver_server::bootstrap(&server).await.map_err(|status| Error::Failed(status.to_string()))?;
     let tls = tls.acceptor().map_err(|error| Error::Certificates(error.to_string()))?;
     Ok(Started { server, listener, tls, address: SocketAddr::new(own, address.port()), pki })
+}
+
+fn service_account_keys(options: &Options, pki: &Pki) -> Result<ServiceAccountKeys, Error> {
+    let wrong = |path: &Path, why: String| Error::Certificates(format!("{}: {why}", path.display()));
+    let keys = match &options.service_account_signing_key_file {
+        Some(path) => {
+            ServiceAccountKeys::new(&crate::pki::read_key(path)?).map_err(|why| wrong(path, why))?
+        }
+        None => ServiceAccountKeys::new(&pki.token_key).map_err(Error::Certificates)?,
+    };
+    let files = &options.service_account_key_file;
+    let read = |path: &PathBuf| std::fs::read_to_string(path).map_err(|error| Error::path(path, error));
+    let pems = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let keys = keys.verified_by(&pems).map_err(|(place, why)| wrong(&files[place], why))?;
+    Ok(keys.issued_by(options.service_account_issuer.clone(), options.api_audiences.clone()))
 }
 
 /// Where Pods are told to find the server: one that listens everywhere names the address this machine has to others.

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use apiserver_server::User;
+use clap::ValueEnum;
 use controllers_kit::Caches;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::apiserver::{self, DurabilityArg, Options, Store};
+use crate::apiserver::{self, AuthorizationMode, DurabilityArg, Options, Store};
 use crate::error::Error;
 use crate::etcd::EtcdFlags;
 
@@ -89,12 +90,12 @@ fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
-/// Flags as both binaries take them: `--name=value`, `--name value`, `--name`. The last one counts.
-struct Flags(BTreeMap<String, String>);
+/// Flags as both binaries take them: `--name=value`, `--name value`, `--name`. Of those that take one value the last counts.
+struct Flags(BTreeMap<String, Vec<String>>);
 
 impl Flags {
     fn parse(arguments: &[String]) -> Result<Self, Error> {
-        let mut flags = BTreeMap::new();
+        let mut flags = BTreeMap::<String, Vec<String>>::new();
         let mut rest = arguments.iter().peekable();
         while let Some(argument) = rest.next() {
             if argument.is_empty() {
@@ -110,13 +111,23 @@ impl Flags {
                     (flag, value.cloned().unwrap_or_else(|| "true".to_owned()))
                 }
             };
-            flags.insert(name.to_owned(), value);
+            flags.entry(name.to_owned()).or_default().push(value);
         }
         Ok(Self(flags))
     }
 
     fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.0.get(name)?.last().map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Every value of a flag that may be repeated.
+    fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.get(name).into_iter().flatten().map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The items of a flag that takes a list.
+    fn items(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.texts(name).flat_map(|list| list.split(','))
     }
 
     fn path(&self, name: &str) -> Option<PathBuf> {
@@ -132,12 +143,16 @@ impl Flags {
 }
 
 /// Flags of kube-apiserver that do something here.
-const SERVED: [&str; 12] = [
+const SERVED: [&str; 16] = [
+    "api-audiences",
+    "authorization-mode",
     "disable-admission-plugins",
     "bind-address",
     "cert-dir",
     "client-ca-file",
     "secure-port",
+    "service-account-issuer",
+    "service-account-key-file",
     "service-account-signing-key-file",
     "service-cluster-ip-range",
     "service-node-port-range",
@@ -148,17 +163,8 @@ const SERVED: [&str; 12] = [
 ];
 
 /// Flags that envtest passes and that ask for what is the case anyway.
-const IMPLIED: [&str; 9] = [
-    "advertise-address",
-    "allow-privileged",
-    "authorization-mode",
-    "enable-admission-plugins",
-    "etcd-servers",
-    "service-account-issuer",
-    "service-account-key-file",
-    "v",
-    "watch-cache",
-];
+const IMPLIED: [&str; 6] =
+    ["advertise-address", "allow-privileged", "enable-admission-plugins", "etcd-servers", "v", "watch-cache"];
 
 fn help(name: &str) -> String {
     if name == "etcd" {
@@ -180,6 +186,18 @@ fn help(name: &str) -> String {
         text.push_str(&format!("      --{flag}\n"));
     }
     text
+}
+
+/// The modes that are known here. RBAC always counts; who needs another is told that it does nothing.
+fn authorization_modes(flags: &Flags) -> Vec<AuthorizationMode> {
+    let mode = |name: &str| {
+        let known = AuthorizationMode::from_str(name, false);
+        if known.is_err() {
+            eprintln!("kube-apiserver: --authorization-mode={name} has no effect here");
+        }
+        known.ok()
+    };
+    flags.items("authorization-mode").filter_map(mode).collect()
 }
 
 async fn kube_apiserver(flags: &Flags) -> Result<(), Error> {
@@ -207,13 +225,14 @@ async fn kube_apiserver(flags: &Flags) -> Result<(), Error> {
         tls_cert_file: flags.path("tls-cert-file").or_else(|| beside("apiserver.crt")),
         tls_private_key_file: flags.path("tls-private-key-file").or_else(|| beside("apiserver.key")),
         service_account_signing_key_file: flags.path("service-account-signing-key-file"),
+        service_account_key_file: flags.texts("service-account-key-file").map(PathBuf::from).collect(),
+        service_account_issuer: flags.texts("service-account-issuer").map(str::to_owned).collect(),
+        api_audiences: flags.items("api-audiences").map(str::to_owned).collect(),
+        authorization_mode: authorization_modes(flags),
         anonymous_auth: flags.parsed("anonymous-auth", true)?,
         // As in kube-apiserver; envtest turns it off unless it is told not to.
         enable_admission_plugins: vec![apiserver::SERVICE_ACCOUNT.to_owned()],
-        disable_admission_plugins: flags
-            .text("disable-admission-plugins")
-            .map(|names| names.split(',').map(str::to_owned).collect())
-            .unwrap_or_default(),
+        disable_admission_plugins: flags.items("disable-admission-plugins").map(str::to_owned).collect(),
         store: Store::Memory,
         durability: DurabilityArg::None,
         etcd: EtcdFlags::default(),

@@ -23,8 +23,8 @@ pub(crate) struct Pki {
     pub server_key_pem: String,
     pub admin_pem: String,
     pub admin_key_pem: String,
-    /// PKCS#8 of the key that signs service account tokens.
-    pub token_key: Vec<u8>,
+    /// The key that signs service account tokens.
+    pub token_key: PrivateKeyDer<'static>,
 }
 
 fn fail(error: impl std::fmt::Display) -> Error {
@@ -63,11 +63,10 @@ fn read_or_make(path: PathBuf, make: impl FnOnce() -> Result<String, Error>) -> 
     }
 }
 
-/// The PKCS#8 bytes of a private key in a PEM file.
-pub(crate) fn read_key(path: &Path) -> Result<Vec<u8>, Error> {
-    let key = PrivateKeyDer::from_pem_file(path)
-        .map_err(|error| Error::Certificates(format!("{}: {error}", path.display())))?;
-    Ok(key.secret_der().to_vec())
+/// The private key in a PEM file.
+pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_file(path)
+        .map_err(|error| Error::Certificates(format!("{}: {error}", path.display())))
 }
 
 impl Pki {
@@ -122,6 +121,7 @@ impl Pki {
         let token_key = base64::engine::general_purpose::STANDARD
             .decode(token_text.trim())
             .map_err(|error| damaged("sa.key", &error))?;
+        let token_key = PrivateKeyDer::Pkcs8(token_key.into());
         Ok(Self {
             server_chain_pem: format!("{server_pem}{ca_pem}"),
             ca_pem,

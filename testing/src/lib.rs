@@ -84,13 +84,14 @@ impl Cluster {
         let store = Local::open(MemoryEngine, Durability::None, cache.clone());
         let store = store.map_err(|error| Error::Store(error.to_string()))?;
         let registry = Registry::new(Arc::new(store), cache, SERVICE_RANGES, disabled_plugins);
-        let keys = ServiceAccountKeys::generate().and_then(|key| ServiceAccountKeys::from_pkcs8(&key));
+        let keys = ServiceAccountKeys::generated();
         let config = Config {
             authentication: Arc::new(Authentication {
                 tokens: Default::default(),
                 service_accounts: Some(Arc::new(keys.map_err(Error::Keys)?)),
                 anonymous: false,
             }),
+            always_allows: false,
             nodes: None,
             ca_pem: String::new(),
             version: apiserver_server::VERSION.to_owned(),

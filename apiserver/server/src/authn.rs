@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue};
 use x509_parser::prelude::FromDer;
 
 use crate::streams::upgrade::{self, BadToken};
-use crate::token::ServiceAccountKeys;
+use crate::token::{ISSUER, ServiceAccountKeys};
 
 /// A user, as authentication found it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,6 +94,17 @@ pub(crate) fn user_of_certificate(der: &[u8]) -> Option<User> {
 }
 
 impl Authentication {
+    /// Who this server is for tokens, where a request names nobody.
+    pub(crate) fn audiences(&self) -> Vec<String> {
+        let keys = self.service_accounts.as_ref();
+        keys.map_or_else(|| vec![ISSUER.to_owned()], |keys| keys.audiences().to_vec())
+    }
+
+    /// Whose service account tokens are believed.
+    pub(crate) fn issuers(&self) -> &[String] {
+        self.service_accounts.as_ref().map_or(&[], |keys| keys.issuers())
+    }
+
     /// The user of a request; `certificate` is the user TLS vouches for.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Whether they may: RBAC over the roles and bindings in the cache (`plugin/pkg/auth/authorizer/rbac`).
+//! Whether they may: RBAC over the roles and bindings in the cache (`plugin/pkg/auth/authorizer/rbac`), or everybody.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +25,8 @@ pub(crate) struct Attributes<'a> {
 /// The RBAC authorizer. Its index is rebuilt when a role or binding changed.
 #[derive(Debug, Default)]
 pub(crate) struct Rbac {
+    /// Who is granted nothing may all the same: the mode `AlwaysAllow`.
+    always_allows: bool,
     index: Mutex<Option<(Stamp, Arc<Index>)>>,
 }
 
@@ -231,6 +233,10 @@ fn applies(subject: &Value, namespace: &str, user: &User) -> bool {
 }
 
 impl Rbac {
+    pub(crate) fn new(always_allows: bool) -> Self {
+        Self { always_allows, ..Self::default() }
+    }
+
     /// The roles and bindings as they are now.
     pub(crate) fn index(&self, registry: &Registry) -> Arc<Index> {
         // Before the snapshots: what they have that is newer is indexed again, what they missed would stay.
@@ -249,17 +255,18 @@ impl Rbac {
         built
     }
 
-    /// Why the user may do this: the binding and role, as access reviews print them; empty for the masters.
+    /// Why the user may do this: the binding and role, as access reviews print them; empty for the masters, and where
+    /// everybody may.
     pub(crate) fn reason(&self, registry: &Registry, user: &User, wanted: &Attributes) -> Option<String> {
         if user.is_in("system:masters") {
             return Some(String::new());
         }
-        self.index(registry).reason(user, wanted)
+        self.index(registry).reason(user, wanted).or_else(|| self.always_allows.then(String::new))
     }
 
     /// May the user do this?
     pub(crate) fn allows(&self, registry: &Registry, user: &User, wanted: &Attributes) -> bool {
-        if user.is_in("system:masters") {
+        if self.always_allows || user.is_in("system:masters") {
             return true;
         }
         self.index(registry).rules_for(user, wanted.namespace).any(|rule| rule.allows(wanted))
@@ -281,6 +288,10 @@ impl Rbac {
             if !rule.urls.is_empty() {
                 urls.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.urls}));
             }
+        }
+        if self.always_allows {
+            resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
+            urls.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
         }
         (resources, urls)
     }

@@ -106,12 +106,11 @@ fn token_status(context: &Context, value: &Value) -> Value {
     let audiences = crate::token::audiences(value);
     let authentication = &context.server.inner.config.authentication;
     let known = authentication.tokens.get(token).cloned();
-    let asked = if audiences.is_empty() { vec![crate::token::ISSUER.to_owned()] } else { audiences };
+    let own = authentication.audiences();
+    let asked = if audiences.is_empty() { own.clone() } else { audiences };
     let believed = |audiences: &[String]| match (&known, &authentication.service_accounts) {
         // Such tokens are for this server, whatever they are.
-        (Some(user), _) if audiences.iter().any(|audience| audience == crate::token::ISSUER) => {
-            Ok(user.clone())
-        }
+        (Some(user), _) if audiences.iter().any(|audience| own.contains(audience)) => Ok(user.clone()),
         (None, Some(keys)) => keys.verify(token, audiences, context.server.registry()),
         _ => Err("invalid bearer token".to_owned()),
     };
