@@ -1,5 +1,7 @@
 //! Who asks, as whom, and whether they may.
 
+use std::sync::OnceLock;
+
 use apiserver_meta::{GroupResource, Status};
 use http::HeaderMap;
 
@@ -7,16 +9,19 @@ use crate::answer::method_not_allowed;
 use crate::authn::{self, User};
 use crate::authz::{self, Attributes};
 use crate::context::Context;
+use crate::flow_control::Flow;
 use crate::impersonation::{self, Asker};
+use crate::patience;
 use crate::request_info::RequestInfo;
 use crate::service::ApiServer;
 
-/// Who asks, as whom, if they may.
+/// Who asks, as whom, if they may. What the request falls under is known also where they may not.
 pub(crate) fn admitted(
     server: &ApiServer,
     headers: &HeaderMap,
     info: &RequestInfo,
     certificate: Option<&User>,
+    flow: &OnceLock<Flow>,
 ) -> Result<User, Status> {
     let user = authenticate(server, headers, certificate)?;
     let user = match authn::impersonated(headers)? {
@@ -26,6 +31,11 @@ pub(crate) fn admitted(
         }
         None => user,
     };
+    // Streams are not counted upstream, but for the beginning of a watch.
+    if info.verb == "watch" || !patience::is_stream(info) {
+        let found = server.inner.flow_control.classify(server.registry(), &user, &attributes(info));
+        found.into_iter().for_each(|found| drop(flow.set(found)));
+    }
     authorize(server, info, &user)?;
     Ok(user)
 }

@@ -12,6 +12,7 @@ use crate::answer::{Answer, failure, method_not_allowed, not_found_here, page_no
 use crate::authn::{self, User};
 use crate::body::{RequestBody, ResponseBody, collect, full};
 use crate::context::Context;
+use crate::flow_control::Flow;
 use crate::metrics::Counted;
 use crate::negotiate::{self, Accepted, Place};
 use crate::patience::{self, Work};
@@ -56,7 +57,7 @@ pub(crate) async fn answer(
         let _entered = server.inner.metrics.enter(&info, since);
         let warnings = Warnings::default();
         passed_over.into_iter().for_each(|text| warnings.add(text));
-        let counted = OnceLock::new();
+        let (counted, flow) = (OnceLock::new(), OnceLock::new());
         let asked = Asked {
             parts: &parts,
             info: &info,
@@ -64,12 +65,14 @@ pub(crate) async fn answer(
             warnings: &warnings,
             since,
             counted: &counted,
+            flow: &flow,
         };
         let outcome = route(&server, asked, body, certificate.as_ref(), upgrade).await;
         let mut outcome = outcome.unwrap_or_else(|status| failure(accepted, &status));
         if let Some(counted) = counted.into_inner() {
             counted.answered(&mut outcome, warnings.waited());
         }
+        flow.into_inner().into_iter().for_each(|flow: Flow| flow.tell(&mut outcome.headers));
         outcome.warn(warnings.take())
     });
     respond(patience::until(moment, Work::new(work, must_end)).await)
@@ -84,6 +87,8 @@ struct Asked<'a, 's> {
     since: Instant,
     /// Set once it is known what is asked, of whom it may be asked.
     counted: &'a OnceLock<Counted<'s>>,
+    /// Set once it is known who asks.
+    flow: &'a OnceLock<Flow>,
 }
 
 async fn route<'s>(
@@ -93,14 +98,14 @@ async fn route<'s>(
     certificate: Option<&User>,
     upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Result<Answer, Status> {
-    let Asked { parts, info, query, warnings, since, counted } = asked;
+    let Asked { parts, info, query, warnings, since, counted, flow } = asked;
     let metrics = &server.inner.metrics;
     let registry = server.registry();
-    let user = match admitted(server, &parts.headers, info, certificate) {
+    let user = match admitted(server, &parts.headers, info, certificate, flow) {
         // Another server may have made the account or the binding just now.
         Err(refusal) if registry.store().is_shared() => {
             registry.catch_up().await.map_err(|_| refusal)?;
-            admitted(server, &parts.headers, info, certificate)?
+            admitted(server, &parts.headers, info, certificate, flow)?
         }
         outcome => outcome?,
     };

@@ -31,8 +31,9 @@ pub(crate) fn timeout(info: &RequestInfo, query: &Query) -> Result<Option<Durati
     Ok(Some(asked.unwrap_or(limits::REQUEST_TIMEOUT).min(limits::REQUEST_TIMEOUT)))
 }
 
-fn is_stream(info: &RequestInfo) -> bool {
-    info.verb == "watch"
+/// What may go on for as long as it likes: upstream's `BasicLongRunningRequestCheck`.
+pub(crate) fn is_stream(info: &RequestInfo) -> bool {
+    matches!(info.verb.as_str(), "watch" | "proxy")
         || matches!(info.subresource.as_str(), "attach" | "exec" | "log" | "portforward" | "proxy")
 }
 

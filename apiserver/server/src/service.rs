@@ -22,6 +22,8 @@ use crate::node_proxy::Nodes;
 #[derive(Clone)]
 pub struct Config {
     pub authentication: Arc<Authentication>,
+    /// Everybody may do everything, whatever RBAC grants.
+    pub always_allows: bool,
     /// How the server reaches Pods and Services: logs, exec, port-forward, proxy.
     pub nodes: Option<Arc<dyn Nodes>>,
     /// PEM of the certificate authority that clients of the cluster trust.
@@ -45,6 +47,7 @@ pub(crate) struct Inner {
     pub registry: Registry,
     pub config: Config,
     pub rbac: Rbac,
+    pub flow_control: crate::flow_control::FlowControl,
     pub impersonation: crate::impersonation::Modes,
     /// When it began.
     pub started: jiff::Timestamp,
@@ -60,13 +63,15 @@ pub(crate) struct Inner {
 
 impl ApiServer {
     pub fn new(registry: Registry, config: Config) -> Self {
+        let rbac = Rbac::new(config.always_allows);
         let webhooks = crate::webhooks::Client::new(registry.cache().clone(), config.nodes.clone());
         registry.call_webhooks_through(Arc::new(webhooks));
         Self {
             inner: Arc::new(Inner {
                 registry,
                 config,
-                rbac: Rbac::default(),
+                rbac,
+                flow_control: crate::flow_control::FlowControl::default(),
                 impersonation: crate::impersonation::Modes::default(),
                 started: jiff::Timestamp::now(),
                 openapi: crate::openapi::Documents::default(),
