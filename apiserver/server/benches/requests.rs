@@ -40,6 +40,7 @@ impl Api {
                 service_accounts: None,
                 anonymous: false,
             }),
+            always_allows: false,
             nodes: None,
             ca_pem: String::new(),
             version: "v1.36.0".into(),

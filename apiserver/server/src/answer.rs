@@ -11,7 +11,7 @@ use http::{Response, StatusCode};
 
 use crate::body::{ResponseBody, full};
 use crate::negotiate::{Accepted, Media};
-use crate::table;
+use crate::{own_documents, table};
 
 /// An answer before it is bytes on the wire.
 pub(crate) struct Answer {
@@ -93,6 +93,14 @@ impl Answer {
 }
 
 fn render(accepted: Accepted, value: &Value) -> Bytes {
+    if accepted.media == Media::Json
+        && let Some(mut document) = own_documents::write(value, accepted.pretty)
+    {
+        if !accepted.pretty {
+            document.push(b'\n');
+        }
+        return document.into();
+    }
     let text = match accepted.media {
         Media::Yaml => crate::yaml_writer::write(value),
         // As Go writes what is indented: without a newline at the end.

@@ -4,9 +4,11 @@
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
+use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes that wait at most; a writer of more waits for the socket.
@@ -64,6 +66,10 @@ impl<S: AsyncWrite + Unpin> State<S> {
         Poll::Ready(outcome)
     }
 
+    fn has_unsent(&self) -> bool {
+        self.sent < self.waiting.len()
+    }
+
     /// Who could not go on is remembered, and goes on when somebody else could.
     fn noted<T>(&mut self, cx: &Context<'_>, outcome: Poll<T>) -> Poll<T> {
         let is_other = |waker: &Waker| !waker.will_wake(cx.waker());
@@ -84,7 +90,7 @@ impl<S: AsyncWrite + Unpin> State<S> {
     }
 
     fn try_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.waiting.len() {
+        while self.has_unsent() {
             match ready!(Pin::new(&mut self.socket).poll_write(cx, &self.waiting[self.sent..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => self.sent += count,
@@ -169,19 +175,54 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Sender<S> {
-    /// Runs what writes, and sends each time it pauses. Once it is done, whoever the socket was given to flushes it.
+    /// Runs what writes, and sends each time it pauses, after whoever is ready at that moment has run: the answers of a
+    /// batch of writes, or an event to all who watch, leave together. Once it is done, whoever the socket was given to
+    /// flushes it.
     pub(crate) async fn run<F: Future>(self, writer: F) -> F::Output {
         let mut writer = pin!(writer);
+        let woken = Arc::new(Woken { is_woken: AtomicBool::new(true), task: AtomicWaker::new() });
+        let waker = Waker::from(woken.clone());
+        let mut has_yielded = false;
         let output = poll_fn(|cx| {
-            let output = writer.as_mut().poll(cx);
+            woken.task.register(cx.waker());
+            if woken.is_woken.swap(false, Ordering::AcqRel) {
+                let output = writer.as_mut().poll(&mut Context::from_waker(&waker));
+                if output.is_ready() {
+                    return output;
+                }
+                if !has_yielded && lock(&self.0).has_unsent() {
+                    // Who yields runs after all who are ready now, and they may have more to write.
+                    has_yielded = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+            has_yielded = false;
             // What goes wrong is told to the writer the next time it writes; whoever waits for a peer that is gone reads.
             let _ = lock(&self.0).flush(cx);
-            output
+            Poll::Pending
         })
         .await;
         lock(&self.0).sends_when_flushed = true;
         let _ = poll_fn(|cx| lock(&self.0).flush(cx)).await;
         output
+    }
+}
+
+/// Tells whether a task runs because of what it polls, or for another reason.
+struct Woken {
+    is_woken: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_woken.store(true, Ordering::Release);
+        self.task.wake();
     }
 }
 
@@ -220,6 +261,27 @@ mod tests {
         assert_eq!(&seen, b"last, after");
         out.shutdown().await.unwrap();
         assert_eq!(peer.read(&mut seen).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_those_who_are_ready_have_to_say_goes_along() {
+        let (socket, mut peer) = tokio::io::duplex(1 << 20);
+        let (mut out, sender) = gathered(socket);
+        let (event, seen) = tokio::sync::oneshot::channel();
+        let writer = tokio::spawn(sender.run(async move {
+            out.write_all(b"one ").await.unwrap();
+            out.write_all(seen.await.unwrap()).await.unwrap();
+            assert_eq!(lock(&out.0).waiting, b"one two ");
+            // Whoever always has more to say does not keep back what it said.
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+            assert!(lock(&out.0).waiting.is_empty());
+        }));
+        tokio::spawn(async { event.send(b"two ") });
+        writer.await.unwrap();
+        let mut seen = [0; 8];
+        peer.read_exact(&mut seen).await.unwrap();
+        assert_eq!(&seen, b"one two ");
     }
 
     #[tokio::test]
@@ -282,6 +344,8 @@ mod tests {
         let (mut out, sender) = gathered(socket);
         let outcome = sender.run(async move {
             out.write_all(b"x").await.unwrap();
+            // What is written goes out after those that were ready.
+            tokio::task::yield_now().await;
             tokio::task::yield_now().await;
             out.write_all(b"y").await
         });

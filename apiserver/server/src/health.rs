@@ -10,6 +10,7 @@ use http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 
 use crate::answer::{Answer, failure, method_not_allowed, no_page, not_found_here};
 use crate::context::Context;
+use crate::token::ServiceAccountKeys;
 use crate::{metrics, negotiate, zpages};
 
 /// The endpoints that tell of a check.
@@ -120,7 +121,10 @@ pub(crate) async fn answer(context: &Context<'_>) -> Option<Answer> {
             let errors = negotiate::for_errors(context.headers, context.accepted.pretty);
             Some(failure(errors, &method_not_allowed()))
         }
-        "/.well-known/openid-configuration" => Some(openid(context)),
+        "/.well-known/openid-configuration" => {
+            let keys = context.server.inner.config.authentication.service_accounts.as_ref()?;
+            Some(openid(context, keys))
+        }
         "/openid/v1/jwks" => {
             let keys = context.server.inner.config.authentication.service_accounts.as_ref()?;
             Some(match refused(context, JWKS) {
@@ -266,17 +270,17 @@ pub(crate) fn build(version: &str) -> apiserver_json::Value {
     })
 }
 
-fn openid(context: &Context) -> Answer {
+fn openid(context: &Context, keys: &ServiceAccountKeys) -> Answer {
     if let Some(refusal) = refused(context, "application/json") {
         return refusal;
     }
     let advertise = context.server.inner.config.advertise;
     let body = json!({
-        "issuer": crate::token::ISSUER,
+        "issuer": keys.issuers().first(),
         "jwks_uri": format!("https://{advertise}/openid/v1/jwks"),
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["ES256"],
+        "id_token_signing_alg_values_supported": keys.algorithms().into_iter().collect::<Vec<_>>(),
     });
     kept(Answer::json(StatusCode::OK, body.to_string()))
 }

@@ -310,13 +310,15 @@ fn v3(paths: &[Path], rows: &[Arc<Resource>], of: (&str, &str), server_version: 
         keep_own_groups(&mut schemas, of);
     }
     schemas.extend(custom::definitions(true, rows.iter()));
-    let mut components = json!({"securitySchemes": render::security()});
+    // Those of definitions are documents of their own upstream, made by somebody else.
+    let is_custom = rows.iter().any(|row| row.is_custom());
+    let mut components = if is_custom { json!({}) } else { json!({"securitySchemes": render::security()}) };
     if !schemas.is_empty() {
         components["schemas"] = schemas.into();
     }
     json!({
         "openapi": "3.0.0",
-        "info": info(server_version),
+        "info": if is_custom { json!({"title": "Kubernetes CRD Swagger", "version": "v0.1.0"}) } else { info(server_version) },
         "paths": rendered(true, paths),
         "components": components,
     })

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -122,9 +124,29 @@ impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Socket for 
 
 /// Any request of a connection whose client certificate, if it has one, is the user's.
 async fn answer(State((server, user)): State<(ApiServer, Option<Arc<User>>)>, request: Request) -> Response {
+    let audit_id = audit_id(request.headers());
     let request =
         request.map(|body| body.map_err(|error| Box::new(error) as crate::body::BoxError).boxed_unsync());
-    server.handle(request, user.as_deref()).await.map(axum::body::Body::new)
+    let mut response = server.handle(request, user.as_deref()).await.map(axum::body::Body::new);
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().entry(AUDIT_ID).or_insert(audit_id);
+    }
+    response
+}
+
+/// By which a client and an audit log speak of one request.
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// The one a client chose, or a new one, as upstream's `endpoints/filters/audit_init.go`.
+fn audit_id(headers: &HeaderMap) -> HeaderValue {
+    if let Some(chosen) = headers.get(AUDIT_ID).filter(|chosen| !chosen.is_empty()) {
+        return chosen.clone();
+    }
+    let id = uuid::Uuid::new_v4().hyphenated().to_string();
+    let mut id = HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static(""));
+    // One that never comes again is not worth a place in HTTP/2's table of headers.
+    id.set_sensitive(true);
+    id
 }
 
 async fn connection(
@@ -160,6 +182,15 @@ async fn connection(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_has_the_audit_id_its_client_chose_or_a_new_one() {
+        let chosen = HeaderMap::from_iter([(AUDIT_ID, HeaderValue::from_static("mine"))]);
+        assert_eq!(audit_id(&chosen), "mine");
+        let empty = HeaderMap::from_iter([(AUDIT_ID, HeaderValue::from_static(""))]);
+        let (one, other) = (audit_id(&empty), audit_id(&HeaderMap::new()));
+        assert!(one.len() == 36 && other.len() == 36 && one != other, "{one:?} {other:?}");
+    }
 
     #[tokio::test]
     async fn clients_that_vanish_are_found_out() {

@@ -131,13 +131,15 @@ fn flags(context: &Context<'_>) -> Page {
     let config = &context.server.inner.config;
     let off: Vec<&str> = context.server.registry().disabled_plugins().iter().map(String::as_str).collect();
     let list = |items: &[&str]| format!("[{}]", items.join(","));
+    let modes: &[&str] = if config.always_allows { &["RBAC", "AlwaysAllow"] } else { &["RBAC"] };
+    let issuers: Vec<&str> = config.authentication.issuers().iter().map(String::as_str).collect();
     let lines: Vec<(String, String)> = [
         ("advertise-address", config.endpoint.ip().to_string()),
-        ("authorization-mode", list(&["RBAC"])),
+        ("authorization-mode", list(modes)),
         ("bind-address", config.advertise.ip().to_string()),
         ("disable-admission-plugins", list(&off)),
         ("secure-port", config.advertise.port().to_string()),
-        ("service-account-issuer", list(&[crate::token::ISSUER])),
+        ("service-account-issuer", list(&issuers)),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();

@@ -397,7 +397,10 @@ fn apply(
     if live.is_none() && object::name(applied).is_empty() {
         return Err(update::no_name(&context.info.name));
     }
+    // With the status of a custom resource no metadata is written.
+    let keeps_metadata = resource.is_custom() && context.info.subresource == "status";
     if let Some(live) = live
+        && !keeps_metadata
         && !object::uid(&merged).is_empty()
         && object::uid(&merged) != object::uid(live)
     {

@@ -74,14 +74,17 @@ pub(super) fn parse_version(text: &str) -> Result<u64, String> {
 /// Refuses forms that the answer of one object can't take; what else is wrong is told before.
 pub(super) fn check_form(context: &Context, go_type: impl FnOnce() -> String) -> Result<(), Status> {
     match context.accepted.form {
-        Form::PartialList => Err(Status::new(
-            406,
-            "NotAcceptable",
-            format!(
-                "you requested PartialObjectMetadataList, but the requested object is not a list (*{})",
-                go_type()
+        Form::PartialList => Err(match go_type().as_str() {
+            // Such a one could be a list as far as Go can tell.
+            "unstructured.Unstructured" => Status::new(500, "", "content is not a list"),
+            go_type => Status::new(
+                406,
+                "NotAcceptable",
+                format!(
+                    "you requested PartialObjectMetadataList, but the requested object is not a list (*{go_type})"
+                ),
             ),
-        )),
+        }),
         Form::Table => Include::parse(context.query.text("includeObject")).map(|_| ()),
         Form::Object | Form::Partial | Form::Aggregated => Ok(()),
     }

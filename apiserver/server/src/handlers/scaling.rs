@@ -301,6 +301,13 @@ fn applied(target: &Target<'_>, before: &Value, patch: &patch::Patch) -> Result<
     let gvk = scale_gvk();
     patch::check_applied_kind(&gvk, &patch.value)?;
     update::same_name(target.context, &patch.value)?;
+    // Upstream has no way to make a Scale of a custom resource of another one.
+    const NO_WAY: &str =
+        "to proper version: request to convert CR to an invalid group/version: autoscaling/v1";
+    if target.resource.is_custom() && object::metadata(before).get("managedFields").is_none() {
+        let why = "failed to create manager for existing fields: failed to convert live object";
+        return Err(Status::new(500, "", format!("{why} (/; autoscaling/v1, Kind=Scale) {NO_WAY}")));
+    }
     let time = apiserver_registry::now();
     let manager = target.manager(Operation::Apply, &time);
     let reset = FieldSet::new();
@@ -308,12 +315,8 @@ fn applied(target: &Target<'_>, before: &Value, patch: &patch::Patch) -> Result<
         apiserver_schema::apply(target.schema, before, &patch.value, &manager, patch.force, &reset)
             .map_err(|error| patch::apply_error(&error))?;
     if target.resource.is_custom() && merged.get("spec") != before.get("spec") {
-        // Upstream has no way to make a Scale of a custom resource of what was merged.
-        let why = format!(
-            "failed to convert new object ({}) to proper version: request to convert CR to an invalid group/version: autoscaling/v1",
-            apiserver_schema::describe(&patch.value)
-        );
-        return Err(Status::new(500, "", why));
+        let what = apiserver_schema::describe(&patch.value);
+        return Err(Status::new(500, "", format!("failed to convert new object ({what}) {NO_WAY}")));
     }
     let owners = object::metadata_mut(&mut merged).remove("managedFields");
     apiserver_schema::decode(target.schema, &mut merged, Decode::Unstructured)

@@ -252,7 +252,7 @@ async fn token(context: &Context<'_>, resource: &Arc<Resource>, raw: &Bytes) -> 
         value.pointer("/spec/boundObjectRef"),
     )?;
     let audiences = crate::token::audiences(&value);
-    let audiences = if audiences.is_empty() { vec![crate::token::ISSUER.to_owned()] } else { audiences };
+    let audiences = if audiences.is_empty() { keys.audiences().to_vec() } else { audiences };
     let issued = keys.issue(&account, &audiences, seconds, bound.as_ref())?;
     let metadata = object::metadata_mut(&mut value);
     metadata.insert("name".into(), name.as_str().into());

@@ -21,6 +21,7 @@ pub(crate) async fn server() -> ApiServer {
         registry,
         Config {
             authentication: Arc::new(authentication),
+            always_allows: false,
             nodes: None,
             ca_pem: String::new(),
             version: "v1.36.0".to_owned(),
