@@ -70,13 +70,18 @@ impl Instance {
 
     /// Starts `hopyard apiserver` alone, in memory unless it is told of an etcd, and waits until it answers.
     pub fn apiserver(arguments: &[&str]) -> Self {
-        let dir = fresh_dir();
+        let store = if arguments.contains(&"--etcd-servers") { &[][..] } else { &["--store", "memory"] };
+        Self::apiserver_in(fresh_dir(), &[store, arguments].concat())
+    }
+
+    /// Starts `hopyard apiserver` alone, in a directory that may hold an earlier one's data, and waits until it answers.
+    pub fn apiserver_in(dir: PathBuf, arguments: &[&str]) -> Self {
+        drop(std::fs::remove_file(dir.join("kubeconfig")));
         std::fs::create_dir_all(&dir).expect("a temporary directory");
         let log = std::fs::File::create(dir.join("log")).expect("a log file");
         let child = Command::new(binary())
             .args(["apiserver", "--secure-port", "0", "--data-dir"])
             .arg(&dir)
-            .args(if arguments.contains(&"--etcd-servers") { &[][..] } else { &["--store", "memory"] })
             .args(arguments)
             .env("RUST_LOG", "info")
             .stdin(Stdio::null())
@@ -256,7 +261,8 @@ impl Instance {
     }
 }
 
-fn fresh_dir() -> PathBuf {
+/// A directory that nothing is in.
+pub fn fresh_dir() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let dir = std::env::temp_dir().join(format!("hopyard-e2e-{}-{number}", std::process::id()));

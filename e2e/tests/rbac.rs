@@ -164,3 +164,44 @@ fn a_pod_runs_as_an_account_that_exists() {
         stderr(&refused)
     );
 }
+
+#[test]
+fn keys_of_tokens_are_changed_without_losing_the_tokens() {
+    let key = |name: &str| {
+        let path = e2e::root().join("apiserver/server/src/token/testdata").join(name);
+        path.to_str().expect("a path in UTF-8").to_owned()
+    };
+    let (rsa, public, curve) = (key("rsa-pkcs1.pem"), key("rsa-public.pem"), key("p256-sec1.pem"));
+    let signing = "--service-account-signing-key-file";
+    let (keys, issuer) = ("--service-account-key-file", "--service-account-issuer");
+    let (one, two) = ("https://one.example", "https://two.example");
+    let token = |instance: &Instance| instance.kubectl_ok(&["create", "token", "robot"]).trim().to_owned();
+    let is_believed = |instance: &Instance, token: &str| {
+        let review = format!(
+            "---\n{{apiVersion: authentication.k8s.io/v1, kind: TokenReview, spec: {{token: {token}}}}}"
+        );
+        let asked = ["create", "-f", "-", "-o", "jsonpath={.status.authenticated} {.status.user.username}"];
+        stdout(&instance.kubectl_with(&asked, &review)) == "true system:serviceaccount:default:robot"
+    };
+    let says = |instance: &Instance, path: &str, parts: &[&str]| {
+        let text = instance.kubectl_ok(&["get", "--raw", path]);
+        parts.iter().for_each(|part| assert!(text.contains(part), "{path}: {part}: {text}"));
+    };
+    let openid = "/.well-known/openid-configuration";
+
+    let first = Instance::apiserver_in(e2e::fresh_dir(), &[signing, &rsa, issuer, one]);
+    first.kubectl_ok(&["create", "serviceaccount", "robot"]);
+    let old = token(&first);
+    assert!(is_believed(&first, &old));
+    says(&first, openid, &[one, r#"["RS256"]"#]);
+
+    let arguments = [signing, &curve, keys, &curve, keys, &public, issuer, two, issuer, one];
+    let both = Instance::apiserver_in(first.kill(), &arguments);
+    let new = token(&both);
+    assert!(is_believed(&both, &old) && is_believed(&both, &new));
+    says(&both, openid, &[two, r#"["ES256","RS256"]"#]);
+    says(&both, "/openid/v1/jwks", &[r#""kty":"RSA""#, r#""crv":"P-256""#, r#""e":"AQAB""#]);
+
+    let last = Instance::apiserver_in(both.kill(), &[signing, &curve, issuer, two]);
+    assert!(is_believed(&last, &new) && !is_believed(&last, &old));
+}

@@ -368,3 +368,125 @@ spec:
     instance.kubectl_ok(&["delete", "cronjobs", "--all"]);
     wait_for("its Jobs to go", || instance.kubectl_ok(&["get", "jobs,pods", "-o", "name"]).is_empty());
 }
+
+#[test]
+fn what_a_deletion_orphans_stays() {
+    const DEPLOYMENTS: usize = 24;
+    let instance = Instance::up(&["--nodes", "1"]);
+    let deployment = |i: usize| {
+        format!(
+            "---\n{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: d{i}, labels: {{app: d}}}}, \
+             spec: {{replicas: 1, selector: {{matchLabels: {{app: d, one: d{i}}}}}, template: {{metadata: {{labels: \
+             {{app: d, one: d{i}}}}}, spec: {{containers: [{{name: c, image: nginx}}]}}}}}}}}\n"
+        )
+    };
+    instance.apply(&(0..DEPLOYMENTS).map(deployment).collect::<String>());
+    let sets = |path: &str| instance.kubectl_ok(&["get", "rs", "-l", "app=d", "-o", path]);
+    wait_for("every ReplicaSet to have its Pod", || {
+        sets("jsonpath={.items[*].status.replicas}").split_whitespace().count() == DEPLOYMENTS
+    });
+    // The loop of Deployments sees sets without an owner while they go, and must not take them again.
+    instance.kubectl_ok(&["delete", "deploy", "-l", "app=d", "--cascade=orphan"]);
+    instance.kubectl_ok(&["wait", "--for=delete", "deploy", "-l", "app=d", "--timeout=60s"]);
+    assert_eq!(sets("jsonpath={.items[*].metadata.name}").split_whitespace().count(), DEPLOYMENTS);
+    assert_eq!(sets("jsonpath={.items[*].metadata.ownerReferences}"), "");
+}
+
+#[test]
+fn a_namespaces_pods_go_before_the_rest() {
+    let instance = Instance::up(&["--nodes", "1"]);
+    instance.kubectl_ok(&["create", "namespace", "going"]);
+    let team = |arguments: &[&str]| instance.kubectl(&[&["-n", "going"], arguments].concat());
+    instance.apply(
+        "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: settings, namespace: going}}\n\
+         ---\n{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: going, finalizers: [example.com/hold]}, \
+         spec: {containers: [{name: c, image: nginx}]}}\n",
+    );
+    instance.kubectl_ok(&["delete", "namespace", "going", "--wait=false"]);
+    let condition = "jsonpath={.status.conditions[?(@.type=='NamespaceDeletionContentFailure')].reason}";
+    wait_for("the loop to have looked", || {
+        let deleted = "jsonpath={.metadata.deletionTimestamp}";
+        stdout(&instance.kubectl(&["get", "namespace", "going", "-o", condition])) == "ContentDeleted"
+            && !stdout(&team(&["get", "pod", "p", "-o", deleted])).is_empty()
+    });
+    assert!(team(&["get", "configmap", "settings"]).status.success(), "a Pod may still need it");
+    let free = team(&["patch", "pod", "p", "--type=merge", "-p", r#"{"metadata": {"finalizers": null}}"#]);
+    assert!(free.status.success());
+    wait_for("the namespace to be gone", || {
+        !instance.kubectl(&["get", "namespace", "going"]).status.success()
+    });
+}
+
+#[test]
+fn a_replication_controller_keeps_its_pods() {
+    let instance = Instance::up(&["--nodes", "1"]);
+    instance.apply(
+        "---\n{apiVersion: v1, kind: ReplicationController, metadata: {name: old}, spec: {replicas: 2, selector: {app: old}, \
+         template: {metadata: {labels: {app: old}}, spec: {containers: [{name: c, image: nginx}]}}}}\n",
+    );
+    let has = |want: &str| {
+        let status = "jsonpath={.status.replicas} {.status.readyReplicas} {.status.observedGeneration}";
+        wait_for(want, || instance.kubectl_ok(&["get", "rc", "old", "-o", status]) == want);
+    };
+    has("2 2 1");
+    let first =
+        instance.kubectl_ok(&["get", "pods", "-l", "app=old", "-o", "jsonpath={.items[0].metadata.name}"]);
+    instance.kubectl_ok(&["delete", "pod", &first, "--now"]);
+    has("2 2 1");
+    instance.kubectl_ok(&["scale", "rc", "old", "--replicas=1"]);
+    has("1 1 2");
+    assert!(
+        instance
+            .events("ReplicationController", "old")
+            .iter()
+            .any(|event| event.contains("SuccessfulDelete"))
+    );
+    instance.kubectl_ok(&["delete", "rc", "old"]);
+    wait_for("no Pod to be left", || instance.kubectl_ok(&["get", "pods", "-o", "name"]).is_empty());
+}
+
+#[test]
+fn budgets_say_how_many_pods_may_be_evicted() {
+    let instance = Instance::up(&["--nodes", "1"]);
+    instance.apply(
+        "---\n{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 3, selector: {matchLabels: \
+         {app: web}}, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: c, image: nginx}]}}}}\n\
+         ---\n{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: web}, spec: {maxUnavailable: 34%, \
+         selector: {matchLabels: {app: web}}}}\n",
+    );
+    let says = |want: &str| {
+        let status = "jsonpath={.status.expectedPods} {.status.desiredHealthy} {.status.currentHealthy} \
+                      {.status.disruptionsAllowed} {.status.conditions[0].reason}";
+        wait_for(want, || instance.kubectl_ok(&["get", "pdb", "web", "-o", status]) == want);
+    };
+    // Of three 34 %, rounded up, may be away.
+    says("3 1 3 2 SufficientPods");
+    instance.kubectl_ok(&["patch", "pdb", "web", "--type=merge", "-p", r#"{"spec": {"maxUnavailable": 0}}"#]);
+    says("3 3 3 0 InsufficientPods");
+    let refused = instance.kubectl(&["drain", "node-1", "--ignore-daemonsets", "--timeout=1s"]);
+    assert!(stderr(&refused).contains("violate the pod's disruption budget"), "{}", stderr(&refused));
+    instance.kubectl_ok(&["patch", "pdb", "web", "--type=merge", "-p", r#"{"spec": {"maxUnavailable": 3}}"#]);
+    says("3 0 3 3 SufficientPods");
+    instance.kubectl_ok(&["drain", "node-1", "--ignore-daemonsets", "--timeout=60s"]);
+}
+
+#[test]
+fn owners_in_a_circle_go_together() {
+    let instance = Instance::up(&["--nodes", "1"]);
+    let names = ["a", "b", "c"];
+    for name in names {
+        instance.kubectl_ok(&["create", "configmap", name]);
+    }
+    let uid = |name: &str| instance.kubectl_ok(&["get", "configmap", name, "-o", "jsonpath={.metadata.uid}"]);
+    for (name, owner) in [("a", "c"), ("b", "a"), ("c", "b")] {
+        let patch = format!(
+            r#"{{"metadata": {{"ownerReferences": [{{"apiVersion": "v1", "kind": "ConfigMap", "name": "{owner}", "uid": "{}", "blockOwnerDeletion": true}}]}}}}"#,
+            uid(owner)
+        );
+        instance.kubectl_ok(&["patch", "configmap", name, "--type=merge", "-p", &patch]);
+    }
+    instance.kubectl_ok(&["delete", "configmap", "a", "--cascade=foreground", "--wait=false"]);
+    wait_for("all to be gone", || {
+        names.iter().all(|name| !instance.kubectl(&["get", "configmap", name]).status.success())
+    });
+}
