@@ -148,7 +148,7 @@ pub(crate) fn parse_ports(text: &str) -> Result<(u16, u16), String> {
 pub(crate) struct Started {
     pub server: ApiServer,
     pub listener: TcpListener,
-    pub tls: tokio_rustls::TlsAcceptor,
+    pub tls: apiserver_server::Acceptor,
     pub address: SocketAddr,
     pub pki: Pki,
 }

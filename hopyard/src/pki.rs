@@ -154,7 +154,7 @@ impl Pki {
     }
 }
 
-/// TLS from PEM texts, each with what it is called in an error.
+/// TLS from PEM texts, the authorities of clients as many as there are, each with what it is called in an error.
 pub(crate) fn tls_from(
     (chain_name, chain): (&str, &str),
     (key_name, key): (&str, &str),
@@ -164,15 +164,18 @@ pub(crate) fn tls_from(
         let name = name.to_owned();
         move |error: rustls::pki_types::pem::Error| fail(format!("{name}: {error}"))
     };
-    let chain: Vec<_> =
-        CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>().map_err(of(chain_name))?;
-    if chain.is_empty() {
-        return Err(of(chain_name)(rustls::pki_types::pem::Error::NoItemsFound));
-    }
+    let certificates = |name: &str, text: &str| -> Result<Vec<_>, Error> {
+        let all: Vec<_> =
+            CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>().map_err(of(name))?;
+        if all.is_empty() {
+            return Err(of(name)(rustls::pki_types::pem::Error::NoItemsFound));
+        }
+        Ok(all)
+    };
     Ok(apiserver_server::Tls {
-        chain,
+        chain: certificates(chain_name, chain)?,
         key: PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(of(key_name))?,
-        client_ca: CertificateDer::from_pem_slice(client_ca.as_bytes()).map_err(of(ca_name))?,
+        client_cas: certificates(ca_name, client_ca)?,
     })
 }
 

@@ -172,7 +172,7 @@ fn client(server: &ApiServer, program: &'static str) -> Client {
 fn serve(
     server: &ApiServer,
     listener: TcpListener,
-    tls: tokio_rustls::TlsAcceptor,
+    tls: apiserver_server::Acceptor,
     mut stopped: tokio::sync::watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let server = server.clone();

@@ -12,7 +12,7 @@ use crate::allocate::Claim;
 use crate::catalogue::Resource;
 use crate::object;
 use crate::registry::{Call, Registry, Written, now, random_suffix};
-use crate::{custom, decode, encode};
+use crate::{custom, decode, size};
 
 /// Tries to find a free generated name; upstream tries as often.
 const GENERATE_TRIES: usize = 8;
@@ -64,11 +64,11 @@ impl Registry {
             && object::metadata(&value).get("labels").and_then(Value::as_object).is_none_or(Map::is_empty);
         let value = self.mutate_new(call, value, ownership).await?;
         if !object::name(&value).is_empty() {
-            return self.create_once(call, value, shares_labels).await;
+            return self.create_once(call, value, shares_labels, ownership).await;
         }
         let mut last = None;
         for _ in 0..GENERATE_TRIES {
-            match self.create_once(call, value.clone(), shares_labels).await {
+            match self.create_once(call, value.clone(), shares_labels, ownership).await {
                 Err(status) if status.reason == "AlreadyExists" => last = Some(status),
                 outcome => return outcome,
             }
@@ -98,6 +98,7 @@ impl Registry {
         call: &Call<'_>,
         mut value: Value,
         shares_labels: bool,
+        ownership: Ownership,
     ) -> Result<Written, Status> {
         let version = object::metadata(&value).get("resourceVersion").cloned();
         let resource = call.resource;
@@ -143,7 +144,7 @@ impl Registry {
         }
         // Whoever refuses it now, what it is warned of stands.
         let warnings = (strategy.warnings)(&value);
-        let stored = self.store_new(call, value, key, claim, version).await;
+        let stored = self.store_new(call, value, key, claim, (version, ownership)).await;
         Ok(Written { bytes: call.warned(&warnings, stored)?, warnings })
     }
 
@@ -154,7 +155,7 @@ impl Registry {
         mut value: Value,
         key: Arc<str>,
         claim: Claim,
-        version: Option<Value>,
+        (version, ownership): (Option<Value>, Ownership),
     ) -> Result<Bytes, Status> {
         let resource = call.resource;
         let name = object::name(&value).to_owned();
@@ -173,7 +174,7 @@ impl Registry {
         if let Some(taken) = self.taken(resource, &key, &name) {
             return Err(taken);
         }
-        let document = encode::document(&stored);
+        let document = size::fit(resource, &mut stored, ownership, self.store().is_shared())?;
         if call.dry_run {
             return self.served_bytes(resource, document.bytes).await;
         }

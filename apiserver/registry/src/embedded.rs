@@ -43,9 +43,10 @@ pub(crate) fn validate(
 }
 
 fn validate_object(map: &Map, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let below = |member: &str| if path.is_empty() { member.to_owned() } else { format!("{path}.{member}") };
     for member in ["apiVersion", "kind"] {
         if !map.contains_key(member) {
-            errors.push(FieldError::required(format!("{path}.{member}"), ""));
+            errors.push(FieldError::required(below(member), ""));
         }
     }
     for (member, rule) in
@@ -57,7 +58,7 @@ fn validate_object(map: &Map, value: &Value, path: &str, errors: &mut Vec<FieldE
             Some("") => Some("must not be empty".to_owned()),
             Some(text) => rule(text),
         };
-        errors.extend(why.map(|why| FieldError::invalid(format!("{path}.{member}"), found, why)));
+        errors.extend(why.map(|why| FieldError::invalid(below(member), found, why)));
     }
     if !map.contains_key("metadata") {
         return;
@@ -72,9 +73,7 @@ fn validate_object(map: &Map, value: &Value, path: &str, errors: &mut Vec<FieldE
         found.extend(problems.into_iter().map(|why| FieldError::invalid(&*field, &text.into(), why)));
     }
     object::validate_members(value, &mut found);
-    errors.extend(
-        found.into_iter().map(|error| FieldError { field: format!("{path}.{}", error.field), ..error }),
-    );
+    errors.extend(found.into_iter().map(|error| FieldError { field: below(&error.field), ..error }));
 }
 
 fn version_problem(version: &str) -> Option<String> {

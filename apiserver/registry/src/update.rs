@@ -19,7 +19,7 @@ use crate::object;
 use crate::registry::{Call, Registry, Written};
 use crate::shared::layout;
 use crate::strategy::{ALL_KEPT, MetadataCheck, pod};
-use crate::{custom, decode, encode};
+use crate::{custom, decode, encode, noted_times, size};
 
 /// Tries before a busy object is given up; upstream gives up never, a client's timeout does.
 pub(crate) const TRIES: usize = 64;
@@ -89,8 +89,8 @@ impl Registry {
             let insisted = self.check_version(call, name, &new, current.revision())?;
             let (warnings, claim) = self.prepare(call, name, &old, &mut new)?;
             let allowed = self.allow_changed(call, name, &old, new).await;
-            let (stored, charge) = call.warned(&warnings, allowed)?;
-            let document = encode::document(&stored);
+            let (mut stored, charge) = call.warned(&warnings, allowed)?;
+            let document = size::fit(call.resource, &mut stored, ownership, self.store().is_shared())?;
             let unchanged = current.holds(&document);
             if unchanged || call.dry_run {
                 let bytes = if unchanged { current.bytes().clone() } else { document.at(current.revision()) };
@@ -156,6 +156,7 @@ impl Registry {
         }
         let operation = admission::Operation::Update;
         self.admit(call, Attempt { operation, name, object: Some(&new), old: Some(old) }).await?;
+        noted_times::keep(old, &mut new);
         let stored = self.to_stored(call.resource, encode::without_revision(new)).await?;
         let charge = self.charge(call, &stored, Some(old)).await?;
         Ok((stored, charge))

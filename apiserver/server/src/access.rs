@@ -3,10 +3,10 @@
 use std::sync::OnceLock;
 
 use apiserver_meta::{GroupResource, Status};
-use http::HeaderMap;
+use http::request::Parts;
 
 use crate::answer::method_not_allowed;
-use crate::authn::{self, User};
+use crate::authn::{self, RefusedCertificate, User};
 use crate::authz::{self, Attributes};
 use crate::context::Context;
 use crate::flow_control::Flow;
@@ -18,13 +18,13 @@ use crate::service::ApiServer;
 /// Who asks, as whom, if they may. What the request falls under is known also where they may not.
 pub(crate) fn admitted(
     server: &ApiServer,
-    headers: &HeaderMap,
+    parts: &Parts,
     info: &RequestInfo,
     certificate: Option<&User>,
     flow: &OnceLock<Flow>,
 ) -> Result<User, Status> {
-    let user = authenticate(server, headers, certificate)?;
-    let user = match authn::impersonated(headers)? {
+    let user = authenticate(server, parts, certificate)?;
+    let user = match authn::impersonated(&parts.headers)? {
         Some(wanted) => {
             let asker = Asker { server, user: &user, wants: &attributes(info) };
             impersonation::become_user(&asker, &wanted)?
@@ -40,9 +40,10 @@ pub(crate) fn admitted(
     Ok(user)
 }
 
-fn authenticate(server: &ApiServer, headers: &HeaderMap, certificate: Option<&User>) -> Result<User, Status> {
+fn authenticate(server: &ApiServer, parts: &Parts, certificate: Option<&User>) -> Result<User, Status> {
     let authentication = &server.inner.config.authentication;
-    authentication.user(headers, certificate, |token| {
+    let is_refused = parts.extensions.get::<RefusedCertificate>().is_some();
+    authentication.user(&parts.headers, certificate, is_refused, |token| {
         authentication.service_accounts.as_ref()?.verify(token, &[], server.registry()).ok()
     })
 }

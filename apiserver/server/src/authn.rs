@@ -7,7 +7,6 @@ use apiserver_json::{Value, json};
 use apiserver_meta::Status;
 use apiserver_meta::field::go_quote;
 use http::{HeaderMap, HeaderValue};
-use x509_parser::prelude::FromDer;
 
 use crate::streams::upgrade::{self, BadToken};
 use crate::token::{ISSUER, ServiceAccountKeys};
@@ -73,6 +72,13 @@ impl User {
     }
 }
 
+/// Under which it is told what somebody was known by.
+pub(crate) const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+
+/// Mark of a request whose client has shown a certificate that nobody vouches for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RefusedCertificate;
+
 /// The known credentials.
 #[derive(Debug, Default)]
 pub struct Authentication {
@@ -80,17 +86,6 @@ pub struct Authentication {
     pub tokens: HashMap<String, User>,
     pub service_accounts: Option<Arc<ServiceAccountKeys>>,
     pub anonymous: bool,
-}
-
-/// The user of a client certificate that TLS has verified: common name and organisations. Of several common names the last
-/// counts, as it does for whoever signed it.
-pub(crate) fn user_of_certificate(der: &[u8]) -> Option<User> {
-    let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(der).ok()?;
-    let subject = certificate.subject();
-    let name = subject.iter_common_name().last()?.as_str().ok()?.to_owned();
-    let groups =
-        subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect();
-    Some(User { name, groups, ..User::default() })
 }
 
 impl Authentication {
@@ -105,7 +100,7 @@ impl Authentication {
         self.service_accounts.as_ref().map_or(&[], |keys| keys.issuers())
     }
 
-    /// The user of a request; `certificate` is the user TLS vouches for.
+    /// The user of a request; `certificate` is the user TLS vouches for, `is_refused` that what was shown is nobody's.
     ///
     /// # Errors
     /// 401 for a token nobody knows, or nobody at all where anonymous requests are off.
@@ -113,6 +108,7 @@ impl Authentication {
         &self,
         headers: &HeaderMap,
         certificate: Option<&User>,
+        mut is_refused: bool,
         check: impl Fn(&str) -> Option<User>,
     ) -> Result<User, Status> {
         if let Some(user) = certificate {
@@ -120,7 +116,6 @@ impl Authentication {
         }
         let find = |token: &str| self.tokens.get(token).cloned().or_else(|| check(token));
         let header = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let mut is_refused = false;
         if let Some(token) = header.and_then(bearer) {
             if let Some(user) = find(token) {
                 return Ok(user.authenticated());
@@ -215,26 +210,6 @@ mod tests {
             (http::HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())
         };
         pairs.iter().map(pair).collect()
-    }
-
-    /// Of the subject `O=g, CN=first, CN=last`.
-    const TWO_NAMES: &str = "-----BEGIN CERTIFICATE-----
-MIIBbTCCAR+gAwIBAgIUW7b864IKnMW3mqXptnMKEP5X74cwBQYDK2VwMCsxCjAI
-BgNVBAoMAWcxDjAMBgNVBAMMBWZpcnN0MQ0wCwYDVQQDDARsYXN0MCAXDTI2MTEy
-MjIyNDE1NVoYDzIxMjYxMDI5MjI0MTU1WjArMQowCAYDVQQKDAFnMQ4wDAYDVQQD
-DAVmaXJzdDENMAsGA1UEAwwEbGFzdDAqMAUGAytlcAMhAC58dbJcwBT6giRBxSey
-WpEoSLJ7AEqL1Kg0AU8XB5n7o1MwUTAdBgNVHQ4EFgQUoGD8X7uhGdu9aXSKcDR+
-1bWa0UMwHwYDVR0jBBgwFoAUoGD8X7uhGdu9aXSKcDR+1bWa0UMwDwYDVR0TAQH/
-BAUwAwEB/zAFBgMrZXADQQDM2uytpyCNnawQ+jBvOJgyWLDUd/n/fl+/RFw7qFbv
-VYtUchF8jRvjGIBj0In6cXysfhVn7rdb/z3ouYk6Y0kF
------END CERTIFICATE-----
-";
-
-    #[test]
-    fn the_last_common_name_of_a_certificate_is_its_user() {
-        let (_, block) = x509_parser::pem::parse_x509_pem(TWO_NAMES.as_bytes()).unwrap();
-        let user = user_of_certificate(&block.contents).unwrap();
-        assert_eq!((user.name.as_str(), user.groups.as_slice()), ("last", &["g".to_owned()][..]));
     }
 
     #[test]

@@ -22,6 +22,17 @@ pub(crate) struct Attributes<'a> {
     pub path: Option<&'a str>,
 }
 
+impl Attributes<'_> {
+    /// Whether it is about a resource, or a subresource as `pods/log`. A review may ask for the latter as a resource.
+    pub(crate) fn is_about(&self, known: &str) -> bool {
+        if self.subresource.is_empty() {
+            return known == self.resource;
+        }
+        let sub = known.strip_prefix(self.resource).and_then(|rest| rest.strip_prefix('/'));
+        sub == Some(self.subresource)
+    }
+}
+
 /// The RBAC authorizer. Its index is rebuilt when a role or binding changed.
 #[derive(Debug, Default)]
 pub(crate) struct Rbac {
@@ -133,15 +144,11 @@ impl Rule {
                     || url.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix))
             });
         }
-        let resource = self.resources.iter().any(|known| {
-            known == "*"
-                || match known.split_once('/') {
-                    Some((resource, sub)) => {
-                        sub == wanted.subresource && (resource == "*" || resource == wanted.resource)
-                    }
-                    None => wanted.subresource.is_empty() && known == wanted.resource,
-                }
-        });
+        let all_of = |known: &str| {
+            !wanted.subresource.is_empty() && known.strip_prefix("*/") == Some(wanted.subresource)
+        };
+        let resource =
+            self.resources.iter().any(|known| known == "*" || wanted.is_about(known) || all_of(known));
         has(&self.groups, wanted.group)
             && resource
             && (self.names.is_empty() || self.names.iter().any(|name| name == wanted.name))

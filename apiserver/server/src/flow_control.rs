@@ -194,13 +194,9 @@ impl ResourceRule {
     }
 
     fn holds(&self, wanted: &Attributes) -> bool {
-        let is_resource = |known: &str| match known.split_once('/') {
-            Some((resource, sub)) => resource == wanted.resource && sub == wanted.subresource,
-            None => wanted.subresource.is_empty() && known == wanted.resource,
-        };
         has(&self.verbs, wanted.verb)
             && has(&self.groups, wanted.group)
-            && self.resources.iter().any(|known| known == "*" || is_resource(known))
+            && self.resources.iter().any(|known| known == "*" || wanted.is_about(known))
             && match wanted.namespace.filter(|namespace| !namespace.is_empty()) {
                 None => self.is_cluster_scoped,
                 Some(namespace) => has(&self.namespaces, namespace),

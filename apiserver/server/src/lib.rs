@@ -9,6 +9,7 @@ mod authn;
 mod authz;
 mod body;
 mod bootstrap;
+mod certificates;
 mod claims;
 mod column_texts;
 mod components;
@@ -56,11 +57,12 @@ mod zpages;
 pub use authn::{Authentication, User};
 pub use body::{BoxError, RequestBody, ResponseBody};
 pub use bootstrap::bootstrap;
+pub use certificates::{Acceptor, Tls};
 pub use housekeeping::run as run_housekeeping;
 pub use node_proxy::{
     Chunks, Connection, NodeRequest, Nodes, PodTarget, Process, ProcessStreams, Promise, TerminalSize,
 };
-pub use serve::{Tls, serve};
+pub use serve::serve;
 pub use service::{ApiServer, Config, InProcess};
 pub use token::ServiceAccountKeys;
 

@@ -2,7 +2,6 @@
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -13,51 +12,20 @@ use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::authn::{User, user_of_certificate};
+use crate::authn::RefusedCertificate;
+use crate::certificates::{Acceptor, Shown};
 use crate::gathered::gathered;
 use crate::limits;
 use crate::service::ApiServer;
-
-/// Certificates of the server and of the authority that vouches for clients.
-#[derive(Debug)]
-pub struct Tls {
-    pub chain: Vec<CertificateDer<'static>>,
-    pub key: PrivateKeyDer<'static>,
-    pub client_ca: CertificateDer<'static>,
-}
-
-impl Tls {
-    /// The TLS side of the server.
-    ///
-    /// # Errors
-    /// When certificate and key do not fit.
-    pub fn acceptor(self) -> Result<tokio_rustls::TlsAcceptor, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(self.client_ca)?;
-        let verifier =
-            rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-                .allow_unauthenticated()
-                .build()
-                .map_err(|error| rustls::Error::General(error.to_string()))?;
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(self.chain, self.key)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(tokio_rustls::TlsAcceptor::from(Arc::new(config)))
-    }
-}
 
 /// Serves until `shutdown` resolves, then lets open connections finish what they are doing.
 pub fn serve(
     server: ApiServer,
     listener: TcpListener,
-    tls: Option<tokio_rustls::TlsAcceptor>,
+    tls: Option<Acceptor>,
     shutdown: BoxFuture<'static, ()>,
 ) -> BoxFuture<'static, ()> {
     accept(server, listener, tls, shutdown).boxed()
@@ -66,7 +34,7 @@ pub fn serve(
 async fn accept(
     server: ApiServer,
     listener: TcpListener,
-    tls: Option<tokio_rustls::TlsAcceptor>,
+    tls: Option<Acceptor>,
     mut shutdown: BoxFuture<'static, ()>,
 ) {
     let connections = hyper_util::server::graceful::GracefulShutdown::new();
@@ -89,16 +57,14 @@ async fn accept(
         let (server, tls, watcher) = (server.clone(), tls.clone(), connections.watcher());
         tokio::spawn(async move {
             match tls {
-                Some(tls) => match tls.accept(socket).await {
+                Some(acceptor) => match acceptor.tls.accept(socket).await {
                     Ok(stream) => {
-                        let certificates = stream.get_ref().1.peer_certificates();
-                        let user =
-                            certificates.and_then(|chain| user_of_certificate(chain.first()?)).map(Arc::new);
-                        connection(server, Box::new(stream), user, watcher).await;
+                        let shown = acceptor.shown(stream.get_ref().1.peer_certificates());
+                        connection(server, Box::new(stream), shown, watcher).await;
                     }
                     Err(error) => tracing::debug!(error = %error, "a TLS handshake failed"),
                 },
-                None => connection(server, Box::new(socket), None, watcher).await,
+                None => connection(server, Box::new(socket), Shown::Nobody, watcher).await,
             }
         });
     }
@@ -122,12 +88,20 @@ fn keep_alive(socket: &TcpStream) -> std::io::Result<()> {
 trait Socket: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Socket for T {}
 
-/// Any request of a connection whose client certificate, if it has one, is the user's.
-async fn answer(State((server, user)): State<(ApiServer, Option<Arc<User>>)>, request: Request) -> Response {
+/// Any request of a connection whose client has shown this.
+async fn answer(State((server, shown)): State<(ApiServer, Shown)>, request: Request) -> Response {
     let audit_id = audit_id(request.headers());
-    let request =
+    let mut request =
         request.map(|body| body.map_err(|error| Box::new(error) as crate::body::BoxError).boxed_unsync());
-    let mut response = server.handle(request, user.as_deref()).await.map(axum::body::Body::new);
+    let user = match &shown {
+        Shown::User(user) => Some(&**user),
+        Shown::Nobody => None,
+        Shown::Refused => {
+            request.extensions_mut().insert(RefusedCertificate);
+            None
+        }
+    };
+    let mut response = server.handle(request, user).await.map(axum::body::Body::new);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().entry(AUDIT_ID).or_insert(audit_id);
     }
@@ -152,11 +126,11 @@ fn audit_id(headers: &HeaderMap) -> HeaderValue {
 async fn connection(
     server: ApiServer,
     socket: Box<dyn Socket>,
-    user: Option<Arc<User>>,
+    shown: Shown,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
     // What is served changes while it runs: the catalogue knows the paths, not a table made here.
-    let state = (server.clone(), user);
+    let state = (server.clone(), shown);
     let service = TowerToHyperService::new(Router::new().fallback(answer).with_state(state));
     let mut builder = Builder::new(TokioExecutor::new());
     // Go writes header names so, and some clients look for them so.

@@ -1,6 +1,6 @@
 //! Defaults in a schema: each must be what the schema allows, and its validation rules too.
 
-use apiserver_json::Value;
+use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_schema::Schema;
 
@@ -10,7 +10,7 @@ use crate::embedded;
 pub(super) fn validate(openapi: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if let Ok(schema) = apiserver_schema::from_crd_schema(openapi) {
-        node(openapi, &schema, path, Place::Root, &mut errors);
+        node(openapi, &schema, path, Place::root(&schema), &mut errors);
     }
     errors
 }
@@ -28,55 +28,96 @@ pub(super) fn has_some(openapi: &Value) -> bool {
         || ["items", "additionalProperties", "allOf", "oneOf", "anyOf", "not"].into_iter().any(below)
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Place {
-    Root,
-    Metadata,
-    Elsewhere,
+/// Where a schema stands.
+#[derive(Clone)]
+struct Place<'s> {
+    is_root: bool,
+    /// In the metadata of the resource itself, where there are no defaults.
+    is_own_metadata: bool,
+    /// In what says what an object is: `apiVersion`, `kind`, `metadata`.
+    is_of_object: bool,
+    /// The schema of the nearest object around it, and the way from there.
+    around: (&'s Schema, Vec<Step>),
 }
 
-fn node(openapi: &Value, schema: &Schema, path: &str, place: Place, errors: &mut Vec<FieldError>) {
+#[derive(Clone)]
+enum Step {
+    Member(String),
+    Item,
+}
+
+impl<'s> Place<'s> {
+    fn root(schema: &'s Schema) -> Self {
+        Self { is_root: true, is_own_metadata: false, is_of_object: false, around: (schema, Vec::new()) }
+    }
+
+    /// Where the schema at this place is one of whole objects, what is below it begins there.
+    fn at(mut self, schema: &'s Schema) -> Self {
+        if schema.embedded {
+            self.is_of_object = false;
+            self.around = (schema, Vec::new());
+        }
+        self
+    }
+
+    fn below(&self, schema: &Schema, step: Step) -> Self {
+        let (around, mut steps) = self.around.clone();
+        let is_object = self.is_root || schema.embedded;
+        let member = if let Step::Member(name) = &step { name.as_str() } else { "" };
+        let is_of_object =
+            self.is_of_object || (is_object && matches!(member, "metadata" | "apiVersion" | "kind"));
+        let is_own_metadata = self.is_own_metadata || (self.is_root && member == "metadata");
+        steps.push(step);
+        Self { is_root: false, is_own_metadata, is_of_object, around: (around, steps) }
+    }
+
+    /// The object around a value, as little of it as there has to be.
+    fn object_with(&self, value: &Value) -> Value {
+        let mut value = value.clone();
+        for step in self.around.1.iter().rev() {
+            value = match step {
+                Step::Item => json!([value]),
+                Step::Member(name) => Value::Object(Map::from_iter([(name.clone(), value)])),
+            };
+        }
+        if let Some(map) = value.as_object_mut() {
+            for (member, text) in [("apiVersion", "validation/v1"), ("kind", "Validation")] {
+                if !map.contains_key(member) {
+                    map.insert(member.into(), text.into());
+                }
+            }
+        }
+        value
+    }
+}
+
+fn node<'s>(openapi: &Value, schema: &'s Schema, path: &str, place: Place<'s>, errors: &mut Vec<FieldError>) {
+    let place = place.at(schema);
     if let Some(value) = openapi.get("default").filter(|value| !value.is_null()) {
         let path = format!("{path}.default");
-        if place == Place::Metadata {
+        if place.is_own_metadata {
             errors.push(FieldError::forbidden(path, "must not be set in top-level metadata"));
         } else {
-            errors.extend(check(openapi, schema, value, &path, place));
+            errors.extend(check(openapi, schema, value, &path, &place));
         }
     }
     if let (Some(items), Some(list)) = (openapi.get("items"), schema.list()) {
-        node(items, list.items.get(), &format!("{path}.items"), below(place, ""), errors);
+        let below = place.below(schema, Step::Item);
+        node(items, list.items.get(), &format!("{path}.items"), below, errors);
     }
     for (name, property) in openapi.get("properties").and_then(Value::as_object).into_iter().flatten() {
         if let Some(child) = schema.child(name) {
             let path = format!("{path}.properties[{name}]");
-            node(property, child, &path, below(place, name), errors);
+            node(property, child, &path, place.below(schema, Step::Member(name.to_string())), errors);
         }
     }
     // Upstream takes it that there are none below additionalProperties, and does not look.
 }
 
-fn below(place: Place, name: &str) -> Place {
-    match place {
-        Place::Root if name == "metadata" => Place::Metadata,
-        Place::Metadata => Place::Metadata,
-        _ => Place::Elsewhere,
-    }
-}
-
 /// The errors of the first of upstream's steps that finds any.
-fn check(openapi: &Value, schema: &Schema, value: &Value, path: &str, place: Place) -> Vec<FieldError> {
-    let is_object = schema.embedded || place == Place::Root;
-    let mut known = value.clone();
-    apiserver_schema::prune_part(schema, &mut known, is_object);
-    if known != *value {
-        return vec![FieldError::invalid(path, value, "must not have unknown fields")];
-    }
-    if let Err(error) = apiserver_schema::decode_embedded(schema, &mut known, path, is_object) {
-        return vec![error];
-    }
-    let mut errors = Vec::new();
-    embedded::validate(schema, value, path, is_object, &mut errors);
+fn check(openapi: &Value, schema: &Schema, value: &Value, path: &str, place: &Place<'_>) -> Vec<FieldError> {
+    let errors =
+        if place.is_of_object { of_object(value, path, place) } else { whole(schema, value, path, place) };
     if !errors.is_empty() {
         return errors;
     }
@@ -89,6 +130,40 @@ fn check(openapi: &Value, schema: &Schema, value: &Value, path: &str, place: Pla
     let rules = apiserver_cel::Rules::compile(openapi);
     let found = rules.map(|rules| rules.validate(value, None).errors).unwrap_or_default();
     found.into_iter().map(|error| placed(error, path, true)).collect()
+}
+
+/// What says what an object is must be right in an object; what is not known there is left out of each that is made.
+fn of_object(value: &Value, path: &str, place: &Place<'_>) -> Vec<FieldError> {
+    let mut object = place.object_with(value);
+    let schema = place.around.0;
+    let mut found = Vec::new();
+    match apiserver_schema::decode_embedded(schema, &mut object, "", true) {
+        Err(error) => found.push(error),
+        Ok(_) => embedded::validate(schema, &object, "", true, &mut found),
+    }
+    let told: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let why = match told.as_slice() {
+        [] => return Vec::new(),
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
+    };
+    vec![FieldError::invalid(path, value, format!("must result in valid metadata: {why}"))]
+}
+
+/// Any other value has nothing that is not known, and is right where it is an object or has some in it.
+fn whole(schema: &Schema, value: &Value, path: &str, place: &Place<'_>) -> Vec<FieldError> {
+    let is_object = schema.embedded || place.is_root;
+    let mut known = value.clone();
+    apiserver_schema::prune_part(schema, &mut known, is_object);
+    if known != *value {
+        return vec![FieldError::invalid(path, value, "must not have unknown fields")];
+    }
+    if let Err(error) = apiserver_schema::decode_embedded(schema, &mut known, path, is_object) {
+        return vec![error];
+    }
+    let mut errors = Vec::new();
+    embedded::validate(schema, value, path, is_object, &mut errors);
+    errors
 }
 
 /// An error where its value stands; of items, only rules know that they need no dot.

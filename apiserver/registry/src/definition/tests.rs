@@ -31,6 +31,14 @@ fn set(definition: &mut Value, pointer: &str, value: Value) {
     }
 }
 
+/// A schema of objects whose metadata have a default.
+fn object_with_metadata(default: Value) -> Value {
+    let metadata = json!({"type": "object", "default": default, "properties": {
+        "name": {"type": "string"}, "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+    }});
+    json!({"type": "object", "x-kubernetes-embedded-resource": true, "properties": {"metadata": metadata}})
+}
+
 fn created(mut definition: Value) -> Vec<String> {
     (DEFINITION.default)(&mut definition);
     (DEFINITION.prepare_create)(&mut definition);
@@ -95,6 +103,19 @@ fn definitions_are_checked() {
         (
             vec![(a, json!({"type": "string", "default": "b", "x-kubernetes-validations": [{"rule": "self == 'a'"}]}))],
             vec![format!("{at_a}.default: Invalid value: \"b\": failed rule: self == 'a'")],
+        ),
+        // Of what says what an object is, what is not known is left out later.
+        (
+            vec![(a, object_with_metadata(json!({"name": "b", "unknown": "c"})))],
+            vec![],
+        ),
+        (
+            vec![(a, object_with_metadata(json!({"name": "b/c", "labels": {"d": "e f"}})))],
+            vec![format!("{at_a}.properties[metadata].default: Invalid value: {{\"labels\":{{\"d\":\"e f\"}},\"name\":\"b/c\"}}: must result in valid metadata: [metadata.name: Invalid value: \"b/c\": may not contain '/', metadata.labels: Invalid value: \"e f\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')]")],
+        ),
+        (
+            vec![(a, object_with_metadata(json!({"labels": 1})))],
+            vec![format!("{at_a}.properties[metadata].default: Invalid value: {{\"labels\":1}}: must result in valid metadata: metadata: Invalid value: {{\"labels\":1}}: json: cannot unmarshal number into Go struct field ObjectMeta.labels of type map[string]string")],
         ),
         (
             vec![("/spec/group", json!("x.k8s.io")), ("/metadata/name", json!("foos.x.k8s.io"))],

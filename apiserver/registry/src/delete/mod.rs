@@ -63,6 +63,7 @@ impl Registry {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Deleted, Status> {
+        step::check_system_class(call, name)?;
         let object = match self.delete_stored(call, name, name, options).await? {
             Left::Object(bytes) => bytes,
             Left::Gone { last, .. } if !call.resource.strategy.delete_returns_object => {

@@ -34,13 +34,6 @@ pub(super) fn check_preconditions(
     old: &Value,
     options: &DeleteOptions,
 ) -> Result<(), Status> {
-    if call.resource.kind == "PriorityClass"
-        && call.resource.group == "scheduling.k8s.io"
-        && crate::strategy::is_system_priority_class(name)
-    {
-        let gr = call.resource.group_resource();
-        return Err(Status::forbidden(&gr, name, "this is a system priority class and cannot be deleted"));
-    }
     if (call.resource.kind == "Namespace" && call.resource.group.is_empty()) || is_definition(call) {
         check_own_preconditions(call, name, old, options)?;
     }
@@ -58,6 +51,16 @@ pub(super) fn check_preconditions(
             "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({at}). The object might have been modified"
         );
         return Err(Status::conflict(&kind, name, &why));
+    }
+    Ok(())
+}
+
+/// Some priority classes are not deleted by their name; upstream deletes them with all others.
+pub(super) fn check_system_class(call: &Call, name: &str) -> Result<(), Status> {
+    let is_class = call.resource.kind == "PriorityClass" && call.resource.group == "scheduling.k8s.io";
+    if is_class && crate::strategy::is_system_priority_class(name) {
+        let gr = call.resource.group_resource();
+        return Err(Status::forbidden(&gr, name, "this is a system priority class and cannot be deleted"));
     }
     Ok(())
 }

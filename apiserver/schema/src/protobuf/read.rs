@@ -275,9 +275,7 @@ pub(super) fn value(kind: Kind, wire: Wire<'_>, depth: usize) -> Result<Value, D
     Ok(match (kind, wire) {
         (Kind::Bool, Wire::Number(number)) => Value::Bool(number != 0),
         (Kind::Int, Wire::Number(number)) => Value::from(number.cast_signed()),
-        (Kind::Double, Wire::Number(bits)) => {
-            apiserver_json::Number::from_f64(f64::from_bits(bits)).map_or(Value::Null, Value::Number)
-        }
+        (Kind::Double, Wire::Number(bits)) => double(f64::from_bits(bits)),
         (Kind::Bool | Kind::Int | Kind::Double, _) | (_, Wire::Number(_)) => return Err(Damage::End),
         (Kind::Text, Wire::Bytes(text)) => Value::String(text_of(text).into()),
         (Kind::Bytes, Wire::Bytes(bytes)) => Value::String(base64::encode(bytes).into()),
@@ -285,6 +283,15 @@ pub(super) fn value(kind: Kind, wire: Wire<'_>, depth: usize) -> Result<Value, D
         (Kind::Message(index), Wire::Bytes(bytes)) => Value::Object(message(index, bytes, depth + 1)?),
         (kind, Wire::Bytes(bytes)) => special::read(kind, bytes, depth)?,
     })
+}
+
+/// A number as its JSON is read: what is written without a fraction is an integer.
+fn double(number: f64) -> Value {
+    let integer = number as i64;
+    if integer as f64 == number && integer.unsigned_abs() < 1 << f64::MANTISSA_DIGITS {
+        return integer.into();
+    }
+    apiserver_json::Number::from_f64(number).map_or(Value::Null, Value::Number)
 }
 
 fn texts(bytes: &[u8]) -> Result<Value, Damage> {

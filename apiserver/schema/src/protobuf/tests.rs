@@ -129,7 +129,11 @@ fn any_value(kind: Kind, choices: &mut Choices, depth: usize) -> Value {
     match kind {
         Kind::Bool => json!(choices.below(2) == 1),
         Kind::Int => json!(i32::from(choices.below(u16::MAX)) - 10),
-        Kind::Double => json!(f64::from(choices.below(1000)) / 8.0),
+        // As it is read from JSON: without a fraction it is an integer.
+        Kind::Double => match choices.below(1000) {
+            whole if whole % 8 == 0 => json!(whole / 8),
+            eighths => json!(f64::from(eighths) / 8.0),
+        },
         Kind::Text => choices.of(&["", "a", "\u{e9}\"<"]),
         Kind::Bytes => choices.of(&["", "YQ==", "AAECAw=="]),
         Kind::Texts => json!(["x", "y"][..usize::from(choices.below(3))]),

@@ -131,11 +131,11 @@ impl ListOptions<'_> {
         let any = self.version == "0" && self.matching != EXACT;
         let mut page = Page { limit: if any { 0 } else { self.limit }, ..Page::default() };
         if !self.token.is_empty() {
+            page.from = Some(continue_token::read(self.token, scope)?);
             if !self.version.is_empty() && self.version != "0" {
                 let why = "specifying resource version is not allowed when using continue";
                 return Err(Status::bad_request(why));
             }
-            page.from = Some(continue_token::read(self.token, scope)?);
             return Ok(page);
         }
         if !self.version.is_empty() {

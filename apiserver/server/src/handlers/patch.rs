@@ -219,6 +219,8 @@ fn change(
             let mut strict: Vec<String> =
                 duplicates.iter().map(|duplicate| format!("json patch {duplicate}")).collect();
             strict.extend(apiserver_schema::unknown_patch_fields(&patch.value));
+            // In the order of the operations.
+            strict.sort_by_cached_key(|why| operation_of(why));
             (next, Decode::Json, strict)
         }
         PatchMedia::Merge => {
@@ -274,6 +276,12 @@ fn change(
     }
     update::check_name(context, resource, &mut next)?;
     Ok(Changed::Patched(next))
+}
+
+/// The number of the operation that a remark such as `json patch unknown field "[0].extra"` is about.
+fn operation_of(why: &str) -> usize {
+    let number = why.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    number.and_then(|(number, _)| number.parse().ok()).unwrap_or(0)
 }
 
 fn quoted_duplicates(fields: Vec<String>) -> Vec<String> {

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls::pki_types::PrivateKeyDer;
 
-use crate::authn::User;
+use crate::authn::{CREDENTIAL_ID, User};
 use keys::{Signer, Verifier};
 
 /// The issuer and default audience where none is chosen.
@@ -311,7 +311,7 @@ impl ServiceAccountKeys {
             }
         }
         if let Some(id) = claims["jti"].as_str() {
-            extra.insert("authentication.kubernetes.io/credential-id".to_owned(), vec![format!("JTI={id}")]);
+            extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("JTI={id}")]);
         }
         Ok(User {
             name: format!("system:serviceaccount:{namespace}:{name}"),

@@ -23,6 +23,12 @@ const NEGATIVE: &str = "must be a non-negative integer";
 
 /// What kubelets leave out stays: the class, and which generation was seen. `preserveOldObservedGeneration`.
 pub(super) fn prepare(new: &mut Value, old: &Value) {
+    // When it goes is not said with its status.
+    let metadata = crate::object::metadata_mut(new);
+    match crate::object::metadata(old).get("deletionTimestamp") {
+        Some(time) => drop(metadata.insert("deletionTimestamp".into(), time.clone())),
+        None => drop(metadata.remove("deletionTimestamp")),
+    }
     let before = at(old, &["status"]);
     let Some(status) = new.get_mut("status").and_then(Value::as_object_mut) else { return };
     settle_addresses(status);
