@@ -91,10 +91,10 @@ impl Registry {
         let api_version = resource.api_version();
         match conversion(resource).filter(|_| text(&stored, "apiVersion") != api_version) {
             Some(conversion) => {
-                let one = Box::pin(self.convert_one(conversion, Arc::unwrap_or_clone(stored), &api_version));
-                one.await.map(Arc::new)
+                let stored = Arc::unwrap_or_clone(settle::of_today(resource, stored));
+                Box::pin(self.convert_one(conversion, stored, &api_version)).await.map(Arc::new)
             }
-            None => Ok(convert::shared_from_stored(resource, self.settled_tree(resource, stored))),
+            None => Ok(convert::shared_from_stored(resource, settle::settled_tree(resource, stored))),
         }
     }
 
@@ -105,8 +105,11 @@ impl Registry {
     pub(crate) async fn to_stored(&self, resource: &Resource, object: Value) -> Result<Value, Status> {
         let wanted = &resource.stored_api_version;
         match conversion(resource).filter(|_| text(&object, "apiVersion") != wanted) {
-            Some(conversion) => Box::pin(self.convert_one(conversion, object, wanted)).await,
-            None => Ok(self.settled_for_store(resource, convert::to_stored(resource, object))),
+            Some(conversion) => {
+                let converted = Box::pin(self.convert_one(conversion, object, wanted)).await?;
+                Ok(settle::settled_for_store(resource, converted))
+            }
+            None => Ok(settle::settled_for_store(resource, convert::to_stored(resource, object))),
         }
     }
 
@@ -136,7 +139,7 @@ impl Registry {
     pub(crate) async fn served_bytes(&self, resource: &Resource, stored: Bytes) -> Result<Bytes, Status> {
         let api_version = resource.api_version();
         let Some(conversion) = conversion(resource) else {
-            return Ok(self.settled_bytes(resource, stored));
+            return Ok(settle::settled_bytes(resource, stored));
         };
         if is_in(&stored, &api_version) {
             return Ok(stored);
@@ -157,21 +160,26 @@ impl Registry {
     ) -> Result<Vec<Arc<Object>>, Status> {
         let api_version = resource.api_version();
         let Some(conversion) = conversion(resource) else {
-            let settled = objects.into_iter().map(|object| self.settled(resource, object));
+            let settled = objects.into_iter().map(|object| settle::settled(resource, object));
             return Ok(settled.collect());
         };
         let others = |(i, object): (usize, &Arc<Object>)| {
             (!is_in(object.bytes(), &api_version)).then(|| (i, object.bytes().len()))
         };
         let others: Vec<(usize, usize)> = objects.iter().enumerate().filter_map(others).collect();
+        for object in &mut objects {
+            if is_in(object.bytes(), &api_version) {
+                *object = settle::settled(resource, object.clone());
+            }
+        }
         for batch in batches(&others) {
-            let trees = batch.iter().map(|(i, _)| encode::tree(&objects[*i])).collect();
+            let trees = batch.iter().map(|(i, _)| settle::tree_of_today(resource, &objects[*i])).collect();
             let converted = match Box::pin(self.convert(conversion, trees, &api_version)).await {
                 Ok(converted) => converted,
                 Err(status) => {
                     // Upstream has each converted by itself: what is told is what is wrong with the first.
                     let [(first, _), _, ..] = batch else { return Err(status) };
-                    let first = encode::tree(&objects[*first]);
+                    let first = settle::tree_of_today(resource, &objects[*first]);
                     Box::pin(self.convert_one(conversion, first, &api_version)).await?;
                     return Err(status);
                 }

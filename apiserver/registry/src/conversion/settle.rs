@@ -9,7 +9,6 @@ use bytes::Bytes;
 
 use super::is_in;
 use crate::catalogue::Resource;
-use crate::registry::Registry;
 use crate::strategy::shared::text;
 use crate::{encode, object};
 
@@ -24,69 +23,82 @@ pub fn needs_settling(resource: &Resource, object: &Object) -> bool {
         && (is_stale(resource, object.revision()) || !is_in(object.bytes(), &resource.api_version()))
 }
 
-impl Registry {
-    /// Makes a stored tree what it is today; its `apiVersion` stays.
-    fn settle(&self, resource: &Resource, stale: bool, object: &mut Value) {
-        let (written, served) = (text(object, "apiVersion").to_owned(), resource.api_version());
-        if stale {
-            self.settle_own(resource, object);
-        }
-        if let Some(schema) = resource.schema().filter(|_| written != served) {
-            apiserver_schema::prune(&schema, object);
-        }
+/// Leaves of an object what its version has, served or not, with that version's defaults.
+fn settle_own(resource: &Resource, object: &mut Value) {
+    let version = text(object, "apiVersion").to_owned();
+    let versions = resource.custom.as_ref().map(|custom| &custom.versions);
+    if let Some(schema) = versions.and_then(|versions| versions.get(&version)) {
+        apiserver_schema::prune(schema, object);
+        apiserver_schema::drop_nulls(schema, object);
+        apiserver_schema::apply_defaults(schema, object);
     }
+}
 
-    fn settle_own(&self, resource: &Resource, object: &mut Value) {
-        let version = text(object, "apiVersion").rsplit('/').next().unwrap_or_default().to_owned();
-        let catalogue = self.catalogue();
-        let own = catalogue.get(&resource.group, &version, &resource.name);
-        if let Some(schema) = own.and_then(|own| own.schema()) {
-            apiserver_schema::prune(&schema, object);
-            apiserver_schema::drop_nulls(&schema, object);
-            apiserver_schema::apply_defaults(&schema, object);
-        }
+/// A stored tree as the version it was written in has it today.
+pub(super) fn of_today(resource: &Resource, stored: Arc<Value>) -> Arc<Value> {
+    let revision = object::text(&stored, "resourceVersion").parse().unwrap_or(u64::MAX);
+    if !is_stale(resource, revision) {
+        return stored;
     }
+    let mut object = Arc::unwrap_or_clone(stored);
+    settle_own(resource, &mut object);
+    Arc::new(object)
+}
 
-    /// A stored tree as it is today.
-    pub(super) fn settled_tree(&self, resource: &Resource, stored: Arc<Value>) -> Arc<Value> {
-        if !resource.is_custom() {
-            return stored;
-        }
-        let revision = object::text(&stored, "resourceVersion").parse().unwrap_or(u64::MAX);
-        let stale = is_stale(resource, revision);
-        if !stale && text(&stored, "apiVersion") == resource.api_version() {
-            return stored;
-        }
-        let mut object = Arc::unwrap_or_clone(stored);
-        self.settle(resource, stale, &mut object);
-        Arc::new(object)
+/// As [`of_today`], of a stored object.
+pub(super) fn tree_of_today(resource: &Resource, found: &Object) -> Value {
+    let mut tree = encode::tree(found);
+    if is_stale(resource, found.revision()) {
+        settle_own(resource, &mut tree);
     }
+    tree
+}
 
-    /// An object as it is today.
-    pub(super) fn settled(&self, resource: &Resource, found: Arc<Object>) -> Arc<Object> {
-        if !needs_settling(resource, &found) {
-            return found;
-        }
-        let mut tree = encode::tree(&found);
-        self.settle(resource, is_stale(resource, found.revision()), &mut tree);
-        Arc::new(found.with_bytes(encode::document(&tree).bytes))
+/// Leaves what the version of the call has.
+fn prune_to_served(resource: &Resource, object: &mut Value) {
+    if let Some(schema) = resource.schema().filter(|_| text(object, "apiVersion") != resource.api_version()) {
+        apiserver_schema::prune(&schema, object);
     }
+}
 
-    /// An object as it is stored, where that is in another version than the call's: what that lacks is not kept.
-    pub(super) fn settled_for_store(&self, resource: &Resource, mut object: Value) -> Value {
-        if resource.is_custom() && resource.stored_api_version != resource.api_version() {
-            self.settle_own(resource, &mut object);
-        }
-        object
+/// A stored tree as the version of the call shows it today; its `apiVersion` stays.
+pub(super) fn settled_tree(resource: &Resource, stored: Arc<Value>) -> Arc<Value> {
+    if !resource.is_custom() {
+        return stored;
     }
+    let stored = of_today(resource, stored);
+    if text(&stored, "apiVersion") == resource.api_version() {
+        return stored;
+    }
+    let mut object = Arc::unwrap_or_clone(stored);
+    prune_to_served(resource, &mut object);
+    Arc::new(object)
+}
 
-    /// Bytes that were just written, without what the version of the call lacks.
-    pub(super) fn settled_bytes(&self, resource: &Resource, stored: Bytes) -> Bytes {
-        if !resource.is_custom() || is_in(&stored, &resource.api_version()) {
-            return stored;
-        }
-        let mut tree = apiserver_meta::packed::parse(&stored).unwrap_or_default();
-        self.settle(resource, false, &mut tree);
-        encode::document(&tree).bytes
+/// An object as it is today.
+pub(super) fn settled(resource: &Resource, found: Arc<Object>) -> Arc<Object> {
+    if !needs_settling(resource, &found) {
+        return found;
     }
+    let mut tree = tree_of_today(resource, &found);
+    prune_to_served(resource, &mut tree);
+    Arc::new(found.with_bytes(encode::document(&tree).bytes))
+}
+
+/// An object as it is stored, where that is in another version than the call's: what that lacks is not kept.
+pub(super) fn settled_for_store(resource: &Resource, mut object: Value) -> Value {
+    if resource.is_custom() && resource.stored_api_version != resource.api_version() {
+        settle_own(resource, &mut object);
+    }
+    object
+}
+
+/// Bytes that were just written, without what the version of the call lacks.
+pub(super) fn settled_bytes(resource: &Resource, stored: Bytes) -> Bytes {
+    if !resource.is_custom() || is_in(&stored, &resource.api_version()) {
+        return stored;
+    }
+    let mut tree = apiserver_meta::packed::parse(&stored).unwrap_or_default();
+    prune_to_served(resource, &mut tree);
+    encode::document(&tree).bytes
 }

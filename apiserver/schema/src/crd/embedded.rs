@@ -63,7 +63,7 @@ fn visit(
     Ok(())
 }
 
-fn metadata(value: &mut Value, path: &str, unknown: &mut Vec<String>) -> Result<(), FieldError> {
+pub(super) fn metadata(value: &mut Value, path: &str, unknown: &mut Vec<String>) -> Result<(), FieldError> {
     if value.is_null() {
         *value = Value::Object(apiserver_json::Map::new());
     }

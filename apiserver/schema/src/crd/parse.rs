@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use apiserver_json::{Map, Value};
 use apiserver_meta::field::FieldError;
 
+use super::embedded::{decode_embedded, metadata};
 use crate::node::{Field, List, ListKind, Object, Rules, Schema, Shape, Slot};
 use crate::types::named;
 
@@ -59,9 +60,17 @@ fn keep_all() -> Arc<Schema> {
 fn add_meta(schema: &mut Schema) {
     let Shape::Object(object) = &mut schema.shape else { return };
     let mut meta = (*named(OBJECT_META)).clone();
-    if let (Some(own), Shape::Object(target)) = (object.fields.get("metadata"), &mut meta.shape) {
-        let own = own.schema.get().object().into_iter().flat_map(|own| own.fields.iter().cloned());
-        target.fields = target.fields.extended(own);
+    if let Some(own) = object.fields.get("metadata").map(|field| field.schema.get()) {
+        meta.default = own.default.clone().map(|mut default| {
+            // What is wrong with it is told of the definition.
+            drop(metadata(&mut default, "", &mut Vec::new()));
+            default
+        });
+        if let Shape::Object(target) = &mut meta.shape {
+            let known = own.object().into_iter().flat_map(|own| own.fields.iter().cloned());
+            let known = known.filter(|(name, _)| target.fields.contains_key(name));
+            target.fields = target.fields.extended(known.collect::<Vec<_>>());
+        }
     }
     let types = ["apiVersion", "kind"].into_iter().filter(|name| !object.fields.contains_key(name));
     let types = types.map(|name| (name.into(), Field::plain(Slot::node(Schema::new(Shape::String)))));
@@ -105,6 +114,11 @@ fn node(map: &Map, keeps: bool) -> Schema {
     schema.rules = Some(Box::new(rules));
     if schema.embedded {
         add_meta(&mut schema);
+    }
+    if let Some(mut default) = schema.default.take() {
+        // Of the metadata of objects, only what these know is ever filled in.
+        drop(decode_embedded(&schema, &mut default, "", schema.embedded));
+        schema.default = Some(default);
     }
     schema
 }

@@ -213,3 +213,32 @@ fn metadata_is_read_as_go_does() {
     let error = decode_metadata(&mut json!({"metadata": "x"})).unwrap_err();
     assert_eq!(error.message, "json: cannot unmarshal string into Go value of type v1.ObjectMeta");
 }
+
+#[test]
+fn defaults_of_objects_inside_have_what_metadata_have() {
+    let metadata = json!({"name": "a", "unknown": "b"});
+    let typed = |metadata: Value| {
+        json!({"type": "object", "x-kubernetes-embedded-resource": true, "properties": {
+            "apiVersion": {"type": "string", "default": "v1"},
+            "kind": {"type": "string", "default": "K"},
+            "metadata": metadata,
+        }})
+    };
+    let text = |default: &str| json!({"type": "string", "default": default});
+    let each =
+        json!({"type": "object", "default": {}, "properties": {"name": text("a"), "unknown": text("b")}});
+    let mut whole = typed(json!({"type": "object"}));
+    whole["default"] = json!({"apiVersion": "v1", "kind": "K", "metadata": metadata});
+    let around = json!({"type": "object", "properties": {"in": typed(json!({"type": "object"}))}, "default": {"in": {"metadata": metadata}}});
+    let properties = json!({
+        "each": typed(each),
+        "metadata_of": typed(json!({"type": "object", "default": metadata})),
+        "whole": whole,
+        "around": around,
+    });
+    let schema = from_crd_schema(&json!({"type": "object", "properties": properties})).unwrap();
+    let mut value = json!({"each": {}, "metadata_of": {}});
+    apply_defaults(&schema, &mut value);
+    let full = json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "a"}});
+    assert_eq!(value, json!({"each": full, "metadata_of": full, "whole": full, "around": {"in": full}}));
+}
