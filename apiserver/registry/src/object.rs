@@ -153,8 +153,17 @@ pub fn keep_for_update(namespaced: bool, object: &mut Value, old: &Value) {
     metadata.remove("resourceVersion");
 }
 
+/// Takes out owners that are named twice, and the warning of it. `mutated` says that this is after mutating admission.
+pub fn dedup_owners(object: &mut Value, mutated: bool) -> Option<String> {
+    let uids = take_repeated_owners(object)?;
+    let after = if mutated { " after mutating admission happens" } else { "" };
+    Some(format!(
+        ".metadata.ownerReferences contains duplicate entries{after}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
+    ))
+}
+
 /// Takes out owners that are there twice; answers the uids of what went, as a warning names them.
-pub fn dedup_owners(object: &mut Value) -> Option<String> {
+fn take_repeated_owners(object: &mut Value) -> Option<String> {
     let owners = metadata(object).get("ownerReferences")?.as_array()?;
     let is_repeated = |i: usize| owners[..i].contains(&owners[i]);
     let repeated: Vec<usize> = (1..owners.len()).filter(|i| is_repeated(*i)).collect();
@@ -473,9 +482,9 @@ mod tests {
     fn owners_that_are_there_twice_go_once() {
         let owner = |name: &str| json!({"kind": "Pod", "name": name, "uid": "u"});
         let mut object = json!({"metadata": {"ownerReferences": [owner("a"), owner("b"), owner("a")]}});
-        assert_eq!(dedup_owners(&mut object).as_deref(), Some("u"));
+        assert_eq!(take_repeated_owners(&mut object).as_deref(), Some("u"));
         assert_eq!(object, json!({"metadata": {"ownerReferences": [owner("a"), owner("b")]}}));
-        assert_eq!(dedup_owners(&mut object), None);
+        assert_eq!(dedup_owners(&mut object, true), None);
     }
 
     #[test]

@@ -120,3 +120,17 @@ async fn who_wants_to_is_asked_again_and_nobody_comes_to_own_anything() {
         assert!(owned.is_none_or(|owned| owned.get("f:n").is_none()), "{made}");
     }
 }
+
+#[tokio::test]
+async fn a_namespace_is_in_none() {
+    let registry = common::registry(ServiceRanges::default(), &["ServiceAccount"]);
+    let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["namespaces"]});
+    let validations = json!([{"expression": "namespaceObject == null"}]);
+    let spec = json!({"matchConstraints": {"resourceRules": [rule]}, "validations": validations});
+    let policy = json!({"metadata": {"name": "p"}, "spec": spec});
+    create(&registry, GROUP, "validatingadmissionpolicies", policy).await.expect("a policy");
+    let binding =
+        json!({"metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Deny"]}});
+    create(&registry, GROUP, "validatingadmissionpolicybindings", binding).await.expect("a binding");
+    create(&registry, "", "namespaces", json!({"metadata": {"name": NAMESPACE}})).await.expect("allowed");
+}

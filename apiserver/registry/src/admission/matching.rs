@@ -48,6 +48,11 @@ impl Asked<'_> {
         self.around.namespace.as_ref()
     }
 
+    /// What expressions call `namespaceObject`: nothing where the object is a Namespace itself.
+    pub(super) fn namespace_object(&self) -> Option<&Value> {
+        self.around.namespace.as_ref()
+    }
+
     /// The version of the resource that a rule names: the request's own, else one that serves the same objects.
     pub(super) fn named(&self, rules: &[Value], equivalents: bool) -> Option<Arc<Resource>> {
         let own = self.call.resource;

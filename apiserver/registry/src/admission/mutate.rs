@@ -198,6 +198,9 @@ impl Registry {
                 self.run_round(webhooks, call, change, &around, &mut rounds, value).await?;
             }
         }
+        if let (Some(text), Some(warnings)) = (object::dedup_owners(value, true), call.requester.warnings) {
+            warnings.add(text);
+        }
         keep_owners_valid(call, owners, value);
         Ok(())
     }

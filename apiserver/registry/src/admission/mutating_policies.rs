@@ -115,7 +115,7 @@ impl Registry {
                 old_object: old.as_ref().or(asked.attempt.old),
                 request: &request,
                 params: params.as_ref(),
-                namespace: asked.namespace(),
+                namespace: asked.namespace_object(),
                 authority: call.requester.authority,
             };
             match hook.policy.is_met(input) {

@@ -108,7 +108,7 @@ impl Registry {
                                 old_object: old.as_ref().or(asked.attempt.old),
                                 request: &request,
                                 params: params.as_ref(),
-                                namespace: asked.namespace(),
+                                namespace: asked.namespace_object(),
                                 authority: call.requester.authority,
                             })
                         })

@@ -7,7 +7,7 @@ use apiserver_registry::{Resource, decode, object};
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::{object_answer, options, parse_body, update};
+use super::{object_answer, options, parse_body};
 use crate::answer::Answer;
 use crate::context::Context;
 use crate::escalation;
@@ -24,7 +24,7 @@ pub(super) async fn create(
     let body = parse_body(media, &raw, (&resource.group, &resource.version, &resource.kind))?;
     let (mut value, mut warnings) = decode(resource, body, options.validation)?;
     context.told(&warnings, check_namespace(context, resource, &value))?;
-    warnings.extend(update::dedup_owners(&mut value));
+    warnings.extend(object::dedup_owners(&mut value, false));
     escalation::check(context, resource, &value, None)?;
     let call = options::call(context, resource, &options);
     let written = context.server.registry().create(&call, value).await;

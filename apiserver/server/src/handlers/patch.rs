@@ -57,12 +57,11 @@ pub(super) async fn patch(
             warnings.clear();
             let patch = parsed.as_ref().map_err(Clone::clone)?;
             let mut changed = change(&target, patch, live, &mut warnings)?;
-            let (Changed::Object(next) | Changed::Owned(next) | Changed::Patched(next) | Changed::Applied(next)) = &mut changed;
-            warnings.extend(object::dedup_owners(next).map(|uids| {
-                format!(
-                    ".metadata.ownerReferences contains duplicate entries after mutating admission happens; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
-                )
-            }));
+            let (Changed::Object(next)
+            | Changed::Owned(next)
+            | Changed::Patched(next)
+            | Changed::Applied(next)) = &mut changed;
+            warnings.extend(object::dedup_owners(next, true));
             if live.is_none() {
                 access::may_create(context)?;
             }

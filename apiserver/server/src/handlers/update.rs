@@ -27,7 +27,7 @@ pub(super) async fn update(
     let (mut value, mut warnings) = decode(resource, body, options.validation)?;
     let checked = check_place(context, resource, &mut value);
     context.told(&warnings, checked)?;
-    warnings.extend(dedup_owners(&mut value));
+    warnings.extend(object::dedup_owners(&mut value, false));
     let call = options::call(context, resource, &options);
     let may_create = resource.strategy.create_on_update && matches!(call.subresource, "" | "status");
     // Who insists on a resourceVersion is not tried again: the one try may have the tree.
@@ -57,14 +57,6 @@ fn check_place(context: &Context, resource: &Resource, value: &mut Value) -> Res
         return Err(no_name(&context.info.name));
     }
     check_name(context, resource, value)
-}
-
-/// Takes out owners that a client names twice, and the warning of it.
-pub(super) fn dedup_owners(value: &mut Value) -> Option<String> {
-    let uids = object::dedup_owners(value)?;
-    Some(format!(
-        ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {uids}"
-    ))
 }
 
 /// The name in the body must be the one in the path; a missing one is filled in.

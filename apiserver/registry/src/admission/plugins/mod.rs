@@ -6,6 +6,7 @@ mod certificate_subject;
 mod claim_resize;
 mod default_class;
 mod limit_ranger;
+mod node_features;
 mod pod_resize;
 mod pod_security;
 mod priority;
@@ -31,6 +32,8 @@ type Check = fn(&Registry, &Call<'_>, &Value, Option<&Value>) -> Result<(), Refu
 enum Refusal {
     /// 403, with a sentence.
     Forbidden(String),
+    /// 403, with a sentence and the kind of cause.
+    Caused(String, &'static str),
     /// An answer of the plugin's own.
     Whole(Status),
 }
@@ -46,6 +49,14 @@ impl Refusal {
         match self {
             Self::Forbidden(why) => {
                 Status::forbidden(&call.resource.group_resource(), object::name(value), &why)
+            }
+            Self::Caused(why, cause) => {
+                let mut status =
+                    Status::forbidden(&call.resource.group_resource(), object::name(value), &why);
+                if let Some(Value::Object(details)) = &mut status.details {
+                    details.insert("causes".into(), apiserver_json::json!([{"reason": cause}]));
+                }
+                status
             }
             Self::Whole(status) => status,
         }
@@ -120,6 +131,7 @@ const PLUGINS: &[Plugin] = &[
         ..NOTHING
     },
     Plugin { name: pod_resize::NAME, of: ("", "pods"), check: Some(pod_resize::check), ..NOTHING },
+    Plugin { name: node_features::NAME, of: ("", "pods"), check: Some(node_features::check), ..NOTHING },
     Plugin {
         name: "RuntimeClass",
         of: ("", "pods"),
@@ -189,7 +201,7 @@ impl Registry {
         PLUGINS.iter().filter(move |plugin| {
             let below: &[&str] = match plugin.name {
                 pod_security::NAME => pod_security::BELOW,
-                pod_resize::NAME => &["resize"],
+                pod_resize::NAME | node_features::NAME => &["resize"],
                 topology_labels::NAME => &["binding"],
                 _ => &[],
             };

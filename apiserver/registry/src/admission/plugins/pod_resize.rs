@@ -23,15 +23,16 @@ pub(super) fn check(
     let Some(found) = super::object_named(registry, "", "nodes", node) else {
         return Err(format!("node {node:?} not found").into());
     };
-    refused(pod, &found).map_or(Ok(()), |why| Err(why.into()))
+    refused(pod, &found).map_or(Ok(()), |(why, cause)| Err(Refusal::Caused(why, cause)))
 }
 
-/// Why the node does not take the Pod as it would be.
-fn refused(pod: &Value, node: &Value) -> Option<String> {
+/// Why the node does not take the Pod as it would be, and what kind of cause that is.
+fn refused(pod: &Value, node: &Value) -> Option<(String, &'static str)> {
     let system = at(node, &["metadata", "labels", "kubernetes.io/os"]).as_str();
     if let Some(system) = system.filter(|system| *system != "linux") {
         let name = at(node, &["metadata", "name"]).as_str().unwrap_or("");
-        return Some(format!("pod resize is only supported on linux nodes, node {name:?} is {system:?}"));
+        let why = format!("pod resize is only supported on linux nodes, node {name:?} is {system:?}");
+        return Some((why, "UnsupportedPlatform"));
     }
     let has = |resource: &str| amount(at(node, &["status", "allocatable"]), resource);
     let lacking: Vec<String> = [("cpu", 1), ("memory", 1000)]
@@ -45,7 +46,7 @@ fn refused(pod: &Value, node: &Value) -> Option<String> {
         })
         .collect();
     let why = || format!("node didn't have enough allocatable resources: {}", lacking.join("; "));
-    (!lacking.is_empty()).then(why)
+    (!lacking.is_empty()).then(|| (why(), "NodeCapacity"))
 }
 
 /// What a Pod asks for at once, in thousandths: those that run side by side, or the one that runs before them.
@@ -98,17 +99,22 @@ mod tests {
             (
                 pod("1600m", "1025"),
                 node("linux"),
-                Some(
+                Some((
                     "node didn't have enough allocatable resources: cpu, requested: 2100, allocatable: 2000; memory, requested: 1025, allocatable: 1024",
-                ),
+                    "NodeCapacity",
+                )),
             ),
             (
                 pod("1", "1"),
                 node("windows"),
-                Some("pod resize is only supported on linux nodes, node \"n\" is \"windows\""),
+                Some((
+                    "pod resize is only supported on linux nodes, node \"n\" is \"windows\"",
+                    "UnsupportedPlatform",
+                )),
             ),
         ] {
-            assert_eq!(refused(&pod, &node).as_deref(), want);
+            let refused = refused(&pod, &node);
+            assert_eq!(refused.as_ref().map(|(why, cause)| (why.as_str(), *cause)), want);
         }
     }
 }
