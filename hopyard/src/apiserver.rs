@@ -77,7 +77,7 @@ pub(crate) struct Options {
     /// File of static bearer tokens: token,user,uid[,"group1,group2"]
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
-    /// Certificate authority of client certificates, instead of the server's own
+    /// Certificate authorities of client certificates, instead of the server's own
     #[arg(long, value_name = "FILE")]
     pub client_ca_file: Option<PathBuf>,
     /// Certificate chain of the server, instead of a generated one

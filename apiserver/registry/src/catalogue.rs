@@ -248,11 +248,18 @@ impl Catalogue {
             next.insert(row.clone());
         }
         let taken: HashSet<String> = next.rows.values().flatten().map(|row| row.prefix.clone()).collect();
-        for row in rows.into_iter().filter(|row| !taken.contains(&row.prefix)) {
+        let built_in = |row: &Resource| self.has_built_in(&row.group, &row.version);
+        for row in rows.into_iter().filter(|row| !taken.contains(&row.prefix) && !built_in(row)) {
             next.insert(row);
         }
         next.sort_groups();
         next
+    }
+
+    /// Is this a version of a group that has built-in kinds? What else is defined in it is not served.
+    fn has_built_in(&self, group: &str, version: &str) -> bool {
+        let rows = self.order.get(&(group.to_owned(), version.to_owned()));
+        rows.into_iter().flatten().any(|row| !row.is_custom())
     }
 
     /// Are these the keys of a built-in kind?
@@ -407,6 +414,25 @@ mod tests {
         assert_eq!(catalogue.groups()[0].name, "");
         assert_eq!(catalogue.group("autoscaling").unwrap().versions, ["v2", "v1"]);
         assert_eq!(&*pods.key(Some("a"), "b"), "/registry/core/pods/a/b");
+    }
+
+    #[test]
+    fn versions_that_are_built_in_take_no_custom_kinds() {
+        let builtin = Catalogue::builtin();
+        for (version, is_served) in [("v1", false), ("v1beta1", true), ("v2", true)] {
+            let version = apiserver_json::json!({"name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}});
+            let names = apiserver_json::json!({"plural": "foos", "kind": "Foo", "singular": "foo", "listKind": "FooList"});
+            let definition = apiserver_json::json!({
+                "metadata": {"name": "foos.networking.k8s.io"},
+                "spec": {"group": "networking.k8s.io", "names": names, "scope": "Namespaced", "versions": [version]},
+                "status": {"acceptedNames": names, "conditions": [{"type": "Established", "status": "True"}]},
+            });
+            let rows = crate::custom::rows(&definition);
+            assert_eq!(rows.len(), 1, "{definition}");
+            let (group, version) = (rows[0].group.clone(), rows[0].version.clone());
+            let served = builtin.with_custom(rows).get(&group, &version, "foos").is_some();
+            assert_eq!(served, is_served, "{version}");
+        }
     }
 
     #[test]

@@ -297,3 +297,15 @@ async fn a_service_without_a_name_gets_no_address() {
         assert!(refused.contains(want), "{refused}");
     }
 }
+
+#[tokio::test]
+async fn a_new_node_takes_no_pods_yet() {
+    for (disabled, want) in [
+        (&[][..], json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}])),
+        (&["TaintNodesByCondition"], Value::Null),
+    ] {
+        let registry = common::registry(ServiceRanges::default(), disabled);
+        let node = create(&registry, "", "nodes", json!({"metadata": {"name": "n"}})).await.expect("a node");
+        assert_eq!(node["spec"]["taints"], want, "{disabled:?}");
+    }
+}

@@ -37,15 +37,6 @@ pub(super) static NODE: Strategy = Strategy {
         if let Some(status) = node.get_mut("status").and_then(Value::as_object_mut) {
             status.remove("config");
         }
-        // A new node takes no Pods until the node lifecycle controller has seen it ready.
-        let taint = apiserver_json::json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
-        let spec = crate::object::member_mut(node, "spec");
-        let taints = spec.entry("taints").or_insert_with(|| apiserver_json::json!([]));
-        if let Some(taints) = taints.as_array_mut()
-            && !taints.iter().any(|known| known["key"] == taint["key"] && known["effect"] == taint["effect"])
-        {
-            taints.push(taint);
-        }
     },
     prepare_update: |node, old| {
         keep_status(node, old);

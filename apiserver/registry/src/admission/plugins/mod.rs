@@ -7,6 +7,7 @@ mod claim_resize;
 mod default_class;
 mod limit_ranger;
 mod node_features;
+mod node_taint;
 mod pod_resize;
 mod pod_security;
 mod priority;
@@ -91,6 +92,7 @@ const PLUGINS: &[Plugin] = &[
         ..NOTHING
     },
     Plugin { name: service_account::NAME, of: ("", "pods"), change: Some(service_account::mount), ..NOTHING },
+    Plugin { name: "TaintNodesByCondition", of: ("", "nodes"), change: Some(node_taint::taint), ..NOTHING },
     pod_security(("", "pods"), pod_security::check_pod),
     pod_security(("", "namespaces"), pod_security::check_namespace),
     pod_security(("", "podtemplates"), pod_security::check_template),
