@@ -1,5 +1,7 @@
 //! Who may: roles, what a role's holder may hand on, and what admission asks of a Pod.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use e2e::{Instance, stderr, stdout, wait_for};
 
 #[test]
@@ -204,4 +206,52 @@ fn keys_of_tokens_are_changed_without_losing_the_tokens() {
 
     let last = Instance::apiserver_in(both.kill(), &[signing, &curve, issuer, two]);
     assert!(is_believed(&last, &new) && !is_believed(&last, &old));
+}
+
+/// A token as the token controller signs it into a Secret.
+fn signed_for_a_secret(key: &rcgen::KeyPair, secret: &str, account: &str, uid: &str) -> String {
+    let encode = |part: &[u8]| URL_SAFE_NO_PAD.encode(part);
+    let claim = |name: &str| format!("kubernetes.io/serviceaccount/{name}");
+    let claims = serde_json::json!({
+        "iss": "kubernetes/serviceaccount", "sub": format!("system:serviceaccount:default:{account}"),
+        claim("namespace"): "default", claim("secret.name"): secret,
+        claim("service-account.name"): account, claim("service-account.uid"): uid,
+    });
+    let head = encode(br#"{"alg":"RS256"}"#) + "." + &encode(claims.to_string().as_bytes());
+    let signature = rcgen::SigningKey::sign(key, head.as_bytes()).expect("a signature");
+    format!("{head}.{}", encode(&signature))
+}
+
+#[test]
+fn a_token_in_a_secret_lives_as_long_as_that() {
+    let path = e2e::root().join("apiserver/server/src/token/testdata/rsa-pkcs8.pem");
+    let instance = Instance::apiserver(&["--service-account-signing-key-file", &path.display().to_string()]);
+    let key = std::fs::read_to_string(&path).expect("a key");
+    let key = rcgen::KeyPair::from_pem(&key).expect("an RSA key");
+    instance.kubectl_ok(&["create", "serviceaccount", "robot"]);
+    let uid = instance.kubectl_ok(&["get", "serviceaccount", "robot", "-o", "jsonpath={.metadata.uid}"]);
+    instance.apply(
+        "---\n{apiVersion: v1, kind: Secret, metadata: {name: held, annotations: {kubernetes.io/service-account.name: robot}}, type: kubernetes.io/service-account-token}",
+    );
+    let token = signed_for_a_secret(&key, "held", "robot", &uid);
+    let review = || {
+        let body = format!(
+            "---\n{{apiVersion: authentication.k8s.io/v1, kind: TokenReview, spec: {{token: {token}}}}}"
+        );
+        let asked = ["create", "-f", "-", "-o", "jsonpath={.status.user.username}{.status.error}"];
+        stdout(&instance.kubectl_with(&asked, &body))
+    };
+    // Signed, but not what the Secret holds.
+    assert_eq!(review(), "[invalid bearer token, Token does not match server's copy]");
+    let data = format!(r#"{{"stringData": {{"token": "{token}"}}}}"#);
+    instance.kubectl_ok(&["patch", "secret", "held", "--type", "merge", "-p", &data]);
+    assert_eq!(review(), "system:serviceaccount:default:robot");
+    e2e::wait_for("the day of its last use", || {
+        let labels = instance.kubectl_ok(&["get", "secret", "held", "-o", "jsonpath={.metadata.labels}"]);
+        labels.contains("kubernetes.io/legacy-token-last-used")
+    });
+    instance.kubectl_ok(&["label", "secret", "held", "kubernetes.io/legacy-token-invalid-since=2026-01-01"]);
+    assert!(review().contains("has been marked invalid"), "{}", review());
+    instance.kubectl_ok(&["delete", "secret", "held"]);
+    assert_eq!(review(), "[invalid bearer token, Token has been invalidated]");
 }

@@ -1,6 +1,7 @@
 //! Service account tokens: issued, bound, verified, and the keys published as JWKS.
 
 mod keys;
+mod legacy;
 
 use apiserver_json::{Value, json};
 use apiserver_meta::Status;
@@ -250,15 +251,20 @@ impl ServiceAccountKeys {
         let claims =
             signed.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok()).ok_or_else(refuse)?;
         let claims: Value = apiserver_json::from_slice(&claims).map_err(|_| refuse())?;
-        if !claims["iss"].as_str().is_some_and(|issuer| self.issuers.iter().any(|known| known == issuer)) {
+        let is_legacy = claims["iss"] == *legacy::ISSUER;
+        let is_ours = |issuer: &str| self.issuers.iter().any(|known| known == issuer);
+        if !is_legacy && !claims["iss"].as_str().is_some_and(is_ours) {
             return Err(refuse());
         }
         let now = jiff::Timestamp::now().as_second();
-        if claims["exp"].as_i64().unwrap_or(0) <= now {
+        if !is_legacy && claims["exp"].as_i64().unwrap_or(0) <= now {
             return Err("service account token has expired".to_owned());
         }
-        let known: Vec<&str> =
+        let mut known: Vec<&str> =
             claims["aud"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if is_legacy && known.is_empty() {
+            known = self.audiences.iter().map(String::as_str).collect();
+        }
         let wanted: Vec<&str> = if audiences.is_empty() { &self.audiences } else { audiences }
             .iter()
             .map(String::as_str)
@@ -269,6 +275,9 @@ impl ServiceAccountKeys {
                 join(&known),
                 join(&wanted)
             ));
+        }
+        if is_legacy {
+            return legacy::user(token, &claims, registry);
         }
         let kubernetes = &claims["kubernetes.io"];
         let namespace = kubernetes["namespace"].as_str().unwrap_or("");
