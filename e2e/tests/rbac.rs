@@ -1,7 +1,7 @@
 //! Who may: roles, what a role's holder may hand on, and what admission asks of a Pod.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use e2e::{Instance, stderr, stdout, wait_for};
 
 #[test]
@@ -206,6 +206,35 @@ fn keys_of_tokens_are_changed_without_losing_the_tokens() {
 
     let last = Instance::apiserver_in(both.kill(), &[signing, &curve, issuer, two]);
     assert!(is_believed(&last, &new) && !is_believed(&last, &old));
+}
+
+#[test]
+fn a_secret_for_a_token_gets_one_and_goes_with_its_account() {
+    let instance = Instance::up(&[]);
+    instance.kubectl_ok(&["create", "serviceaccount", "robot"]);
+    let asked = "---\n{apiVersion: v1, kind: Secret, metadata: {name: held, annotations: {kubernetes.io/service-account.name: robot}}, type: kubernetes.io/service-account-token}";
+    instance.apply(asked);
+    let read = |path: &str| {
+        let path = format!("jsonpath={path}");
+        stdout(&instance.kubectl(&["get", "secret", "held", "-o", &path]))
+    };
+    wait_for("a token in the Secret", || !read("{.data.token}").is_empty());
+    let uid = instance.kubectl_ok(&["get", "serviceaccount", "robot", "-o", "jsonpath={.metadata.uid}"]);
+    assert_eq!(read(r"{.metadata.annotations.kubernetes\.io/service-account\.uid}"), uid);
+    let text = |member: &str| {
+        let decoded = STANDARD.decode(read(&format!("{{.data.{member}}}"))).expect("base64");
+        String::from_utf8(decoded).expect("text")
+    };
+    let ca = std::fs::read_to_string(instance.dir().join("pki/ca.crt")).expect("the authority");
+    assert_eq!((text(r"ca\.crt"), text("namespace")), (ca, "default".to_owned()));
+    let token = text("token");
+    let review = format!(
+        "---\n{{apiVersion: authentication.k8s.io/v1, kind: TokenReview, spec: {{token: {token}}}}}"
+    );
+    let asked = ["create", "-f", "-", "-o", "jsonpath={.status.user.username}{.status.error}"];
+    assert_eq!(stdout(&instance.kubectl_with(&asked, &review)), "system:serviceaccount:default:robot");
+    instance.kubectl_ok(&["delete", "serviceaccount", "robot"]);
+    wait_for("the Secret to go", || read("{.metadata.name}").is_empty());
 }
 
 /// A token as the token controller signs it into a Secret.

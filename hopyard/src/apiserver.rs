@@ -149,6 +149,7 @@ pub(crate) struct Started {
     pub server: ApiServer,
     pub listener: TcpListener,
     pub tls: apiserver_server::Acceptor,
+    pub keys: Arc<ServiceAccountKeys>,
     pub address: SocketAddr,
     pub pki: Pki,
 }
@@ -210,11 +211,11 @@ pub(crate) async fn start(
     let endpoint = endpoint.unwrap_or(advertise);
     let pki = Pki::open(&dir.join("pki"), &[own, advertise.ip(), endpoint.ip()])?;
     let registry = open_registry(options, &dir).await?;
-    let keys = service_account_keys(options, &pki)?;
+    let keys = Arc::new(service_account_keys(options, &pki)?);
     let always_allows = options.authorization_mode.contains(&AuthorizationMode::AlwaysAllow);
     let authentication = Authentication {
         tokens: options.token_auth_file.as_deref().map(read_tokens).transpose()?.unwrap_or_default(),
-        service_accounts: Some(Arc::new(keys)),
+        service_accounts: Some(keys.clone()),
         // As upstream: who may everything is somebody.
         anonymous: options.anonymous_auth && !always_allows,
     };
@@ -241,7 +242,12 @@ pub(crate) async fn start(
     let server = ApiServer::new(registry, config);
     apiserver_server::bootstrap(&server).await.map_err(|status| Error::Failed(status.to_string()))?;
     let tls = tls.acceptor().map_err(|error| Error::Certificates(error.to_string()))?;
-    Ok(Started { server, listener, tls, address: SocketAddr::new(own, address.port()), pki })
+    Ok(Started { server, listener, tls, keys, address: SocketAddr::new(own, address.port()), pki })
+}
+
+/// What signs the tokens that Secrets hold.
+pub(crate) fn token_signer(keys: Arc<ServiceAccountKeys>) -> controllers_cluster::TokenSigner {
+    Arc::new(move |of| keys.issue_for_secret((of.namespace, of.secret), (of.account, of.account_uid)))
 }
 
 fn service_account_keys(options: &Options, pki: &Pki) -> Result<ServiceAccountKeys, Error> {

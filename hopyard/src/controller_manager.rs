@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use controllers_cluster::{AuthorityError, SigningAuthority};
+use controllers_cluster::{AuthorityError, SigningAuthority, TokenSigner};
 use controllers_kit::{Caches, Election, Ended, Running};
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
@@ -32,6 +32,9 @@ pub(crate) struct Options {
     /// No certificate lasts longer
     #[arg(long, value_name = "DURATION", default_value = "8760h0m0s", value_parser = crate::duration::parse)]
     pub cluster_signing_duration: Duration,
+    /// Key that signs the tokens of Secrets that ask for one; without it they get none
+    #[arg(long, value_name = "FILE")]
+    pub service_account_private_key_file: Option<PathBuf>,
     /// Wait to lead before anything is done; without it, nobody else may run the same loops
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub leader_elect: bool,
@@ -90,10 +93,11 @@ pub(crate) async fn run(options: &Options) -> Result<(), Error> {
         None => config.root_cert.iter().flatten().map(|der| pem(der)).collect(),
     };
     let authority = authority(options)?;
+    let tokens = tokens(options)?;
     let failed = |error: kube::Error| Error::Failed(format!("no client: {error}"));
     let client = Client::try_from(config).map_err(failed)?;
     let caches = Caches::new(client.clone());
-    let work = || loops(caches, root_ca, authority);
+    let work = || loops(caches, root_ca, authority, tokens);
     if !options.leader_elect {
         tokio::select! {
             () = work() => {}
@@ -108,13 +112,27 @@ pub(crate) async fn run(options: &Options) -> Result<(), Error> {
 }
 
 /// The loops that need no nodes of this process.
-fn loops(caches: Caches, root_ca: String, authority: Option<SigningAuthority>) -> Running {
+fn loops(
+    caches: Caches,
+    root_ca: String,
+    authority: Option<SigningAuthority>,
+    tokens: Option<TokenSigner>,
+) -> Running {
     Box::pin(controllers_kit::all(vec![
         tokio::spawn(controllers_workloads::run(caches.clone())),
         tokio::spawn(controllers_workloads::run_scheduler(caches.clone())),
         tokio::spawn(controllers_network::run_endpoints(caches.clone())),
-        tokio::spawn(controllers_cluster::run(caches, root_ca, authority)),
+        tokio::spawn(controllers_cluster::run(caches, root_ca, authority, tokens)),
     ]))
+}
+
+/// Who signs tokens, where that is asked for.
+fn tokens(options: &Options) -> Result<Option<TokenSigner>, Error> {
+    let Some(path) = &options.service_account_private_key_file else { return Ok(None) };
+    let key = crate::pki::read_key(path)?;
+    let keys = apiserver_server::ServiceAccountKeys::new(&key)
+        .map_err(|why| Error::Certificates(format!("{}: {why}", path.display())))?;
+    Ok(Some(crate::apiserver::token_signer(std::sync::Arc::new(keys))))
 }
 
 /// Who signs certificates, where that is asked for.

@@ -254,6 +254,7 @@ async fn kube_apiserver(flags: &Flags) -> Result<(), Error> {
             caches,
             started.pki.ca_pem.clone(),
             Some(started.pki.signer()?),
+            Some(apiserver::token_signer(started.keys.clone())),
         )));
     }
     eprintln!("kube-apiserver: https://{}", started.address);

@@ -154,7 +154,11 @@ pub(crate) async fn start(options: &Options) -> Result<Running, Error> {
     step("DNS", dns.to_string());
 
     let specs = machines::start(options, &cloud, &plane).await?;
-    let trust = (started.pki.ca_pem.clone(), started.pki.signer()?);
+    let trust = Trust {
+        ca_pem: started.pki.ca_pem.clone(),
+        certificates: started.pki.signer()?,
+        tokens: apiserver::token_signer(started.keys.clone()),
+    };
     start_loops(&server, cloud, &plane, specs, trust, &mut tasks);
     nodes_ready(&client, options.nodes).await;
     step("nodes and loops", format!("{} × {}", options.nodes, options.instance_type));
@@ -273,12 +277,19 @@ async fn nodes_ready(client: &Client, count: u16) {
     }
 }
 
+/// What the loops hand out of the cluster's own keys.
+struct Trust {
+    ca_pem: String,
+    certificates: controllers_cluster::SigningAuthority,
+    tokens: controllers_cluster::TokenSigner,
+}
+
 fn start_loops(
     server: &ApiServer,
     cloud: Arc<Cloud>,
     plane: &Plane,
     specs: Vec<NodeSpec>,
-    (ca_pem, signer): (String, controllers_cluster::SigningAuthority),
+    trust: Trust,
     tasks: &mut Vec<JoinHandle<()>>,
 ) {
     let caches = Caches::new(client(server, "kube-controller-manager"));
@@ -294,7 +305,9 @@ fn start_loops(
     )));
     tasks.push(tokio::spawn(controllers_workloads::run(caches.clone())));
     tasks.push(tokio::spawn(controllers_workloads::run_scheduler(of("kube-scheduler"))));
-    tasks.push(tokio::spawn(controllers_cluster::run(caches.clone(), ca_pem, Some(signer))));
+    let Trust { ca_pem, certificates, tokens } = trust;
+    let cluster = controllers_cluster::run(caches.clone(), ca_pem, Some(certificates), Some(tokens));
+    tasks.push(tokio::spawn(cluster));
     tasks.push(tokio::spawn(ccm_mock_loops::run(of("aws-cloud-controller-manager"), aws.clone())));
     // The AWS Load Balancer Controller's binary is called `controller`.
     tasks.push(tokio::spawn(controllers_ingress::run(of("controller"), aws, "hopyard".to_owned())));

@@ -75,7 +75,7 @@ impl Cluster {
         cluster.tasks.push(tokio::spawn(controllers_workloads::run(caches.clone())));
         cluster.tasks.push(tokio::spawn(controllers_workloads::run_scheduler(caches.clone())));
         // Nobody reaches this server over TLS: the bundle that Pods would trust is empty.
-        cluster.tasks.push(tokio::spawn(controllers_cluster::run(caches, String::new(), None)));
+        cluster.tasks.push(tokio::spawn(controllers_cluster::run(caches, String::new(), None, None)));
         Ok(cluster)
     }
 

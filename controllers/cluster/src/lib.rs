@@ -12,14 +12,21 @@ mod nodelifecycle;
 mod resourcequota;
 mod serviceaccount;
 mod storageprotection;
+mod tokens;
 
 pub use certificates::{AuthorityError, SigningAuthority};
+pub use tokens::{TokenOf, TokenSigner};
 use controllers_kit::{Caches, Running, spawn};
 use futures::FutureExt;
 
 /// Run the loops until the future is dropped. `root_ca_pem` is what `kube-root-ca.crt` holds; without an authority nobody
-/// signs certificates.
-pub fn run(caches: Caches, root_ca_pem: String, authority: Option<SigningAuthority>) -> Running {
+/// signs certificates, without a signer no Secret gets a token.
+pub fn run(
+    caches: Caches,
+    root_ca_pem: String,
+    authority: Option<SigningAuthority>,
+    tokens: Option<TokenSigner>,
+) -> Running {
     async move {
         controllers_kit::all(vec![
             spawn("namespace", namespace::run(caches.clone())),
@@ -29,6 +36,7 @@ pub fn run(caches: Caches, root_ca_pem: String, authority: Option<SigningAuthori
             spawn("nodelifecycle", nodelifecycle::run(caches.clone())),
             spawn("storageprotection", storageprotection::run(caches.clone())),
             spawn("resourcequota", resourcequota::run(caches.clone())),
+            spawn("serviceaccount-token", tokens::run(caches.clone(), root_ca_pem.clone(), tokens)),
             spawn("serviceaccount", serviceaccount::run(caches, root_ca_pem)),
         ])
         .await

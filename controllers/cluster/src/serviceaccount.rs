@@ -1,6 +1,6 @@
 //! Every namespace has a ServiceAccount `default` and the ConfigMap `kube-root-ca.crt`.
 //!
-//! Tokens are not made here.
+//! Tokens are another loop's.
 
 use controllers_kit::{Cache, Caches, Done, Error, Key, Queue};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};

@@ -15,6 +15,18 @@ pub(super) const ISSUER: &str = "kubernetes/serviceaccount";
 const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
 const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
 
+/// What such a token says.
+pub(super) fn claims((namespace, secret): (&str, &str), (account, uid): (&str, &str)) -> Value {
+    json!({
+        "iss": ISSUER,
+        "sub": format!("system:serviceaccount:{namespace}:{account}"),
+        "kubernetes.io/serviceaccount/namespace": namespace,
+        "kubernetes.io/serviceaccount/secret.name": secret,
+        "kubernetes.io/serviceaccount/service-account.name": account,
+        "kubernetes.io/serviceaccount/service-account.uid": uid,
+    })
+}
+
 /// The user of a token that one of the keys signed.
 ///
 /// # Errors
@@ -124,13 +136,7 @@ mod tests {
 
     #[test]
     fn a_token_says_whose_it_is_and_where_it_is_held() {
-        let full = json!({
-            "sub": "system:serviceaccount:n:a",
-            "kubernetes.io/serviceaccount/namespace": "n",
-            "kubernetes.io/serviceaccount/secret.name": "s",
-            "kubernetes.io/serviceaccount/service-account.name": "a",
-            "kubernetes.io/serviceaccount/service-account.uid": "u",
-        });
+        let full = super::claims(("n", "s"), ("a", "u"));
         assert_eq!(parts(&full), Ok(["n", "s", "a", "u"]));
         for (claim, value, want) in [
             ("sub", "", "sub claim is missing"),

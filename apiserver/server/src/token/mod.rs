@@ -218,18 +218,25 @@ impl ServiceAccountKeys {
             "jti": uuid::Uuid::new_v4().to_string(), "kubernetes.io": kubernetes,
             "sub": format!("system:serviceaccount:{namespace}:{name}"),
         });
-        let header = json!({"alg": self.signer.algorithm(), "kid": self.key_id});
-        let signed = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(header.to_string()),
-            URL_SAFE_NO_PAD.encode(claims.to_string())
-        );
-        let signature = self
-            .signer
-            .sign(signed.as_bytes())
-            .ok_or_else(|| Status::internal("the token could not be signed"))?;
-        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+        let token = self.signed(&claims).ok_or_else(|| Status::internal("the token could not be signed"))?;
         Ok(Issued { token, expires: expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string() })
+    }
+
+    fn signed(&self, claims: &Value) -> Option<String> {
+        let header = json!({"alg": self.signer.algorithm(), "kid": self.key_id});
+        let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let signed = format!("{}.{}", encode(&header), encode(claims));
+        let signature = self.signer.sign(signed.as_bytes())?;
+        Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// The token that a Secret holds for a ServiceAccount; it lives as long as the Secret. `None` where it can't be signed.
+    pub fn issue_for_secret(
+        &self,
+        (namespace, secret): (&str, &str),
+        (account, uid): (&str, &str),
+    ) -> Option<String> {
+        self.signed(&legacy::claims((namespace, secret), (account, uid)))
     }
 
     /// The user of a token, if it is ours, alive, for one of the audiences, and what it is bound to still exists.
