@@ -33,6 +33,11 @@ async fn uid(server: &ApiServer, plural: &str, name: &str) -> String {
     found["metadata"]["uid"].as_str().expect("a uid").to_owned()
 }
 
+/// A schema of the server's own, and its level, which is called the same.
+async fn own(server: &ApiServer, name: &str) -> [String; 2] {
+    [uid(server, "flowschemas", name).await, uid(server, "prioritylevelconfigurations", name).await]
+}
+
 #[tokio::test]
 async fn an_answer_says_what_its_request_fell_under() {
     let server = server().await;
@@ -45,10 +50,7 @@ async fn an_answer_says_what_its_request_fell_under() {
     };
     let spec = json!({"priorityLevelConfiguration": {"name": "l"}, "matchingPrecedence": 500, "rules": rules("bob")});
     let schema = made(&server, "flowschemas", "s", spec).await;
-    let exempt = [
-        uid(&server, "flowschemas", "exempt").await,
-        uid(&server, "prioritylevelconfigurations", "exempt").await,
-    ];
+    let [exempt, default] = [own(&server, "exempt").await, own(&server, "global-default").await];
     let (pods, missing) = ("/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/pods/p");
     let master = User::master("m");
     assert_eq!(told(&server, &master, pods).await, (200, Some(exempt.clone())));
@@ -59,10 +61,10 @@ async fn an_answer_says_what_its_request_fell_under() {
     let [bob, eve] = ["bob", "eve"].map(|name| User { name: name.to_owned(), ..User::default() });
     let both = Some([schema, level]);
     assert_eq!(told(&server, &bob, pods).await, (403, both.clone()));
-    assert_eq!(told(&server, &eve, pods).await, (403, None));
+    assert_eq!(told(&server, &eve, pods).await, (403, Some(default.clone())));
     let patch = json!({"spec": {"rules": rules("eve")}});
     let (status, answer) = ask(&server, Method::PATCH, &format!("{GROUP}/flowschemas/s"), &patch).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    assert_eq!(told(&server, &bob, pods).await, (403, None));
+    assert_eq!(told(&server, &bob, pods).await, (403, Some(default)));
     assert_eq!(told(&server, &eve, pods).await, (403, both));
 }
