@@ -228,9 +228,8 @@ fn a_secret_for_a_token_gets_one_and_goes_with_its_account() {
     let ca = std::fs::read_to_string(instance.dir().join("pki/ca.crt")).expect("the authority");
     assert_eq!((text(r"ca\.crt"), text("namespace")), (ca, "default".to_owned()));
     let token = text("token");
-    let review = format!(
-        "---\n{{apiVersion: authentication.k8s.io/v1, kind: TokenReview, spec: {{token: {token}}}}}"
-    );
+    let review =
+        format!("---\n{{apiVersion: authentication.k8s.io/v1, kind: TokenReview, spec: {{token: {token}}}}}");
     let asked = ["create", "-f", "-", "-o", "jsonpath={.status.user.username}{.status.error}"];
     assert_eq!(stdout(&instance.kubectl_with(&asked, &review)), "system:serviceaccount:default:robot");
     instance.kubectl_ok(&["delete", "serviceaccount", "robot"]);

@@ -15,9 +15,9 @@ mod storageprotection;
 mod tokens;
 
 pub use certificates::{AuthorityError, SigningAuthority};
-pub use tokens::{TokenOf, TokenSigner};
 use controllers_kit::{Caches, Running, spawn};
 use futures::FutureExt;
+pub use tokens::{TokenOf, TokenSigner};
 
 /// Run the loops until the future is dropped. `root_ca_pem` is what `kube-root-ca.crt` holds; without an authority nobody
 /// signs certificates, without a signer no Secret gets a token.

@@ -81,7 +81,8 @@ impl Loop {
         let uid = account.metadata.uid.as_deref().unwrap_or_default();
         let mut data = secret.data.clone().unwrap_or_default();
         let own = TokenOf { namespace: &key.namespace, secret: &key.name, account: name, account_uid: uid };
-        if !fill(&mut data, own, &self.root_ca, &self.sign)? && annotation(&secret.metadata, UID) == Some(uid) {
+        if !fill(&mut data, own, &self.root_ca, &self.sign)? && annotation(&secret.metadata, UID) == Some(uid)
+        {
             return Ok(done);
         }
         let mut next = (*secret).clone();
