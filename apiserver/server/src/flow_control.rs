@@ -1,12 +1,14 @@
 //! Which FlowSchema a request falls under, and which priority level that gives it: `pkg/util/flowcontrol` of
 //! k8s.io/apiserver. Nothing waits here for it; an answer says it in two headers, as upstream's do.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use apiserver_json::Value;
 use apiserver_registry::Registry;
+use apiserver_storage::Revision;
 use apiserver_watchcache::Object;
 use http::header::{HeaderName, HeaderValue};
+use tokio::sync::watch;
 
 use crate::authn::User;
 use crate::authz::Attributes;
@@ -17,14 +19,19 @@ const LEVELS: &str = "/registry/flowcontrol.apiserver.k8s.io/prioritylevelconfig
 const SCHEMA_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
 const LEVEL_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 
-/// The FlowSchemas in the order they are asked. Made anew when one of them, or a priority level, has changed.
+/// The FlowSchemas in the order they are asked. Made anew when one of them, or a priority level, has changed; every
+/// request asks, so that nobody may wait for the cache.
 #[derive(Debug, Default)]
 pub(crate) struct FlowControl {
-    known: Mutex<Option<(Stamp, Arc<[FlowSchema]>)>>,
+    known: RwLock<Option<Known>>,
 }
 
-/// Identity of the state of both resources: the newest revision and the count of each.
-type Stamp = [(u64, usize); 2];
+#[derive(Debug)]
+struct Known {
+    schemas: Vec<FlowSchema>,
+    /// Of both resources.
+    ticks: [watch::Receiver<Revision>; 2],
+}
 
 /// How a request is classified.
 #[derive(Clone, Debug)]
@@ -83,32 +90,42 @@ impl Flow {
 impl FlowControl {
     /// What a request of a user falls under. None where there is no FlowSchema for it, as before the bootstrap.
     pub(crate) fn classify(&self, registry: &Registry, user: &User, wanted: &Attributes) -> Option<Flow> {
-        let schemas = self.schemas(registry);
-        schemas.iter().find(|schema| schema.holds(user, wanted)).map(|schema| schema.flow.clone())
+        if let Some(known) = &*self.known.read().unwrap_or_else(PoisonError::into_inner)
+            && known.is_current()
+        {
+            return known.flow_of(user, wanted);
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let ticks = match known.take() {
+            Some(known) if known.ticks.iter().all(|tick| tick.has_changed().is_ok()) => known.ticks,
+            _ => [SCHEMAS, LEVELS].map(|prefix| registry.cache().ticks(prefix)),
+        };
+        known.insert(Known::read(registry, ticks)).flow_of(user, wanted)
+    }
+}
+
+impl Known {
+    fn read(registry: &Registry, mut ticks: [watch::Receiver<Revision>; 2]) -> Self {
+        // Before the snapshots: what they have that is newer is read again, what they missed would stay.
+        ticks.iter_mut().for_each(watch::Receiver::mark_unchanged);
+        let [schemas, levels] = [SCHEMAS, LEVELS].map(|prefix| {
+            let found = registry.cache().snapshot(prefix).objects;
+            found.values().map(|object: &Arc<Object>| object.parse()).collect::<Vec<_>>()
+        });
+        Self { schemas: in_order(&schemas, &levels), ticks }
     }
 
-    fn schemas(&self, registry: &Registry) -> Arc<[FlowSchema]> {
-        // Before the snapshots: what they have that is newer is read again, what they missed would stay.
-        let changed = [SCHEMAS, LEVELS].map(|prefix| registry.cache().last_change(prefix));
-        let snapshots = [SCHEMAS, LEVELS].map(|prefix| registry.cache().snapshot(prefix));
-        let stamp = std::array::from_fn(|i| (changed[i], snapshots[i].objects.len()));
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, schemas)) = known.as_ref()
-            && *of == stamp
-        {
-            return schemas.clone();
-        }
-        let [schemas, levels] = snapshots.map(|snapshot| {
-            snapshot.objects.values().map(|object: &Arc<Object>| object.parse()).collect::<Vec<_>>()
-        });
-        let schemas = in_order(&schemas, &levels);
-        *known = Some((stamp, schemas.clone()));
-        schemas
+    fn is_current(&self) -> bool {
+        self.ticks.iter().all(|tick| matches!(tick.has_changed(), Ok(false)))
+    }
+
+    fn flow_of(&self, user: &User, wanted: &Attributes) -> Option<Flow> {
+        self.schemas.iter().find(|schema| schema.holds(user, wanted)).map(|schema| schema.flow.clone())
     }
 }
 
 /// FlowSchemas whose priority level is there, the first to be asked first.
-fn in_order(schemas: &[Value], levels: &[Value]) -> Arc<[FlowSchema]> {
+fn in_order(schemas: &[Value], levels: &[Value]) -> Vec<FlowSchema> {
     let mut found: Vec<FlowSchema> = schemas
         .iter()
         .filter_map(|schema| {
@@ -118,7 +135,7 @@ fn in_order(schemas: &[Value], levels: &[Value]) -> Arc<[FlowSchema]> {
         })
         .collect();
     found.sort_by(|a, b| (a.precedence, &a.name).cmp(&(b.precedence, &b.name)));
-    found.into()
+    found
 }
 
 impl FlowSchema {

@@ -227,6 +227,14 @@ impl Cache {
         self.read().resources.get(resource_of(key))?.objects.get(key).cloned()
     }
 
+    /// Tells, without asking the cache, whether a resource may have changed; `resource` is its key prefix.
+    pub fn ticks(&self, resource: &str) -> watch::Receiver<Revision> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let floor = state.floor;
+        let found = state.resources.entry(resource.to_owned()).or_insert_with(|| Resource::new(floor));
+        found.tick.subscribe()
+    }
+
     /// Revision of the last change of a resource; 0 where there was none in this process.
     pub fn last_change(&self, resource: &str) -> Revision {
         self.read().resources.get(resource).map_or(0, |found| found.changed)
