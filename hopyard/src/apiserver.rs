@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use apiserver_registry::{Registry, ServiceRanges};
+use apiserver_registry::{Cidr, Registry, ServiceRanges};
 use apiserver_server::{ApiServer, Authentication, Config, Nodes, ServiceAccountKeys, User};
 use apiserver_storage::{
     Durability, Engine, EngineError, Local, LogEngine, MemoryEngine, Publish, SledEngine, Storage,
@@ -65,12 +65,15 @@ pub(crate) struct Options {
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1")]
     pub bind_address: IpAddr,
+    /// Address that others find the server at, in the endpoints of the `kubernetes` Service (default: where it listens)
+    #[arg(long, value_name = "IP")]
+    pub advertise_address: Option<IpAddr>,
     /// Port to listen on; 0 takes a free one
     #[arg(long, default_value_t = 6443)]
     pub secure_port: u16,
-    /// Range of cluster IPs
-    #[arg(long, default_value = "10.96.0.0/16", value_parser = parse_cidr)]
-    pub service_cluster_ip_range: (std::net::Ipv4Addr, u8),
+    /// Range of cluster IPs, or one of each IP family, the first for Services that ask for none
+    #[arg(long, value_name = "CIDR[,CIDR]", default_value = "10.96.0.0/16", value_parser = parse_cidrs)]
+    pub service_cluster_ip_range: (Cidr, Option<Cidr>),
     /// Range of node ports
     #[arg(long, default_value = "30000-32767", value_parser = parse_ports)]
     pub service_node_port_range: (u16, u16),
@@ -120,11 +123,30 @@ pub(crate) struct Options {
     pub etcd: EtcdFlags,
 }
 
-pub(crate) fn parse_cidr(text: &str) -> Result<(std::net::Ipv4Addr, u8), String> {
-    let parsed = text.split_once('/').and_then(|(ip, bits)| Some((ip.parse().ok()?, bits.parse().ok()?)));
-    parsed
-        .filter(|(_, bits)| (8..=30).contains(bits))
-        .ok_or_else(|| "expected an IPv4 CIDR between /8 and /30, such as 10.96.0.0/16".to_owned())
+/// One range of cluster IPs, or one of each family.
+pub(crate) fn parse_cidrs(text: &str) -> Result<(Cidr, Option<Cidr>), String> {
+    const WANTED: &str = "such as 10.96.0.0/16, fd00:10:96::/112 or both, separated by a comma";
+    let parse = |text: &str| {
+        let cidr: Cidr = text.trim().parse().map_err(|()| format!("{text:?} is no range {WANTED}"))?;
+        if cidr.network().is_ipv6() && cidr.prefix_len() < 64 {
+            return Err(format!("{cidr}: the shortest prefix of an IPv6 range is /64"));
+        }
+        // The network's own and the broadcast address are among those 8 that kube-apiserver wants.
+        if cidr.size() < 6 {
+            return Err(format!("{cidr}: a range must have 8 addresses at least"));
+        }
+        Ok(cidr)
+    };
+    let mut parts = text.split(',').map(parse);
+    let first = parts.next().unwrap_or_else(|| Err(format!("expected a range {WANTED}")))?;
+    let second = parts.next().transpose()?;
+    if parts.next().is_some() {
+        return Err("expected two ranges at most".to_owned());
+    }
+    if second.is_some_and(|second| second.network().is_ipv4() == first.network().is_ipv4()) {
+        return Err("expected two ranges of different IP families".to_owned());
+    }
+    Ok((first, second))
 }
 
 /// The name of an admission plugin that can be turned off.
@@ -203,7 +225,9 @@ pub(crate) async fn start(
     let address = listener
         .local_addr()
         .map_err(|source| Error::Listen { place: options.bind_address.to_string(), source })?;
-    let advertise = advertised(address);
+    let advertise = options
+        .advertise_address
+        .map_or_else(|| advertised(address), |ip| SocketAddr::new(ip, address.port()));
     // One that listens everywhere is called on loopback by those on this machine.
     let own =
         if address.ip().is_unspecified() { IpAddr::V4(std::net::Ipv4Addr::LOCALHOST) } else { address.ip() };
@@ -294,8 +318,8 @@ async fn open_registry(options: &Options, dir: &Path) -> Result<Registry, Error>
         cache.raise_floor(store.floor());
         Arc::new(store).into()
     };
-    let (network, prefix_len) = options.service_cluster_ip_range;
-    let ranges = ServiceRanges { network, prefix_len, node_ports: options.service_node_port_range };
+    let (primary, secondary) = options.service_cluster_ip_range;
+    let ranges = ServiceRanges { primary, secondary, node_ports: options.service_node_port_range };
     Ok(Registry::new(store, cache, ranges, options.disabled_plugins()))
 }
 

@@ -143,7 +143,8 @@ impl Flags {
 }
 
 /// Flags of kube-apiserver that do something here.
-const SERVED: [&str; 16] = [
+const SERVED: [&str; 17] = [
+    "advertise-address",
     "api-audiences",
     "authorization-mode",
     "disable-admission-plugins",
@@ -163,8 +164,8 @@ const SERVED: [&str; 16] = [
 ];
 
 /// Flags that envtest passes and that ask for what is the case anyway.
-const IMPLIED: [&str; 6] =
-    ["advertise-address", "allow-privileged", "enable-admission-plugins", "etcd-servers", "v", "watch-cache"];
+const IMPLIED: [&str; 5] =
+    ["allow-privileged", "enable-admission-plugins", "etcd-servers", "v", "watch-cache"];
 
 fn help(name: &str) -> String {
     if name == "etcd" {
@@ -215,8 +216,12 @@ async fn kube_apiserver(flags: &Flags) -> Result<(), Error> {
     let usage = |flag: &str, why: String| Error::Usage(format!("--{flag}: {why}"));
     let options = Options {
         bind_address: flags.parsed("bind-address", std::net::Ipv4Addr::LOCALHOST.into())?,
+        advertise_address: flags
+            .text("advertise-address")
+            .map(|_| flags.parsed("advertise-address", std::net::Ipv4Addr::LOCALHOST.into()))
+            .transpose()?,
         secure_port: flags.parsed("secure-port", 6443)?,
-        service_cluster_ip_range: apiserver::parse_cidr(range)
+        service_cluster_ip_range: apiserver::parse_cidrs(range)
             .map_err(|why| usage("service-cluster-ip-range", why))?,
         service_node_port_range: apiserver::parse_ports(ports)
             .map_err(|why| usage("service-node-port-range", why))?,

@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use apiserver_registry::{Registry, ServiceRanges};
+use apiserver_registry::{Cidr, Registry, ServiceRanges};
 use apiserver_server::{ApiServer, Authentication, Config, ServiceAccountKeys, User};
 use apiserver_storage::{Durability, Local, MemoryEngine};
 use apiserver_watchcache::Cache;
@@ -30,8 +30,10 @@ use kube::Client;
 use tokio::task::JoinHandle;
 
 /// What services get their addresses from: 10.0.0.0/16.
-const SERVICE_RANGES: ServiceRanges =
-    ServiceRanges { network: Ipv4Addr::new(10, 0, 0, 0), prefix_len: 16, node_ports: (30000, 32767) };
+/// As kube-apiserver's of an envtest, but larger.
+fn service_ranges() -> ServiceRanges {
+    ServiceRanges { primary: Cidr::v4(Ipv4Addr::new(10, 0, 0, 0), 16), ..ServiceRanges::default() }
+}
 
 /// Why there is no cluster.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +85,7 @@ impl Cluster {
         let cache = Arc::new(Cache::default());
         let store = Local::open(MemoryEngine, Durability::None, cache.clone());
         let store = store.map_err(|error| Error::Store(error.to_string()))?;
-        let registry = Registry::new(Arc::new(store), cache, SERVICE_RANGES, disabled_plugins);
+        let registry = Registry::new(Arc::new(store), cache, service_ranges(), disabled_plugins);
         let keys = ServiceAccountKeys::generated();
         let config = Config {
             authentication: Arc::new(Authentication {

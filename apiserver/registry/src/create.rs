@@ -183,9 +183,13 @@ impl Registry {
         let (bytes, stored_at) = (document.bytes.len(), key.clone());
         let write = Write { key, op: Op::Create(document) };
         let (taken, _) = claim.cluster_ips();
-        let beside = self.address_writes(call, &name, taken, &[]);
-        let entry = self.commit_charged(call, &name, write, beside, charge).await?;
-        let Some(entry) = entry else {
+        self.hold_second(call, &name, taken).await?;
+        let beside = self.address_write(call, &name, taken, &[]);
+        let committed = self.commit_charged(call, &name, write, beside, charge).await;
+        if !matches!(committed, Ok(Some(_))) {
+            self.let_go_second(call, &name, taken).await;
+        }
+        let Some(entry) = committed? else {
             let taken = self.taken(resource, &stored_at, &name);
             return Err(taken.unwrap_or_else(|| Status::already_exists(&resource.group_resource(), &name)));
         };

@@ -36,7 +36,7 @@ mod webhook;
 
 pub use admission::plugins::names as admission_plugins;
 pub use admission::{Operation, Requester, Warnings};
-pub use allocate::{Exhausted, ServiceRanges};
+pub use allocate::{Cidr, Exhausted, OWN_RANGE, ServiceRanges};
 pub use apiserver_cel::{Authority, Check, Verdict};
 pub use apiserver_storage::UnderWay;
 pub use catalogue::{Catalogue, Column, Group, Resource, Subresource, compare_versions, default_columns};

@@ -106,11 +106,14 @@ impl Registry {
                 Op::Update { expect: current.revision(), document }
             };
             let write = Write { key: key.clone(), op };
-            let beside = match claim.cluster_ips() {
-                _ if finished => self.address_writes(call, name, &[], &self.held_by_service(call, &old)),
-                (taken, freed) => self.address_writes(call, name, taken, freed),
-            };
-            if let Some(entry) = self.commit_charged(call, name, write, beside, charge).await? {
+            let held = if finished { self.held_by_service(call, &old) } else { Vec::new() };
+            let (taken, freed) = if finished { (&[][..], &held[..]) } else { claim.cluster_ips() };
+            self.hold_second(call, name, taken).await?;
+            let beside = self.address_write(call, name, taken, freed);
+            let committed = self.commit_charged(call, name, write, beside, charge).await;
+            let is_done = matches!(committed, Ok(Some(_)));
+            self.let_go_second(call, name, if is_done { freed } else { taken }).await;
+            if let Some(entry) = committed? {
                 claim.keep();
                 self.after_write(call);
                 let bytes = match last {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use apiserver_json::{Value, json};
-use apiserver_registry::{Call, DeleteOptions, ServiceRanges};
+use apiserver_registry::{Call, Cidr, DeleteOptions, ServiceRanges};
 use common::call;
 use futures::future::join_all;
 
@@ -20,8 +20,8 @@ fn service(name: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_given_out_is_unique_and_comes_back() {
     let ranges = ServiceRanges {
-        network: Ipv4Addr::new(10, 0, 0, 0),
-        prefix_len: 26,
+        primary: Cidr::v4(Ipv4Addr::new(10, 0, 0, 0), 26),
+        secondary: None,
         node_ports: (30000, 30000 + PORTS as u16 - 1),
     };
     let registry = common::registry(ranges, &[]);

@@ -6,14 +6,18 @@ use std::net::Ipv4Addr;
 
 use apiserver_json::{Value, json};
 use apiserver_registry::{
-    AddressProblem, AddressRepair, Changed, DeleteOptions, Registry, ServiceRanges, document,
+    AddressProblem, AddressRepair, Changed, Cidr, DeleteOptions, Registry, ServiceRanges, document,
 };
 use apiserver_storage::{Op, Storage, Write};
 use common::call;
 
 /// Six addresses.
 fn ranges() -> ServiceRanges {
-    ServiceRanges { network: Ipv4Addr::new(10, 0, 0, 0), prefix_len: 29, node_ports: (30000, 30099) }
+    ServiceRanges {
+        primary: Cidr::v4(Ipv4Addr::new(10, 0, 0, 0), 29),
+        secondary: None,
+        node_ports: (30000, 30099),
+    }
 }
 
 async fn cluster() -> Registry {
@@ -142,6 +146,91 @@ async fn an_address_of_somebody_else_is_taken() {
     );
     remove(&registry, "ipaddresses", "10.0.0.3").await;
     assert_eq!(service(&registry, "one-more", json!({})).await.as_deref(), Ok("10.0.0.3"));
+}
+
+async fn change(registry: &Registry, name: &str, spec: Value) -> Result<Value, String> {
+    let row = row(registry, "services");
+    let change = |old: Option<&Value>| {
+        let mut next = old.cloned().unwrap_or_default();
+        for (member, value) in spec.as_object().into_iter().flatten() {
+            next["spec"][member] = value.clone();
+        }
+        Ok(Changed::Object(next))
+    };
+    let written = registry.update(&call(&row, "default"), name, false, change).await;
+    let written = written.map_err(|status| status.to_string())?;
+    Ok(apiserver_json::from_slice(&written.0.bytes).expect("JSON"))
+}
+
+#[tokio::test]
+async fn a_service_of_both_families_has_an_address_of_each() {
+    let secondary = "fd00::/124".parse().ok();
+    let registry = common::registry(ServiceRanges { secondary, ..ranges() }, &[]);
+    create(&registry, "namespaces", json!({"metadata": {"name": "default"}})).await.expect("a namespace");
+    let held = |service: &Value| {
+        let ips = service["spec"]["clusterIPs"].as_array().into_iter().flatten();
+        let mut held: Vec<String> = ips.filter_map(|ip| Some(format!("{} a", ip.as_str()?))).collect();
+        held.sort();
+        held
+    };
+    service(&registry, "a", json!({"ipFamilyPolicy": "PreferDualStack"})).await.expect("a Service");
+    let made = change(&registry, "a", json!({})).await.expect("it stays as it is");
+    assert_eq!(made["spec"]["ipFamilies"], json!(["IPv4", "IPv6"]));
+    assert_eq!(addresses(&registry), held(&made));
+    assert_eq!(addresses(&registry).len(), 2);
+    let found = registry.cache().snapshot("/registry/networking.k8s.io/ipaddresses/");
+    let revisions: std::collections::BTreeSet<u64> =
+        found.objects.values().map(|found| found.revision()).collect();
+    assert_eq!(revisions.len(), 2, "a watcher that goes on from one of them would miss the other");
+
+    // One of them is let go of, and taken again; and both, with the type and with the Service.
+    let single = json!({"ipFamilyPolicy": "SingleStack"});
+    let first = change(&registry, "a", single).await.expect("one family is enough");
+    assert_eq!(first["spec"]["clusterIPs"], json!([made["spec"]["clusterIP"]]));
+    assert_eq!(addresses(&registry), held(&first));
+    let both =
+        change(&registry, "a", json!({"ipFamilyPolicy": "RequireDualStack"})).await.expect("both again");
+    assert_eq!((addresses(&registry), addresses(&registry).len()), (held(&both), 2));
+    set_type(&registry, "a", "ExternalName").await;
+    assert_eq!(addresses(&registry), Vec::<String>::new());
+    set_type(&registry, "a", "ClusterIP").await;
+    remove(&registry, "services", "a").await;
+    assert_eq!(addresses(&registry), Vec::<String>::new());
+
+    let v6 = service(&registry, "v6", json!({"ipFamilies": ["IPv6"]})).await.expect("the other family alone");
+    assert!(v6.starts_with("fd00::"), "{v6}");
+    let row = row(&registry, "ipaddresses");
+    let found = registry.cache().get(&row.key(None, &v6)).expect("an IPAddress").parse();
+    assert_eq!(found["metadata"]["labels"]["ipaddress.kubernetes.io/ip-family"], "IPv6");
+    // What is refused halfway leaves nothing behind.
+    let taken = json!({"clusterIP": "10.0.0.5", "clusterIPs": ["10.0.0.5", v6], "ipFamilyPolicy": "RequireDualStack"});
+    assert!(service(&registry, "b", taken).await.is_err());
+    assert_eq!(addresses(&registry), [format!("{v6} v6")]);
+    assert_eq!(service(&registry, "b", json!({"clusterIP": "10.0.0.5"})).await.as_deref(), Ok("10.0.0.5"));
+}
+
+#[tokio::test]
+async fn addresses_come_from_every_range_that_is_ready_and_stays() {
+    let registry = cluster().await;
+    for i in 0..6 {
+        service(&registry, &format!("s{i}"), json!({})).await.expect("six are free");
+    }
+    let full = "Internal error occurred: failed to allocate a serviceIP for Service \"more\": range is full";
+    assert_eq!(service(&registry, "more", json!({})).await.expect_err("nothing is left"), full);
+    let second = |name: &str, cidr: &str, finalizers: &[&str]| json!({"metadata": {"name": name, "finalizers": finalizers}, "spec": {"cidrs": [cidr]}});
+    create(&registry, "servicecidrs", second("second", "10.1.0.0/28", &["x.io/y"])).await.expect("a range");
+    let ip = service(&registry, "more", json!({})).await.expect("there is room again");
+    assert!(ip.starts_with("10.1.0."), "{ip}");
+    let fixed = service(&registry, "fixed", json!({"clusterIP": "10.1.0.14"})).await;
+    assert_eq!(fixed.as_deref(), Ok("10.1.0.14"));
+
+    // One that goes gives nothing more.
+    let row = row(&registry, "servicecidrs");
+    let going = registry.delete(&call(&row, "default"), "second", &DeleteOptions::default()).await;
+    assert!(going.is_ok(), "{going:?}");
+    assert!(service(&registry, "late", json!({})).await.is_err());
+    let refused = service(&registry, "late", json!({"clusterIP": "10.1.0.13"})).await.expect_err("it goes");
+    assert!(refused.contains("the provided network does not match the current range"), "{refused}");
 }
 
 fn reasons(problems: &[AddressProblem]) -> Vec<(&str, &str, &str)> {

@@ -4,7 +4,7 @@
 
 use apiserver_json::{Value, json};
 use apiserver_meta::{GroupVersion, GroupVersionKind, Status};
-use apiserver_registry::{Call, Registry, object};
+use apiserver_registry::{Call, Changed, OWN_RANGE, Registry, object};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -53,14 +53,48 @@ async fn lay_out(server: &ApiServer) -> Result<(), Status> {
     }));
     objects.extend(own_service(server));
     create_missing(registry, objects).await?;
+    extend_own_range(registry).await?;
     crate::endpoints::publish(server).await
+}
+
+/// Puts back the `kubernetes` Service and its range where somebody deleted them.
+///
+/// # Errors
+/// When the store refuses.
+pub(crate) async fn keep_own(server: &ApiServer) -> Result<(), Status> {
+    create_missing(server.registry(), own_service(server)).await
+}
+
+/// A server that is given a second family adds it to its range: upstream's `default-service-cidr-controller`. A range that is
+/// another one stays as it is, and is the one that addresses are from.
+async fn extend_own_range(registry: &Registry) -> Result<(), Status> {
+    let catalogue = registry.catalogue();
+    let Some(resource) = catalogue.get("networking.k8s.io", "v1", "servicecidrs") else { return Ok(()) };
+    let wanted: Vec<String> = registry.service_ranges().cidrs().map(|cidr| cidr.to_string()).collect();
+    let Some(found) = registry.cache().get(&resource.key(None, OWN_RANGE)) else { return Ok(()) };
+    let found = found.parse();
+    let has = &found["spec"]["cidrs"];
+    if *has == json!(wanted) {
+        return Ok(());
+    }
+    if wanted.len() != 2 || *has != json!([wanted[0]]) {
+        tracing::warn!(has = %has, wanted = %json!(wanted), "the ServiceCIDR kubernetes is not --service-cluster-ip-range: addresses are from what it has");
+        return Ok(());
+    }
+    let change = |live: Option<&Value>| {
+        let mut next = live.cloned().unwrap_or_default();
+        next["spec"]["cidrs"] = json!(wanted);
+        Ok(Changed::Patched(next))
+    };
+    registry.update(&crate::housekeeping::call(resource, None, ""), OWN_RANGE, false, change).await.map(drop)
 }
 
 /// The `kubernetes` Service of this server, and the range it is from. Its endpoints are [`crate::endpoints`]'.
 fn own_service(server: &ApiServer) -> Vec<Value> {
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let ranges = server.registry().service_ranges();
-    let cluster_ip = ranges.first().to_string();
+    let cluster_ip = ranges.primary.first().to_string();
+    let cidrs: Vec<String> = ranges.cidrs().map(|cidr| cidr.to_string()).collect();
     let port = server.inner.config.endpoint.port();
     vec![
         json!({
@@ -72,8 +106,8 @@ fn own_service(server: &ApiServer) -> Vec<Value> {
             },
         }),
         json!({
-            "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
-            "spec": {"cidrs": [ranges.cidr()]},
+            "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": OWN_RANGE},
+            "spec": {"cidrs": cidrs},
         }),
     ]
 }

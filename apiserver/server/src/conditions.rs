@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use apiserver_json::{Value, json};
 use apiserver_meta::Status;
-use apiserver_registry::{Call, Changed, Registry, Resource, now, object};
+use apiserver_registry::{Call, Changed, OWN_RANGE, Registry, Resource, now, object};
 use apiserver_schema::FieldSet;
 
 /// A kind with such a condition.
@@ -215,9 +215,15 @@ fn available(registry: &Registry, api: &Value) -> Option<Value> {
     None
 }
 
-/// The range this server was started with is ready; others are a controller's.
-fn ready(_: &Registry, range: &Value) -> Option<Value> {
-    let is_own = object::name(range) == "kubernetes" && !object::is_deleting(range);
+/// The range this server was started with is ready; others are a controller's, and so is what is said of this one already.
+fn ready(registry: &Registry, range: &Value) -> Option<Value> {
+    let cidrs: Vec<String> = registry.service_ranges().cidrs().map(|cidr| cidr.to_string()).collect();
+    let conditions = range.pointer("/status/conditions").and_then(Value::as_array);
+    let is_known = |condition: &Value| condition["type"] == "Ready" && condition["status"] != "Unknown";
+    let is_own = object::name(range) == OWN_RANGE
+        && !object::is_deleting(range)
+        && range["spec"]["cidrs"] == json!(cidrs)
+        && !conditions.into_iter().flatten().any(is_known);
     let message = "Kubernetes default Service CIDR is ready".to_owned();
     is_own.then(|| condition("Ready", true, "", message)).flatten()
 }

@@ -94,6 +94,9 @@ async fn keep(server: ApiServer) {
         let registry = server.registry();
         renew_identity(&server).await;
         crate::conditions::settle(registry).await;
+        if let Err(status) = crate::bootstrap::keep_own(&server).await {
+            tracing::warn!(error = %status, "the kubernetes Service could not be written");
+        }
         if let Err(status) = crate::endpoints::publish(&server).await {
             tracing::warn!(error = %status, "the endpoints of the kubernetes Service could not be written");
         }

@@ -11,6 +11,7 @@ mod namespace;
 mod nodelifecycle;
 mod resourcequota;
 mod serviceaccount;
+mod servicecidr;
 mod storageprotection;
 mod tokens;
 
@@ -35,6 +36,7 @@ pub fn run(
             spawn("clusterroleaggregation", aggregation::run(caches.clone())),
             spawn("nodelifecycle", nodelifecycle::run(caches.clone())),
             spawn("storageprotection", storageprotection::run(caches.clone())),
+            spawn("servicecidr", servicecidr::run(caches.clone())),
             spawn("resourcequota", resourcequota::run(caches.clone())),
             spawn("serviceaccount-token", tokens::run(caches.clone(), root_ca_pem.clone(), tokens)),
             spawn("serviceaccount", serviceaccount::run(caches, root_ca_pem)),

@@ -115,12 +115,12 @@ impl Registry {
         call: &Call<'_>,
         name: &str,
         write: Write,
-        mut beside: Vec<Write>,
+        beside: Option<Write>,
         charge: Charge<'_>,
     ) -> Result<Option<Entry>, Status> {
         let Some(mut due) = charge.0 else {
-            beside.insert(0, write);
-            return self.commit(call, name, beside).await;
+            let writes = std::iter::once(write).chain(beside).collect();
+            return self.commit(call, name, writes).await;
         };
         for _ in 0..TRIES {
             let own = std::iter::once(&write).chain(&beside).cloned();

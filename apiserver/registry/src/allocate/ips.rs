@@ -1,15 +1,19 @@
 //! The cluster IPs of a Service.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use apiserver_json::{Value, json};
 use apiserver_meta::field::{FieldError, Problem};
 use apiserver_watchcache::Cache;
 
 use super::pool::Allocator;
-use super::{Claim, Owner, cluster_ips};
+use super::{Claim, Owner};
+use crate::strategy::service_ips::prefers_both_still;
+use crate::strategy::shared::{items, text};
 use crate::{ip_addresses, object};
 
+/// Gives a Service an address of each of its families that it has none of: `updateClusterIPs`. What a Service has it keeps;
+/// its rules say that it may not ask for another one.
 pub(super) fn claim_ips(
     allocator: &mut Allocator,
     cache: &Cache,
@@ -19,82 +23,87 @@ pub(super) fn claim_ips(
     old: Option<&Value>,
 ) -> Result<(), FieldError> {
     let name = object::name(service).to_owned();
-    let spec = object::member_mut(service, "spec");
-    let is_name = |spec: Option<&Value>| spec.is_some_and(|spec| spec["type"] == "ExternalName");
-    // What a Service has it keeps; its rules say that it may not ask for another one.
-    let has =
-        |old: &Value| old.pointer("/spec/clusterIP").and_then(Value::as_str).is_some_and(|ip| !ip.is_empty());
-    let keeps = old.is_some_and(|old| !is_name(old.get("spec")) && has(old));
-    if keeps || spec.get("type").and_then(Value::as_str) == Some("ExternalName") {
+    let spec = &service["spec"];
+    let is_headless = |spec: &Value| items(spec, "clusterIPs").first().is_some_and(|ip| ip == "None");
+    let old = old.map(|old| &old["spec"]).filter(|old| text(old, "type") != "ExternalName");
+    if text(spec, "type") == "ExternalName" || is_headless(old.unwrap_or(spec)) {
         return Ok(());
     }
-    let wanted = spec.get("clusterIP").and_then(Value::as_str).filter(|ip| !ip.is_empty());
-    let wanted = wanted.or_else(|| spec.get("clusterIPs")?.get(0)?.as_str()).map(str::to_owned);
-    match wanted.as_deref() {
-        Some("None") => {
-            spec.insert("clusterIP".into(), "None".into());
-            spec.insert("clusterIPs".into(), json!(["None"]));
+    let families: Vec<String> =
+        items(spec, "ipFamilies").iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let first = match old {
+        None => 0,
+        Some(old) if prefers_both_still(spec, old) => return Ok(()),
+        Some(old) if items(old, "ipFamilies").len() == 1 && families.len() == 2 => 1,
+        Some(_) => return Ok(()),
+    };
+    let mut ips = items(spec, "clusterIPs").to_vec();
+    ips.resize(ips.len().max(families.len()), "".into());
+    for i in first..families.len() {
+        let asked = ips[i].as_str().unwrap_or("").to_owned();
+        if !asked.is_empty() {
+            claim_ip(allocator, cache, claim, key, &asked, &ips)?;
+            continue;
         }
-        Some(text) => {
-            let given: Vec<Value> = spec
-                .get("clusterIPs")
-                .and_then(Value::as_array)
-                .filter(|ips| !ips.is_empty())
-                .map(<[_]>::to_vec)
-                .unwrap_or_else(|| vec![text.into()]);
-            // Unparsable addresses were refused before.
-            let Ok(ip) = text.parse::<Ipv4Addr>() else { return Ok(()) };
-            let refuse = |why: String| FieldError::invalid("spec.clusterIPs", &json!(given), why);
-            let held = allocator.ips.get(&ip);
-            // What is entered for a Service that is created is one's that is there, or another creation's of the same name.
-            let is_own = held == Some(key) && old.is_some();
-            let is_kept = old.is_some_and(|old| cluster_ips(old).contains(&ip));
-            if is_kept && held.is_none() {
-                allocator.ips.insert(ip, key.clone());
-            } else if !is_own && !is_kept {
-                if !allocator.ranges.contains(ip) {
-                    // A dry run asks the one range, not for the range that the address is of.
-                    let why = if claim.dry_run {
-                        let range = allocator.ranges.cidr();
-                        format!(
-                            "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}"
-                        )
-                    } else {
-                        "the provided network does not match the current range".to_owned()
-                    };
-                    return Err(refuse(format!("failed to allocate IP {ip}: {why}")));
-                }
-                // A dry run is not held against what is taken, and takes nothing.
-                if !claim.dry_run {
-                    if held.is_some() || ip_addresses::is_taken(cache, ip) {
-                        return Err(refuse(format!(
-                            "failed to allocate IP {ip}: provided IP is already allocated"
-                        )));
-                    }
-                    allocator.ips.insert(ip, key.clone());
-                    claim.ips.push(ip);
-                }
-            }
-            spec.insert("clusterIP".into(), text.into());
-            spec.insert("clusterIPs".into(), json!(given));
-        }
-        None if claim.dry_run => {
-            let ip = allocator.ranges.network.to_string();
-            spec.insert("clusterIPs".into(), json!([ip]));
-            spec.insert("clusterIP".into(), ip.into());
-        }
-        None => {
-            let ip = allocator.free_ip(cache).ok_or_else(|| FieldError {
-                problem: Problem::Internal,
-                field: "spec.clusterIPs".into(),
-                value: String::new(),
-                detail: format!("failed to allocate a serviceIP for Service {name:?}: range is full"),
-            })?;
+        let found = match claim.dry_run {
+            // Any address would be a guess: upstream says the range's own.
+            true => allocator.open(&families[i]).next().map(super::Cidr::network),
+            false => allocator.free_ip(cache, &families[i]),
+        };
+        let ip = found.ok_or_else(|| FieldError {
+            problem: Problem::Internal,
+            field: "spec.clusterIPs".into(),
+            value: String::new(),
+            detail: format!("failed to allocate a serviceIP for Service {name:?}: range is full"),
+        })?;
+        if !claim.dry_run {
             allocator.ips.insert(ip, key.clone());
             claim.ips.push(ip);
-            spec.insert("clusterIP".into(), ip.to_string().into());
-            spec.insert("clusterIPs".into(), json!([ip.to_string()]));
         }
+        ips[i] = ip.to_string().into();
     }
+    let spec = object::member_mut(service, "spec");
+    if let Some(ip) = ips.first() {
+        spec.insert("clusterIP".into(), ip.clone());
+    }
+    spec.insert("clusterIPs".into(), ips.into());
+    Ok(())
+}
+
+/// An address that a Service asks for.
+fn claim_ip(
+    allocator: &mut Allocator,
+    cache: &Cache,
+    claim: &mut Claim,
+    key: &Owner,
+    asked: &str,
+    given: &[Value],
+) -> Result<(), FieldError> {
+    // Unparsable addresses were refused before.
+    let Ok(ip) = asked.parse::<IpAddr>() else { return Ok(()) };
+    let refuse = |why: &str| {
+        let why = format!("failed to allocate IP {ip}: {why}");
+        Err(FieldError::invalid("spec.clusterIPs", &json!(given), why))
+    };
+    let family = super::family_of(ip);
+    if !allocator.open(family).any(|cidr| cidr.holds(ip)) {
+        // A dry run asks one of the ranges, not for the range that the address is of.
+        let range = allocator.open(family).next().filter(|_| claim.dry_run);
+        return match range {
+            Some(range) => refuse(&format!(
+                "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}"
+            )),
+            None => refuse("the provided network does not match the current range"),
+        };
+    }
+    // A dry run is not held against what is taken, and takes nothing.
+    if claim.dry_run {
+        return Ok(());
+    }
+    if allocator.ips.contains_key(&ip) || ip_addresses::is_taken(cache, ip) {
+        return refuse("provided IP is already allocated");
+    }
+    allocator.ips.insert(ip, key.clone());
+    claim.ips.push(ip);
     Ok(())
 }

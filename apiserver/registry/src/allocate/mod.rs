@@ -7,7 +7,7 @@ mod ports;
 mod ranges;
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use apiserver_json::{Value, json};
@@ -21,9 +21,11 @@ use crate::strategy::service_ips;
 use crate::strategy::shared::text;
 
 use ips::claim_ips;
-pub(crate) use pool::Allocator;
+pub use pool::OWN_RANGE;
+pub(crate) use pool::{Allocator, RANGES, cidrs_of};
 use ports::{HEALTH_PORT, TWICE, claim_ports};
-pub use ranges::ServiceRanges;
+pub(crate) use ranges::family_of;
+pub use ranges::{Cidr, ServiceRanges};
 
 /// A Service that could not be given what it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,11 +48,11 @@ type Owner = Arc<str>;
 pub(crate) struct Claim {
     /// Where it is entered, and as whose.
     made: Option<(Registry, Owner)>,
-    ips: Vec<Ipv4Addr>,
+    ips: Vec<IpAddr>,
     ports: BTreeSet<u16>,
     dry_run: bool,
     /// What the write lets go of, once it succeeded.
-    freed: (Vec<Ipv4Addr>, Vec<u16>),
+    freed: (Vec<IpAddr>, Vec<u16>),
 }
 
 impl Claim {
@@ -65,7 +67,7 @@ impl Claim {
     }
 
     /// The cluster IPs that the write takes and those it lets go of.
-    pub(crate) fn cluster_ips(&self) -> (&[Ipv4Addr], &[Ipv4Addr]) {
+    pub(crate) fn cluster_ips(&self) -> (&[IpAddr], &[IpAddr]) {
         (&self.ips, &self.freed.0)
     }
 
@@ -92,12 +94,16 @@ impl Drop for Claim {
     }
 }
 
-pub(crate) fn cluster_ips(service: &Value) -> Vec<Ipv4Addr> {
+/// In their order, each once.
+pub(crate) fn cluster_ips(service: &Value) -> Vec<IpAddr> {
     let list = service.pointer("/spec/clusterIPs").and_then(Value::as_array).into_iter().flatten();
     let single = service.pointer("/spec/clusterIP").into_iter();
-    let mut ips: Vec<Ipv4Addr> =
-        list.chain(single).filter_map(Value::as_str).filter_map(|ip| ip.parse().ok()).collect();
-    ips.dedup();
+    let mut ips: Vec<IpAddr> = Vec::new();
+    for ip in list.chain(single).filter_map(Value::as_str).filter_map(|ip| ip.parse().ok()) {
+        if !ips.contains(&ip) {
+            ips.push(ip);
+        }
+    }
     ips
 }
 
@@ -136,7 +142,7 @@ impl Registry {
     }
 
     /// The cluster IPs that are given out, and the keys of the Services that hold them.
-    pub(crate) fn given_out(&self) -> Vec<(Ipv4Addr, Owner)> {
+    pub(crate) fn given_out(&self) -> Vec<(IpAddr, Owner)> {
         let mut allocator = self.allocator();
         if self.store().is_shared() {
             allocator.follow(self.cache());
@@ -158,13 +164,13 @@ impl Registry {
         if call.resource.kind != "Service" || !call.resource.group.is_empty() {
             return Ok(Claim::nothing());
         }
-        let spec = service.get("spec").unwrap_or(&Value::Null);
-        let wrong = service_ips::errors(spec);
+        let cluster: Vec<&str> = self.allocator().ranges.cidrs().map(|cidr| cidr.family()).collect();
+        let wrong = service_ips::settle(&mut service["spec"], old.map(|old| &old["spec"]), &cluster);
         if !wrong.is_empty() {
             return Err(Status::invalid(&call.resource.gvk(), object::name(service), &wrong));
         }
         // An address is an object that names whose it is, and what has no name can't be named.
-        let is_nameless = object::name(service).is_empty() && text(spec, "clusterIP").is_empty();
+        let is_nameless = object::name(service).is_empty() && text(&service["spec"], "clusterIP").is_empty();
         let mut claim = Claim::nothing();
         claim.dry_run = call.dry_run;
         let outcome = {
@@ -172,6 +178,7 @@ impl Registry {
             if self.store().is_shared() {
                 allocator.follow(self.cache());
             }
+            allocator.look_at_ranges(self.cache());
             if call.dry_run {
                 // What is only tried is tried on a copy: nobody loses what is his to a guess.
                 let mut copy = allocator.copy();
@@ -198,7 +205,7 @@ impl Registry {
             let why = format!(
                 "failed to allocate IP: IPAddress.networking.k8s.io \"{ip}\" is invalid: spec.parentRef.name: Required value"
             );
-            let error = FieldError::invalid("spec.clusterIPs", &json!([""]), why);
+            let error = FieldError::invalid("spec.clusterIPs", &json!(vec![""; claim.ips.len()]), why);
             return Err(Status::invalid(&call.resource.gvk(), "", &[error]));
         }
         if let Some(old) = old.filter(|_| !call.dry_run) {
@@ -216,7 +223,7 @@ impl Registry {
         let (resource, range) = if field.ends_with("nodePort") {
             ("node port", format!("{}-{}", ranges.node_ports.0, ranges.node_ports.1))
         } else {
-            ("cluster IP", ranges.cidr())
+            ("cluster IP", ranges.primary.to_string())
         };
         let note = Exhausted {
             namespace: namespace.to_owned(),
@@ -230,7 +237,7 @@ impl Registry {
     }
 
     /// The cluster IPs a Service holds; none of what is no Service.
-    pub(crate) fn held_by_service(&self, call: &Call, object: &Value) -> Vec<Ipv4Addr> {
+    pub(crate) fn held_by_service(&self, call: &Call, object: &Value) -> Vec<IpAddr> {
         let is_service = call.resource.kind == "Service" && call.resource.group.is_empty();
         if is_service { cluster_ips(object) } else { Vec::new() }
     }

@@ -130,9 +130,11 @@ impl Registry {
                 return Ok(Left::Gone { current, last: old, revision: expect });
             }
             let mut writes = write(Op::Delete { expect });
-            writes.extend(self.address_writes(call, name, &[], &self.held_by_service(call, &old)));
+            let held = self.held_by_service(call, &old);
+            writes.extend(self.address_write(call, name, &[], &held));
             let done = self.commit(call, name, writes).await?;
             let Some(entry) = done else { continue };
+            self.let_go_second(call, name, &held).await;
             self.after_write(call);
             self.release_service(call, &current);
             return Ok(Left::Gone { current, last: old, revision: entry.revision });

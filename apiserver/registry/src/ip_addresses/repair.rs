@@ -1,7 +1,7 @@
 //! Puts right what does not agree between Services and IPAddresses, as upstream's `ipallocator-repair-controller` does: objects
 //! that somebody deleted or changed, that an older server did not write, or that others left behind.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use apiserver_json::Value;
 use apiserver_meta::Status;
@@ -10,12 +10,11 @@ use apiserver_watchcache::{Object, Snapshot};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{ADDRESSES, CONTROLLER, FAMILY, MANAGED_BY, key_of, own_call, resource};
-use crate::allocate::cluster_ips;
+use crate::allocate::{RANGES, cidrs_of, cluster_ips, family_of};
 use crate::delete::DeleteOptions;
 use crate::object;
 use crate::registry::Registry;
 use crate::shared::claims::SERVICES;
-use crate::strategy::addresses::range_holds;
 
 /// How long an address may be there without its Service: other servers write it first.
 const GRACE: SignedDuration = SignedDuration::from_secs(60);
@@ -95,16 +94,17 @@ enum Verdict {
     Shared(&'static str, String),
 }
 
-fn judge(ip: Ipv4Addr, service: &Value, found: Option<&Object>, services: &Snapshot) -> Verdict {
+fn judge(ip: IpAddr, service: &Value, found: Option<&Object>, services: &Snapshot) -> Verdict {
     let (namespace, name) = (object::namespace(service), object::name(service));
     let Some(found) = found else {
-        let message = format!("Cluster IP [IPv4]: {ip} is not allocated; repairing");
+        let message = format!("Cluster IP [{}]: {ip} is not allocated; repairing", family_of(ip));
         return Verdict::Wrong(Some(("ClusterIPNotAllocated", message)));
     };
     let address = found.parse();
     let wrong = || {
         let message = format!(
-            "the ClusterIP [IPv4]: {ip} for Service {namespace}/{name} has a wrong reference; repairing"
+            "the ClusterIP [{}]: {ip} for Service {namespace}/{name} has a wrong reference; repairing",
+            family_of(ip)
         );
         Verdict::Wrong(Some(("ClusterIPNotAllocated", message)))
     };
@@ -114,12 +114,14 @@ fn judge(ip: Ipv4Addr, service: &Value, found: Option<&Object>, services: &Snaps
             return wrong();
         };
         if cluster_ips(&other.parse()).contains(&ip) {
-            let message =
-                format!("Cluster IP [IPv4]:{ip} was assigned to multiple services; please recreate service");
+            let message = format!(
+                "Cluster IP [{}]:{ip} was assigned to multiple services; please recreate service",
+                family_of(ip)
+            );
             return Verdict::Shared("ClusterIPAlreadyAllocated", message);
         }
     }
-    let labelled = found.label(FAMILY) == Some("IPv4") && found.label(MANAGED_BY) == Some(CONTROLLER);
+    let labelled = found.label(FAMILY) == Some(family_of(ip)) && found.label(MANAGED_BY) == Some(CONTROLLER);
     if labelled { Verdict::Right } else { Verdict::Wrong(None) }
 }
 
@@ -157,7 +159,7 @@ impl Registry {
 
     async fn repair_service(
         &self,
-        ip: Ipv4Addr,
+        ip: IpAddr,
         service: &Object,
         found: Option<&Object>,
         services: &Snapshot,
@@ -169,7 +171,8 @@ impl Registry {
         let told = |reason, message| Some(problem("Service", &service, reason, message));
         if !self.is_in_a_range(ip) {
             let message = format!(
-                "Cluster IP [IPv4]: {ip} is not within any configured Service CIDR; please recreate service"
+                "Cluster IP [{}]: {ip} is not within any configured Service CIDR; please recreate service",
+                family_of(ip)
             );
             return told("ClusterIPOutOfRange", message);
         }
@@ -194,7 +197,7 @@ impl Registry {
     async fn repair_address(&self, found: &Object, services: &Snapshot) -> (Option<AddressProblem>, bool) {
         let address = found.parse();
         let name = object::name(&address);
-        let Ok(ip) = name.parse::<Ipv4Addr>() else { return (None, false) };
+        let Ok(ip) = name.parse::<IpAddr>() else { return (None, false) };
         let told = |reason, message| (Some(problem("IPAddress", &address, reason, message)), false);
         let Some((namespace, service)) = parent(&address) else {
             self.delete_address(ip, found).await;
@@ -228,20 +231,12 @@ impl Registry {
         told("IPAddressWrongReference", message)
     }
 
-    fn is_in_a_range(&self, ip: Ipv4Addr) -> bool {
-        let ranges = self.cache().snapshot("/registry/networking.k8s.io/servicecidrs/");
-        ranges.objects.values().any(|range| {
-            let range = range.parse();
-            let cidrs = range.pointer("/spec/cidrs").and_then(Value::as_array);
-            cidrs
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .any(|cidr| range_holds(cidr, IpAddr::V4(ip)))
-        })
+    fn is_in_a_range(&self, ip: IpAddr) -> bool {
+        let ranges = self.cache().snapshot(RANGES);
+        ranges.objects.values().any(|range| cidrs_of(&range.parse()).any(|cidr| cidr.holds(ip)))
     }
 
-    async fn create_address(&self, ip: Ipv4Addr, service: &Value) -> bool {
+    async fn create_address(&self, ip: IpAddr, service: &Value) -> bool {
         let catalogue = self.catalogue();
         let (namespace, name) = (object::namespace(service), object::name(service));
         let creation = self.address_creation(ip, namespace, name);
@@ -253,7 +248,7 @@ impl Registry {
     }
 
     /// Whether it is gone by this.
-    async fn delete_address(&self, ip: Ipv4Addr, found: &Object) -> bool {
+    async fn delete_address(&self, ip: IpAddr, found: &Object) -> bool {
         let catalogue = self.catalogue();
         let Some(resource) = resource(&catalogue) else { return false };
         let uid = object::uid(&found.parse()).to_owned();
@@ -266,7 +261,7 @@ impl Registry {
 }
 
 /// What another server did first is done.
-fn log_failure(ip: Ipv4Addr, outcome: Result<(), Status>) {
+fn log_failure(ip: IpAddr, outcome: Result<(), Status>) {
     if let Err(status) = outcome
         && !matches!(status.code, 404 | 409)
     {
@@ -294,7 +289,7 @@ mod tests {
 
     #[test]
     fn the_address_of_a_service_is_judged() {
-        let ip = Ipv4Addr::new(10, 96, 7, 7);
+        let ip = IpAddr::from([10, 96, 7, 7]);
         let other = "/registry/core/services/n/other";
         let services = |held: &str| Snapshot {
             revision: 9,

@@ -15,7 +15,6 @@ pub(super) static SERVICE: Strategy = Strategy {
         if let Some(spec) = at_mut(service, &["spec"]) {
             service_ips::pair(spec);
         }
-        service_ips::fill_families(service);
         forget_policy_of_name(service);
     },
     prepare_update,
@@ -103,23 +102,8 @@ fn prepare_update(new: &mut Value, old: &Value) {
                 spec.insert(member.into(), value.clone());
             }
         }
-        if !spec.contains_key("ipFamilyPolicy")
-            && let Some(policy) = old_spec.get("ipFamilyPolicy")
-        {
-            spec.insert("ipFamilyPolicy".into(), policy.clone());
-        }
     }
     service_ips::normalise(spec, &old_spec);
-    if spec.get("ipFamilyPolicy") == Some(&json!("SingleStack")) {
-        // Who asks for one family, and for nothing else, lets go of the other.
-        for member in ["clusterIPs", "ipFamilies"] {
-            if spec.get(member) == old_spec.get(member)
-                && let Some(list) = spec.get_mut(member).and_then(Value::as_array_mut)
-            {
-                list.truncate(1);
-            }
-        }
-    }
     if old_spec.as_object().is_some_and(gets_node_ports) && gets_node_ports(spec) {
         carry_node_ports(spec, &old_spec);
     }
@@ -132,7 +116,6 @@ fn prepare_update(new: &mut Value, old: &Value) {
         spec.insert("healthCheckNodePort".into(), port.clone());
     }
     drop_type_dependent(spec, &old_spec, &old_kind, &kind);
-    service_ips::fill_families(new);
     forget_policy_of_name(new);
 }
 

@@ -1,5 +1,5 @@
-//! Cluster IPs of a Service and their families, in a cluster whose Services have IPv4 alone:
-//! `pkg/registry/core/service/storage/alloc.go` and `ValidateServiceClusterIPsRelatedFields` upstream.
+//! Cluster IPs of a Service and their families: `pkg/registry/core/service/storage/alloc.go` and
+//! `ValidateServiceClusterIPsRelatedFields` upstream.
 
 use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
@@ -49,87 +49,107 @@ fn is_free(spec: &Value) -> bool {
     is_headless(spec) && !selects
 }
 
-/// Fills in the policy and the families: `initIPFamilyFields`. What is wrong is left for `errors`.
-pub(super) fn fill_families(service: &mut Value) {
-    let Some(spec) = service.get_mut("spec") else { return };
-    if text(spec, "type") == "ExternalName" || !errors(spec).is_empty() {
-        return;
-    }
-    let free = is_free(spec);
-    let Some(spec) = spec.as_object_mut() else { return };
-    let policy = if free { "RequireDualStack" } else { "SingleStack" };
-    let policy = spec.entry("ipFamilyPolicy").or_insert_with(|| policy.into()).clone();
-    let families = spec.entry("ipFamilies").or_insert_with(|| json!([]));
-    let Some(families) = families.as_array_mut() else { return };
-    if families.is_empty() {
-        families.push("IPv4".into());
-    }
-    if free && families.len() == 1 && policy != "SingleStack" {
-        let other = if families[0] == "IPv4" { "IPv6" } else { "IPv4" };
-        families.push(other.into());
-    }
-}
-
-/// What is wrong with IPs and families. Where anything is, nothing else of the Service is looked at.
-pub(crate) fn errors(spec: &Value) -> Vec<FieldError> {
-    if text(spec, "type") == "ExternalName" {
+/// Fills in the policy and the families of a Service, in a cluster that has these: `initIPFamilyFields`. Answers what is wrong
+/// with them and the addresses; where anything is, nothing else of the Service is looked at.
+pub(crate) fn settle(spec: &mut Value, old: Option<&Value>, cluster: &[&str]) -> Vec<FieldError> {
+    if text(spec, "type") == "ExternalName" || old.is_some_and(|old| prefers_both_still(spec, old)) {
         return Vec::new();
     }
-    let mut errors = related_errors(spec);
-    if errors.is_empty() {
-        errors = single_stack_errors(spec);
+    let free = is_free(spec);
+    let Some(map) = spec.as_object_mut() else { return Vec::new() };
+    if !map.get("ipFamilyPolicy").is_some_and(Value::is_string) {
+        let before = old.map(|old| text(old, "ipFamilyPolicy")).filter(|policy| !policy.is_empty());
+        let policy = before.unwrap_or(if free { "RequireDualStack" } else { "SingleStack" });
+        map.insert("ipFamilyPolicy".into(), policy.into());
     }
-    if !errors.is_empty() || is_free(spec) {
+    let mut errors = related_errors(spec);
+    if !errors.is_empty() {
         return errors;
     }
-    let mut errors = Vec::new();
-    if text(spec, "ipFamilyPolicy") == "RequireDualStack" {
-        let why = "this cluster is not configured for dual-stack services";
-        errors.push(FieldError::invalid("spec.ipFamilyPolicy", &"RequireDualStack".into(), why));
+    if let Some(old) = old {
+        release_second(spec, old, &mut errors);
     }
-    for (i, family) in items(spec, "ipFamilies").iter().enumerate().filter(|(_, family)| **family != "IPv4") {
-        let path = format!("spec.ipFamilies[{i}]");
-        errors.push(FieldError::invalid(path, family, "not configured on this cluster"));
+    let policy = text(spec, "ipFamilyPolicy").to_owned();
+    let invalid = |why: String| FieldError::invalid("spec.ipFamilyPolicy", &policy.as_str().into(), why);
+    if policy == "SingleStack" {
+        let several = [("clusterIPs", "cluster IPs"), ("ipFamilies", "IP families")];
+        let several = several.iter().filter(|(member, _)| items(spec, member).len() == 2);
+        errors.extend(several.map(|(_, what)| {
+            invalid(format!(
+                "must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified"
+            ))
+        }));
     }
+    let mut families = items(spec, "ipFamilies").to_vec();
+    infer_families(items(spec, "clusterIPs"), &mut families, cluster, &mut errors);
+    if !errors.is_empty() {
+        return errors;
+    }
+    if !free {
+        if policy == "RequireDualStack" && cluster.len() < 2 {
+            errors.push(invalid("this cluster is not configured for dual-stack services".into()));
+        }
+        let has = |family: &Value| family.as_str().is_some_and(|family| cluster.contains(&family));
+        for (i, family) in families.iter().enumerate().filter(|(_, family)| !has(family)) {
+            let path = format!("spec.ipFamilies[{i}]");
+            errors.push(FieldError::invalid(path, family, "not configured on this cluster"));
+        }
+        if !errors.is_empty() {
+            return errors;
+        }
+    }
+    if families.is_empty() {
+        families.extend(cluster.first().map(|family| Value::from(*family)));
+    }
+    if policy != "SingleStack" && families.len() == 1 && (free || cluster.len() == 2) {
+        families.push(if families[0] == "IPv4" { "IPv6" } else { "IPv4" }.into());
+    }
+    spec["ipFamilies"] = families.into();
     errors
 }
 
-/// A Service of one family has one address.
-fn single_stack_errors(spec: &Value) -> Vec<FieldError> {
-    let policy = "SingleStack";
-    let mut errors = unknown_family_errors(spec);
-    let is_single = match text(spec, "ipFamilyPolicy") {
-        "" => !is_free(spec),
-        given => given == policy,
-    };
-    if !is_single {
-        return errors;
+/// Neither gains nor loses a family that the cluster gained or lost meanwhile: it did not ask for that.
+pub(crate) fn prefers_both_still(spec: &Value, old: &Value) -> bool {
+    let prefers = |spec: &Value| text(spec, "ipFamilyPolicy") == "PreferDualStack";
+    let same = |member: &str| items(spec, member) == items(old, member);
+    prefers(spec)
+        && (prefers(old) || text(old, "ipFamilyPolicy").is_empty())
+        && matches!(text(spec, "type"), "ClusterIP" | "NodePort" | "LoadBalancer")
+        && text(spec, "type") == text(old, "type")
+        && same("clusterIPs")
+        && same("ipFamilies")
+}
+
+/// Who asks for one family, and for nothing else, lets go of the other; and who lets go of it must ask for one.
+fn release_second(spec: &mut Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let is_single = text(spec, "ipFamilyPolicy") == "SingleStack";
+    for (member, what) in [("clusterIPs", "cluster IP"), ("ipFamilies", "IP family")] {
+        let (now, before) = (items(spec, member), items(old, member));
+        if is_single && now == before && now.len() > 1 {
+            let first = now[0].clone();
+            spec[member] = json!([first]);
+        } else if !is_single && !now.is_empty() && now.len() < before.len() {
+            let why = format!("must be 'SingleStack' to release the secondary {what}");
+            errors.push(FieldError::invalid("spec.ipFamilyPolicy", &spec["ipFamilyPolicy"], why));
+        }
     }
-    let several = [("clusterIPs", "cluster IPs"), ("ipFamilies", "IP families")];
-    let several = several.iter().filter(|(member, _)| items(spec, member).len() == 2);
-    let told = several.map(|(_, what)| {
-        let why =
-            format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
-        FieldError::invalid("spec.ipFamilyPolicy", &policy.into(), why)
-    });
-    errors.splice(0..0, told);
-    errors
 }
 
 /// An address whose family is not said has the family it looks like, which the cluster must have.
-fn unknown_family_errors(spec: &Value) -> Vec<FieldError> {
-    let (ips, families) = (items(spec, "clusterIPs"), items(spec, "ipFamilies"));
-    let inferred = ips.iter().enumerate().skip(families.len());
-    inferred
-        .filter(|(_, ip)| ip.as_str().is_some_and(|ip| ip.contains(':')))
-        .map(|(i, _)| {
-            let why = "IPv6 is not configured on this cluster";
-            FieldError::invalid(format!("spec.clusterIPs[{i}]"), &json!(ips), why)
-        })
-        .collect()
+fn infer_families(ips: &[Value], families: &mut Vec<Value>, cluster: &[&str], errors: &mut Vec<FieldError>) {
+    for (i, ip) in ips.iter().enumerate().skip(families.len()).filter(|(_, ip)| **ip != "None") {
+        let family = if ip.as_str().is_some_and(|ip| ip.contains(':')) { "IPv6" } else { "IPv4" };
+        if cluster.contains(&family) {
+            families.push(family.into());
+        } else {
+            let why = format!("{family} is not configured on this cluster");
+            errors.push(FieldError::invalid(format!("spec.clusterIPs[{i}]"), &json!(ips), why));
+        }
+    }
 }
 
-fn related_errors(spec: &Value) -> Vec<FieldError> {
+/// `ValidateServiceClusterIPsRelatedFields`.
+pub(super) fn related_errors(spec: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (ip, ips) = (text(spec, "clusterIP"), items(spec, "clusterIPs"));
     let mut wrong = |why: &str| errors.push(FieldError::invalid("spec.clusterIPs", &json!(ips), why));
@@ -226,8 +246,8 @@ mod tests {
             (json!({"clusterIP": "10.96.1.1", "clusterIPs": ["10.96.1.1"], "ipFamilies": ["IPv6"]}), &[r#"spec.clusterIPs[0]: Invalid value: "10.96.1.1": expected an IPv6 value as indicated by `ipFamilies[0]`"#]),
             (json!({"clusterIP": "None", "clusterIPs": ["None"], "ipFamilyPolicy": "RequireDualStack"}), &[]),
         ] {
-            let told: Vec<String> = errors(&spec).iter().map(ToString::to_string).collect();
-            assert_eq!(told, want, "{spec}");
+            let told = settle(&mut spec.clone(), None, &["IPv4"]);
+            assert_eq!(told.iter().map(ToString::to_string).collect::<Vec<_>>(), want, "{spec}");
         }
     }
 
@@ -254,24 +274,51 @@ mod tests {
 
     #[test]
     fn families_are_filled_in() {
-        for (spec, policy, families) in [
-            (json!({}), "SingleStack", json!(["IPv4"])),
-            (json!({"ipFamilyPolicy": "PreferDualStack"}), "PreferDualStack", json!(["IPv4"])),
-            (
-                json!({"clusterIP": "None", "clusterIPs": ["None"]}),
-                "RequireDualStack",
-                json!(["IPv4", "IPv6"]),
-            ),
-            (
-                json!({"clusterIP": "None", "clusterIPs": ["None"], "selector": {"a": "b"}}),
-                "SingleStack",
-                json!(["IPv4"]),
-            ),
+        let (one, both, turned) = (&["IPv4"][..], &["IPv4", "IPv6"][..], &["IPv6", "IPv4"][..]);
+        let free = json!({"clusterIP": "None", "clusterIPs": ["None"]});
+        let selects = json!({"clusterIP": "None", "clusterIPs": ["None"], "selector": {"a": "b"}});
+        let prefers = json!({"ipFamilyPolicy": "PreferDualStack"});
+        let v6 = json!({"ipFamilies": ["IPv6"], "ipFamilyPolicy": "PreferDualStack"});
+        let fixed = json!({"clusterIP": "fd00::7", "clusterIPs": ["fd00::7"]});
+        for (spec, cluster, policy, families) in [
+            (json!({}), one, "SingleStack", json!(["IPv4"])),
+            (json!({}), turned, "SingleStack", json!(["IPv6"])),
+            (prefers.clone(), one, "PreferDualStack", json!(["IPv4"])),
+            (prefers.clone(), both, "PreferDualStack", json!(["IPv4", "IPv6"])),
+            (prefers, turned, "PreferDualStack", json!(["IPv6", "IPv4"])),
+            (v6, both, "PreferDualStack", json!(["IPv6", "IPv4"])),
+            (fixed, both, "SingleStack", json!(["IPv6"])),
+            (free.clone(), one, "RequireDualStack", json!(["IPv4", "IPv6"])),
+            (free, turned, "RequireDualStack", json!(["IPv6", "IPv4"])),
+            (selects, both, "SingleStack", json!(["IPv4"])),
         ] {
-            let mut service = json!({"spec": spec});
-            fill_families(&mut service);
-            assert_eq!(service["spec"]["ipFamilyPolicy"], policy, "{spec}");
-            assert_eq!(service["spec"]["ipFamilies"], families, "{spec}");
+            let mut settled = spec.clone();
+            assert!(settle(&mut settled, None, cluster).is_empty(), "{spec}");
+            assert_eq!(settled["ipFamilyPolicy"], policy, "{spec}");
+            assert_eq!(settled["ipFamilies"], families, "{spec}");
         }
+    }
+
+    #[test]
+    fn a_second_family_is_let_go_of_by_name_alone() {
+        let old = json!({
+            "type": "ClusterIP", "ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv4", "IPv6"],
+            "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", "fd00::1"],
+        });
+        let changed = |change: Value| {
+            let mut spec = old.clone();
+            for (member, value) in change.as_object().into_iter().flatten() {
+                spec[member] = value.clone();
+            }
+            let errors = settle(&mut spec, Some(&old), &["IPv4", "IPv6"]);
+            (spec, errors.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(changed(json!({})), (old.clone(), vec![]));
+        let (spec, errors) = changed(json!({"ipFamilyPolicy": "SingleStack"}));
+        assert!(errors.is_empty(), "{errors:?}");
+        assert_eq!((&spec["clusterIPs"], &spec["ipFamilies"]), (&json!(["10.0.0.1"]), &json!(["IPv4"])));
+        let (_, errors) = changed(json!({"clusterIPs": ["10.0.0.1"]}));
+        let want = r#"spec.ipFamilyPolicy: Invalid value: "PreferDualStack": must be 'SingleStack' to release the secondary cluster IP"#;
+        assert_eq!(errors, [want]);
     }
 }

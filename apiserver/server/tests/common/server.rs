@@ -1,6 +1,5 @@
 //! A server in the test's own process.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use apiserver_registry::{Registry, ServiceRanges};
@@ -12,9 +11,7 @@ use apiserver_watchcache::Cache;
 pub(crate) async fn server() -> ApiServer {
     let cache = Arc::new(Cache::default());
     let store = Local::open(MemoryEngine, Durability::None, cache.clone()).expect("memory opens");
-    let ranges =
-        ServiceRanges { network: Ipv4Addr::new(10, 96, 0, 0), prefix_len: 16, node_ports: (30000, 32767) };
-    let registry = Registry::new(Arc::new(store), cache, ranges, Default::default());
+    let registry = Registry::new(Arc::new(store), cache, ServiceRanges::default(), Default::default());
     let authentication =
         Authentication { tokens: Default::default(), service_accounts: None, anonymous: true };
     let server = ApiServer::new(
