@@ -124,6 +124,11 @@ async fn write(registry: &Registry, kind: &Kind, resource: &Arc<Resource>, name:
             next["status"]["conditions"] = others.cloned().chain([condition.clone()]).collect();
             return Ok(Changed::Patched(next));
         }
+        // A reason that is not said is nobody's; it is there all the same.
+        let is_bare = condition["reason"] == "";
+        if let Some(condition) = condition.as_object_mut().filter(|_| is_bare) {
+            condition.remove("reason");
+        }
         let applied = json!({
             "apiVersion": resource.api_version(), "kind": resource.kind, "metadata": {"name": name},
             "status": {"conditions": [condition]},
@@ -139,7 +144,12 @@ async fn write(registry: &Registry, kind: &Kind, resource: &Arc<Resource>, name:
         };
         let schema = resource.schema().unwrap_or_else(apiserver_schema::Schema::any);
         let merged = apiserver_schema::apply(&schema, live, &applied, &manager, true, &FieldSet::new());
-        merged.map(Changed::Applied).map_err(|_| Status::internal("a condition could not be applied"))
+        let mut merged = merged.map_err(|_| Status::internal("a condition could not be applied"))?;
+        let conditions = merged.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+        for condition in conditions.into_iter().flatten().filter_map(Value::as_object_mut) {
+            condition.entry("reason").or_insert_with(|| "".into());
+        }
+        Ok(Changed::Applied(merged))
     };
     registry.update(&call, name, false, change).await.map(|_| ())
 }
