@@ -18,6 +18,9 @@ const IDENTITY_LABEL: &str = "apiserver.kubernetes.io/identity";
 /// Where a server that shares its store with others is.
 const ENDPOINT_ANNOTATION: &str = "hopyard.dev/endpoint";
 const SWEEP: Duration = Duration::from_secs(30);
+/// How long the state at a revision is told at least, to lists that go on and lists of it; twice as long at most. As upstream's
+/// compaction has it (`--etcd-compaction-interval`).
+const HISTORY: Duration = Duration::from_secs(300);
 
 /// A write of the server itself.
 pub(crate) fn call<'a>(
@@ -82,9 +85,17 @@ async fn keep(server: ApiServer) {
     let mut tracking = crate::legacy_tokens::Made::default();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut history = tokio::time::interval(HISTORY);
+    let mut before = 0;
     loop {
         tokio::select! {
             _ = sweep.tick() => {}
+            _ = history.tick() => {
+                let cache = server.registry().cache();
+                cache.forget_states_before(before);
+                before = cache.revision();
+                continue;
+            }
             Some(note) = exhausted.next() => {
                 tell_exhausted(server.registry(), &note).await;
                 continue;

@@ -16,6 +16,7 @@ pub use watcher::{Batch, Watcher};
 use behind::Behind;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -98,6 +99,8 @@ pub struct Cache {
     state: RwLock<State>,
     revision: watch::Sender<Revision>,
     paged: Mutex<VecDeque<(String, Snapshot)>>,
+    /// States before this revision are told to nobody.
+    history: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -191,7 +194,12 @@ fn resource_of(key: &str) -> &str {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { state: RwLock::default(), revision: watch::Sender::new(0), paged: Mutex::default() }
+        Self {
+            state: RwLock::default(),
+            revision: watch::Sender::new(0),
+            paged: Mutex::default(),
+            history: AtomicU64::new(0),
+        }
     }
 }
 
@@ -247,11 +255,22 @@ impl Cache {
         Snapshot { revision: state.revision, objects }
     }
 
+    /// Forgets every state before `revision`, as a compacted etcd does; what happened since can still be watched.
+    pub fn forget_states_before(&self, revision: Revision) {
+        self.history.fetch_max(revision, Ordering::Relaxed);
+        self.paged.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, old)| old.revision >= revision);
+    }
+
     /// The state of a resource as it was at `at`.
     ///
     /// # Errors
-    /// [`Error::Expired`] when the changes since then have left the window, [`Error::Future`] when `at` is ahead.
+    /// [`Error::Expired`] when it is forgotten or the changes since then have left the window, [`Error::Future`] when `at` is
+    /// ahead.
     pub fn snapshot_at(&self, resource: &str, at: Revision) -> Result<Snapshot, Error> {
+        let oldest = self.history.load(Ordering::Relaxed);
+        if at < oldest {
+            return Err(Error::Expired { asked: at, oldest });
+        }
         {
             let paged = self.paged.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((_, snapshot)) =

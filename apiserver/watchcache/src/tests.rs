@@ -62,6 +62,15 @@ async fn a_snapshot_at_an_old_revision_undoes_later_changes() {
     assert_eq!(names(second), ["a", "b"]);
     assert_eq!(names(second + 1), ["b"]);
     assert!(matches!(cache.snapshot_at(PODS, 99), Err(Error::Future { .. })));
+    cache.keep_for_pages(PODS, &cache.snapshot_at(PODS, first).unwrap());
+    cache.forget_states_before(second);
+    assert!(matches!(cache.snapshot_at(PODS, first), Err(Error::Expired { .. })));
+    assert_eq!(names(second), ["a", "b"]);
+    assert_eq!(
+        cache.watch(PODS, first).unwrap().now().unwrap().changes.len(),
+        2,
+        "what happened is told still"
+    );
 }
 
 #[tokio::test]
