@@ -61,6 +61,7 @@ pub(crate) async fn respond(
             answer(StatusCode::OK, "text/plain; charset=utf-8", None, whoami(me, &request, info))
         }
         Behaviour::Netexec => netexec(me, &request, info),
+        Behaviour::ServeHostname => answer(StatusCode::OK, "text/plain; charset=utf-8", None, me.pod.clone()),
         Behaviour::HttpEcho => answer(
             StatusCode::OK,
             "text/plain; charset=utf-8",

@@ -15,6 +15,8 @@ pub enum Behaviour {
     Whoami,
     /// agnhost netexec.
     Netexec,
+    /// agnhost serve-hostname.
+    ServeHostname,
     /// hashicorp/http-echo.
     HttpEcho,
     /// Listens on nothing and waits.
@@ -77,6 +79,23 @@ pub fn behaviour_of(image: &str) -> Option<(Behaviour, u16)> {
     IMAGES.iter().find(|(names, _, _)| names.contains(&name)).map(|(_, behaviour, port)| (*behaviour, *port))
 }
 
+/// What agnhost does by this name, and its usual port.
+const AGNHOST: &[(&str, Behaviour, u16)] = &[
+    ("netexec", Behaviour::Netexec, 8080),
+    ("serve-hostname", Behaviour::ServeHostname, 9376),
+    ("test-webserver", Behaviour::Echo, 80),
+];
+
+/// Behaviour and usual port of an image that is started with these arguments; None if it is not known.
+pub(crate) fn behaviour_with(image: &str, arguments: &[String]) -> Option<(Behaviour, u16)> {
+    let known = behaviour_of(image)?;
+    let Some(word) = arguments.first().filter(|_| known.0 == Behaviour::Netexec) else { return Some(known) };
+    let found = AGNHOST.iter().find(|(name, _, _)| name == word);
+    // What is begun with an option has no name, and the other names listen on nothing that is simulated.
+    let other = if word.starts_with('-') { known } else { (Behaviour::Idle, 0) };
+    Some(found.map_or(other, |(_, behaviour, port)| (*behaviour, *port)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +114,25 @@ mod tests {
         for (image, expected) in table {
             assert_eq!(behaviour_of(image), expected, "{image}");
         }
+    }
+
+    #[test]
+    fn agnhost_does_what_its_first_argument_says() {
+        for (arguments, want) in [
+            (&[][..], (Behaviour::Netexec, 8080)),
+            (&["netexec", "--http-port=80"], (Behaviour::Netexec, 8080)),
+            (&["--http-port=80"], (Behaviour::Netexec, 8080)),
+            (&["serve-hostname"], (Behaviour::ServeHostname, 9376)),
+            (&["test-webserver"], (Behaviour::Echo, 80)),
+            (&["pause"], (Behaviour::Idle, 0)),
+        ] {
+            let words: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(
+                behaviour_with("registry.k8s.io/e2e-test-images/agnhost:2.55", &words),
+                Some(want),
+                "{arguments:?}"
+            );
+        }
+        assert_eq!(behaviour_with("nginx", &["pause".to_owned()]), Some((Behaviour::Nginx, 80)));
     }
 }

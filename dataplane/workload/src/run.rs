@@ -5,7 +5,7 @@
 use crate::behaviour::{self, Identity};
 use crate::console::{Attached, Consoles, find};
 use crate::exec::{Entry, entry};
-use crate::image::{Behaviour, behaviour_of};
+use crate::image::{Behaviour, behaviour_with};
 use crate::logs::Logs;
 use dataplane_l7::{ConnectionInfo, Handler, serve_connection};
 use dataplane_network::{Fabric, Inside};
@@ -105,7 +105,9 @@ fn ports(container: &Container, behaviour: Behaviour, usual: u16) -> Vec<u16> {
     let told = match behaviour {
         Behaviour::HttpEcho => argument(container, "listen").and_then(number),
         Behaviour::Netexec => argument(container, "http-port").and_then(number),
-        Behaviour::Whoami => argument(container, "port").and_then(number),
+        Behaviour::Whoami | Behaviour::ServeHostname | Behaviour::Echo => {
+            argument(container, "port").and_then(number)
+        }
         _ => None,
     };
     if let Some(port) = told {
@@ -301,7 +303,9 @@ fn plan(pod: &Pod, ip: Ipv4Addr, node: &str) -> Result<Plan, Error> {
     let mut out = Vec::new();
     for container in pod.spec.iter().flat_map(|s| &s.containers) {
         let image = container.image.clone().unwrap_or_default();
-        let known = behaviour_of(&image);
+        let command = container.command.iter().flatten().skip(1);
+        let arguments: Vec<String> = command.chain(container.args.iter().flatten()).cloned().collect();
+        let known = behaviour_with(&image, &arguments);
         let (behaviour, usual) = match (known, &upstream) {
             (Some(known), _) => known,
             (None, Some(_)) => (Behaviour::Echo, 80),
