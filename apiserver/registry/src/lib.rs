@@ -31,6 +31,7 @@ mod shared;
 mod size;
 pub mod strategy;
 mod trees;
+mod turns;
 mod update;
 mod webhook;
 

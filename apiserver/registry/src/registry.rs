@@ -13,12 +13,12 @@ use futures::channel::mpsc;
 use rand::RngExt;
 use tokio::sync::watch;
 
-use crate::admission::quota::Turns;
 use crate::admission::{Compiled, PolicyHook, Requester, WebhookHook};
 use crate::allocate::{Allocator, Exhausted, ServiceRanges};
 use crate::catalogue::{Catalogue, Resource};
 use crate::ip_addresses::ADDRESSES;
 use crate::trees::Trees;
+use crate::turns::Turns;
 use crate::webhook::WebhookCaller;
 
 /// Everything a verb works with.
@@ -41,7 +41,10 @@ struct Inner {
     compiled: CompiledHooks,
     /// Given once, by the server: the registry itself calls nobody.
     webhook_caller: OnceLock<Arc<dyn WebhookCaller>>,
+    /// Of namespaces whose quotas are charged.
     turns: Turns,
+    /// Of objects that several change at once.
+    contended: Turns,
     trees: Trees,
     /// Names of admission plugins that are off.
     disabled_plugins: BTreeSet<String>,
@@ -134,6 +137,7 @@ impl Registry {
                 compiled: CompiledHooks::default(),
                 webhook_caller: OnceLock::new(),
                 turns: Turns::default(),
+                contended: Turns::default(),
                 trees: Trees::default(),
                 disabled_plugins,
             }),
@@ -175,6 +179,10 @@ impl Registry {
 
     pub(crate) fn trees(&self) -> &Trees {
         &self.inner.trees
+    }
+
+    pub(crate) fn contended(&self) -> &Turns {
+        &self.inner.contended
     }
 
     pub(crate) fn turns(&self) -> &Turns {

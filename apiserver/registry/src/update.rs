@@ -60,6 +60,8 @@ impl Registry {
     ) -> Result<(Written, bool), Status> {
         let gr = call.resource.group_resource();
         let key = call.resource.key(call.namespace, name);
+        // Who lost a race waits for the others who did: all of them at once would have one winner a round.
+        let mut turn = None;
         for _ in 0..TRIES {
             let Some(current) = self.cache().get(&key) else {
                 if !may_create {
@@ -134,6 +136,9 @@ impl Registry {
                 // Who lost against a deletion is told of it: upstream looks again, too.
                 let gone = !may_create && self.cache().get(&key).is_none();
                 return Err(if gone { Status::not_found(&gr, name) } else { Status::modified(&gr, name) });
+            }
+            if turn.is_none() {
+                turn = Some(self.contended().of(&key).lock().await);
             }
         }
         Err(Status::modified(&gr, name))

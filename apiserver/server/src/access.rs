@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use apiserver_meta::{GroupResource, Status};
+use apiserver_registry::Warnings;
 use http::request::Parts;
 
 use crate::answer::method_not_allowed;
@@ -22,8 +23,9 @@ pub(crate) fn admitted(
     info: &RequestInfo,
     certificate: Option<&User>,
     flow: &OnceLock<Flow>,
+    warnings: &Warnings,
 ) -> Result<User, Status> {
-    let user = authenticate(server, parts, certificate)?;
+    let user = authenticate(server, parts, certificate, warnings)?;
     let user = match authn::impersonated(&parts.headers)? {
         Some(wanted) => {
             let asker = Asker { server, user: &user, wants: &attributes(info) };
@@ -40,11 +42,16 @@ pub(crate) fn admitted(
     Ok(user)
 }
 
-fn authenticate(server: &ApiServer, parts: &Parts, certificate: Option<&User>) -> Result<User, Status> {
+fn authenticate(
+    server: &ApiServer,
+    parts: &Parts,
+    certificate: Option<&User>,
+    warnings: &Warnings,
+) -> Result<User, Status> {
     let authentication = &server.inner.config.authentication;
     let is_refused = parts.extensions.get::<RefusedCertificate>().is_some();
     authentication.user(&parts.headers, certificate, is_refused, |token| {
-        authentication.service_accounts.as_ref()?.verify(token, &[], server.registry()).ok()
+        authentication.service_accounts.as_ref()?.verify(token, &[], server.registry(), warnings).ok()
     })
 }
 

@@ -101,11 +101,11 @@ async fn route<'s>(
     let Asked { parts, info, query, warnings, since, counted, flow } = asked;
     let metrics = &server.inner.metrics;
     let registry = server.registry();
-    let user = match admitted(server, parts, info, certificate, flow) {
+    let user = match admitted(server, parts, info, certificate, flow, warnings) {
         // Another server may have made the account or the binding just now.
         Err(refusal) if registry.store().is_shared() => {
             registry.catch_up().await.map_err(|_| refusal)?;
-            admitted(server, parts, info, certificate, flow)?
+            admitted(server, parts, info, certificate, flow, warnings)?
         }
         outcome => outcome?,
     };

@@ -4,7 +4,6 @@
 //! never differ, and two creations never exceed a quota together. In a namespace with quotas creations take turns:
 //! each would only overtake the others.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use apiserver_watchcache::Object;
 use controllers_quota_model::fit::{Refusal, fit};
 use controllers_quota_model::measure::{Change, Measure};
 use controllers_quota_model::{Amounts, amounts};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::MutexGuard;
 
 use crate::registry::{Call, Registry, now};
 use crate::update::record_owner;
@@ -30,26 +29,6 @@ const TRIES: usize = 64;
 /// How long a quota may take to learn of a resource, such as one whose definition is a moment old.
 const PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
-/// Namespaces that share a turn wait for each other, nothing else.
-const TURNS: usize = 64;
-
-/// Whose turn it is, by namespace.
-pub(crate) struct Turns([Mutex<()>; TURNS]);
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Mutex::default()))
-    }
-}
-
-impl Turns {
-    fn of(&self, namespace: &str) -> &Mutex<()> {
-        let mut hasher = DefaultHasher::new();
-        namespace.hash(&mut hasher);
-        &self.0[(hasher.finish() % TURNS as u64) as usize]
-    }
-}
-
 /// What a write costs the quotas of its namespace. While this lives, nobody else there is charged.
 #[derive(Default)]
 pub(crate) struct Charge<'a>(Option<Due<'a>>);

@@ -162,6 +162,16 @@ pub(super) static SERVICE_ACCOUNT: Strategy = Strategy {
     metadata_checks: super::CHANGES_THEN_WHOLE,
     prepare_create: name_secrets,
     prepare_update: |account, _| name_secrets(account),
+    warnings: |account| {
+        const ANNOTATION: &str = "kubernetes.io/enforce-mountable-secrets";
+        let annotations = at(account, &["metadata", "annotations"]);
+        let told = annotations.get(ANNOTATION).map(|_| {
+            format!(
+                "metadata.annotations[{ANNOTATION}]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
+            )
+        });
+        Vec::from_iter(told)
+    },
     ..PLAIN
 };
 

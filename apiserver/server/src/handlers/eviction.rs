@@ -146,7 +146,7 @@ async fn disrupt(
         let mut next = live.clone();
         set_condition(
             &mut next,
-            &json!({
+            json!({
                 "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
                 "message": "Eviction API: evicting", "lastProbeTime": null, "lastTransitionTime": now,
             }),
@@ -255,7 +255,7 @@ fn charged(budget: &Value, pod: &str, time: &str) -> Result<Value, Status> {
             .map(|before| before["lastTransitionTime"].clone());
         set_condition(
             &mut next,
-            &json!({
+            json!({
                 "type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": "",
                 "observedGeneration": number(budget, "observedGeneration"),
                 "lastTransitionTime": since.unwrap_or_else(|| time.into()),

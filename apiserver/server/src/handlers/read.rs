@@ -15,6 +15,10 @@ use crate::table::Include;
 
 /// Answers one object.
 pub(super) async fn get(context: &Context<'_>, resource: &Arc<Resource>) -> Result<Answer, Status> {
+    if context.query.flag("export") {
+        let why = "the export parameter, deprecated since v1.14, is no longer supported";
+        return Err(Status::bad_request(why));
+    }
     if components::are(resource) {
         let name = &context.info.name;
         // Upstream names what is missing in the singular.

@@ -111,7 +111,7 @@ fn token_status(context: &Context, value: &Value) -> Value {
     let believed = |audiences: &[String]| match (&known, &authentication.service_accounts) {
         // Such tokens are for this server, whatever they are.
         (Some(user), _) if audiences.iter().any(|audience| own.contains(audience)) => Ok(user.clone()),
-        (None, Some(keys)) => keys.verify(token, audiences, context.server.registry()),
+        (None, Some(keys)) => keys.verify(token, audiences, context.server.registry(), context.warnings),
         _ => Err("invalid bearer token".to_owned()),
     };
     let verified = believed(&asked);

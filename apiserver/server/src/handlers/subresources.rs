@@ -105,6 +105,7 @@ pub(super) async fn bind(
     let time = apiserver_registry::now();
     let change = |live: Option<&Value>| {
         let live = live.ok_or_else(|| Status::not_found(&pods.group_resource(), name))?;
+        check_bound_to(binding, live, name)?;
         let assigned = live.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or("");
         let gr = apiserver_meta::GroupResource::new("", "pods/binding");
         if object::is_deleting(live) {
@@ -131,6 +132,9 @@ pub(super) async fn bind(
         }
         let mut next = live.clone();
         next["spec"]["nodeName"] = node.clone().into();
+        if let Some(status) = next.get_mut("status").and_then(Value::as_object_mut) {
+            status.remove("nominatedNodeName");
+        }
         for member in ["annotations", "labels"] {
             let given = object::metadata(binding).get(member).and_then(Value::as_object);
             for (key, value) in given.into_iter().flatten() {
@@ -139,7 +143,7 @@ pub(super) async fn bind(
         }
         set_condition(
             &mut next,
-            &json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": time}),
+            json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": time}),
         );
         Ok(Changed::Patched(next))
     };
@@ -166,17 +170,41 @@ pub(super) fn sent(object: &mut Value, gvk: &GroupVersionKind, context: &Context
 /// How long a token is good where nobody says.
 const HOUR_SECONDS: i64 = 3600;
 
-/// Replaces a condition of the same type, or adds it.
-pub(super) fn set_condition(object: &mut Value, condition: &Value) {
+/// Sets a condition of a Pod where it stands; one that stays what it was keeps its time: `UpdatePodCondition`.
+pub(super) fn set_condition(object: &mut Value, mut condition: Value) {
     let status = object::member_mut(object, "status");
     let list = status.entry("conditions").or_insert_with(|| json!([]));
     if !list.is_array() {
         *list = json!([]);
     }
-    if let Some(list) = list.as_array_mut() {
-        list.retain(|known| known["type"] != condition["type"]);
-        list.push(condition.clone());
+    let Some(list) = list.as_array_mut() else { return };
+    let Some(known) = list.iter_mut().find(|known| known["type"] == condition["type"]) else {
+        list.push(condition);
+        return;
+    };
+    if known["status"] == condition["status"] {
+        condition["lastTransitionTime"] = known["lastTransitionTime"].clone();
     }
+    *known = condition;
+}
+
+/// Whether a Pod is the one that a Binding was made for, of the version it says.
+///
+/// # Errors
+/// 409, in the words of upstream's store.
+fn check_bound_to(binding: &Value, live: &Value, name: &str) -> Result<(), Status> {
+    for (member, shown) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {
+        let (wanted, has) = (object::text(binding, member), object::text(live, member));
+        if wanted.is_empty() || wanted == has {
+            continue;
+        }
+        let key = format!("/registry/pods/{}/{name}", object::namespace(live));
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: {shown} in precondition: {wanted}, {shown} in object meta: {has}"
+        );
+        return Err(Status::conflict(&apiserver_meta::GroupResource::new("", "pods"), name, &why));
+    }
+    Ok(())
 }
 
 /// Issues a token for a ServiceAccount.

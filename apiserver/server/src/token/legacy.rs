@@ -3,7 +3,7 @@
 
 use apiserver_json::{Value, json};
 use apiserver_meta::Status;
-use apiserver_registry::{Call, Changed, Registry, Requester, object};
+use apiserver_registry::{Call, Changed, Registry, Requester, Warnings, object};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -13,6 +13,7 @@ use crate::authn::User;
 pub(super) const ISSUER: &str = "kubernetes/serviceaccount";
 
 const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
+const AUTO_GENERATED: &str = "Use tokens from the TokenRequest API or manually created secret-based tokens instead of auto-generated secret-based tokens.";
 const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
 
 /// What such a token says.
@@ -31,7 +32,12 @@ pub(super) fn claims((namespace, secret): (&str, &str), (account, uid): (&str, &
 ///
 /// # Errors
 /// Why it is not believed.
-pub(super) fn user(token: &str, claims: &Value, registry: &Registry) -> Result<User, String> {
+pub(super) fn user(
+    token: &str,
+    claims: &Value,
+    registry: &Registry,
+    warnings: &Warnings,
+) -> Result<User, String> {
     let [namespace, secret, name, uid] = parts(claims)?;
     let object = |plural: &str, name: &str| {
         let found = registry.cache().get(&format!("/registry/core/{plural}/{namespace}/{name}"))?;
@@ -59,6 +65,10 @@ pub(super) fn user(token: &str, claims: &Value, registry: &Registry) -> Result<U
         return Err(format!(
             "the token in secret {namespace}/{secret} for service account {namespace}/{name} has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the '{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
         ));
+    }
+    let secrets = account["secrets"].as_array().into_iter().flatten();
+    if secrets.into_iter().any(|reference| reference["name"] == *secret) {
+        warnings.add(AUTO_GENERATED.to_owned());
     }
     Ok(User {
         name: format!("system:serviceaccount:{namespace}:{name}"),

@@ -1,20 +1,26 @@
 //! Service account tokens: issued, bound, verified, and the keys published as JWKS.
 
+mod claims;
 mod keys;
 mod legacy;
 
 use apiserver_json::{Value, json};
 use apiserver_meta::Status;
-use apiserver_registry::{Registry, object};
+use apiserver_registry::{Registry, Warnings, object};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls::pki_types::PrivateKeyDer;
 
-use crate::authn::{CREDENTIAL_ID, User};
+use crate::authn::User;
 use keys::{Signer, Verifier};
 
 /// The issuer and default audience where none is chosen.
 pub(crate) const ISSUER: &str = "https://kubernetes.default.svc";
+
+/// What a kubelet asks for of the tokens that it mounts: `WarnOnlyBoundTokenExpirationSeconds`.
+const WARNED_SECONDS: i64 = 3607;
+/// How long those live all the same: `ExpirationExtensionSeconds`.
+const EXTENDED_HOURS: i64 = 365 * 24;
 
 /// The keys of tokens, and in whose name they are issued and believed.
 pub struct ServiceAccountKeys {
@@ -204,6 +210,11 @@ impl ServiceAccountKeys {
     ) -> Result<Issued, Status> {
         let now = jiff::Timestamp::now();
         let expires = now + jiff::SignedDuration::from_secs(seconds);
+        // A kubelet asks for this time, and the Pod may be one that never reads its token again: it is told of, not cut off.
+        let extends = seconds == WARNED_SECONDS
+            && bound.is_some_and(|bound| bound.kind == "Pod")
+            && audiences.iter().all(|audience| self.audiences.contains(audience));
+        let end = if extends { now + jiff::SignedDuration::from_hours(EXTENDED_HOURS) } else { expires };
         let (namespace, name) = (object::namespace(account), object::name(account));
         let mut kubernetes =
             json!({"namespace": namespace, "serviceaccount": {"name": name, "uid": object::uid(account)}});
@@ -213,8 +224,11 @@ impl ServiceAccountKeys {
                 kubernetes["node"] = json!({"name": node, "uid": uid});
             }
         }
+        if extends {
+            kubernetes["warnafter"] = expires.as_second().into();
+        }
         let claims = json!({
-            "aud": audiences, "exp": expires.as_second(), "iat": now.as_second(), "nbf": now.as_second(), "iss": self.issuers.first(),
+            "aud": audiences, "exp": end.as_second(), "iat": now.as_second(), "nbf": now.as_second(), "iss": self.issuers.first(),
             "jti": uuid::Uuid::new_v4().to_string(), "kubernetes.io": kubernetes,
             "sub": format!("system:serviceaccount:{namespace}:{name}"),
         });
@@ -248,6 +262,7 @@ impl ServiceAccountKeys {
         token: &str,
         audiences: &[String],
         registry: &Registry,
+        warnings: &Warnings,
     ) -> Result<User, String> {
         let refuse = || "invalid bearer token".to_owned();
         let (signed, signature) = token.rsplit_once('.').ok_or_else(refuse)?;
@@ -263,9 +278,8 @@ impl ServiceAccountKeys {
         if !is_legacy && !claims["iss"].as_str().is_some_and(is_ours) {
             return Err(refuse());
         }
-        let now = jiff::Timestamp::now().as_second();
-        if !is_legacy && claims["exp"].as_i64().unwrap_or(0) <= now {
-            return Err("service account token has expired".to_owned());
+        if !is_legacy {
+            claims::check_times(&claims, jiff::Timestamp::now().as_second())?;
         }
         let mut known: Vec<&str> =
             claims["aud"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -284,65 +298,12 @@ impl ServiceAccountKeys {
             ));
         }
         if is_legacy {
-            return legacy::user(token, &claims, registry);
+            return legacy::user(token, &claims, registry, warnings);
         }
-        let kubernetes = &claims["kubernetes.io"];
-        let namespace = kubernetes["namespace"].as_str().unwrap_or("");
-        let name = kubernetes["serviceaccount"]["name"].as_str().unwrap_or("");
-        let uid = kubernetes["serviceaccount"]["uid"].as_str().unwrap_or("");
-        let account = format!("/registry/core/serviceaccounts/{namespace}/{name}");
-        match living_uid(registry, &account) {
-            None => return Err(format!("serviceaccounts {name:?} not found")),
-            Some(found) if found != uid => {
-                return Err(format!("service account UID ({found}) does not match claim ({uid})"));
-            }
-            Some(_) => {}
-        }
-        let mut extra = std::collections::BTreeMap::new();
-        for (kind, plural) in [("pod", "pods"), ("secret", "secrets")] {
-            if let Some(bound) = kubernetes.get(kind) {
-                let bound_name = bound["name"].as_str().unwrap_or("");
-                let bound_uid = bound["uid"].as_str().unwrap_or("");
-                match living_uid(registry, &format!("/registry/core/{plural}/{namespace}/{bound_name}")) {
-                    None => return Err("service account token has been invalidated".to_owned()),
-                    Some(found) if found != bound_uid => {
-                        let claim =
-                            if kind == "pod" { "service account pod" } else { "service account secret" };
-                        return Err(format!(
-                            "{kind} UID ({found}) does not match {claim} ref claim ({bound_uid})"
-                        ));
-                    }
-                    Some(_) => {}
-                }
-                if kind == "pod" {
-                    extra.insert(
-                        "authentication.kubernetes.io/pod-name".to_owned(),
-                        vec![bound_name.to_owned()],
-                    );
-                    extra.insert(
-                        "authentication.kubernetes.io/pod-uid".to_owned(),
-                        vec![bound_uid.to_owned()],
-                    );
-                }
-            }
-        }
-        if let Some(id) = claims["jti"].as_str() {
-            extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("JTI={id}")]);
-        }
-        Ok(User {
-            name: format!("system:serviceaccount:{namespace}:{name}"),
-            uid: uid.to_owned(),
-            groups: vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")],
-            extra,
-        })
+        claims::user(&claims, registry)
     }
 }
 
 fn join(list: &[&str]) -> String {
     list.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(" ")
-}
-
-/// The uid of an object that is there.
-fn living_uid(registry: &Registry, key: &str) -> Option<String> {
-    Some(object::uid(&registry.cache().get(key)?.parse()).to_owned())
 }
