@@ -120,7 +120,7 @@ impl Rule {
         }
     }
 
-    fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let mut rule = json!({"verbs": self.verbs});
         for (member, list) in
             [("apiGroups", &self.groups), ("resources", &self.resources), ("resourceNames", &self.names)]

@@ -1,6 +1,6 @@
 //! What a fresh server holds before anybody writes: system namespaces, bootstrap roles, the `kubernetes` Service.
 //!
-//! Objects that exist are left alone, so a restart writes nothing.
+//! Objects that exist are left alone, but for what the bootstrap policy lacks; so a restart writes nothing, usually.
 
 use apiserver_json::{Value, json};
 use apiserver_meta::{GroupVersion, GroupVersionKind, Status};
@@ -40,6 +40,8 @@ async fn lay_out(server: &ApiServer) -> Result<(), Status> {
             apiserver_json::from_str(line).expect("the table is part of the binary and parsed by a test")
         })
         .collect();
+    crate::rbac_policy::carry_over(registry, &mut objects);
+    crate::rbac_policy::reconcile(registry, &objects).await;
     objects.push(json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},

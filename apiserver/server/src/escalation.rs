@@ -139,12 +139,14 @@ fn may(context: &Context<'_>, wanted: &Attributes) -> bool {
 fn confirm(context: &Context<'_>, rules: &[Rule], namespace: Option<&str>) -> Result<(), String> {
     let index = context.server.inner.rbac.index(context.server.registry());
     let held: Vec<&Rule> = index.rules_for(context.user, namespace).collect();
-    let missing: Vec<Rule> = rules
-        .iter()
-        .flat_map(break_down)
-        .filter(|wanted| !held.iter().any(|rule| covers(rule, wanted)))
-        .collect();
+    let missing = uncovered(&held, rules);
     if missing.is_empty() { Ok(()) } else { Err(sentence(context.user, missing)) }
+}
+
+/// What of `wanted` is not held, as rules of one verb on one thing.
+pub(crate) fn uncovered(held: &[&Rule], wanted: &[Rule]) -> Vec<Rule> {
+    let parts = wanted.iter().flat_map(break_down);
+    parts.filter(|part| !held.iter().any(|rule| covers(rule, part))).collect()
 }
 
 fn sentence(user: &User, missing: Vec<Rule>) -> String {

@@ -40,6 +40,7 @@ mod patience;
 mod pod_log;
 mod portforward;
 mod query;
+mod rbac_policy;
 mod remote_command;
 mod request_info;
 mod serve;
