@@ -316,6 +316,32 @@ fn jobs_follow_their_policies() {
 }
 
 #[test]
+fn a_job_takes_back_the_pods_it_selects_and_lets_go_of_others() {
+    let instance = Instance::up(&[]);
+    instance.apply(&job("calm", "parallelism: 2\n  completions: 4", "busybox", r#"["sleep", "600"]"#));
+    let names = |selector: &str, of: &str| {
+        let list = instance.kubectl_ok(&["get", "pods", "-l", selector, "-o", &format!("jsonpath={of}")]);
+        let mut names: Vec<String> = list.split_whitespace().map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    let owned = "{range .items[?(@.metadata.ownerReferences[0].name=='calm')]}{.metadata.name} {end}";
+    wait_for("two Pods", || names("job-name=calm", owned).len() == 2);
+    let before = names("job-name=calm", owned);
+    let orphaned = r#"{"metadata": {"ownerReferences": null}}"#;
+    instance.kubectl_ok(&["patch", "pod", &before[0], "--type=merge", "-p", orphaned]);
+    wait_for("it to be taken back", || names("job-name=calm", owned) == before);
+    let tracked = "{.metadata.finalizers}";
+    let has = |pod: &str| instance.kubectl_ok(&["get", "pod", pod, "-o", &format!("jsonpath={tracked}")]);
+    assert_eq!(has(&before[0]), r#"["batch.kubernetes.io/job-tracking"]"#);
+    instance.kubectl_ok(&["label", "pod", &before[0], "batch.kubernetes.io/controller-uid=x", "--overwrite"]);
+    wait_for("another one in its place", || {
+        let now = names("job-name=calm", owned);
+        now.len() == 2 && !now.contains(&before[0]) && has(&before[0]).is_empty()
+    });
+}
+
+#[test]
 fn a_cron_job_makes_a_job_when_it_is_due() {
     let instance = Instance::up(&[]);
     let refused =

@@ -2,7 +2,7 @@
 //!
 //! How many there should be is decided by the owner's loop.
 
-use controllers_kit::meta::{controller_of, controller_reference};
+use controllers_kit::meta::{controller_of, controller_reference, has_finalizer};
 use controllers_kit::selector::matches;
 use controllers_kit::{Cache, Change, Error, Index, Key, Object, Queue, Recorder, pods};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
@@ -73,6 +73,17 @@ pub(crate) async fn adopt<K: Object, M: Object>(
     selector: &LabelSelector,
     is_worth_it: impl Fn(&M) -> bool,
 ) -> Result<Vec<Arc<M>>, Error> {
+    adopt_with(members, owner, selector, None, is_worth_it).await
+}
+
+/// As [`adopt`]; what is taken has this finalizer.
+pub(crate) async fn adopt_with<K: Object, M: Object>(
+    members: &Cache<M>,
+    owner: &K,
+    selector: &LabelSelector,
+    finalizer: Option<&str>,
+    is_worth_it: impl Fn(&M) -> bool,
+) -> Result<Vec<Arc<M>>, Error> {
     let mut found = orphans(members).at(owner.meta().namespace.as_deref().unwrap_or_default());
     found.retain(|orphan| matches(selector, orphan.meta().labels.as_ref()) && is_worth_it(orphan));
     let mut adopted = Vec::new();
@@ -83,7 +94,12 @@ pub(crate) async fn adopt<K: Object, M: Object>(
         let meta = orphan.meta();
         let mut owners = meta.owner_references.clone().unwrap_or_default();
         owners.push(controller_reference(owner));
-        let patch = json!({"metadata": {"uid": meta.uid, "ownerReferences": owners}});
+        let mut patch = json!({"metadata": {"uid": meta.uid, "ownerReferences": owners}});
+        if let Some(finalizer) = finalizer.filter(|name| !has_finalizer(meta, name)) {
+            let mut finalizers = meta.finalizers.clone().unwrap_or_default();
+            finalizers.push(finalizer.to_owned());
+            patch["metadata"]["finalizers"] = json!(finalizers);
+        }
         adopted.extend(controllers_kit::error::gone_is_fine(members.patch(&Key::of(meta), &patch).await)?);
     }
     Ok(adopted)

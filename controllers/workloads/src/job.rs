@@ -10,8 +10,9 @@ mod pod;
 mod policy;
 mod status;
 
-use crate::control::{create_all, delete_all, wake_owner};
+use crate::control::{adopt_with, create_all, delete_all, wake_adopters, wake_owner};
 use controllers_kit::meta::{controller_of, has_finalizer, label};
+use controllers_kit::selector::matches;
 use controllers_kit::{Cache, Caches, Done, Error, Key, Queue, Recorder};
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
@@ -19,6 +20,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Preconditions};
 use plan::{Plan, Verdict};
 use serde_json::json;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +47,7 @@ pub(crate) async fn run(caches: Caches) {
         q.add(change.key.clone(), change.story());
     });
     wake_owner(&pods, "Job", queue.clone());
+    wake_adopters(&pods, &jobs, |job| job.spec.as_ref()?.selector.as_ref().map(Cow::Borrowed), queue.clone());
     let q = queue.clone();
     pods.on_change(move |change| {
         let Some(pod) = change.new.as_ref().filter(|pod| has_finalizer(&pod.metadata, TRACKING)) else {
@@ -63,6 +66,14 @@ pub(crate) async fn run(caches: Caches) {
         async move { this.reconcile(key).await }
     })
     .await;
+}
+
+/// Whether a Job that goes on has a use for a Pod without a controller.
+fn selects(job: &Job, pod: &Pod) -> bool {
+    let selector = job.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    job.metadata.deletion_timestamp.is_none()
+        && status::finished(job).is_none()
+        && selector.is_some_and(|selector| matches(selector, pod.metadata.labels.as_ref()))
 }
 
 impl Loop {
@@ -85,6 +96,7 @@ impl Loop {
             return Ok(done);
         }
         self.warn_of_unfollowed(&job);
+        self.claim(&job, &mut done).await?;
         let pods = self.pods_of(&job);
         let plan = plan::build(&job, &pods, &self.memory.ends(&job, &pods), Timestamp::now());
         if let Some(after) = plan.again {
@@ -93,6 +105,30 @@ impl Loop {
         let failed = self.act(&job, &plan, &mut done).await.err();
         self.count(&key, plan.verdict.as_ref(), &mut done).await?;
         failed.map_or(Ok(done), Err)
+    }
+
+    /// Takes the Pods without a controller that the Job selects, and lets go of those that it no longer selects: neither
+    /// are they its own any more, nor are they counted.
+    async fn claim(&self, job: &Job, done: &mut Done) -> Result<(), Error> {
+        let Some(selector) = job.spec.as_ref().and_then(|spec| spec.selector.as_ref()) else { return Ok(()) };
+        let uid = job.metadata.uid.as_deref().unwrap_or_default();
+        for pod in self.pods_of(job) {
+            let meta = &pod.metadata;
+            if matches(selector, meta.labels.as_ref()) || job.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let owners: Vec<_> =
+                meta.owner_references.iter().flatten().filter(|owner| owner.uid != uid).collect();
+            let finalizers: Vec<_> = meta.finalizers.iter().flatten().filter(|f| *f != TRACKING).collect();
+            let patch =
+                json!({"metadata": {"uid": meta.uid, "ownerReferences": owners, "finalizers": finalizers}});
+            controllers_kit::error::gone_is_fine(self.pods.patch(&Key::of(meta), &patch).await)?;
+            done.note(format!("let go of Pod {}, which it no longer selects", Key::of(meta)));
+        }
+        for pod in adopt_with(&self.pods, job, selector, Some(TRACKING), |_| true).await? {
+            done.note(format!("adopted Pod {}", Key::of(&pod.metadata)));
+        }
+        Ok(())
     }
 
     fn pods_of(&self, job: &Job) -> Vec<Arc<Pod>> {
@@ -197,7 +233,10 @@ impl Loop {
         let uid = job.and_then(|job| job.metadata.uid.as_ref());
         let strange = |pod: &Arc<Pod>| match controller_of(&pod.metadata) {
             Some(owner) => owner.kind == "Job" && owner.name == key.name && Some(&owner.uid) != uid,
-            None => label(&pod.metadata, NAME) == Some(&key.name),
+            // What the Job selects it takes back.
+            None => {
+                label(&pod.metadata, NAME) == Some(&key.name) && !job.is_some_and(|job| selects(job, pod))
+            }
         };
         let all = self.pods.in_namespace(&key.namespace);
         let strangers: Vec<_> =
