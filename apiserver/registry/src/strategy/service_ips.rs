@@ -62,7 +62,7 @@ pub(crate) fn settle(spec: &mut Value, old: Option<&Value>, cluster: &[&str]) ->
         let policy = before.unwrap_or(if free { "RequireDualStack" } else { "SingleStack" });
         map.insert("ipFamilyPolicy".into(), policy.into());
     }
-    let mut errors = related_errors(spec);
+    let mut errors = related_errors(spec, old);
     if !errors.is_empty() {
         return errors;
     }
@@ -149,8 +149,11 @@ fn infer_families(ips: &[Value], families: &mut Vec<Value>, cluster: &[&str], er
 }
 
 /// `ValidateServiceClusterIPsRelatedFields`.
-pub(super) fn related_errors(spec: &Value) -> Vec<FieldError> {
+pub(super) fn related_errors(spec: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    if text(spec, "type") == "ExternalName" {
+        return errors;
+    }
     let (ip, ips) = (text(spec, "clusterIP"), items(spec, "clusterIPs"));
     let mut wrong = |why: &str| errors.push(FieldError::invalid("spec.clusterIPs", &json!(ips), why));
     match ips.first() {
@@ -182,8 +185,8 @@ pub(super) fn related_errors(spec: &Value) -> Vec<FieldError> {
                     errors.push(FieldError::invalid("spec.clusterIPs", &json!(ips), why));
                 }
             }
-            // The first one is told of it.
-            "None" if ips[0] == "None" => {}
+            // Whatever it is, it was good enough once.
+            _ if old.is_some_and(|old| items(old, "clusterIPs").contains(ip)) => {}
             ip => super::shared::check_ip(ip, format!("spec.clusterIPs[{i}]"), &mut errors),
         }
     }
@@ -195,7 +198,7 @@ pub(super) fn related_errors(spec: &Value) -> Vec<FieldError> {
         return errors;
     }
     let is_v6 = |ip: &Value| ip.as_str().is_some_and(|ip| ip.contains(':'));
-    if ips.len() > 1 && (ips.len() > 2 || is_v6(&ips[0]) == is_v6(&ips[1])) {
+    if ips.len() > 1 && ips.iter().all(|ip| is_v6(ip) == is_v6(&ips[0])) {
         let why = "may specify no more than one IP for each IP family";
         errors.push(FieldError::invalid("spec.clusterIPs", &json!(ips), why));
     }
@@ -245,6 +248,9 @@ mod tests {
             (json!({"ipFamilyPolicy": "Foo", "ipFamilies": ["x"]}), &[r#"spec.ipFamilies[0]: Unsupported value: "x": supported values: "IPv4", "IPv6""#, r#"spec.ipFamilyPolicy: Unsupported value: "Foo": supported values: "PreferDualStack", "RequireDualStack", "SingleStack""#]),
             (json!({"clusterIP": "10.96.1.1", "clusterIPs": ["10.96.1.1"], "ipFamilies": ["IPv6"]}), &[r#"spec.clusterIPs[0]: Invalid value: "10.96.1.1": expected an IPv6 value as indicated by `ipFamilies[0]`"#]),
             (json!({"clusterIP": "None", "clusterIPs": ["None"], "ipFamilyPolicy": "RequireDualStack"}), &[]),
+            (json!({"type": "ExternalName", "clusterIPs": ["x"], "ipFamilyPolicy": "Foo"}), &[]),
+            (json!({"clusterIP": "fd00::2", "clusterIPs": ["fd00::2", "10.96.1.1", "10.96.1.2"]}), &[r#"spec.clusterIPs: Invalid value: ["fd00::2","10.96.1.1","10.96.1.2"]: may only hold up to 2 values"#]),
+            (json!({"clusterIP": "None", "clusterIPs": ["None", "None"]}), &[r#"spec.clusterIPs: Invalid value: ["None","None"]: 'None' must be the first and only value"#, r#"spec.clusterIPs[1]: Invalid value: "None": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"#]),
         ] {
             let told = settle(&mut spec.clone(), None, &["IPv4"]);
             assert_eq!(told.iter().map(ToString::to_string).collect::<Vec<_>>(), want, "{spec}");

@@ -23,7 +23,7 @@ const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ran
 /// Errors of a Service, or of what it becomes.
 pub(super) fn errors(service: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let spec = at(service, &["spec"]);
-    let mut errors = service_ips::related_errors(spec);
+    let mut errors = service_ips::related_errors(spec, old.map(|old| at(old, &["spec"])));
     if !errors.is_empty() {
         return errors;
     }
