@@ -202,6 +202,12 @@ async fn a_service_of_both_families_has_an_address_of_each() {
     let row = row(&registry, "ipaddresses");
     let found = registry.cache().get(&row.key(None, &v6)).expect("an IPAddress").parse();
     assert_eq!(found["metadata"]["labels"]["ipaddress.kubernetes.io/ip-family"], "IPv6");
+    // A range that is too large for upstream gives nothing.
+    let large = json!({"metadata": {"name": "large"}, "spec": {"cidrs": ["fd01::/48"]}});
+    create(&registry, "servicecidrs", large).await.expect("a range");
+    let of_large = json!({"ipFamilies": ["IPv6"], "clusterIP": "fd01::1"});
+    let refused = service(&registry, "large", of_large).await.expect_err("nobody gives it");
+    assert!(refused.contains("the provided network does not match the current range"), "{refused}");
     // What is refused halfway leaves nothing behind.
     let taken = json!({"clusterIP": "10.0.0.5", "clusterIPs": ["10.0.0.5", v6], "ipFamilyPolicy": "RequireDualStack"});
     assert!(service(&registry, "b", taken).await.is_err());

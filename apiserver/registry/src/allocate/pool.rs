@@ -121,6 +121,8 @@ impl Allocator {
         let own = ranges.iter().all(|range| object::name(range) != OWN_RANGE);
         let own = self.ranges.cidrs().filter(|_| own);
         let open = own.chain(ranges.iter().filter(|range| is_open(range)).flat_map(cidrs_of));
+        // Upstream makes no allocator of an IPv6 range that is larger.
+        let open = open.filter(|cidr| cidr.network().is_ipv4() || cidr.prefix_len() >= 64);
         self.open = (stamp, open.collect());
     }
 
