@@ -139,8 +139,28 @@ fn what_one_server_answered_the_other_shows() {
             events.iter_mut().filter(|event| event.0 == "DELETED").for_each(|event| event.2 = 0);
             assert_eq!(events, told);
         }
+        many_patches_of_one_object(&servers[0]);
         namespaces_definitions_and_addresses(&servers);
     }
+}
+
+/// Many who change one object at the same time, and do not insist on a version, all succeed.
+fn many_patches_of_one_object(server: &Instance) {
+    const PATCHES: usize = 100;
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    let account = json!({"metadata": {"name": "busy"}, "secrets": [{"name": "s"}]});
+    let (made, status) = send(server, "POST", accounts, &account);
+    assert_eq!(status, 201, "{made}");
+    let path = format!("{accounts}/busy");
+    let patch = r#"[{"op": "add", "path": "/secrets/-", "value": {"name": "s"}}]"#;
+    let url = format!("https://{}{path}", server.address("api"));
+    let mut arguments = vec!["-Z", "--parallel-immediate", "--parallel-max", "100", "--max-time", "60"];
+    arguments.extend(["-X", "PATCH", "-H", "Content-Type: application/json-patch+json", "--data", patch]);
+    // One more is asked for by the caller's own address.
+    arguments.extend(std::iter::repeat_n(url.as_str(), PATCHES - 1));
+    server.api(&path, &arguments);
+    let found = get(server, &path).0;
+    assert_eq!(found["secrets"].as_array().map(Vec::len), Some(1 + PATCHES), "some were told of a conflict");
 }
 
 /// What one server needs to know to serve what was made through the other.

@@ -3,10 +3,12 @@
 mod common;
 
 use apiserver_json::{Value, json};
-use apiserver_server::ApiServer;
+use apiserver_server::{ApiServer, User};
+use bytes::Bytes;
 use http::{Method, StatusCode};
+use http_body_util::BodyExt;
 
-use common::{ask, server};
+use common::{ask, send, server};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
@@ -209,14 +211,12 @@ async fn watches_end_where_their_definition_changes() {
     let object = json!({"apiVersion": "a.io/v1", "kind": "W", "metadata": {"name": "w"}, "spec": {"a": "1"}});
     ask(&server, Method::POST, objects, &object).await;
     let path = format!("{objects}?watch=true&timeoutSeconds=300");
-    let watched = ask(&server, Method::GET, &path, &Value::Null);
-    let changed = async {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        redefine(&server, &[("v1", json!({"a": text, "b": text}))]).await;
-    };
-    let both = async { tokio::join!(watched, changed) };
-    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), both).await;
-    let ((_, event), ()) = ended.expect("the watch ends");
+    let media = ["application/json"; 2];
+    let watched = send(&server, &User::master("test"), (Method::GET, &path), media, Bytes::new()).await;
+    redefine(&server, &[("v1", json!({"a": text, "b": text}))]).await;
+    let whole = tokio::time::timeout(std::time::Duration::from_secs(20), watched.into_body().collect()).await;
+    let events = whole.expect("the watch ends").expect("a whole body").to_bytes();
+    let event: Value = apiserver_json::from_slice(&events).expect("one event");
     assert_eq!(event["type"], "ADDED", "{event}");
 }
 
