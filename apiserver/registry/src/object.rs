@@ -130,6 +130,7 @@ pub fn keep_for_update(namespaced: bool, object: &mut Value, old: &Value) {
     if !namespaced {
         metadata.remove("namespace");
     }
+    metadata.remove("selfLink");
     // What a client says of these does not count; of the last two it does where they were not set.
     for member in ["creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         match old.get(member) {
@@ -216,6 +217,11 @@ pub fn validate_create(resource: &Resource, object: &Value) -> Vec<FieldError> {
         }
     } else if !namespace(object).is_empty() {
         errors.push(FieldError::forbidden("metadata.namespace", "not allowed on this type"));
+    }
+    // The server counts the generations of most kinds; of the others a client may say one.
+    if let Some(generation) = metadata(object).get("generation").filter(|value| value.as_i64() < Some(0)) {
+        let why = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid("metadata.generation", generation, why));
     }
     validate_common(resource.strategy, object, &mut errors);
     errors
@@ -466,7 +472,7 @@ mod tests {
     #[test]
     fn an_update_keeps_what_it_may_not_change() {
         let old = json!({"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "generation": 3}});
-        let mut new = json!({"metadata": {"generation": 9, "resourceVersion": "5", "namespace": "n", "generateName": "a"}});
+        let mut new = json!({"metadata": {"generation": 9, "resourceVersion": "5", "namespace": "n", "generateName": "a", "selfLink": "/a"}});
         keep_for_update(false, &mut new, &old);
         metadata_mut(&mut new).remove("generateName");
         assert_eq!(new, old);

@@ -48,9 +48,9 @@ fn validate_address(address: &Value) -> Vec<FieldError> {
     check_optional(parent, "group", names::dns1123_subdomain, path, &mut errors);
     for member in ["resource", "name", "namespace"] {
         check_optional(parent, member, names::path_segment, path, &mut errors);
-    }
-    for member in ["resource", "name"] {
-        require(parent, member, path, &mut errors);
+        if member != "namespace" {
+            require(parent, member, path, &mut errors);
+        }
     }
     errors
 }

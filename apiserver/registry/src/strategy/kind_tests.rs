@@ -201,6 +201,7 @@ fn ip_address() {
         (json!({"metadata": {"name": "2001:DB8::1"}}), &[r#"metadata.name: Invalid value: "2001:DB8::1": must be in canonical form ("2001:db8::1")"#]),
         (json!({"metadata": {"name": "010.0.0.1"}}), &[r#"metadata.name: Invalid value: "010.0.0.1": must not have leading 0s"#]),
         (json!({"spec": {"parentRef": null}}), &["spec.parentRef: Required value"]),
+        (json!({"spec": {"parentRef": {"resource": "", "name": "a/b"}}}), &["spec.parentRef.resource: Required value", r#"spec.parentRef.name: Invalid value: "a/b": may not contain '/'"#]),
         (json!({"spec": {"parentRef": {"resource": "", "name": ""}}}), &["spec.parentRef.resource: Required value", "spec.parentRef.name: Required value"]),
         (json!({"spec": {"parentRef": {"group": "A", "resource": "a/b", "name": "c%", "namespace": "d/e"}}}), &[r#"spec.parentRef.group: Invalid value: "A": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"#, r#"spec.parentRef.resource: Invalid value: "a/b": may not contain '/'"#, r#"spec.parentRef.name: Invalid value: "c%": may not contain '%'"#, r#"spec.parentRef.namespace: Invalid value: "d/e": may not contain '/'"#]),
     ]);
@@ -311,6 +312,7 @@ fn plain_controller_revision() -> Value {
 fn controller_revision() {
     check_new(&plain_controller_revision(), &[
         (json!({}), &[]),
+        (json!({"metadata": {"generation": -1}}), &["metadata.generation: Invalid value: -1: must be greater than or equal to 0"]),
         (json!({"revision": -1}), &["revision: Invalid value: -1: must be greater than or equal to 0"]),
         (json!({"data": null}), &["data: Required value: data is mandatory"]),
     ]);
@@ -328,6 +330,11 @@ fn cluster_roles_that_aggregate_say_which() {
         &base,
         &[
             (json!({"aggregationRule": {}}), &[required]),
+            // Rules come first.
+            (
+                json!({"aggregationRule": {}, "rules": [{"apiGroups": ["a"], "resources": ["b"]}]}),
+                &["rules[0].verbs: Required value: verbs must contain at least one value", required],
+            ),
             (json!({"aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]}}), &[]),
         ],
     );

@@ -243,3 +243,15 @@ fn services_that_change() {
         (json!({}), json!({"spec": {"externalIPs": null, "externalTrafficPolicy": "Local"}}), &[r#"spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services"#]),
     ]);
 }
+
+#[test]
+fn what_a_template_may_not_say_is_told_in_the_order_of_the_struct() {
+    let template = json!({"finalizers": ["a"], "uid": "u", "creationTimestamp": null, "name": "n", "labels": {"a": "b"}});
+    let mut errors = Vec::new();
+    super::shared::check_template_metadata(&template, "spec.metadata", &mut errors);
+    let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        ["name", "uID", "finalizers"].map(|name| format!("spec.metadata.{name}: Forbidden: cannot be set"))
+    );
+}

@@ -32,6 +32,7 @@ pub(super) static NODE: Strategy = Strategy {
         }
     },
     warnings,
+    warns_again: true,
     prepare_create: |node| {
         drop_config_source(node);
         if let Some(status) = node.get_mut("status").and_then(Value::as_object_mut) {

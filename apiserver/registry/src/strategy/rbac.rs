@@ -52,20 +52,6 @@ pub(super) static BINDING: Strategy = Strategy {
 fn validate_role(role: &Value) -> Vec<FieldError> {
     let namespaced = !crate::object::namespace(role).is_empty();
     let mut errors = Vec::new();
-    let rule = role.get("aggregationRule").filter(|rule| !namespaced && rule.is_object());
-    if rule.is_some_and(|rule| items(rule, "clusterRoleSelectors").is_empty()) {
-        let why = "at least one clusterRoleSelector required if aggregationRule is non-nil";
-        errors.push(FieldError::required("aggregationRule.clusterRoleSelectors", why));
-    }
-    let selectors = rule.map_or(&[][..], |rule| items(rule, "clusterRoleSelectors"));
-    for (i, selector) in selectors.iter().enumerate() {
-        let path = format!("aggregationRule.clusterRoleSelectors[{i}]");
-        let before = errors.len();
-        check_label_selector(selector, &path, &mut errors);
-        if errors.len() > before {
-            errors.push(FieldError::invalid(path, &Value::Null, "invalid label selector."));
-        }
-    }
     for (i, rule) in items(role, "rules").iter().enumerate() {
         let path = format!("rules[{i}]");
         if items(rule, "verbs").is_empty() {
@@ -104,6 +90,20 @@ fn validate_role(role: &Value) -> Vec<FieldError> {
                 format!("{path}.resources"),
                 "resource rules must supply at least one resource",
             ));
+        }
+    }
+    let rule = role.get("aggregationRule").filter(|rule| !namespaced && rule.is_object());
+    if rule.is_some_and(|rule| items(rule, "clusterRoleSelectors").is_empty()) {
+        let why = "at least one clusterRoleSelector required if aggregationRule is non-nil";
+        errors.push(FieldError::required("aggregationRule.clusterRoleSelectors", why));
+    }
+    let selectors = rule.map_or(&[][..], |rule| items(rule, "clusterRoleSelectors"));
+    for (i, selector) in selectors.iter().enumerate() {
+        let path = format!("aggregationRule.clusterRoleSelectors[{i}]");
+        let before = errors.len();
+        check_label_selector(selector, &path, &mut errors);
+        if errors.len() > before {
+            errors.push(FieldError::invalid(path, &Value::Null, "invalid label selector."));
         }
     }
     errors

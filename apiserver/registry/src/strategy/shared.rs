@@ -277,6 +277,35 @@ pub(crate) fn check_label_selector(value: &Value, path: &str, errors: &mut Vec<F
     }
 }
 
+/// Members of metadata that a template may not set, in the order of the Go struct and spelt as upstream tells them.
+const NOT_OF_TEMPLATES: &[&str] = &[
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uID",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+];
+
+/// Errors of the metadata of an object to be made from a template: `ValidateTemplateObjectMeta`.
+pub(crate) fn check_template_metadata(metadata: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    crate::object::validate_annotations(metadata.get("annotations"), &below(path, "annotations"), errors);
+    crate::object::validate_labels(metadata.get("labels"), format_args!("{path}.labels"), errors);
+    for told in NOT_OF_TEMPLATES {
+        let member = if *told == "uID" { "uid" } else { told };
+        if metadata.get(member).is_some_and(|value| !value.is_null()) {
+            errors.push(FieldError::forbidden(below(path, told), "cannot be set"));
+        }
+    }
+}
+
 /// The status member of an update is the old one's: only the status subresource writes it.
 pub(crate) fn keep_status(new: &mut Value, old: &Value) {
     if let Some(object) = new.as_object_mut() {

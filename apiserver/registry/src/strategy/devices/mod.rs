@@ -8,7 +8,9 @@ mod slice;
 use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
 
-use super::shared::{at, at_mut, check_immutable_as, default, default_text, items_mut, keep_status};
+use super::shared::{
+    at, at_mut, check_immutable_as, check_template_metadata, default, default_text, items_mut, keep_status,
+};
 use super::{PLAIN, Strategy};
 
 pub(super) static CLAIM: Strategy = Strategy {
@@ -70,15 +72,7 @@ const PLAIN_DEVICES: Strategy = Strategy { delete_returns_object: true, ..PLAIN 
 fn check_template(template: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let metadata = at(template, &["spec", "metadata"]);
-    crate::object::validate_labels(metadata.get("labels"), "spec.metadata.labels", &mut errors);
-    let path = "spec.metadata.annotations";
-    crate::object::validate_annotations(metadata.get("annotations"), path, &mut errors);
-    for member in metadata.as_object().into_iter().flat_map(Map::keys) {
-        let member = if member == "uid" { "uID" } else { member };
-        if !["labels", "annotations"].contains(&member) {
-            errors.push(FieldError::forbidden(format!("spec.metadata.{member}"), "cannot be set"));
-        }
-    }
+    check_template_metadata(metadata, "spec.metadata", &mut errors);
     errors.extend(claim::check_claim(at(template, &["spec", "spec"]), "spec.spec"));
     errors
 }

@@ -7,7 +7,8 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
 
 use super::super::shared::{
-    at, below, check_enum, check_required, check_rule, check_set_enum, has, items, number, require, text,
+    at, below, check_enum, check_required, check_rule, check_set_enum, check_template_metadata, has, items,
+    number, require, text,
 };
 use super::paths::{check_file_mode, check_local, check_no_backsteps, check_relative};
 use super::{Spec, projected, sources};
@@ -204,9 +205,6 @@ pub(crate) fn check_driver_name(name: &str, path: &str, errors: &mut Vec<FieldEr
     }
 }
 
-/// Members of a claim template's metadata that mean something.
-const TEMPLATE_METADATA: &[&str] = &["labels", "annotations", "creationTimestamp"];
-
 fn ephemeral(source: &Value, path: &str, _: &Spec, errors: &mut Vec<FieldError>) {
     let Some(template) = source.get("volumeClaimTemplate").filter(|template| !template.is_null()) else {
         errors.push(FieldError::required(format!("{path}.volumeClaimTemplate"), ""));
@@ -214,16 +212,7 @@ fn ephemeral(source: &Value, path: &str, _: &Spec, errors: &mut Vec<FieldError>)
     };
     let path = below(path, "volumeClaimTemplate");
     let metadata = at(template, &["metadata"]);
-    let place = below(&path, "metadata");
-    crate::object::validate_annotations(metadata.get("annotations"), &below(&place, "annotations"), errors);
-    crate::object::validate_labels(metadata.get("labels"), format_args!("{place}.labels"), errors);
-    for member in metadata.as_object().into_iter().flat_map(|map| map.keys()) {
-        if !TEMPLATE_METADATA.contains(&member.as_str()) {
-            // As Go spells it.
-            let member = if member == "uid" { "uID" } else { member };
-            errors.push(FieldError::forbidden(format!("{place}.{member}"), "cannot be set"));
-        }
-    }
+    check_template_metadata(metadata, &below(&path, "metadata"), errors);
     super::super::volumes::check_claim_spec(at(template, &["spec"]), &below(&path, "spec"), errors);
 }
 
