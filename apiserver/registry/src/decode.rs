@@ -219,19 +219,20 @@ pub fn unrecognized(kind: &str, raw: &[u8], why: &str) -> Status {
     ))
 }
 
-/// What is wrong first, of the several things that may be in a document.
+/// What is told of the several things that may be wrong with a document: see `DecodeError::ends_reading`.
 fn first_of(resource: &Resource, schema: Option<&Schema>, raw: &[u8]) -> Option<String> {
-    if resource.is_custom() {
-        return None;
-    }
+    let schema = schema.filter(|_| !resource.is_custom())?;
     let text = match apiserver_meta::json::mended(raw) {
         Some(mended) => Cow::Owned(mended),
         None => Cow::Borrowed(std::str::from_utf8(raw).ok()?),
     };
-    first_error(&text, |text| {
+    let read = |text: &str| {
         let mut value = apiserver_json::from_str(text).ok()?;
-        read(resource, schema, &mut value, Decode::Json).err()
-    })
+        apiserver_schema::decode_sent(schema, &mut value, Decode::Json).err()
+    };
+    let told = read(&text)?;
+    let first = first_error(&text, |text| read(text).filter(|error| error.ends_reading == told.ends_reading));
+    Some(first.unwrap_or(told).message)
 }
 
 /// Go tells of a number that does not fit in the words it was sent in.

@@ -10,7 +10,7 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 
 use crate::catalogue::Resource;
-use crate::strategy::{MetadataCheck, Strategy};
+use crate::strategy::{Strategy, UpdateCheck};
 
 /// Total size of annotations, in bytes.
 const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
@@ -252,13 +252,14 @@ fn generate_name_errors(object: &Value, rule: fn(&str) -> Vec<String>) -> Vec<Fi
     rule(&masked).into_iter().map(invalid).collect()
 }
 
-/// Errors of the metadata of an updated object. The server looks at it twice, then the kind as `checks` say; what is
-/// wrong is found once and told as often.
+/// Errors of an updated object: of its metadata, at which the server looks twice, and of what its kind looks at as
+/// `checks` say, `own` being the last of it. What is wrong with the metadata is found once and told as often.
 pub fn validate_update(
     strategy: &Strategy,
     object: &Value,
     old: &Value,
-    checks: &[MetadataCheck],
+    checks: &[UpdateCheck],
+    own: impl Fn(&Value, &Value) -> Vec<FieldError>,
 ) -> Vec<FieldError> {
     let mut always = Vec::new();
     validate_members(object, &mut always);
@@ -269,20 +270,15 @@ pub fn validate_update(
     let changed = validate_changes(object, old);
     let prefix = generate_name_errors(object, names::path_segment);
     let own_prefix = generate_name_errors(object, strategy.name_rule);
-    if [&always, &names, &standard, &changed, &prefix, &own_prefix].iter().all(|errors| errors.is_empty()) {
-        return Vec::new();
-    }
-    let mut errors = [prefix, always.clone(), names.clone(), changed.clone(), always.clone()].concat();
+    let mut errors = [prefix.as_slice(), &always, &names, &changed, &always].concat();
     for check in checks {
         match check {
-            MetadataCheck::Changes => {
-                errors.extend([changed.as_slice(), always.as_slice(), standard.as_slice()].concat());
-                continue;
-            }
-            MetadataCheck::Whole => errors.extend_from_slice(&own_prefix),
-            MetadataCheck::Unprefixed => {}
+            UpdateCheck::Metadata => errors.extend([own_prefix.as_slice(), &always, &names, &standard].concat()),
+            UpdateCheck::Unprefixed => errors.extend([always.as_slice(), &names, &standard].concat()),
+            UpdateCheck::MetadataChanges => errors.extend([changed.as_slice(), &always, &standard].concat()),
+            UpdateCheck::Fields => errors.extend((strategy.validate_fields)(object, old)),
+            UpdateCheck::Own => errors.extend(own(object, old)),
         }
-        errors.extend([always.as_slice(), names.as_slice(), standard.as_slice()].concat());
     }
     errors
 }
@@ -449,6 +445,11 @@ fn validate_owner(owner: &Value, path: &str, errors: &mut Vec<FieldError>) {
 mod tests {
     use super::*;
 
+    fn errors_of_update(new: &Value, old: &Value) -> Vec<FieldError> {
+        let plain = &crate::strategy::PLAIN;
+        validate_update(plain, new, old, plain.update_checks, plain.validate_update)
+    }
+
     #[test]
     fn a_prefix_may_end_in_a_hyphen() {
         for (prefix, is_fine) in [
@@ -479,7 +480,7 @@ mod tests {
         metadata_mut(&mut new).insert("deletionTimestamp".into(), "x".into());
         keep_for_update(false, &mut new, &old);
         assert_eq!(
-            validate_update(&crate::strategy::PLAIN, &new, &old, &[])[0].to_string(),
+            errors_of_update(&new, &old)[0].to_string(),
             "metadata.deletionTimestamp: Invalid value: \"x\": field is immutable"
         );
     }
@@ -498,7 +499,7 @@ mod tests {
         let old = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "finalizers": ["e.com/f"]}});
         let new = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "finalizers": ["e.com/f", "e.com/g"]}});
         assert_eq!(
-            validate_update(&crate::strategy::PLAIN, &new, &old, &[MetadataCheck::Changes])[0].to_string(),
+            errors_of_update(&new, &old)[0].to_string(),
             "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"e.com/g\"}"
         );
     }

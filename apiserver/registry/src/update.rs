@@ -18,7 +18,7 @@ use crate::create::Ownership;
 use crate::object;
 use crate::registry::{Call, Registry, Written};
 use crate::shared::layout;
-use crate::strategy::{ALL_KEPT, MetadataCheck, pod};
+use crate::strategy::{ALL_KEPT, UpdateCheck, pod};
 use crate::{custom, decode, encode, noted_times, size};
 
 /// Tries before a busy object is given up; upstream gives up never, a client's timeout does.
@@ -252,22 +252,20 @@ impl Registry {
         } else {
             crate::allocate::Claim::nothing()
         };
-        // Of a status only the change is looked at.
-        let own = strategy.metadata_checks;
-        let checks =
-            if own.is_empty() || call.subresource.is_empty() { own } else { &[MetadataCheck::Changes] };
+        // Of a status only the change of the metadata is looked at, by kinds that look at it.
+        let looks_at_metadata = strategy.update_checks != [UpdateCheck::Own];
+        let checks = match call.subresource {
+            "" => strategy.update_checks,
+            _ if looks_at_metadata => &[UpdateCheck::MetadataChanges, UpdateCheck::Own],
+            _ => &[UpdateCheck::Own],
+        };
         let mut errors = Vec::from_iter(self.check_admin_access(call, new, Some(old)));
-        errors.extend(object::validate_update(strategy, new, old, checks));
-        match call.subresource {
-            "" => errors.extend((strategy.validate_update)(new, old)),
-            "status" => errors.extend((strategy.validate_status)(new, old)),
-            below @ ("ephemeralcontainers" | "resize") => {
-                errors.extend(pod::subresources::check(below, new, old));
-            }
-            name => {
-                errors.extend((strategy.part)(name).into_iter().flat_map(|part| (part.validate)(new, old)));
-            }
-        }
+        errors.extend(object::validate_update(strategy, new, old, checks, |new, old| match call.subresource {
+            "" => (strategy.validate_update)(new, old),
+            "status" => (strategy.validate_status)(new, old),
+            below @ ("ephemeralcontainers" | "resize") => pod::subresources::check(below, new, old),
+            name => (strategy.part)(name).map_or_else(Vec::new, |part| (part.validate)(new, old)),
+        }));
         let mut tolerated = Vec::new();
         if matches!(call.subresource, "" | "status" | "scale") {
             tolerated = custom::validate(resource, new, Some(old), call.subresource, &mut errors);

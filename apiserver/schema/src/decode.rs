@@ -37,6 +37,9 @@ impl fmt::Display for Unknown {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeError {
     pub message: String,
+    /// Whether Go reads no further: a type's own reader refused the value. Of wrong types it keeps the first and goes
+    /// on, so this error is told even where a wrong type stands before it.
+    pub ends_reading: bool,
 }
 
 impl fmt::Display for DecodeError {
@@ -79,13 +82,18 @@ fn read(
         path: Vec::new(),
         owner: "",
         stack: Vec::new(),
+        within_own_reader: false,
         finest: quantity::NANO,
+        first_wrong_type: None,
     };
     if value.is_null() {
         *value = zero(schema);
     }
     reader.node(schema, value)?;
-    Ok(reader.unknown)
+    match reader.first_wrong_type {
+        Some(error) => Err(error),
+        None => Ok(reader.unknown),
+    }
 }
 
 /// The zero value of a type as Go writes it: `""`, `0`, `null` for lists and maps, `{}` with its always-written
@@ -147,8 +155,11 @@ struct Reader<'a> {
     path: Vec<Step<'a>>,
     owner: &'a str,
     stack: Vec<&'a str>,
+    /// Below a type with a reader of its own, whose errors name the member that has it.
+    within_own_reader: bool,
     /// As far as quantities are told apart here.
     finest: i32,
+    first_wrong_type: Option<DecodeError>,
 }
 
 impl<'a> Reader<'a> {
@@ -169,7 +180,7 @@ impl<'a> Reader<'a> {
             Shape::Integer(bits) => self.integer(schema, *bits, value),
             Shape::Number if value.is_number() => Ok(()),
             Shape::Any { .. } | Shape::Raw => Ok(()),
-            Shape::SchemaOr => self.schema_or(value),
+            Shape::SchemaOr => self.schema_or(schema, value),
             Shape::String | Shape::Boolean | Shape::Number => self.mismatch(schema, value),
             _ => self.text(schema, value),
         }
@@ -213,7 +224,7 @@ impl<'a> Reader<'a> {
         let outer = (self.owner, self.stack.len());
         let owner = schema.definition.and_then(|name| name.rsplit('.').next()).unwrap_or_default();
         let embeds = golang::embedded(owner);
-        let mut failed = None;
+        let mut failed: Option<(usize, DecodeError)> = None;
         // Most objects lose nothing: what goes is noted, and taken out in a second pass.
         let mut dropped = 0;
         for (key, item) in map.iter_mut() {
@@ -226,18 +237,27 @@ impl<'a> Reader<'a> {
                 dropped += 1;
                 continue;
             }
-            self.owner = owner;
-            if let Some(embeds) = embeds {
-                self.stack.extend(embeds(name));
+            // A tree is read in the order of the struct's fields.
+            if failed.as_ref().is_some_and(|(place, _)| *place < field.place) {
+                continue;
             }
-            self.stack.push(name);
+            if !self.within_own_reader {
+                self.owner = owner;
+                if let Some(embeds) = embeds {
+                    self.stack.extend(embeds(name));
+                }
+                self.stack.push(name);
+            }
             self.path.push(Step::Field(name));
             let done = self.node(field.schema.get(), item);
             self.path.pop();
             self.stack.truncate(outer.1);
             if let Err(error) = done {
-                failed = Some(error);
-                break;
+                failed = Some((field.place, error));
+                if self.mode == Decode::Json {
+                    break;
+                }
+                continue;
             }
             if !self.keep(field, item) {
                 // A null is dropped whatever it was before.
@@ -246,7 +266,7 @@ impl<'a> Reader<'a> {
             }
         }
         self.owner = outer.0;
-        if let Some(error) = failed {
+        if let Some((_, error)) = failed {
             return Err(error);
         }
         if dropped > 0 {
@@ -294,7 +314,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn integer(&self, schema: &Schema, bits: u8, value: &mut Value) -> Result<(), DecodeError> {
+    fn integer(&mut self, schema: &Schema, bits: u8, value: &mut Value) -> Result<(), DecodeError> {
         let Value::Number(number) = &*value else { return self.mismatch(schema, value) };
         let whole = match (self.mode, number.as_i64(), number.as_f64()) {
             (_, Some(whole), _) => Some(whole),
@@ -319,14 +339,17 @@ impl<'a> Reader<'a> {
                 Ok(())
             }
             None if self.mode == Decode::Unstructured => {
-                self.fail(format!("cannot convert {} to {}", golang::type_name(value), schema.go_type))
+                fail(format!("cannot convert {} to {}", golang::type_name(value), schema.go_type))
             }
-            None => self.wrong(&format!("number {number}"), &schema.go_type),
+            None => {
+                let error = self.wrong(&format!("number {number}"), &schema.go_type);
+                self.go_on_after(error)
+            }
         }
     }
 
     /// Types whose JSON form is text with rules of its own.
-    fn text(&self, schema: &Schema, value: &mut Value) -> Result<(), DecodeError> {
+    fn text(&mut self, schema: &Schema, value: &mut Value) -> Result<(), DecodeError> {
         let finest = self.finest;
         let quantity =
             |text: &str| quantity::canonical(text, finest).map(Cow::into_owned).map_err(str::to_owned);
@@ -335,10 +358,10 @@ impl<'a> Reader<'a> {
             (Shape::IntOrString, Value::Number(number)) => {
                 return match number.as_i64().map(i32::try_from) {
                     Some(Ok(_)) => Ok(()),
-                    _ => self.wrong(&format!("number {number}"), "int32"),
+                    _ => Err(self.wrong(&format!("number {number}"), "int32")),
                 };
             }
-            (Shape::IntOrString, other) => return self.wrong(json_kind(other), "int32"),
+            (Shape::IntOrString, other) => return Err(self.wrong(json_kind(other), "int32")),
             (Shape::Quantity, Value::Number(number)) => quantity(&number.to_string()),
             (Shape::Quantity, Value::String(text)) => match quantity::canonical(text, self.finest) {
                 Ok(Cow::Borrowed(same)) if same.len() == text.len() => return Ok(()),
@@ -346,49 +369,63 @@ impl<'a> Reader<'a> {
             },
             (Shape::Quantity, other) => quantity(&other.to_string()),
             (Shape::Bytes, Value::String(text)) => {
-                check_base64(text).map(|()| text.to_string()).map_err(|at| {
-                    let prefix = if self.mode == Decode::Json { "" } else { "error decoding from json: " };
-                    format!("{prefix}illegal base64 data at input byte {at}")
-                })
+                let Err(at) = check_base64(text) else { return Ok(()) };
+                let message = format!("illegal base64 data at input byte {at}");
+                return match self.mode {
+                    Decode::Json => self.go_on_after(DecodeError { message, ends_reading: false }),
+                    Decode::Unstructured => fail(format!("error decoding from json: {message}")),
+                };
             }
             (Shape::Bytes, _) => return self.mismatch(schema, value),
             (Shape::Time, Value::String(text)) => time::normalise_time(text),
             (Shape::MicroTime, Value::String(text)) => time::normalise_micro_time(text),
             (_, Value::String(_)) => return Ok(()),
-            (_, other) => return self.wrong(json_kind(other), "string"),
+            (_, other) => return Err(self.wrong(json_kind(other), "string")),
         };
         match canonical {
             Ok(text) => {
                 *value = Value::String(text.into());
                 Ok(())
             }
-            Err(message) => self.fail(message),
+            Err(message) => fail(message),
         }
     }
 
     /// Parts of a CRD schema that are a schema or something simpler; upstream drops unknown fields silently there.
-    fn schema_or(&mut self, value: &mut Value) -> Result<(), DecodeError> {
+    fn schema_or(&mut self, schema: &Schema, value: &mut Value) -> Result<(), DecodeError> {
         const PROPS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
-        let props = crate::types::named(PROPS);
-        let each: &mut [Value] = match value {
-            Value::Array(items) => items,
-            other => std::slice::from_mut(other),
-        };
-        for item in each.iter_mut().filter(|item| item.is_object()) {
-            let mut inner = Reader {
-                mode: self.mode,
-                protobuf: self.protobuf,
-                keeps_empty: false,
-                quiet: 1,
-                unknown: Vec::new(),
-                path: Vec::new(),
-                owner: "",
-                stack: Vec::new(),
-                finest: quantity::NANO,
-            };
-            inner.node(&props, item)?;
+        let of_boolean = schema.go_type.ends_with("OrBool");
+        if of_boolean && !value.is_object() {
+            let known = value.is_boolean();
+            return if known { Ok(()) } else { fail("boolean or JSON schema expected".to_owned()) };
         }
-        Ok(())
+        let props = crate::types::named(PROPS);
+        let name = Schema { go_type: "string".into(), ..Schema::new(Shape::String) };
+        let mut inner = Reader {
+            mode: self.mode,
+            protobuf: self.protobuf,
+            keeps_empty: false,
+            quiet: 1,
+            unknown: Vec::new(),
+            path: Vec::new(),
+            owner: self.owner,
+            stack: self.stack.clone(),
+            within_own_reader: true,
+            finest: quantity::NANO,
+            first_wrong_type: None,
+        };
+        let done = match value {
+            Value::Object(_) => inner.node(&props, value),
+            Value::Array(items) => {
+                let each = if schema.go_type.ends_with("OrStringArray") { &name } else { &props };
+                items.iter_mut().try_for_each(|item| inner.element(each, item))
+            }
+            _ => Ok(()),
+        };
+        match done.err().or(inner.first_wrong_type) {
+            Some(error) => Err(DecodeError { ends_reading: true, ..error }),
+            None => Ok(()),
+        }
     }
 
     fn report(&mut self, key: &str) {
@@ -417,12 +454,13 @@ impl<'a> Reader<'a> {
         self.unknown.push(Unknown(path));
     }
 
-    fn mismatch<T>(&self, schema: &Schema, value: &Value) -> Result<T, DecodeError> {
+    fn mismatch(&mut self, schema: &Schema, value: &Value) -> Result<(), DecodeError> {
         if self.mode == Decode::Json {
-            return self.wrong(json_kind(value), &schema.go_type);
+            let error = self.wrong(json_kind(value), &schema.go_type);
+            return self.go_on_after(error);
         }
         let kind = golang::kind_name(value);
-        self.fail(match &schema.shape {
+        fail(match &schema.shape {
             Shape::Object(object) if object.go_struct => format!("cannot restore struct from: {kind}"),
             Shape::Object(_) => format!("cannot restore map from {kind}"),
             Shape::List(_) | Shape::Bytes => format!("cannot restore slice from {kind}"),
@@ -431,22 +469,26 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Go's `UnmarshalTypeError`.
-    fn wrong<T>(&self, what: &str, go_type: &str) -> Result<T, DecodeError> {
-        self.fail(if self.owner.is_empty() || self.mode == Decode::Unstructured {
-            format!("json: cannot unmarshal {what} into Go value of type {go_type}")
-        } else {
-            let field = self.stack.join(".");
-            format!(
-                "json: cannot unmarshal {what} into Go struct field {}.{field} of type {go_type}",
-                self.owner
-            )
-        })
+    /// Keeps the first error of those that do not end the reading.
+    fn go_on_after(&mut self, error: DecodeError) -> Result<(), DecodeError> {
+        self.first_wrong_type.get_or_insert(DecodeError { ends_reading: false, ..error });
+        Ok(())
     }
 
-    fn fail<T>(&self, message: String) -> Result<T, DecodeError> {
-        Err(DecodeError { message })
+    /// Go's `UnmarshalTypeError`.
+    fn wrong(&self, what: &str, go_type: &str) -> DecodeError {
+        let message = if self.owner.is_empty() || self.mode == Decode::Unstructured {
+            format!("json: cannot unmarshal {what} into Go value of type {go_type}")
+        } else {
+            let (owner, field) = (self.owner, self.stack.join("."));
+            format!("json: cannot unmarshal {what} into Go struct field {owner}.{field} of type {go_type}")
+        };
+        DecodeError { message, ends_reading: true }
     }
+}
+
+fn fail(message: String) -> Result<(), DecodeError> {
+    Err(DecodeError { message, ends_reading: true })
 }
 
 fn go_kind(shape: &Shape) -> &'static str {

@@ -10,10 +10,11 @@ use super::shared::{at, check_ip, check_optional, items, keep_status, require};
 use super::{PLAIN, Strategy};
 
 pub(super) static IP_ADDRESS: Strategy = Strategy {
-    metadata_checks: super::WHOLE_THEN_CHANGES,
+    update_checks: super::order::NEW_THEN_CHANGES,
     validate_create: validate_address,
+    validate_fields: |new, _| validate_address(new),
     validate_update: |new, old| {
-        let mut errors = validate_address(new);
+        let mut errors = Vec::new();
         let (parent, before) = (at(new, &["spec", "parentRef"]), at(old, &["spec", "parentRef"]));
         let go_type = "*networking.ParentReference";
         super::shared::check_immutable_as(go_type, parent, before, "spec.parentRef", &mut errors);

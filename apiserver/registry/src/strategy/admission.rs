@@ -11,7 +11,7 @@ use super::{PLAIN, Strategy, match_resources};
 
 pub(super) static POLICY: Strategy = Strategy {
     status_keeps: super::ALL_KEPT,
-    metadata_checks: super::WHOLE,
+    update_checks: super::order::METADATA_FIRST,
     default: |policy| {
         default_match(policy.pointer_mut("/spec/matchConstraints"));
         if let Some(spec) = at_mut(policy, &["spec"]) {
@@ -35,7 +35,7 @@ pub(super) static POLICY: Strategy = Strategy {
 };
 
 pub(super) static BINDING: Strategy = Strategy {
-    metadata_checks: super::WHOLE,
+    update_checks: super::order::METADATA_FIRST,
     validate_create: validate_binding,
     validate_update: |binding, _| validate_binding(binding),
     ..BINDING_RULES
@@ -50,7 +50,7 @@ const BINDING_RULES: Strategy = Strategy {
 };
 
 pub(super) static MUTATING_BINDING: Strategy = Strategy {
-    metadata_checks: super::WHOLE,
+    update_checks: super::order::METADATA_FIRST,
     validate_create: validate_mutating_binding,
     validate_update: |binding, _| validate_mutating_binding(binding),
     ..BINDING_RULES
@@ -73,7 +73,7 @@ fn default_match(constraints: Option<&mut Value>) {
 }
 
 pub(super) static MUTATING_POLICY: Strategy = Strategy {
-    metadata_checks: super::WHOLE,
+    update_checks: super::order::METADATA_FIRST,
     default: POLICY.default,
     validate_create: validate_mutating_policy,
     validate_update: |policy, _| validate_mutating_policy(policy),

@@ -12,7 +12,7 @@ use crate::object;
 
 pub(super) static API_SERVICE: Strategy = Strategy {
     status_keeps: super::ALL_KEPT,
-    metadata_checks: super::CHANGES_THEN_WHOLE,
+    update_checks: super::order::CHANGES_THEN_METADATA,
     default: |api| {
         if let Some(service) = super::shared::at_mut(api, &["spec", "service"]) {
             default(service, "port", 443);

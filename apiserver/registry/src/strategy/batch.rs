@@ -10,7 +10,7 @@ use super::shared::{
 use super::{PLAIN, Strategy, cron, job, job_status, pod};
 
 pub(super) static JOB: Strategy = Strategy {
-    metadata_checks: super::WHOLE_THEN_CHANGES,
+    update_checks: super::order::NEW_THEN_CHANGES,
     default: |job| {
         super::apps::default_template(job);
         default_job_spec(job.get_mut("spec").unwrap_or(&mut Value::Null));
@@ -31,6 +31,7 @@ pub(super) static JOB: Strategy = Strategy {
         pod::drop_disabled(at_mut(new, &["spec", "template", "spec"]));
     },
     validate_create: |job| job::check_job(job, None),
+    validate_fields: |new, old| job::check_job(new, Some(old)),
     validate_update: validate_job_update,
     validate_status: job_status::check,
     shares_labels: true,
@@ -133,7 +134,7 @@ fn generate_selector(job: &mut Value) {
 /// Errors of an updated Job: what it does is fixed. `ValidateJobSpecUpdate`.
 fn validate_job_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let (spec, before) = (at(new, &["spec"]), at(old, &["spec"]));
-    let mut errors = job::check_job(new, Some(old));
+    let mut errors = Vec::new();
     job::check_whole_spec(spec, &mut errors);
     let fixed = |member: &str, errors: &mut Vec<FieldError>| {
         check_immutable(at(spec, &[member]), at(before, &[member]), &format!("spec.{member}"), errors);

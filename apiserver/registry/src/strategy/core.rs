@@ -24,8 +24,9 @@ pub(super) static CONFIG_MAP: Strategy = Strategy {
     },
     validate_create: validate_config_map,
     validate_update: update_config_map,
+    validate_fields: |map, _| validate_config_map(map),
     tells_empty: true,
-    metadata_checks: super::CHANGES_THEN_WHOLE,
+    update_checks: super::order::CHANGES_THEN_NEW,
     ..PLAIN
 };
 
@@ -61,7 +62,6 @@ fn validate_config_map(map: &Value) -> Vec<FieldError> {
 fn update_config_map(map: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     immutable_data(map, old, &["data", "binaryData"], &mut errors);
-    errors.extend(validate_config_map(map));
     errors
 }
 
@@ -90,7 +90,7 @@ fn label_with_name(namespace: &mut Value) {
 }
 
 pub(super) static NAMESPACE: Strategy = Strategy {
-    metadata_checks: super::WHOLE_THEN_CHANGES,
+    update_checks: super::order::METADATA_THEN_CHANGES,
     default: |namespace| {
         if let Some(status) = namespace.get_mut("status").and_then(Value::as_object_mut) {
             super::shared::default_text(status, "phase", "Active");
@@ -159,7 +159,7 @@ static FINALIZE: super::Part = super::Part {
 
 pub(super) static SERVICE_ACCOUNT: Strategy = Strategy {
     delete_returns_object: true,
-    metadata_checks: super::CHANGES_THEN_WHOLE,
+    update_checks: super::order::CHANGES_THEN_METADATA,
     prepare_create: name_secrets,
     prepare_update: |account, _| name_secrets(account),
     warnings: |account| {
@@ -183,7 +183,7 @@ fn name_secrets(account: &mut Value) {
 }
 
 pub(super) static ENDPOINTS: Strategy = Strategy {
-    metadata_checks: super::CHANGES_THEN_WHOLE,
+    update_checks: super::order::CHANGES_THEN_METADATA,
     default: |endpoints| {
         for subset in items_mut(endpoints, "subsets") {
             for port in items_mut(subset, "ports") {

@@ -8,7 +8,7 @@ use super::workload::{check_amount, check_whole, selector_as_go};
 use super::{PLAIN, Strategy};
 
 pub(super) static DISRUPTION_BUDGET: Strategy = Strategy {
-    metadata_checks: &[],
+    update_checks: super::order::OWN,
     standard_finalizers: false,
     name_rule: |_| Vec::new(),
     prepare_create: |budget| {

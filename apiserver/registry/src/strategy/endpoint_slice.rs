@@ -18,7 +18,7 @@ const PORTS_MAX: usize = 20_000;
 const HINTS_MAX: usize = 8;
 
 pub(super) static ENDPOINT_SLICE: Strategy = Strategy {
-    metadata_checks: super::WHOLE,
+    update_checks: super::order::METADATA_FIRST,
     default: |slice| {
         for port in items_mut(slice, "ports") {
             if let Some(port) = port.as_object_mut() {

@@ -17,7 +17,7 @@ pub(super) static EVENT: Strategy = Strategy {
     read_from_store: true,
     validate_create: validate_any,
     validate_update: |new, _| validate_any(new),
-    metadata_checks: &[],
+    update_checks: super::order::OWN,
     standard_finalizers: false,
     name_rule: |_| Vec::new(),
     create_on_update: true,
@@ -53,7 +53,7 @@ pub(super) static NEW_EVENT: Strategy = Strategy {
         }
         errors
     },
-    metadata_checks: &[super::MetadataCheck::Changes],
+    update_checks: PLAIN.update_checks,
     standard_finalizers: true,
     name_rule: names::dns1123_subdomain,
     ..EVENT

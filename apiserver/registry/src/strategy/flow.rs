@@ -18,7 +18,7 @@ pub(super) static FLOW_SCHEMA: Strategy = Strategy {
     // The first that matches decides.
     table_order: |schema| schema.pointer("/spec/matchingPrecedence").and_then(Value::as_i64).unwrap_or(0),
     status_keeps: super::ALL_KEPT,
-    metadata_checks: super::WHOLE,
+    update_checks: super::order::METADATA_FIRST,
     default: |schema| {
         if let Some(spec) = at_mut(schema, &["spec"]) {
             default_number(spec, "matchingPrecedence", 1000);
@@ -36,7 +36,7 @@ pub(super) static FLOW_SCHEMA: Strategy = Strategy {
 
 pub(super) static PRIORITY_LEVEL: Strategy = Strategy {
     status_keeps: super::ALL_KEPT,
-    metadata_checks: super::WHOLE,
+    update_checks: super::order::METADATA_FIRST,
     default: |level| {
         if let Some(exempt) = at_mut(level, &["spec", "exempt"]) {
             default_pointer(exempt, "nominalConcurrencyShares", 0);

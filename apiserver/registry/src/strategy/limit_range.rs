@@ -10,7 +10,7 @@ use super::shared::{at, check_rule, items, items_mut, text};
 use super::{PLAIN, Strategy, resources};
 
 pub(super) static LIMIT_RANGE: Strategy = Strategy {
-    metadata_checks: super::WHOLE,
+    update_checks: super::order::METADATA_FIRST,
     default: |range| {
         if let Some(spec) = range.get_mut("spec") {
             items_mut(spec, "limits").for_each(default_limit);

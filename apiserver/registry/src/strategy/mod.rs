@@ -66,22 +66,38 @@ pub(crate) use csr::organizations_asked_for;
 pub use job::check_domain_path;
 pub(crate) use scheduling::is_system_class as is_system_priority_class;
 
-/// What a kind's own validation of an update looks at in the metadata, in its order.
+/// A step of a kind's own validation of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetadataCheck {
-    /// All of it, as of a new object.
-    Whole,
-    /// As `Whole`, but for the prefix of a generated name.
+pub enum UpdateCheck {
+    /// All of the metadata, as of a new object.
+    Metadata,
+    /// As `Metadata`, but for the prefix of a generated name.
     Unprefixed,
-    /// What changed.
-    Changes,
+    /// What changed in the metadata.
+    MetadataChanges,
+    /// `validate_fields`.
+    Fields,
+    /// `validate_update`, or what a subresource has in its place.
+    Own,
 }
 
-const CHANGES_THEN_WHOLE: &[MetadataCheck] = &[MetadataCheck::Changes, MetadataCheck::Whole];
-const WHOLE_THEN_CHANGES: &[MetadataCheck] = &[MetadataCheck::Whole, MetadataCheck::Changes];
-const UNPREFIXED_THEN_CHANGES: &[MetadataCheck] = &[MetadataCheck::Unprefixed, MetadataCheck::Changes];
-const WHOLE_TWICE: &[MetadataCheck] = &[MetadataCheck::Whole, MetadataCheck::Whole];
-const WHOLE: &[MetadataCheck] = &[MetadataCheck::Whole];
+/// The steps in the order in which upstream tells their errors, as the kinds have them.
+mod order {
+    use super::UpdateCheck::{self, Fields, Metadata, MetadataChanges, Own, Unprefixed};
+
+    pub(super) const PLAIN: &[UpdateCheck] = &[MetadataChanges, Own];
+    pub(super) const OWN: &[UpdateCheck] = &[Own];
+    pub(super) const METADATA_FIRST: &[UpdateCheck] = &[Metadata, Own];
+    pub(super) const CHANGES_THEN_METADATA: &[UpdateCheck] = &[MetadataChanges, Metadata, Own];
+    pub(super) const METADATA_THEN_CHANGES: &[UpdateCheck] = &[Metadata, MetadataChanges, Own];
+    pub(super) const UNPREFIXED_THEN_CHANGES: &[UpdateCheck] = &[Unprefixed, MetadataChanges, Own];
+    /// Looked at as a new object, and for what changed afterwards.
+    pub(super) const NEW_THEN_CHANGES: &[UpdateCheck] = &[Metadata, Fields, MetadataChanges, Own];
+    /// Looked at for what changed, and as a new object afterwards.
+    pub(super) const CHANGES_THEN_NEW: &[UpdateCheck] = &[MetadataChanges, Own, Metadata, Fields];
+    /// Upstream looks twice, and says it twice.
+    pub(super) const NEW_TWICE: &[UpdateCheck] = &[Metadata, Fields, Metadata, Fields, Own];
+}
 
 /// What a status update leaves as it is in the metadata of most kinds that keep any of it.
 pub(crate) const ALL_KEPT: &[&str] = &["labels", "annotations", "ownerReferences", "finalizers"];
@@ -99,6 +115,8 @@ pub struct Strategy {
     pub prepare_status: fn(&mut Value, &Value),
     pub validate_create: fn(&Value) -> Vec<FieldError>,
     pub validate_update: fn(&Value, &Value) -> Vec<FieldError>,
+    /// What is looked at in an updated object as in a new one, where its metadata is looked at in between.
+    pub validate_fields: fn(&Value, &Value) -> Vec<FieldError>,
     pub validate_status: fn(&Value, &Value) -> Vec<FieldError>,
     /// Notes in a new object who asked for it.
     pub requested: fn(&mut Value, &Requester<'_>),
@@ -107,8 +125,8 @@ pub struct Strategy {
     /// Fields that a verb or a subresource sets back; `None` for the usual ones.
     pub resets: fn(&str) -> Option<&'static FieldSet>,
     pub name_rule: fn(&str) -> Vec<String>,
-    /// How an update has the metadata looked at by the kind itself, after the server did.
-    pub metadata_checks: &'static [MetadataCheck],
+    /// What the kind itself looks at in an update, after the server did at the metadata.
+    pub update_checks: &'static [UpdateCheck],
     /// Members of the metadata that a status update leaves as they are.
     pub status_keeps: &'static [&'static str],
     /// Finalizers without a domain must be the server's own.
@@ -180,12 +198,13 @@ pub const PLAIN: Strategy = Strategy {
     prepare_status: no_change_on_update,
     validate_create: no_errors,
     validate_update: no_errors_on_update,
+    validate_fields: no_errors_on_update,
     validate_status: no_errors_on_update,
     requested: |_, _| {},
     part: |_| None,
     resets: |_| None,
     name_rule: names::dns1123_subdomain,
-    metadata_checks: &[MetadataCheck::Changes],
+    update_checks: order::PLAIN,
     status_keeps: &[],
     standard_finalizers: true,
     warnings: no_warnings,

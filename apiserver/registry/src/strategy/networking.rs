@@ -11,7 +11,7 @@ use super::shared::{
 use super::{PLAIN, Strategy};
 
 pub(super) static INGRESS: Strategy = Strategy {
-    metadata_checks: super::CHANGES_THEN_WHOLE,
+    update_checks: super::order::CHANGES_THEN_METADATA,
     default: |_| {},
     prepare_create: |ingress| ingress["status"] = json!({"loadBalancer": {}}),
     prepare_update: keep_status,

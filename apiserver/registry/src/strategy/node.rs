@@ -18,7 +18,7 @@ use super::{PLAIN, Strategy};
 static STATUS: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of(&[&["status"]]));
 
 pub(super) static NODE: Strategy = Strategy {
-    metadata_checks: super::WHOLE_THEN_CHANGES,
+    update_checks: super::order::NEW_THEN_CHANGES,
     resets: |subresource| subresource.is_empty().then(|| &*STATUS),
     default: |node| {
         if let Some(spec) = node.get_mut("spec").and_then(Value::as_object_mut) {
@@ -44,12 +44,8 @@ pub(super) static NODE: Strategy = Strategy {
         drop_config_source(node);
     },
     validate_create: validate,
-    validate_update: |node, old| {
-        // Upstream looks twice, and says it twice.
-        let mut errors = validate(node);
-        errors.extend(validate_update(node, old));
-        errors
-    },
+    validate_fields: |node, _| validate(node),
+    validate_update,
     prepare_status: |node, old| {
         if at(old, &["status", "config"]).is_null()
             && let Some(status) = node.get_mut("status").and_then(Value::as_object_mut)

@@ -18,7 +18,7 @@ use super::volumes::{VOLUME_MODES, check_access_modes, check_claim_spec, claim_w
 use super::{PLAIN, Strategy};
 
 pub(super) static PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
-    metadata_checks: super::CHANGES_THEN_WHOLE,
+    update_checks: super::order::CHANGES_THEN_METADATA,
     warnings: |claim| {
         const DEPRECATED: &str = "volume.beta.kubernetes.io/storage-class";
         let old = !at(claim, &["metadata", "annotations", DEPRECATED]).is_null();
@@ -244,7 +244,7 @@ fn volume_warnings(volume: &Value) -> Vec<String> {
 }
 
 pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
-    metadata_checks: super::WHOLE_TWICE,
+    update_checks: super::order::NEW_TWICE,
     warnings: volume_warnings,
     warns_again: true,
     default: |volume| {
@@ -275,10 +275,9 @@ pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
         }
     },
     validate_create: validate_volume,
+    validate_fields: |new, _| validate_volume(new),
     validate_update: |new, old| {
-        // Upstream looks twice, and says it twice.
-        let mut errors = validate_volume(new);
-        errors.extend(validate_volume(new));
+        let mut errors = Vec::new();
         let (spec, before) = (at(new, &["spec"]), at(old, &["spec"]));
         if SOURCES.iter().any(|(source, _)| spec.get(*source) != before.get(*source)) {
             let changes = internal_diff("core.PersistentVolumeSource", before, spec);

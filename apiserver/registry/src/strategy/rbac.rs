@@ -12,16 +12,16 @@ use super::{PLAIN, Strategy};
 const GROUP: &str = "rbac.authorization.k8s.io";
 
 pub(super) static ROLE: Strategy = Strategy {
-    metadata_checks: super::WHOLE_THEN_CHANGES,
+    update_checks: super::order::NEW_THEN_CHANGES,
     validate_create: validate_role,
-    validate_update: |role, _| validate_role(role),
+    validate_fields: |role, _| validate_role(role),
     name_rule: names::path_segment,
     create_on_update: true,
     ..PLAIN
 };
 
 pub(super) static BINDING: Strategy = Strategy {
-    metadata_checks: super::WHOLE_THEN_CHANGES,
+    update_checks: super::order::NEW_THEN_CHANGES,
     default: |binding| {
         if let Some(role) = binding.get_mut("roleRef").and_then(Value::as_object_mut) {
             default_text(role, "apiGroup", GROUP);
@@ -36,8 +36,9 @@ pub(super) static BINDING: Strategy = Strategy {
         }
     },
     validate_create: validate_binding,
+    validate_fields: |binding, _| validate_binding(binding),
     validate_update: |binding, old| {
-        let mut errors = validate_binding(binding);
+        let mut errors = Vec::new();
         if binding.get("roleRef") != old.get("roleRef") {
             let role = binding.get("roleRef").unwrap_or(&Value::Null);
             errors.push(invalid_as("rbac.RoleRef", "roleRef", role, "cannot change roleRef"));

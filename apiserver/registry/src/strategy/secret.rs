@@ -14,7 +14,7 @@ use super::{PLAIN, Strategy};
 pub(super) static SECRET: Strategy = Strategy {
     warns_again: true,
     tells_empty: true,
-    metadata_checks: super::CHANGES_THEN_WHOLE,
+    update_checks: super::order::CHANGES_THEN_NEW,
     default: |secret| {
         // stringData is written into data and never stored.
         let Some(object) = secret.as_object_mut() else { return };
@@ -35,9 +35,9 @@ pub(super) static SECRET: Strategy = Strategy {
             errors.push(FieldError::invalid("type", &text(secret, "type").into(), "field is immutable"));
         }
         immutable_data(secret, old, &["data"], &mut errors);
-        errors.extend(validate(secret));
         errors
     },
+    validate_fields: |secret, _| validate(secret),
     warnings,
     ..PLAIN
 };

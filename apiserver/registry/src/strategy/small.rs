@@ -13,11 +13,12 @@ use super::{PLAIN, Strategy, resources};
 
 /// `pkg/apis/node/validation`.
 pub(super) static RUNTIME_CLASS: Strategy = Strategy {
-    metadata_checks: super::WHOLE_THEN_CHANGES,
+    update_checks: super::order::NEW_THEN_CHANGES,
     standard_finalizers: false,
     validate_create: validate_class,
+    validate_fields: |new, _| validate_class(new),
     validate_update: |new, old| {
-        let mut errors = validate_class(new);
+        let mut errors = Vec::new();
         check_immutable(at(new, &["handler"]), at(old, &["handler"]), "handler", &mut errors);
         errors
     },
@@ -53,7 +54,7 @@ fn validate_class(class: &Value) -> Vec<FieldError> {
 
 /// `ValidateControllerRevisionCreate`.
 pub(super) static CONTROLLER_REVISION: Strategy = Strategy {
-    metadata_checks: super::CHANGES_THEN_WHOLE,
+    update_checks: super::order::CHANGES_THEN_METADATA,
     validate_create: |revision| {
         let mut errors = Vec::new();
         check_not_negative(revision, "revision", "revision", &mut errors);
@@ -78,7 +79,7 @@ const CONTROLLER_MAX: usize = 250;
 
 /// `ValidateIngressClass`.
 pub(super) static INGRESS_CLASS: Strategy = Strategy {
-    metadata_checks: super::CHANGES_THEN_WHOLE,
+    update_checks: super::order::CHANGES_THEN_NEW,
     default: |class| {
         if let Some(parameters) = at_mut(class, &["spec", "parameters"]) {
             default(parameters, "scope", "Cluster");
@@ -89,9 +90,9 @@ pub(super) static INGRESS_CLASS: Strategy = Strategy {
         let mut errors = Vec::new();
         let (new, before) = (at(class, &["spec", "controller"]), at(old, &["spec", "controller"]));
         check_immutable_as("s", new, before, "spec.controller", &mut errors);
-        errors.extend(validate_ingress_class(class));
         errors
     },
+    validate_fields: |class, _| validate_ingress_class(class),
     generation: true,
     ..PLAIN
 };

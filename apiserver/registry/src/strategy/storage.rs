@@ -20,7 +20,7 @@ const NODE_ID_MAX: usize = 256;
 const PERIOD_MIN: i64 = 10;
 
 pub(super) static STORAGE_CLASS: Strategy = Strategy {
-    metadata_checks: super::WHOLE_THEN_CHANGES,
+    update_checks: super::order::NEW_THEN_CHANGES,
     default: |class| {
         if let Some(class) = class.as_object_mut() {
             default(class, "reclaimPolicy", "Delete");
@@ -28,8 +28,9 @@ pub(super) static STORAGE_CLASS: Strategy = Strategy {
         }
     },
     validate_create: validate_class,
+    validate_fields: |new, _| validate_class(new),
     validate_update: |new, old| {
-        let mut errors = validate_class(new);
+        let mut errors = Vec::new();
         for member in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
             check_immutable(at(new, &[member]), at(old, &[member]), member, &mut errors);
         }
@@ -90,7 +91,7 @@ fn check_parameters(parameters: &Value, errors: &mut Vec<FieldError>) {
 }
 
 pub(super) static VOLUME_ATTRIBUTES_CLASS: Strategy = Strategy {
-    metadata_checks: super::CHANGES_THEN_WHOLE,
+    update_checks: super::order::CHANGES_THEN_NEW,
     validate_create: validate_attributes_class,
     validate_update: |new, old| {
         let mut errors = Vec::new();
@@ -99,9 +100,9 @@ pub(super) static VOLUME_ATTRIBUTES_CLASS: Strategy = Strategy {
                 errors.push(FieldError::forbidden(member, format!("updates to {member} are forbidden.")));
             }
         }
-        errors.extend(validate_attributes_class(new));
         errors
     },
+    validate_fields: |new, _| validate_attributes_class(new),
     delete_returns_object: true,
     ..PLAIN
 };
@@ -123,10 +124,11 @@ fn validate_attributes_class(class: &Value) -> Vec<FieldError> {
 }
 
 pub(super) static CSI_STORAGE_CAPACITY: Strategy = Strategy {
-    metadata_checks: super::WHOLE_THEN_CHANGES,
+    update_checks: super::order::NEW_THEN_CHANGES,
     validate_create: validate_capacity,
+    validate_fields: |new, _| validate_capacity(new),
     validate_update: |new, old| {
-        let mut errors = validate_capacity(new);
+        let mut errors = Vec::new();
         for (member, go_type) in [("nodeTopology", "*v1.LabelSelector"), ("storageClassName", "s")] {
             check_immutable_as(go_type, at(new, &[member]), at(old, &[member]), member, &mut errors);
         }
@@ -263,7 +265,7 @@ fn validate_driver(driver: &Value) -> Vec<FieldError> {
 }
 
 pub(super) static CSI_NODE: Strategy = Strategy {
-    metadata_checks: super::WHOLE,
+    update_checks: super::order::METADATA_FIRST,
     validate_create: validate_node,
     validate_update: |new, old| {
         let mut errors = validate_node(new);
@@ -328,7 +330,7 @@ fn validate_node(node: &Value) -> Vec<FieldError> {
 
 pub(super) static VOLUME_ATTACHMENT: Strategy = Strategy {
     status_keeps: super::ALL_KEPT,
-    metadata_checks: super::WHOLE,
+    update_checks: super::order::METADATA_FIRST,
     prepare_create: |attachment| attachment["status"] = json!({"attached": false}),
     prepare_update: keep_status,
     validate_create: validate_attachment,

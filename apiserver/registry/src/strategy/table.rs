@@ -71,12 +71,12 @@ fn causes(write: Write, old: &Value, new: &Value) -> Vec<String> {
         let mut errors = Vec::new();
         if write == Write::Status {
             (strategy.prepare_status)(&mut new, &old);
-            errors.extend(object::validate_update(strategy, &new, &old, &[super::MetadataCheck::Changes]));
-            errors.extend((strategy.validate_status)(&new, &old));
+            let checks = super::order::PLAIN;
+            errors.extend(object::validate_update(strategy, &new, &old, checks, strategy.validate_status));
         } else {
             (strategy.prepare_update)(&mut new, &old);
-            errors.extend(object::validate_update(strategy, &new, &old, strategy.metadata_checks));
-            errors.extend((strategy.validate_update)(&new, &old));
+            let checks = strategy.update_checks;
+            errors.extend(object::validate_update(strategy, &new, &old, checks, strategy.validate_update));
         }
         errors
     };

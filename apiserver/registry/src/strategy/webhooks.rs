@@ -12,7 +12,7 @@ use super::shared::{
 use super::{PLAIN, Strategy};
 
 pub(super) static WEBHOOKS: Strategy = Strategy {
-    metadata_checks: super::WHOLE,
+    update_checks: super::order::METADATA_FIRST,
     default: |configuration| {
         let mutates = text(configuration, "kind") == "MutatingWebhookConfiguration";
         for hook in items_mut(configuration, "webhooks") {

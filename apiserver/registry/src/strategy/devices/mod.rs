@@ -14,7 +14,7 @@ use super::shared::{
 use super::{PLAIN, Strategy};
 
 pub(super) static CLAIM: Strategy = Strategy {
-    metadata_checks: super::WHOLE_THEN_CHANGES,
+    update_checks: super::order::METADATA_THEN_CHANGES,
     status_keeps: super::ALL_KEPT,
     default: |claim| {
         default_requests(claim.get_mut("spec"));
@@ -31,19 +31,16 @@ pub(super) static CLAIM: Strategy = Strategy {
 };
 
 pub(super) static CLAIM_TEMPLATE: Strategy = Strategy {
-    metadata_checks: super::WHOLE_THEN_CHANGES,
+    update_checks: super::order::NEW_THEN_CHANGES,
     default: |template| default_requests(template.pointer_mut("/spec/spec")),
     validate_create: check_template,
-    validate_update: |new, old| {
-        let mut errors = check_template(new);
-        errors.extend(fixed_spec("resource.ResourceClaimTemplateSpec", new, old));
-        errors
-    },
+    validate_fields: |new, _| check_template(new),
+    validate_update: |new, old| fixed_spec("resource.ResourceClaimTemplateSpec", new, old),
     ..PLAIN_DEVICES
 };
 
 pub(super) static CLASS: Strategy = Strategy {
-    metadata_checks: super::UNPREFIXED_THEN_CHANGES,
+    update_checks: super::order::UNPREFIXED_THEN_CHANGES,
     generation: true,
     validate_create: |class| claim::check_class(at(class, &["spec"]), &Value::Null),
     validate_update: |new, old| claim::check_class(at(new, &["spec"]), at(old, &["spec"])),

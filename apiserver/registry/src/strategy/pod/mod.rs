@@ -42,7 +42,7 @@ static SPEC_AND_OWNERS: LazyLock<FieldSet> = LazyLock::new(|| {
 
 pub(super) static POD: Strategy = Strategy {
     resets: |subresource| (subresource == "status").then(|| &*SPEC_AND_OWNERS),
-    metadata_checks: super::CHANGES_THEN_WHOLE,
+    update_checks: super::order::CHANGES_THEN_METADATA,
     status_keeps: &["ownerReferences"],
     default: defaults::default_pod,
     prepare_create: prepare::create,
