@@ -98,6 +98,11 @@ impl FieldError {
         Self { problem: Problem::Forbidden, field: field.into(), value: String::new(), detail: detail.into() }
     }
 
+    /// What is not the client's fault.
+    pub fn internal(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { problem: Problem::Internal, field: field.into(), value: String::new(), detail: detail.into() }
+    }
+
     /// `supported` in the order upstream prints it (it sorts; so does this).
     pub fn not_supported(field: impl Into<String>, value: &Value, supported: &[&str]) -> Self {
         let mut names: Vec<String> = supported.iter().map(|name| format!("{name:?}")).collect();

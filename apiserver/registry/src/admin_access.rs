@@ -2,7 +2,7 @@
 //! (`pkg/registry/resource/utils.go`).
 
 use apiserver_json::Value;
-use apiserver_meta::field::{FieldError, Problem};
+use apiserver_meta::field::FieldError;
 
 use crate::registry::{Call, Registry};
 
@@ -48,12 +48,7 @@ impl Registry {
             let why = format!(
                 "could not retrieve namespace to verify admin access: namespaces {namespace:?} not found"
             );
-            return Some(FieldError {
-                problem: Problem::Internal,
-                field: path,
-                value: String::new(),
-                detail: why,
-            });
+            return Some(FieldError::internal(path, why));
         };
         let why = "admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace";
         (found.label(LABEL) != Some("true")).then(|| FieldError::forbidden(path, why))

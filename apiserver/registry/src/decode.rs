@@ -307,15 +307,23 @@ pub fn check_sent_kind(
 ) -> Result<GroupVersionKind, Status> {
     check_readable(&gvk.kind, value, sent)?;
     let said = said_kind(value, gvk).map_err(|why| unrecognized(&gvk.kind, sent, &why))?;
-    let why = if said.version.is_empty() {
-        Some(format!("Object 'apiVersion' is missing in '{}'", String::from_utf8_lossy(sent)))
-    } else {
-        mistaken_kind(&said, gvk, value)
-    };
-    match why {
+    match mistaken_document(&said, gvk, value, || String::from_utf8_lossy(sent).into_owned()) {
         None => Ok(said),
         Some(why) => Err(cannot_handle_as(&said, &gvk.kind, &why)),
     }
+}
+
+/// Why a document that says it is of the first kind cannot be taken for one of the second; `shown` is its text.
+pub fn mistaken_document(
+    said: &GroupVersionKind,
+    wanted: &GroupVersionKind,
+    value: &Value,
+    shown: impl FnOnce() -> String,
+) -> Option<String> {
+    if said.version.is_empty() {
+        return Some(format!("Object 'apiVersion' is missing in '{}'", shown()));
+    }
+    mistaken_kind(said, wanted, value)
 }
 
 /// 400 of a body that says what it is, and can't be read as the kind that is wanted.

@@ -45,8 +45,8 @@ pub use conversion::needs_settling;
 pub use convert::annotations::convert_annotations;
 pub use convert::{from_stored, to_stored, unfolded};
 pub use decode::{
-    Body, FieldValidation, cannot_handle, cannot_handle_as, check_sent_kind, check_types, decode, read,
-    settle, told_apart, unrecognized,
+    Body, FieldValidation, cannot_handle, cannot_handle_as, check_sent_kind, check_types, decode,
+    mistaken_document, read, settle, told_apart, unrecognized,
 };
 pub use definition::conditions as definition_conditions;
 pub use delete::{DeleteOptions, Deleted, Propagation};
@@ -55,7 +55,7 @@ pub use fields::{check as check_field_selector, of as selectable_fields};
 pub use ip_addresses::{AddressProblem, AddressRepair};
 pub use list::{Listing, Page, Selectors, cache_error, identity};
 pub use registry::{Call, Registry, Written, now, random_suffix};
-pub use scheme::mistaken_kind;
+pub use scheme::said_kind;
 pub use shared::{StoredValues, claims_of_new, layout as etcd_layout};
 pub use update::{Changed, Preconditions, record_owner, record_sender, reset_fields};
 pub use webhook::{WebhookAddress, WebhookCaller, WebhookError, WebhookTarget};

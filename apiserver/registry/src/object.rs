@@ -130,7 +130,6 @@ pub fn keep_for_update(namespaced: bool, object: &mut Value, old: &Value) {
     if !namespaced {
         metadata.remove("namespace");
     }
-    metadata.remove("selfLink");
     // What a client says of these does not count; of the last two it does where they were not set.
     for member in ["creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         match old.get(member) {
@@ -273,7 +272,9 @@ pub fn validate_update(
     let mut errors = [prefix.as_slice(), &always, &names, &changed, &always].concat();
     for check in checks {
         match check {
-            UpdateCheck::Metadata => errors.extend([own_prefix.as_slice(), &always, &names, &standard].concat()),
+            UpdateCheck::Metadata => {
+                errors.extend([own_prefix.as_slice(), &always, &names, &standard].concat())
+            }
             UpdateCheck::Unprefixed => errors.extend([always.as_slice(), &names, &standard].concat()),
             UpdateCheck::MetadataChanges => errors.extend([changed.as_slice(), &always, &standard].concat()),
             UpdateCheck::Fields => errors.extend((strategy.validate_fields)(object, old)),
@@ -473,7 +474,7 @@ mod tests {
     #[test]
     fn an_update_keeps_what_it_may_not_change() {
         let old = json!({"metadata": {"name": "a", "uid": "u", "creationTimestamp": "t", "generation": 3}});
-        let mut new = json!({"metadata": {"generation": 9, "resourceVersion": "5", "namespace": "n", "generateName": "a", "selfLink": "/a"}});
+        let mut new = json!({"metadata": {"generation": 9, "resourceVersion": "5", "namespace": "n", "generateName": "a"}});
         keep_for_update(false, &mut new, &old);
         metadata_mut(&mut new).remove("generateName");
         assert_eq!(new, old);

@@ -165,7 +165,11 @@ fn package<'a>(group: &'a str, kind: &str) -> &'a str {
 }
 
 /// Why an object that says it is of the first kind cannot be taken for one of the second. None if it can.
-pub fn mistaken_kind(sent: &GroupVersionKind, wanted: &GroupVersionKind, value: &Value) -> Option<String> {
+pub(crate) fn mistaken_kind(
+    sent: &GroupVersionKind,
+    wanted: &GroupVersionKind,
+    value: &Value,
+) -> Option<String> {
     if sent == wanted {
         return None;
     }
@@ -200,7 +204,7 @@ pub fn mistaken_kind(sent: &GroupVersionKind, wanted: &GroupVersionKind, value: 
 ///
 /// # Errors
 /// The text about a version that is none.
-pub(crate) fn said_kind(value: &Value, wanted: &GroupVersionKind) -> Result<GroupVersionKind, String> {
+pub fn said_kind(value: &Value, wanted: &GroupVersionKind) -> Result<GroupVersionKind, String> {
     let text = |member: &str| value.get(member).and_then(Value::as_str).unwrap_or("");
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     if api_version.matches('/').count() > 1 {

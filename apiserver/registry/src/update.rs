@@ -165,6 +165,10 @@ impl Registry {
         let operation = admission::Operation::Update;
         self.admit(call, Attempt { operation, name, object: Some(&new), old: Some(old) }).await?;
         noted_times::keep(old, &mut new);
+        // Upstream's store drops it, which what is only tried never reaches.
+        if !call.dry_run {
+            object::metadata_mut(&mut new).remove("selfLink");
+        }
         let stored = self.to_stored(call.resource, encode::without_revision(new)).await?;
         let charge = self.charge(call, &stored, Some(old)).await?;
         Ok((stored, charge))
@@ -260,11 +264,13 @@ impl Registry {
             _ => &[UpdateCheck::Own],
         };
         let mut errors = Vec::from_iter(self.check_admin_access(call, new, Some(old)));
-        errors.extend(object::validate_update(strategy, new, old, checks, |new, old| match call.subresource {
-            "" => (strategy.validate_update)(new, old),
-            "status" => (strategy.validate_status)(new, old),
-            below @ ("ephemeralcontainers" | "resize") => pod::subresources::check(below, new, old),
-            name => (strategy.part)(name).map_or_else(Vec::new, |part| (part.validate)(new, old)),
+        errors.extend(object::validate_update(strategy, new, old, checks, |new, old| {
+            match call.subresource {
+                "" => (strategy.validate_update)(new, old),
+                "status" => (strategy.validate_status)(new, old),
+                below @ ("ephemeralcontainers" | "resize") => pod::subresources::check(below, new, old),
+                name => (strategy.part)(name).map_or_else(Vec::new, |part| (part.validate)(new, old)),
+            }
         }));
         let mut tolerated = Vec::new();
         if matches!(call.subresource, "" | "status" | "scale") {

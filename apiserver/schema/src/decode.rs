@@ -343,7 +343,8 @@ impl<'a> Reader<'a> {
             }
             None => {
                 let error = self.wrong(&format!("number {number}"), &schema.go_type);
-                self.go_on_after(error)
+                self.go_on_after(error);
+                Ok(())
             }
         }
     }
@@ -371,11 +372,16 @@ impl<'a> Reader<'a> {
             (Shape::Bytes, Value::String(text)) => {
                 let Err(at) = check_base64(text) else { return Ok(()) };
                 let message = format!("illegal base64 data at input byte {at}");
-                return match self.mode {
-                    Decode::Json => self.go_on_after(DecodeError { message, ends_reading: false }),
-                    Decode::Unstructured => fail(format!("error decoding from json: {message}")),
-                };
+                if self.mode == Decode::Unstructured {
+                    return fail(format!("error decoding from json: {message}"));
+                }
+                self.go_on_after(DecodeError { message, ends_reading: false });
+                return Ok(());
             }
+            (Shape::Bytes, Value::Array(items)) => match self.bytes(items) {
+                Some(bytes) => Ok(apiserver_meta::base64::encode(&bytes)),
+                None => return Ok(()),
+            },
             (Shape::Bytes, _) => return self.mismatch(schema, value),
             (Shape::Time, Value::String(text)) => time::normalise_time(text),
             (Shape::MicroTime, Value::String(text)) => time::normalise_micro_time(text),
@@ -389,6 +395,29 @@ impl<'a> Reader<'a> {
             }
             Err(message) => fail(message),
         }
+    }
+
+    /// Bytes as a list of numbers, which Go takes as well. `None` where there are others in it.
+    fn bytes(&mut self, items: &[Value]) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(items.len());
+        for item in items {
+            let wrong = match item {
+                Value::Null => {
+                    bytes.push(0);
+                    continue;
+                }
+                Value::Number(number) => match number.as_u64().map(u8::try_from) {
+                    Some(Ok(byte)) => {
+                        bytes.push(byte);
+                        continue;
+                    }
+                    _ => self.wrong(&format!("number {number}"), "uint8"),
+                },
+                other => self.wrong(json_kind(other), "uint8"),
+            };
+            self.go_on_after(wrong);
+        }
+        self.first_wrong_type.is_none().then_some(bytes)
     }
 
     /// Parts of a CRD schema that are a schema or something simpler; upstream drops unknown fields silently there.
@@ -457,7 +486,8 @@ impl<'a> Reader<'a> {
     fn mismatch(&mut self, schema: &Schema, value: &Value) -> Result<(), DecodeError> {
         if self.mode == Decode::Json {
             let error = self.wrong(json_kind(value), &schema.go_type);
-            return self.go_on_after(error);
+            self.go_on_after(error);
+            return Ok(());
         }
         let kind = golang::kind_name(value);
         fail(match &schema.shape {
@@ -470,9 +500,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Keeps the first error of those that do not end the reading.
-    fn go_on_after(&mut self, error: DecodeError) -> Result<(), DecodeError> {
+    fn go_on_after(&mut self, error: DecodeError) {
         self.first_wrong_type.get_or_insert(DecodeError { ends_reading: false, ..error });
-        Ok(())
     }
 
     /// Go's `UnmarshalTypeError`.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use apiserver_json::{Value, json};
-use apiserver_meta::field::{FieldError, Problem};
+use apiserver_meta::field::FieldError;
 use apiserver_watchcache::Cache;
 
 use super::pool::Allocator;
@@ -50,11 +50,11 @@ pub(super) fn claim_ips(
             true => allocator.open(&families[i]).next().map(super::Cidr::network),
             false => allocator.free_ip(cache, &families[i]),
         };
-        let ip = found.ok_or_else(|| FieldError {
-            problem: Problem::Internal,
-            field: "spec.clusterIPs".into(),
-            value: String::new(),
-            detail: format!("failed to allocate a serviceIP for Service {name:?}: range is full"),
+        let ip = found.ok_or_else(|| {
+            FieldError::internal(
+                "spec.clusterIPs",
+                format!("failed to allocate a serviceIP for Service {name:?}: range is full"),
+            )
         })?;
         if !claim.dry_run {
             allocator.ips.insert(ip, key.clone());

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use apiserver_json::{Map, Value};
-use apiserver_meta::field::{FieldError, Problem};
+use apiserver_meta::field::FieldError;
 
 use super::pool::Allocator;
 use super::{Claim, Owner, node_ports};
@@ -64,11 +64,11 @@ pub(super) fn claim_ports(
                 let next = match by_port.get(&number).filter(|_| old.is_none()) {
                     Some(shared) => *shared,
                     None if claim.dry_run => claim.made_up_port(),
-                    None => allocator.free_port(&taken).ok_or_else(|| FieldError {
-                        problem: Problem::Internal,
-                        field: format!("spec.ports[{i}].nodePort"),
-                        value: String::new(),
-                        detail: "failed to allocate a nodePort: range is full".into(),
+                    None => allocator.free_port(&taken).ok_or_else(|| {
+                        FieldError::internal(
+                            format!("spec.ports[{i}].nodePort"),
+                            "failed to allocate a nodePort: range is full",
+                        )
                     })?,
                 };
                 allocator.ports.insert(next, key.clone());
@@ -82,12 +82,10 @@ pub(super) fn claim_ports(
         let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("").to_owned();
         let pair = (protocol, node_port);
         if old.is_some() && pairs.contains(&pair) {
-            return Err(FieldError {
-                problem: Problem::Internal,
-                field: TWICE.into(),
-                value: String::new(),
-                detail: format!("duplicate nodePort: {{{} {}}}", pair.0, pair.1),
-            });
+            return Err(FieldError::internal(
+                TWICE,
+                format!("duplicate nodePort: {{{} {}}}", pair.0, pair.1),
+            ));
         }
         pairs.insert(pair);
         by_port.insert(number, node_port);
@@ -109,11 +107,11 @@ fn claim_health_port(
         return Ok(());
     }
     let asked = spec.get("healthCheckNodePort").and_then(Value::as_i64).filter(|port| *port != 0);
-    let refuse = |why: String, port: i64| FieldError {
-        problem: Problem::Internal,
-        field: HEALTH_PORT.into(),
-        value: String::new(),
-        detail: format!("failed to allocate requested HealthCheck NodePort {port}: {why}"),
+    let refuse = |why: String, port: i64| {
+        FieldError::internal(
+            HEALTH_PORT,
+            format!("failed to allocate requested HealthCheck NodePort {port}: {why}"),
+        )
     };
     let given = match asked.map(|port| (port, u16::try_from(port))) {
         Some((_, Ok(port))) => {

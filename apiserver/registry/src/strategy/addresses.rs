@@ -94,12 +94,31 @@ pub(crate) fn masked(base: IpAddr, length: u8) -> IpAddr {
     }
 }
 
+/// The network of a range as upstream's own parser reads it: numbers may begin with zeros.
+pub(super) fn parse_sloppily(range: &str) -> Option<(IpAddr, u8)> {
+    parse_range(&without_leading_zeros(range))
+}
+
+/// The range with its decimal numbers as they are usually written.
+fn without_leading_zeros(range: &str) -> String {
+    let (base, length) = range.split_once('/').unwrap_or((range, ""));
+    let shorter = |number: &str| match number.trim_start_matches('0') {
+        "" => number.get(..1).unwrap_or("").to_owned(),
+        shorter => shorter.to_owned(),
+    };
+    // The last 32 bits of an IPv6 address may be written as an IPv4 address.
+    let (before, last) = base.split_at(base.rfind(':').map_or(0, |colon| colon + 1));
+    let last = match last.contains('.') {
+        true => last.split('.').map(shorter).collect::<Vec<_>>().join("."),
+        false => last.to_owned(),
+    };
+    format!("{before}{last}/{}", shorter(length))
+}
+
 /// Errors of a range: `IsValidCIDRForLegacyField`.
 pub(super) fn check_range(value: &str, path: &str, errors: &mut Vec<FieldError>) {
-    let has_zeros =
-        value.split(['.', '/']).any(|part| part.len() > 1 && part.starts_with('0')) && value.contains('.');
     let why = match parse_range(value) {
-        None if has_zeros => "must not have leading 0s in IP or prefix length",
+        None if parse_sloppily(value).is_some() => "must not have leading 0s in IP or prefix length",
         None => NOT_A_RANGE,
         Some((IpAddr::V6(v6), _)) if v6.to_ipv4_mapped().is_some() => {
             "must not have an IPv4-mapped IPv6 address"

@@ -238,7 +238,8 @@ fn validate_cron_job(cron: &Value, old: Option<&Value>) -> Vec<FieldError> {
     job::check_spec(template, "spec.jobTemplate.spec", &mut errors);
     if let Some(selector) = template.get("selector") {
         let why = "`selector` will be auto-generated";
-        errors.push(FieldError::invalid("spec.jobTemplate.spec.selector", selector, why));
+        let refused = super::workload::invalid_selector(selector, why);
+        errors.push(FieldError { field: "spec.jobTemplate.spec.selector".into(), ..refused });
     }
     if at(template, &["manualSelector"]) == true {
         let path = "spec.jobTemplate.spec.manualSelector";

@@ -156,16 +156,19 @@ pub(super) fn check_param_ref(reference: &Value, path: &str, errors: &mut Vec<Fi
         errors.extend(wrong.into_iter().map(|why| FieldError::invalid(&*place, &name.into(), why)));
         if selector {
             errors.push(FieldError::forbidden(place, both));
-            errors.push(FieldError::forbidden(format!("{path}.selector"), both));
         }
     } else if !selector {
         errors.push(FieldError::required(path, "one of name or selector must be specified"));
     }
+    if selector {
+        let place = format!("{path}.selector");
+        check_label_selector(&reference["selector"], &place, errors);
+        if !name.is_empty() {
+            errors.push(FieldError::forbidden(place, both));
+        }
+    }
     let action = text(reference, "parameterNotFoundAction");
     let place = format!("{path}.parameterNotFoundAction");
-    if selector {
-        check_label_selector(&reference["selector"], &format!("{path}.selector"), errors);
-    }
     if action.is_empty() {
         errors.push(FieldError::required(place, ""));
     } else if !["Allow", "Deny"].contains(&action) {

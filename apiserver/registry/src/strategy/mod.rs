@@ -56,6 +56,7 @@ mod small;
 mod storage;
 #[cfg(test)]
 mod table;
+mod volume_spec;
 mod volumes;
 pub(crate) mod webhooks;
 mod workload;

@@ -161,6 +161,12 @@ fn volume() {
         (json!({}), json!({"spec": {"hostPath": {"path": "/b"}}}), &["spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation"]),
         (json!({}), json!({"spec": {"capacity": {"storage": "2Gi"}}}), &[]),
         (json!({}), json!({"spec": {"volumeMode": "Block"}}), &[r#"volumeMode: Invalid value: "Block": field is immutable"#]),
+        (json!({"spec": {"hostPath": null, "csi": {"driver": "a", "volumeHandle": "h"}}}), json!({"spec": {"csi": {"controllerExpandSecretRef": {"name": "a", "namespace": "b"}}}}), &[]),
+        (json!({"spec": {"hostPath": null, "csi": {"driver": "a", "volumeHandle": "h", "controllerExpandSecretRef": {"name": "a", "namespace": "b"}}}}), json!({"spec": {"csi": {"controllerExpandSecretRef": {"name": "c"}}}}), &["spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation"]),
+        (json!({}), json!({"metadata": {"finalizers": ["bad"]}, "spec": {"accessModes": []}}), &[
+            r#"metadata.finalizers[0]: Invalid value: "bad": name is neither a standard finalizer name nor is it fully qualified"#, "spec.accessModes: Required value",
+            r#"metadata.finalizers[0]: Invalid value: "bad": name is neither a standard finalizer name nor is it fully qualified"#, "spec.accessModes: Required value",
+        ]),
     ]);
 }
 
@@ -174,6 +180,9 @@ fn plain_node() -> Value {
 fn node() {
     check_new(&plain_node(), &[
         (json!({}), &[]),
+        (json!({"spec": {"podCIDRs": ["010.0.0.0/8", "fd00::/08"]}}), &[r#"spec.podCIDRs[0]: Invalid value: "010.0.0.0/8": must not have leading 0s in IP or prefix length"#, r#"spec.podCIDRs[1]: Invalid value: "fd00::/08": must not have leading 0s in IP or prefix length"#]),
+        (json!({"spec": {"podCIDRs": ["010.0.0.1"]}}), &[r#"spec.podCIDRs[0]: Invalid value: "010.0.0.1": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"#]),
+        (json!({"spec": {"podCIDRs": ["10.0.0.0/8", "b"]}}), &[r#"spec.podCIDRs[1]: Invalid value: "b": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"#, "spec.podCIDRs: Internal error: invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[1]: <nil> (invalid CIDR address: b)", r#"spec.podCIDRs: Invalid value: ["10.0.0.0/8","b"]: may specify no more than one CIDR for each IP family"#]),
         (json!({"spec": {"taints": [{"key": "a b", "value": "c d", "effect": ""}, {"key": "a", "effect": "X"}, {"key": "b", "effect": "NoSchedule"}, {"key": "b", "effect": "NoSchedule"}]}}), &[r#"metadata.taints[0].key: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#, r#"metadata.taints[0].value: Invalid value: "c d": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"#, "metadata.taints[0].effect: Required value", r#"metadata.taints[1].effect: Unsupported value: "X": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute""#, r#"metadata.taints[3]: Duplicate value: {"Key":"b","Value":"","Effect":"NoSchedule","TimeAdded":null}: taints must be unique by key and effect pair"#]),
     ]);
     check(Write::Update, &plain_node(), &[

@@ -8,7 +8,7 @@ use apiserver_meta::field::FieldError;
 use apiserver_meta::names;
 use apiserver_schema::FieldSet;
 
-use super::addresses::{check_range, parse_range};
+use super::addresses::{check_range, parse_sloppily};
 use super::pod::scheduling::check_taint_effect;
 use super::resources::check_quantity;
 use super::shared::{at, check_rule, go_struct, is_empty, items, keep_status, text};
@@ -209,8 +209,13 @@ fn check_ranges(spec: &Value, errors: &mut Vec<FieldError>) {
     if texts.len() < 2 {
         return;
     }
+    if let Some((i, text)) = texts.iter().enumerate().find(|(_, range)| parse_sloppily(range).is_none()) {
+        let why = "invalid PodCIDRs. failed to check with dual stack with error:invalid";
+        let why = format!("{why} CIDR[{i}]: <nil> (invalid CIDR address: {text})");
+        errors.push(FieldError::internal("spec.podCIDRs", why));
+    }
     let families: Vec<bool> =
-        texts.iter().filter_map(|range| parse_range(range)).map(|(base, _)| base.is_ipv4()).collect();
+        texts.iter().filter_map(|range| parse_sloppily(range)).map(|(base, _)| base.is_ipv4()).collect();
     if !matches!(families.as_slice(), [one, other] if one != other) {
         let why = "may specify no more than one CIDR for each IP family";
         errors.push(FieldError::invalid("spec.podCIDRs", at(spec, &["podCIDRs"]), why));

@@ -1,20 +1,18 @@
 //! PersistentVolumes and their claims, new and updated: `ValidatePersistentVolumeSpec` and its like upstream.
 
+use std::borrow::Cow;
+
 use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
 use apiserver_schema::internal_diff;
 
 use super::pod::defaults::default_source;
-use super::pod::paths::check_no_backsteps;
-use super::pod::scheduling::check_node_selector;
-use super::pod::sources;
-use super::pod::volumes::{check_driver_name, host_path};
 use super::shared::{
-    at, at_mut, check_immutable, check_optional, check_required, check_set_enum, default, default_text, has,
-    invalid_as, items, items_mut, keep_status, require, text,
+    at, at_mut, check_immutable, default, default_text, has, invalid_as, items_mut, keep_status, text,
 };
-use super::volumes::{VOLUME_MODES, check_access_modes, check_claim_spec, claim_warnings};
+use super::volume_spec::{SOURCES, check_amount, check_volume_spec};
+use super::volumes::{check_claim_spec, claim_warnings};
 use super::{PLAIN, Strategy};
 
 pub(super) static PERSISTENT_VOLUME_CLAIM: Strategy = Strategy {
@@ -205,13 +203,6 @@ fn check_grown(name: &str, path: &str, errors: &mut Vec<FieldError>) -> bool {
     is_fine
 }
 
-fn check_amount(amount: &Value, path: String, errors: &mut Vec<FieldError>) {
-    if let Some(amount) = quantity::parse(amount).filter(|amount| amount.is_negative()) {
-        let whole = i64::try_from(amount.div_euclid(1000)).unwrap_or(i64::MIN);
-        errors.push(FieldError::invalid(path, &whole.into(), "must be a valid resource quantity"));
-    }
-}
-
 /// Makes a member as it is in another object.
 fn keep(object: &mut Value, other: &Value, member: &str) {
     let Some(map) = object.as_object_mut() else { return };
@@ -279,8 +270,9 @@ pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
     validate_update: |new, old| {
         let mut errors = Vec::new();
         let (spec, before) = (at(new, &["spec"]), at(old, &["spec"]));
-        if SOURCES.iter().any(|(source, _)| spec.get(*source) != before.get(*source)) {
-            let changes = internal_diff("core.PersistentVolumeSource", before, spec);
+        let fixed = without_new_secret(spec, before);
+        if SOURCES.iter().any(|(source, _)| fixed.get(*source) != before.get(*source)) {
+            let changes = internal_diff("core.PersistentVolumeSource", before, &fixed);
             let why = format!("spec.persistentvolumesource is immutable after creation\n{changes}");
             errors.push(FieldError::forbidden("spec.persistentvolumesource", why));
         }
@@ -301,6 +293,19 @@ pub(super) static PERSISTENT_VOLUME: Strategy = Strategy {
     delete_returns_object: true,
     ..PLAIN
 };
+
+/// A volume's spec but for the secret to expand it with, which may come where there was none.
+fn without_new_secret<'a>(spec: &'a Value, before: &Value) -> Cow<'a, Value> {
+    let secret = "controllerExpandSecretRef";
+    if !has(before, "csi") || has(at(before, &["csi"]), secret) || !has(at(spec, &["csi"]), secret) {
+        return Cow::Borrowed(spec);
+    }
+    let mut fixed = spec.clone();
+    if let Some(csi) = at_mut(&mut fixed, &["csi"]) {
+        csi.remove(secret);
+    }
+    Cow::Owned(fixed)
+}
 
 /// Labels of nodes that have had another name.
 const RENAMED: &[(&str, &str)] = &[
@@ -323,129 +328,8 @@ fn renamed(affinity: &Value) -> Value {
     affinity
 }
 
-type Check = fn(&Value, &str, &mut Vec<FieldError>);
-
-/// (source, its own rules) in the order upstream looks at them.
-const SOURCES: &[(&str, Check)] = &[
-    ("hostPath", host_path),
-    ("gcePersistentDisk", |source, path, errors| {
-        sources::gce_disk(source, &path.replace("gcePersistentDisk", "persistentDisk"), errors);
-    }),
-    ("awsElasticBlockStore", sources::aws_disk),
-    ("glusterfs", |source, path, errors| sources::require_all("glusterfs", source, path, errors)),
-    ("flocker", sources::flocker),
-    ("nfs", sources::nfs),
-    ("rbd", |source, path, errors| sources::require_all("rbd", source, path, errors)),
-    ("quobyte", sources::quobyte),
-    ("cephfs", |source, path, errors| sources::require_all("cephfs", source, path, errors)),
-    ("iscsi", |source, path, errors| sources::iscsi(source, path, Some(""), errors)),
-    ("cinder", sources::cinder),
-    ("fc", sources::fc),
-    ("flexVolume", sources::flex),
-    ("azureFile", |source, path, errors| sources::require_all("azureFile", source, path, errors)),
-    ("vsphereVolume", |source, path, errors| sources::require_all("vsphereVolume", source, path, errors)),
-    ("photonPersistentDisk", |source, path, errors| {
-        sources::require_all("photonPersistentDisk", source, path, errors);
-    }),
-    ("portworxVolume", |source, path, errors| sources::require_all("portworxVolume", source, path, errors)),
-    ("azureDisk", sources::azure_disk),
-    ("scaleIO", |source, path, errors| sources::require_all("scaleIO", source, path, errors)),
-    ("local", |source, path, errors| {
-        require(source, "path", path, errors);
-        check_no_backsteps(text(source, "path"), &format!("{path}.path"), errors);
-    }),
-    ("storageos", sources::storage_os),
-    ("csi", csi),
-];
-
-fn csi(source: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    check_driver_name(text(source, "driver"), &format!("{path}.driver"), errors);
-    require(source, "volumeHandle", path, errors);
-    for member in [
-        "controllerPublishSecretRef",
-        "controllerExpandSecretRef",
-        "nodePublishSecretRef",
-        "nodeExpandSecretRef",
-    ] {
-        if let Some(secret) = source.get(member).filter(|secret| !secret.is_null()) {
-            let path = format!("{path}.{member}");
-            check_required(secret, "name", names::dns1123_subdomain, &path, errors);
-            check_required(secret, "namespace", names::dns1123_label, &path, errors);
-        }
-    }
-}
-
 fn validate_volume(volume: &Value) -> Vec<FieldError> {
-    let spec = at(volume, &["spec"]);
     let mut errors = Vec::new();
-    if items(spec, "accessModes").is_empty() {
-        errors.push(FieldError::required("spec.accessModes", ""));
-    }
-    check_access_modes(spec, "spec", &mut errors);
-    check_capacity(at(spec, &["capacity"]), &mut errors);
-    let policies = ["Delete", "Recycle", "Retain"];
-    check_set_enum(spec, "persistentVolumeReclaimPolicy", "spec", &policies, &mut errors);
-    if let Some(affinity) = spec.get("nodeAffinity").filter(|affinity| !affinity.is_null()) {
-        let path = "spec.nodeAffinity.required";
-        match affinity.get("required").filter(|required| !required.is_null()) {
-            Some(required) => check_node_selector(required, path, &mut errors),
-            None => errors.push(FieldError::required(path, "must specify required node constraints")),
-        }
-    }
-    let mut found = false;
-    for (member, check) in SOURCES {
-        let Some(source) = spec.get(*member).filter(|source| !source.is_null()) else { continue };
-        let shown = if *member == "cephfs" { "cephFS" } else { member };
-        // Upstream counts a flexVolume, and does not look at what was counted before.
-        if std::mem::replace(&mut found, true) && *member != "flexVolume" {
-            let why = "may not specify more than 1 volume type";
-            errors.push(FieldError::forbidden(format!("spec.{shown}"), why));
-            continue;
-        }
-        check(source, &format!("spec.{member}"), &mut errors);
-        if *member == "local" && !has(spec, "nodeAffinity") {
-            let why = "Local volume requires node affinity";
-            errors.push(FieldError::required("spec.nodeAffinity", why));
-        }
-    }
-    if !found {
-        errors.push(FieldError::required("spec", "must specify a volume type"));
-    }
-    let root = spec.pointer("/hostPath/path").and_then(Value::as_str);
-    let is_root = root.is_some_and(|path| !path.is_empty() && path.chars().all(|c| c == '/'));
-    if is_root && text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
-        let why = "may not be 'recycle' for a hostPath mount of '/'";
-        errors.push(FieldError::forbidden("spec.persistentVolumeReclaimPolicy", why));
-    }
-    check_optional(spec, "storageClassName", names::dns1123_subdomain, "spec", &mut errors);
-    check_set_enum(spec, "volumeMode", "spec", VOLUME_MODES, &mut errors);
-    check_optional(spec, "volumeAttributesClassName", names::dns1123_subdomain, "spec", &mut errors);
-    if spec.get("volumeAttributesClassName").is_some_and(|class| class == "") {
-        let why = "an empty string is disallowed";
-        errors.push(FieldError::required("spec.volumeAttributesClassName", why));
-    }
-    if has(spec, "volumeAttributesClassName") && !has(spec, "csi") {
-        let why = "has to be specified when using volumeAttributesClassName";
-        errors.push(FieldError::required("spec.csi", why));
-    }
+    check_volume_spec(at(volume, &["spec"]), "spec", false, &mut errors);
     errors
-}
-
-fn check_capacity(capacity: &Value, errors: &mut Vec<FieldError>) {
-    let empty = Map::new();
-    let amounts = capacity.as_object().unwrap_or(&empty);
-    if amounts.is_empty() {
-        errors.push(FieldError::required("spec.capacity", ""));
-    }
-    if amounts.len() != 1 || !amounts.contains_key("storage") {
-        errors.push(FieldError::not_supported("spec.capacity", capacity, &["storage"]));
-    }
-    for (name, value) in amounts {
-        let path = format!("spec.capacity[{name}]");
-        let amount = quantity::parse(value).unwrap_or(0);
-        check_amount(value, path.clone(), errors);
-        if amount <= 0 {
-            errors.push(FieldError::invalid(path, value, "must be greater than zero"));
-        }
-    }
 }

@@ -9,6 +9,7 @@ use super::shared::{
     at, at_mut, check_immutable, check_immutable_as, check_label_selector, check_not_negative, check_rule,
     check_set_enum, default, has, items, keep_status, number, require, text,
 };
+use super::volume_spec::check_volume_spec;
 use super::{PLAIN, Strategy};
 
 /// Parameters a class may have, and bytes of them.
@@ -388,7 +389,11 @@ fn validate_attachment(attachment: &Value) -> Vec<FieldError> {
             let why = "must specify non empty persistentVolumeName";
             errors.push(FieldError::required("spec.source.persistentVolumeName", why));
         }
-        _ => {}
+        (true, None) => {
+            let inline = at(source, &["inlineVolumeSpec"]);
+            check_volume_spec(inline, "spec.source.inlineVolumeSpec", true, &mut errors);
+        }
+        (false, Some(_)) => {}
     }
     check_rule(text(spec, "nodeName"), names::dns1123_subdomain, "spec.nodeName", &mut errors);
     if let Some(name) = name {

@@ -89,8 +89,8 @@ fn check_hook(hook: &Value, path: &str, errors: &mut Vec<FieldError>) {
         check_label_selector(at(hook, &[member]), &format!("{path}.{member}"), errors);
     }
     check_set_enum(hook, "reinvocationPolicy", path, &["IfNeeded", "Never"], errors);
-    errors.extend(apiserver_cel::condition_errors(hook, path));
     check_client(at(hook, &["clientConfig"]), &format!("{path}.clientConfig"), errors);
+    errors.extend(apiserver_cel::condition_errors(hook, path));
 }
 
 /// Errors of where a webhook is: at a URL or behind a Service.

@@ -1,5 +1,6 @@
 //! One handler a verb, for every kind.
 
+mod apply;
 mod continue_token;
 mod create;
 mod delete;

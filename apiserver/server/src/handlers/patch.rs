@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use apiserver_json::{Value, json};
 use apiserver_meta::field::FieldError;
-use apiserver_meta::{GroupVersion, GroupVersionKind, Status, packed};
+use apiserver_meta::{GroupVersionKind, Status, packed};
 use apiserver_registry::{
-    Changed, FieldValidation, Resource, mistaken_kind, now, object, read as decode_tree,
+    Changed, FieldValidation, Resource, check_types, mistaken_document, object, read as decode_tree,
+    said_kind,
 };
 use apiserver_schema::json_kind;
-use apiserver_schema::{ApplyError, Decode, FieldSet, Manager, Operation, PatchError, Schema};
+use apiserver_schema::{Decode, FieldSet, PatchError, Schema};
 use bytes::Bytes;
 use http::StatusCode;
 
 use super::options::{self, WriteOptions};
-use super::{object_answer, update};
+use super::{apply, object_answer, update};
 use crate::access;
 use crate::answer::Answer;
 use crate::context::Context;
@@ -28,7 +29,7 @@ pub(super) struct Patch {
     pub raw: Bytes,
     pub force: bool,
     /// Keys that stand twice in the YAML of an apply.
-    twice: Vec<String>,
+    pub twice: Vec<String>,
     names_managed_fields: bool,
 }
 
@@ -179,13 +180,13 @@ pub(super) fn invalid_patch_of(shown: &str, why: &str) -> Status {
 }
 
 /// What a patch is made with, whatever version of the object it meets.
-struct Target<'a> {
-    context: &'a Context<'a>,
-    resource: &'a Arc<Resource>,
-    schema: &'a Schema,
-    options: &'a WriteOptions,
+pub(super) struct Target<'a> {
+    pub context: &'a Context<'a>,
+    pub resource: &'a Arc<Resource>,
+    pub schema: &'a Schema,
+    pub options: &'a WriteOptions,
     /// Fields that the endpoint resets: an apply does not own them.
-    reset: &'a FieldSet,
+    pub reset: &'a FieldSet,
 }
 
 fn change(
@@ -196,7 +197,7 @@ fn change(
 ) -> Result<Changed, Status> {
     let Target { context, resource, schema, options, .. } = *target;
     if patch.media == PatchMedia::Apply {
-        return apply(target, patch, live, warnings);
+        return apply::apply(target, patch, live, warnings);
     }
     let Some(live) = live else {
         return Err(Status::not_found(&resource.group_resource(), &context.info.name));
@@ -236,21 +237,23 @@ fn change(
     let any = resource.is_custom().then(Schema::any);
     let written = any.as_deref().unwrap_or(schema);
     // What a wrong patch made is shown; it is made again then.
-    let refuse = |why: &str| match patch.media {
-        PatchMedia::Json => match apiserver_schema::json_patch(live, &patch.value) {
-            Ok(made) => {
-                let touched = apiserver_schema::touched_by(&patch.value);
-                invalid_patch_of(&apiserver_schema::shown_patched(written, &made, &touched), why)
-            }
-            Err(_) => invalid_patch(patch, why),
-        },
+    let shown = || match patch.media {
+        PatchMedia::Json => {
+            let made = apiserver_schema::json_patch(live, &patch.value).ok()?;
+            let touched = apiserver_schema::touched_by(&patch.value);
+            Some(apiserver_schema::shown_patched(written, &made, &touched))
+        }
         PatchMedia::Merge => {
             let mut made = live.clone();
             packed::unpack(&mut made);
             let made = apiserver_schema::merge_patch(&made, &patch.value);
-            invalid_patch_of(&apiserver_schema::shown_patched(written, &made, &patch.value), why)
+            Some(apiserver_schema::shown_patched(written, &made, &patch.value))
         }
-        _ => invalid_patch(patch, why),
+        _ => None,
+    };
+    let refuse = |why: &str| match shown() {
+        Some(made) => invalid_patch_of(&made, why),
+        None => invalid_patch(patch, why),
     };
     if patch.media == PatchMedia::Strategic {
         // The merge is of a value of the kind's type, whatever it calls itself.
@@ -260,11 +263,16 @@ fn change(
         apiserver_registry::convert_annotations(resource, &mut next)
             .map_err(|why| Status::new(500, "", why))?;
     } else {
-        name_kind(resource, &mut next);
+        check_types(&next).map_err(|why| refuse(&why))?;
         if resource.is_custom() {
             check_custom_kind(target, &mut next, &refuse)?;
+        } else if is_missing(&next, "apiVersion") {
+            let unknown = unknown_without_version(&next);
+            report_strict(options, unknown, warnings).map_err(|why| refuse(&why))?;
+            return Err(update::no_name(&context.info.name));
         }
-        check_patched_kind(resource, &next).map_err(|why| refuse(&why))?;
+        let sent = || shown().unwrap_or_default();
+        check_patched_kind(resource, &next, sent).map_err(|why| refuse(&why))?;
     }
     let unknown = decode_tree(resource, Some(schema), &mut next, mode).map_err(|why| refuse(&why))?;
     strict.extend(unknown);
@@ -309,15 +317,16 @@ fn report_strict(
     }
 }
 
-/// A built-in object that does not say what it is is what it was.
-fn name_kind(resource: &Resource, next: &mut Value) {
-    let is_missing = |member: &str| next.get(member).and_then(Value::as_str).is_none_or(str::is_empty);
-    if !resource.is_custom() && next.is_object() && is_missing("kind") {
-        if is_missing("apiVersion") {
-            next["apiVersion"] = resource.api_version().into();
-        }
-        next["kind"] = resource.kind.as_str().into();
-    }
+fn is_missing(next: &Value, member: &str) -> bool {
+    next.get(member).and_then(Value::as_str).is_none_or(str::is_empty)
+}
+
+/// What upstream does not know of an object that says no version: it is read as the type it has in memory, whose
+/// members are named in Go's way.
+fn unknown_without_version(next: &Value) -> Vec<String> {
+    let members = next.as_object().into_iter().flat_map(|members| members.keys());
+    let unknown = members.filter(|name| !matches!(name.as_str(), "apiVersion" | "kind"));
+    unknown.map(|name| format!("unknown field {:?}", name.as_str())).collect()
 }
 
 /// As [`check_patched_kind`], of a custom resource: upstream reads it as whatever it says it is.
@@ -358,134 +367,9 @@ fn check_custom_kind(
     Ok(())
 }
 
-/// A patch may not turn an object into one of another kind.
-fn check_patched_kind(resource: &Resource, next: &Value) -> Result<(), String> {
-    let text = |member: &str| next.get(member).and_then(Value::as_str).unwrap_or("");
-    let gv = GroupVersion::parse(text("apiVersion"));
-    let said = GroupVersionKind::new(&*gv.group, &*gv.version, text("kind"));
-    mistaken_kind(&said, &resource.gvk(), next).map_or(Ok(()), Err)
-}
-
-fn apply(
-    target: &Target<'_>,
-    patch: &Patch,
-    live: Option<&Value>,
-    warnings: &mut Vec<String>,
-) -> Result<Changed, Status> {
-    let Target { context, resource, schema, options, reset } = *target;
-    let applied = &patch.value;
-    check_applied_kind(&resource.gvk(), applied)?;
-    update::same_name(context, applied)?;
-    super::create::check_namespace(context, resource, applied)?;
-    let time = now();
-    let api_version = resource.api_version();
-    let manager = Manager {
-        name: &options.manager,
-        operation: Operation::Apply,
-        api_version: &api_version,
-        subresource: &context.info.subresource,
-        time: &time,
-        versions: resource.unconverted_versions(),
-    };
-    let mut empty = json!({"apiVersion": api_version, "kind": resource.kind});
-    update::fill_names(context, resource, &mut empty);
-    let merged =
-        apiserver_schema::apply(schema, live.unwrap_or(&empty), applied, &manager, patch.force, reset);
-    let mut merged = merged.map_err(|error| apply_error(&error))?;
-    report_twice(patch, options, warnings)?;
-    check_version_is_number(&merged)?;
-    let uid = object::uid(&merged);
-    if live.is_none() && !uid.is_empty() {
-        let why = format!(
-            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-        );
-        return Err(Status::conflict(&resource.group_resource(), &context.info.name, &why));
-    }
-    if live.is_none() && object::name(applied).is_empty() {
-        return Err(update::no_name(&context.info.name));
-    }
-    // With the status of a custom resource no metadata is written.
-    let keeps_metadata = resource.is_custom() && context.info.subresource == "status";
-    if let Some(live) = live
-        && !keeps_metadata
-        && !object::uid(&merged).is_empty()
-        && object::uid(&merged) != object::uid(live)
-    {
-        let error = FieldError::invalid("metadata.uid", &object::uid(&merged).into(), "field is immutable");
-        let mut status =
-            Status::invalid(&resource.gvk(), object::name(live), &[error.clone(), error.clone()]);
-        status.message = Status::invalid(&resource.gvk(), object::name(live), &[error]).message;
-        return Err(status);
-    }
-    let managed = object::metadata_mut(&mut merged).remove("managedFields");
-    let refuse = |why: String| match resource.is_custom() {
-        true => invalid_patch(patch, &why),
-        false => unconvertible(&resource.gvk(), applied, &why),
-    };
-    decode_tree(resource, Some(schema), &mut merged, Decode::Unstructured).map_err(refuse)?;
-    if let Some(managed) = managed {
-        object::metadata_mut(&mut merged).insert("managedFields".into(), managed);
-    }
-    Ok(Changed::Applied(merged))
-}
-
-/// What the merge made where the kind's type has no room for it.
-pub(super) fn unconvertible(gvk: &GroupVersionKind, applied: &Value, why: &str) -> Status {
-    let what = apiserver_schema::describe(applied);
-    Status::new(
-        500,
-        "",
-        format!(
-            "failed to convert new object ({what}) to proper version: unable to convert unstructured object to {gvk}: {why}"
-        ),
-    )
-}
-
-/// The version a client insists on is read before anything else is compared.
-fn check_version_is_number(merged: &Value) -> Result<(), Status> {
-    let version = object::text(merged, "resourceVersion");
-    if version.is_empty() {
-        return Ok(());
-    }
-    apiserver_meta::field::go_parse_uint(version).map(drop).map_err(|why| Status::new(500, "", why))
-}
-
-/// Tells of keys that stand twice in an applied body.
-fn report_twice(patch: &Patch, options: &WriteOptions, warnings: &mut Vec<String>) -> Result<(), Status> {
-    let Some(text) = patch.twice.first() else { return Ok(()) };
-    match options.validation {
-        FieldValidation::Ignore => {}
-        FieldValidation::Warn => warnings.extend(apiserver_registry::told_apart(text)),
-        FieldValidation::Strict => {
-            let why = format!("error strict decoding YAML: error converting YAML to JSON: {text}");
-            return Err(Status::bad_request(why));
-        }
-    }
-    Ok(())
-}
-
-/// An applied object says what it is, and that must be what the endpoint takes.
-pub(super) fn check_applied_kind(wanted: &GroupVersionKind, applied: &Value) -> Result<(), Status> {
-    let text = |member: &str| applied.get(member).and_then(Value::as_str).unwrap_or("");
-    let (version, kind) = (text("apiVersion"), text("kind"));
-    if version == wanted.api_version() && kind == wanted.kind {
-        return Ok(());
-    }
-    let gv = apiserver_meta::GroupVersion::parse(version);
-    let found = GroupVersionKind::new(gv.group, gv.version, kind);
-    Err(Status::bad_request(format!("invalid object type: {found}")))
-}
-
-pub(super) fn apply_error(error: &ApplyError) -> Status {
-    match error {
-        ApplyError::BadRequest(text) => Status::bad_request(text.clone()),
-        ApplyError::Failed(text) => Status::new(500, "", text.clone()),
-        ApplyError::Conflicts(conflicts) => {
-            let causes: Vec<Value> = conflicts
-                .iter()
-                .map(|conflict| json!({"reason": "FieldManagerConflict", "message": conflict.message(), "field": conflict.field}))
-                .collect();
-            Status::new(409, "Conflict", error.to_string()).with_details(json!({"causes": causes}))
-        }
-    }
+/// A patch may not turn an object into one of another kind; `shown` is what it made.
+fn check_patched_kind(resource: &Resource, next: &Value, shown: impl Fn() -> String) -> Result<(), String> {
+    let gvk = resource.gvk();
+    let said = said_kind(next, &gvk)?;
+    mistaken_document(&said, &gvk, next, shown).map_or(Ok(()), Err)
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::options::{self, WriteOptions};
-use super::{create, parse_body, patch, served, update};
+use super::{apply, create, parse_body, patch, served, update};
 use crate::answer::{Answer, not_found_here};
 use crate::context::Context;
 use crate::negotiate::{self, Form, PatchMedia};
@@ -299,7 +299,7 @@ fn refused(schema: &Schema, before: &Value, patch: &patch::Patch, why: &str) -> 
 
 fn applied(target: &Target<'_>, before: &Value, patch: &patch::Patch) -> Result<Value, Status> {
     let gvk = scale_gvk();
-    patch::check_applied_kind(&gvk, &patch.value)?;
+    apply::check_applied_kind(&gvk, &patch.value)?;
     update::same_name(target.context, &patch.value)?;
     // Upstream has no way to make a Scale of a custom resource of another one.
     const NO_WAY: &str =
@@ -313,14 +313,14 @@ fn applied(target: &Target<'_>, before: &Value, patch: &patch::Patch) -> Result<
     let reset = FieldSet::new();
     let mut merged =
         apiserver_schema::apply(target.schema, before, &patch.value, &manager, patch.force, &reset)
-            .map_err(|error| patch::apply_error(&error))?;
+            .map_err(|error| apply::apply_error(&error))?;
     if target.resource.is_custom() && merged.get("spec") != before.get("spec") {
         let what = apiserver_schema::describe(&patch.value);
         return Err(Status::new(500, "", format!("failed to convert new object ({what}) {NO_WAY}")));
     }
     let owners = object::metadata_mut(&mut merged).remove("managedFields");
     apiserver_schema::decode(target.schema, &mut merged, Decode::Unstructured)
-        .map_err(|error| patch::unconvertible(&gvk, &patch.value, &error.message))?;
+        .map_err(|error| apply::unconvertible(&gvk, &patch.value, &error.message))?;
     if let Some(owners) = owners {
         object::metadata_mut(&mut merged).insert("managedFields".into(), owners);
     }

@@ -55,8 +55,12 @@ pub(crate) fn drop_disabled(spec: Option<&mut Map>) {
     spec.remove("schedulingGroup");
     for list in ["initContainers", "containers", "ephemeralContainers"] {
         for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-            if let Some(lifecycle) = at_mut(container, &["lifecycle"]) {
-                lifecycle.remove("stopSignal");
+            let Some(container) = container.as_object_mut() else { continue };
+            if let Some(Value::Object(lifecycle)) = container.get_mut("lifecycle")
+                && lifecycle.remove("stopSignal").is_some()
+                && lifecycle.is_empty()
+            {
+                container.remove("lifecycle");
             }
         }
     }

@@ -330,12 +330,10 @@ fn check_addresses(status: &Value, before: &Value, errors: &mut Vec<FieldError>)
         }
         if let Some(i) = families.iter().position(Option::is_none) {
             let ip = text(&addresses[i], "ip");
-            errors.push(FieldError {
-                problem: Problem::Internal,
-                field: format!("status.{list}"),
-                value: String::new(),
-                detail: format!("failed to check for dual stack with error:invalid IP[{i}]: {ip}"),
-            });
+            errors.push(FieldError::internal(
+                format!("status.{list}"),
+                format!("failed to check for dual stack with error:invalid IP[{i}]: {ip}"),
+            ));
         }
         let dual = families.contains(&Some(true)) && families.contains(&Some(false));
         if families.len() > 2 || !dual || families.contains(&None) {
