@@ -196,7 +196,7 @@ pub fn tidy(object: &mut Value) {
 /// Errors of the metadata of a new object.
 pub fn validate_create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     let rule = resource.strategy.name_rule;
-    let mut errors = generate_name_errors(object, rule);
+    let mut errors = own_prefix_errors(resource.strategy, object);
     let name = name(object);
     if name.is_empty() {
         errors.push(FieldError::required("metadata.name", "name or generateName is required"));
@@ -251,6 +251,11 @@ fn generate_name_errors(object: &Value, rule: fn(&str) -> Vec<String>) -> Vec<Fi
     rule(&masked).into_iter().map(invalid).collect()
 }
 
+/// Errors of the prefix of a generated name, as the kind sees it.
+fn own_prefix_errors(strategy: &Strategy, object: &Value) -> Vec<FieldError> {
+    if strategy.checks_prefix { generate_name_errors(object, strategy.name_rule) } else { Vec::new() }
+}
+
 /// Errors of an updated object: of its metadata, at which the server looks twice, and of what its kind looks at as
 /// `checks` say, `own` being the last of it. What is wrong with the metadata is found once and told as often.
 pub fn validate_update(
@@ -268,14 +273,13 @@ pub fn validate_update(
     standard.retain(|_| strategy.standard_finalizers);
     let changed = validate_changes(object, old);
     let prefix = generate_name_errors(object, names::path_segment);
-    let own_prefix = generate_name_errors(object, strategy.name_rule);
+    let own_prefix = own_prefix_errors(strategy, object);
     let mut errors = [prefix.as_slice(), &always, &names, &changed, &always].concat();
     for check in checks {
         match check {
             UpdateCheck::Metadata => {
                 errors.extend([own_prefix.as_slice(), &always, &names, &standard].concat())
             }
-            UpdateCheck::Unprefixed => errors.extend([always.as_slice(), &names, &standard].concat()),
             UpdateCheck::MetadataChanges => errors.extend([changed.as_slice(), &always, &standard].concat()),
             UpdateCheck::Fields => errors.extend((strategy.validate_fields)(object, old)),
             UpdateCheck::Own => errors.extend(own(object, old)),

@@ -276,6 +276,7 @@ pub(super) static REPLICATION_CONTROLLER: Strategy = Strategy {
         drop_disabled(controller);
         controller["status"] = json!({"replicas": 0});
     },
+    checks_prefix: false,
     // Upstream takes one template for the other.
     warns_of_old: true,
     validate_create: workload::check_replication_controller,

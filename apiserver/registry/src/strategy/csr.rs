@@ -17,7 +17,7 @@ use crate::admission::Requester;
 use crate::object;
 
 pub(super) static REQUEST: Strategy = Strategy {
-    update_checks: super::order::UNPREFIXED_THEN_CHANGES,
+    update_checks: super::order::METADATA_THEN_CHANGES,
     requested: sign,
     prepare_create: |csr| csr["status"] = json!({}),
     prepare_update: |new, old| {

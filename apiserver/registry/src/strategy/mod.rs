@@ -72,8 +72,6 @@ pub(crate) use scheduling::is_system_class as is_system_priority_class;
 pub enum UpdateCheck {
     /// All of the metadata, as of a new object.
     Metadata,
-    /// As `Metadata`, but for the prefix of a generated name.
-    Unprefixed,
     /// What changed in the metadata.
     MetadataChanges,
     /// `validate_fields`.
@@ -84,14 +82,13 @@ pub enum UpdateCheck {
 
 /// The steps in the order in which upstream tells their errors, as the kinds have them.
 mod order {
-    use super::UpdateCheck::{self, Fields, Metadata, MetadataChanges, Own, Unprefixed};
+    use super::UpdateCheck::{self, Fields, Metadata, MetadataChanges, Own};
 
     pub(super) const PLAIN: &[UpdateCheck] = &[MetadataChanges, Own];
     pub(super) const OWN: &[UpdateCheck] = &[Own];
     pub(super) const METADATA_FIRST: &[UpdateCheck] = &[Metadata, Own];
     pub(super) const CHANGES_THEN_METADATA: &[UpdateCheck] = &[MetadataChanges, Metadata, Own];
     pub(super) const METADATA_THEN_CHANGES: &[UpdateCheck] = &[Metadata, MetadataChanges, Own];
-    pub(super) const UNPREFIXED_THEN_CHANGES: &[UpdateCheck] = &[Unprefixed, MetadataChanges, Own];
     /// Looked at as a new object, and for what changed afterwards.
     pub(super) const NEW_THEN_CHANGES: &[UpdateCheck] = &[Metadata, Fields, MetadataChanges, Own];
     /// Looked at for what changed, and as a new object afterwards.
@@ -126,6 +123,8 @@ pub struct Strategy {
     /// Fields that a verb or a subresource sets back; `None` for the usual ones.
     pub resets: fn(&str) -> Option<&'static FieldSet>,
     pub name_rule: fn(&str) -> Vec<String>,
+    /// The prefix of a generated name has to be one, too.
+    pub checks_prefix: bool,
     /// What the kind itself looks at in an update, after the server did at the metadata.
     pub update_checks: &'static [UpdateCheck],
     /// Members of the metadata that a status update leaves as they are.
@@ -205,6 +204,7 @@ pub const PLAIN: Strategy = Strategy {
     part: |_| None,
     resets: |_| None,
     name_rule: names::dns1123_subdomain,
+    checks_prefix: true,
     update_checks: order::PLAIN,
     status_keeps: &[],
     standard_finalizers: true,

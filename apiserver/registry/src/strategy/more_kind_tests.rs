@@ -156,6 +156,10 @@ fn volume() {
         (json!({"spec": {"hostPath": null, "local": {"path": ""}}}), &["spec.local.path: Required value", "spec.nodeAffinity: Required value: Local volume requires node affinity"]),
         (json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": []}}}}), &["spec.nodeAffinity.required.nodeSelectorTerms: Required value: must have at least one node selector term"]),
         (json!({"spec": {"nodeAffinity": {}}}), &["spec.nodeAffinity.required: Required value: must specify required node constraints"]),
+        (json!({"spec": {"hostPath": null, "glusterfs": {"endpoints": "e", "path": "p", "endpointsNamespace": ""}}}), &[r#"spec.glusterfs.endpointsNamespace: Invalid value: "": if the endpointnamespace is set, it must be a valid namespace name"#]),
+        (json!({"spec": {"hostPath": null, "cinder": {"volumeID": "v", "secretRef": {"name": "s"}}}}), &["spec.cinder.secretRef.namespace: Required value"]),
+        (json!({"spec": {"hostPath": null, "storageos": {"volumeName": "v", "secretRef": {}}}}), &["spec.storageos.secretRef.name: Required value", "spec.storageos.secretRef.namespace: Required value"]),
+        (json!({"spec": {"hostPath": null, "azureFile": {"secretName": "s", "shareName": "s", "secretNamespace": ""}}}), &["spec.azureFile.secretNamespace: Required value"]),
     ]);
     check(Write::Update, &plain_volume(), &[
         (json!({}), json!({"spec": {"hostPath": {"path": "/b"}}}), &["spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation"]),

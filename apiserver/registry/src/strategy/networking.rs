@@ -138,27 +138,15 @@ fn validate_path(http_path: &Value, path: &str, errors: &mut Vec<FieldError>) {
             return;
         }
         "Exact" | "Prefix" => {
-            if absolute {
-                for bad in ["//", "/./", "/../", "%2f", "%2F"] {
-                    if value.contains(bad) {
-                        errors.push(FieldError::invalid(
-                            &place,
-                            &value.into(),
-                            format!("must not contain '{bad}'"),
-                        ));
-                    }
-                }
-                for bad in ["/..", "/."] {
-                    if value.ends_with(bad) {
-                        errors.push(FieldError::invalid(
-                            &place,
-                            &value.into(),
-                            format!("cannot end with '{bad}'"),
-                        ));
-                    }
-                }
-            } else {
-                errors.push(FieldError::invalid(&place, &value.into(), "must be an absolute path"));
+            let mut wrong = |why: String| errors.push(FieldError::invalid(&place, &value.into(), why));
+            if !absolute {
+                wrong("must be an absolute path".to_owned());
+            }
+            for bad in ["//", "/./", "/../", "%2f", "%2F"].into_iter().filter(|bad| value.contains(*bad)) {
+                wrong(format!("must not contain '{bad}'"));
+            }
+            for bad in ["/..", "/."].into_iter().filter(|bad| value.ends_with(*bad)) {
+                wrong(format!("cannot end with '{bad}'"));
             }
         }
         "ImplementationSpecific" => {

@@ -9,7 +9,7 @@ use super::pod::scheduling::check_node_selector;
 use super::pod::sources;
 use super::pod::volumes::{check_driver_name, host_path};
 use super::shared::{
-    at, check_optional, check_required, check_set_enum, has, is_empty, items, require, text,
+    at, check_optional, check_required, check_rule, check_set_enum, has, is_empty, items, require, text,
 };
 use super::volumes::{VOLUME_MODES, check_access_modes};
 
@@ -24,17 +24,25 @@ pub(super) const SOURCES: &[(&str, Check)] = &[
         sources::gce_disk(source, &path.replace("gcePersistentDisk", "persistentDisk"), errors);
     }),
     ("awsElasticBlockStore", sources::aws_disk),
-    ("glusterfs", |source, path, errors| sources::require_all("glusterfs", source, path, errors)),
+    ("glusterfs", glusterfs),
     ("flocker", sources::flocker),
     ("nfs", sources::nfs),
     ("rbd", |source, path, errors| sources::require_all("rbd", source, path, errors)),
     ("quobyte", sources::quobyte),
     ("cephfs", |source, path, errors| sources::require_all("cephfs", source, path, errors)),
     ("iscsi", |source, path, errors| sources::iscsi(source, path, Some(""), errors)),
-    ("cinder", sources::cinder),
+    ("cinder", |source, path, errors| {
+        sources::cinder(source, path, errors);
+        require_secret_namespace(source, path, errors);
+    }),
     ("fc", sources::fc),
     ("flexVolume", sources::flex),
-    ("azureFile", |source, path, errors| sources::require_all("azureFile", source, path, errors)),
+    ("azureFile", |source, path, errors| {
+        sources::require_all("azureFile", source, path, errors);
+        if source.get("secretNamespace").is_some_and(|namespace| namespace == "") {
+            errors.push(FieldError::required(format!("{path}.secretNamespace"), ""));
+        }
+    }),
     ("vsphereVolume", |source, path, errors| sources::require_all("vsphereVolume", source, path, errors)),
     ("photonPersistentDisk", |source, path, errors| {
         sources::require_all("photonPersistentDisk", source, path, errors);
@@ -46,9 +54,32 @@ pub(super) const SOURCES: &[(&str, Check)] = &[
         require(source, "path", path, errors);
         check_no_backsteps(text(source, "path"), &format!("{path}.path"), errors);
     }),
-    ("storageos", sources::storage_os),
+    ("storageos", |source, path, errors| {
+        sources::storage_os(source, path, errors);
+        require_secret_namespace(source, path, errors);
+    }),
     ("csi", csi),
 ];
+
+fn glusterfs(source: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    sources::require_all("glusterfs", source, path, errors);
+    let place = format!("{path}.endpointsNamespace");
+    match source.get("endpointsNamespace").and_then(Value::as_str) {
+        None => {}
+        Some("") => {
+            let why = "if the endpointnamespace is set, it must be a valid namespace name";
+            errors.push(FieldError::invalid(place, &"".into(), why));
+        }
+        Some(namespace) => check_rule(namespace, names::dns1123_label, &place, errors),
+    }
+}
+
+/// A volume's secret may be in any namespace, a Pod's is in its own.
+fn require_secret_namespace(source: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if let Some(secret) = source.get("secretRef") {
+        require(secret, "namespace", format_args!("{path}.secretRef"), errors);
+    }
+}
 
 fn csi(source: &Value, path: &str, errors: &mut Vec<FieldError>) {
     check_driver_name(text(source, "driver"), &format!("{path}.driver"), errors);

@@ -40,7 +40,8 @@ pub(super) static CLAIM_TEMPLATE: Strategy = Strategy {
 };
 
 pub(super) static CLASS: Strategy = Strategy {
-    update_checks: super::order::UNPREFIXED_THEN_CHANGES,
+    checks_prefix: false,
+    update_checks: super::order::METADATA_THEN_CHANGES,
     generation: true,
     validate_create: |class| claim::check_class(at(class, &["spec"]), &Value::Null),
     validate_update: |new, old| claim::check_class(at(new, &["spec"]), at(old, &["spec"])),
