@@ -449,6 +449,11 @@ impl<'a> Reader<'a> {
                 let each = if schema.go_type.ends_with("OrStringArray") { &name } else { &props };
                 items.iter_mut().try_for_each(|item| inner.element(each, item))
             }
+            // Anything simpler is read as nothing.
+            _ if !of_boolean => {
+                *value = Value::Null;
+                Ok(())
+            }
             _ => Ok(()),
         };
         match done.err().or(inner.first_wrong_type) {

@@ -166,6 +166,12 @@ fn csi_node() {
         (json!({}), &[]),
         (json!({"spec": {"drivers": [{"name": "", "nodeID": ""}, {"name": "a_b", "nodeID": "x", "topologyKeys": ["k", "k", "", "a b"], "allocatable": {"count": -1}}, {"name": "c", "nodeID": "x"}, {"name": "c", "nodeID": "x"}]}}), &["spec.drivers[0].name: Required value", "spec.drivers[0].nodeID: Required value", r#"spec.drivers[1].name: Invalid value: "a_b": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"#, "spec.drivers[1].allocatable.count: Invalid value: -1: must be greater than or equal to 0", r#"spec.drivers[1]: Duplicate value: "k""#, "spec.drivers[1]: Required value", r#"spec.drivers[1]: Invalid value: "": name part must be non-empty"#, r#"spec.drivers[1]: Invalid value: "": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#, r#"spec.drivers[1]: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#, r#"spec.drivers[3].name: Duplicate value: "c""#]),
     ]);
+    let driver = |keys: Value| json!({"spec": {"drivers": [{"name": "c", "nodeID": "x", "topologyKeys": keys}]}});
+    check(Write::Update, &plain_csi_node(), &[
+        (driver(Value::Null), driver(json!([])), &[]),
+        (driver(json!([])), driver(Value::Null), &[]),
+        (driver(json!(["a"])), driver(json!([])), &[r#"spec.drivers: Invalid value: {"Name":"c","NodeID":"x","TopologyKeys":[],"Allocatable":null}: field is immutable"#]),
+    ]);
 }
 
 #[rustfmt::skip]

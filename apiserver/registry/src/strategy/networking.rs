@@ -6,7 +6,7 @@ use apiserver_meta::names;
 
 use super::shared::{
     at, at_mut, check_ip, check_one_of, check_optional, check_port, check_required, check_rule, has,
-    is_empty, items, keep_status, text,
+    has_leading_zeros, is_empty, items, keep_status, text,
 };
 use super::{PLAIN, Strategy};
 
@@ -113,13 +113,14 @@ fn host_problems(host: &str) -> Vec<String> {
 }
 
 fn validate_host(host: &str, path: &str, errors: &mut Vec<FieldError>) {
-    if host.parse::<std::net::IpAddr>().is_ok() {
+    check_no_address(host, path, errors);
+    validate_tls_host(host, path, errors);
+}
+
+fn check_no_address(host: &str, path: &str, errors: &mut Vec<FieldError>) {
+    if host.parse::<std::net::IpAddr>().is_ok() || has_leading_zeros(host) {
         errors.push(FieldError::invalid(path, &host.into(), "must be a DNS name, not an IP address"));
-        return;
     }
-    errors.extend(
-        host_problems(host).into_iter().map(|problem| FieldError::invalid(path, &host.into(), problem)),
-    );
 }
 
 fn validate_tls_host(host: &str, path: &str, errors: &mut Vec<FieldError>) {
@@ -244,18 +245,9 @@ pub(super) fn load_balancer_errors(status: &Value, path: &str, has_ip_mode: bool
         }
         let hostname = text(ingress, "hostname");
         if !hostname.is_empty() {
-            errors.extend(
-                names::dns1123_subdomain(hostname).into_iter().map(|problem| {
-                    FieldError::invalid(format!("{path}.hostname"), &hostname.into(), problem)
-                }),
-            );
-            if hostname.parse::<std::net::IpAddr>().is_ok() {
-                errors.push(FieldError::invalid(
-                    format!("{path}.hostname"),
-                    &hostname.into(),
-                    "must be a DNS name, not an IP address",
-                ));
-            }
+            let path = format!("{path}.hostname");
+            check_rule(hostname, names::dns1123_subdomain, &path, &mut errors);
+            check_no_address(hostname, &path, &mut errors);
         }
     }
     errors

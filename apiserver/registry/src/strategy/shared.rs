@@ -318,8 +318,23 @@ pub(crate) fn keep_status(new: &mut Value, old: &Value) {
 
 /// Adds one error where a field changed that may not.
 pub(crate) fn check_immutable(new: &Value, old: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    if new != old {
+    if !is_equal(new, old) {
         errors.push(FieldError::invalid(path, new, "field is immutable"));
+    }
+}
+
+/// Equality as `equality.Semantic.DeepEqual` has it: a list that is missing is an empty one.
+fn is_equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Null, Value::Array(list)) | (Value::Array(list), Value::Null) => list.is_empty(),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_equal(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.iter().all(|(key, value)| is_equal(value, b.get(key).unwrap_or(&Value::Null)))
+                && b.iter().all(|(key, value)| a.contains_key(key) || is_equal(value, &Value::Null))
+        }
+        (a, b) => a == b,
     }
 }
 
@@ -341,7 +356,7 @@ pub(crate) fn check_immutable_as(
     path: &str,
     errors: &mut Vec<FieldError>,
 ) {
-    if new != old {
+    if !is_equal(new, old) {
         errors.push(invalid_as(go_type, path, new, "field is immutable"));
     }
 }

@@ -4,6 +4,7 @@ use apiserver_json::{Map, Value, json};
 use apiserver_meta::field::FieldError;
 use apiserver_meta::{names, quantity};
 
+use super::pod::defaults::default_source;
 use super::pod::volumes::{check_driver_name, check_token_lifetime};
 use super::shared::{
     at, at_mut, check_immutable, check_immutable_as, check_label_selector, check_not_negative, check_rule,
@@ -332,6 +333,11 @@ fn validate_node(node: &Value) -> Vec<FieldError> {
 pub(super) static VOLUME_ATTACHMENT: Strategy = Strategy {
     status_keeps: super::ALL_KEPT,
     update_checks: super::order::METADATA_FIRST,
+    default: |attachment| {
+        if let Some(inline) = at_mut(attachment, &["spec", "source", "inlineVolumeSpec"]) {
+            default_source(inline);
+        }
+    },
     prepare_create: |attachment| attachment["status"] = json!({"attached": false}),
     prepare_update: keep_status,
     validate_create: validate_attachment,

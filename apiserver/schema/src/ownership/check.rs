@@ -122,8 +122,8 @@ fn check_at(
         (Shape::List(_), other) => {
             errors.push((path.text.clone(), format!("expected list, got {}", pointer(other))));
         }
-        // A custom resource's has no type where upstream merges.
-        (Shape::IntOrString, _) if schema.rules.is_some() => {}
+        // It has no type where upstream merges.
+        (Shape::IntOrString, _) => {}
         (Shape::String, value) if has_format(schema) => {
             if value.is_object() || value.is_array() {
                 errors.push((path.text.clone(), format!("expected any scalar, got {}", pointer(value))));

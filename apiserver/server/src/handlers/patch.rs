@@ -271,6 +271,9 @@ fn change(
             report_strict(options, unknown, warnings).map_err(|why| refuse(&why))?;
             return Err(update::no_name(&context.info.name));
         }
+        if is_missing(&next, "kind") {
+            next["kind"] = resource.kind.as_str().into();
+        }
         let sent = || shown().unwrap_or_default();
         check_patched_kind(resource, &next, sent).map_err(|why| refuse(&why))?;
     }
